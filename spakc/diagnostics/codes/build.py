@@ -1,0 +1,5 @@
+"""SPAK7xx."""
+
+from spakc.diagnostics.codes.entry import Code
+
+TABLE: tuple[Code, ...] = ()

@@ -1,0 +1,14 @@
+"""One row of the code table, in the words that `spakc explain` prints."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """`wrong` is a smallest `.spak` text (or command) that earns the code; `right` is its repair."""
+
+    id: str
+    title: str
+    why: str
+    wrong: str = ""
+    right: str = ""

@@ -1,0 +1,5 @@
+"""SPAK0xx."""
+
+from spakc.diagnostics.codes.entry import Code
+
+TABLE: tuple[Code, ...] = ()

@@ -1,0 +1,5 @@
+"""SPAK2xx."""
+
+from spakc.diagnostics.codes.entry import Code
+
+TABLE: tuple[Code, ...] = ()

@@ -1,0 +1,5 @@
+"""SPAK4xx."""
+
+from spakc.diagnostics.codes.entry import Code
+
+TABLE: tuple[Code, ...] = ()

@@ -1,0 +1,5 @@
+"""SPAK1xx."""
+
+from spakc.diagnostics.codes.entry import Code
+
+TABLE: tuple[Code, ...] = ()

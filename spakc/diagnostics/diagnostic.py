@@ -1,0 +1,38 @@
+"""A diagnostic is data: a code, one sentence, the places it is about, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spakc.source import Span
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A place in the source and what is to be said about it. Two things that disagree get two labels."""
+
+    span: Span
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """`labels[0]` is the primary place (drawn with ^), the others are context (drawn with -)."""
+
+    code: str
+    message: str
+    labels: tuple[Label, ...] = ()
+    notes: tuple[str, ...] = ()
+    help: tuple[str, ...] = ()
+    severity: Severity = "error"
+
+
+class SpakError(Exception):
+    """Carries the diagnostics that stopped a stage. The only exception that a user's mistake may raise."""
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__("; ".join(f"{d.code}: {d.message}" for d in diagnostics))
+        self.diagnostics: tuple[Diagnostic, ...] = diagnostics

@@ -1,0 +1,44 @@
+"""Collects diagnostics, so that one run reports every mistake it can see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spakc.diagnostics.codes import CODES
+from spakc.diagnostics.diagnostic import Diagnostic, Label, Severity, SpakError
+from spakc.source import Span
+
+
+class Sink:
+    """Passes report here and go on; the driver calls `stop_if_errors` between stages."""
+
+    def __init__(self) -> None:
+        self.diagnostics: list[Diagnostic] = []
+
+    def report(
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        label: str = "",
+        *,
+        also: Iterable[tuple[Span, str]] = (),
+        notes: Iterable[str] = (),
+        help: Iterable[str] = (),
+        severity: Severity = "error",
+    ) -> None:
+        """Records one diagnostic. `also` are the other places it is about, each with what to say there."""
+        assert code in CODES, f"{code} is not in the code table"
+        labels = ([Label(span, label)] if span is not None else []) + [Label(s, t) for s, t in also]
+        diagnostic = Diagnostic(code, message, tuple(labels), tuple(notes), tuple(help), severity)
+        if diagnostic not in self.diagnostics:
+            self.diagnostics.append(diagnostic)
+
+    @property
+    def has_errors(self) -> bool:
+        return any(d.severity == "error" for d in self.diagnostics)
+
+    def stop_if_errors(self) -> None:
+        """Raises `SpakError` with everything collected so far if any of it is an error."""
+        if self.has_errors:
+            raise SpakError(*self.diagnostics)
