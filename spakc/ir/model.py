@@ -1,0 +1,82 @@
+"""Models: a shape-checked program over tensors, still free of any framework.
+
+Operations are `Query` nodes: `attention(norm(x), heads = n_head)` is
+Query("attention", (Query("norm", (Ref("x", local),)),), (("heads", Ref("n_head", hyper)),)).
+Positions and step embeddings are nested queries: Query("rope", (Const(10000),)). Arithmetic is `Apply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from spakc.ir.module import Declared, Law, Let
+from spakc.ir.ops import Domain, Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Value(Declared):
+    """A parameter or result: its shape over hypers and the run-time sizes B (batch), T (tokens), vocab."""
+
+    name: str
+    dtype: str | None  # "int" for tokens, else None: the model's floating type
+    shape: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Declared):
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat(Declared):
+    """`count` layers, each with weights of its own."""
+
+    count: Expr
+    body: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop(Declared):
+    """One block with shared weights; `carry` starts at `initial` and is what the body assigns to it."""
+
+    index: str
+    domain: Domain
+    carry: str
+    initial: Expr
+    body: tuple[Step, ...]
+
+
+Step: TypeAlias = Assign | Repeat | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Declared):
+    """A block (called from forward) or forward itself (name "forward")."""
+
+    name: str
+    params: tuple[Value, ...]
+    result: Value
+    body: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Supervise(Declared):
+    part: str
+    index: str
+    domain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Model(Declared):
+    name: str
+    hypers: Mapping[str, Expr]  # defaults, over earlier hypers
+    uses: Mapping[str, str]  # op -> kernel that computes it
+    parts: Mapping[str, Part]
+    forward: Part
+    halting: Mapping[str, Expr] | None
+    supervise: Supervise | None
+    laws: tuple[Law, ...]
+    lets: tuple[Let, ...]
