@@ -1,0 +1,188 @@
+"""The manifest of an artifact: the one interface between what the compiler writes and what the runtime loads.
+
+Pure data, importable by both sides; JSON on disk. Expressions are JSON prefix lists evaluated by
+`spak_runtime.expressions`: a number, a bool or a string is itself; `["ceil_div", ["dim", "M"], ["knob", "tile_m"]]`.
+Atoms: ["dim", d] ["knob", k] ["option", o] ["fact", key] (of the device) ["sizeof", tensor] ["dtype", tensor]
+["stride", tensor, axis] (elements) ["layout", tensor] ("row" | "column") ["alignment", tensor] (largest power of two
+dividing the pointer, bytes, at most 256) ["present", tensor].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = "spak-artifact/1"
+
+Expression = Any
+"""bool | int | float | str | list: see the module docstring."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """role: input | output | inout | workspace. `dtypes` empty means the dtype of `same_as`. Both given: either
+    (the caller's choice for an output). `default` fills an absent optional input."""
+
+    name: str
+    role: str
+    dtypes: tuple[str, ...]
+    same_as: str | None
+    shape: tuple[Expression, ...]
+    layouts: tuple[str, ...] = ()
+    optional: bool = False
+    default: float | int | bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """`choices` for words, else `dtype` (bool | int32 | f32). `compiled_in` options are part of a specialisation."""
+
+    name: str
+    choices: tuple[str, ...]
+    dtype: str | None
+    default: Expression
+    compiled_in: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition over run-time values; a call for which it is false goes to the next variant. `law` is the law
+    (or the template's own need) that asks for it, `reason` what to tell the user."""
+
+    law: str
+    condition: Expression
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One field of the parameter struct, in order. kind: pointer | stride | dim | option | value | tensor_map.
+    type: u64 | i64 | i32 | f32 | map. `value` evaluates an expression at launch."""
+
+    kind: str
+    type: str
+    name: str = ""
+    axis: int = 0
+    value: Expression = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One kernel launch of a variant. `source` is relative to the artifact, `entry` an extern "C" name."""
+
+    source: str
+    entry: str
+    params: tuple[Param, ...]
+    grid: tuple[Expression, Expression, Expression]
+    threads: Expression
+    shared_bytes: Expression
+    cluster: tuple[int, int, int] = (1, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One schedule with one config. `defines` are the macros every specialisation gets (KNOB_tile_m …);
+    `axes` are the macros a specialisation binds: "DTYPE_<tensor>", "LAYOUT_<tensor>", "PRESENT_<tensor>",
+    "OPTION_<option>", "DIM_<dim>". `archs` are the targets it is lawful on (sm_80 …)."""
+
+    id: str
+    schedule: str
+    config: dict[str, Any]
+    archs: tuple[str, ...]
+    defines: dict[str, str]
+    axes: tuple[str, ...]
+    guards: tuple[Guard, ...]
+    launches: tuple[Launch, ...]
+    workspace: tuple[TensorSpec, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GradientSpec:
+    """`kernel` (a key of the manifest's kernels) computes the gradients of `outputs` with respect to `inputs`.
+    Its inputs are named like the forward's tensors, plus `grad_<output>`; its outputs are `grad_<input>`."""
+
+    kernel: str
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    saves: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """`math` is a Python file (relative) with the same computation in torch ops: `forward(**tensors, **options)`.
+    `meaning` is the hash of its checked canonical form."""
+
+    name: str
+    family: str
+    dims: dict[str, tuple[int, ...] | None]
+    tensors: tuple[TensorSpec, ...]
+    options: tuple[OptionSpec, ...]
+    variants: tuple[Variant, ...]
+    math: str
+    gradients: tuple[GradientSpec, ...] = ()
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    source: str
+    targets: tuple[str, ...]
+    kernels: dict[str, KernelSpec]
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by arch: what the file says of its devices
+    experiments: tuple[str, ...] = ()  # folders under models/
+    schema: str = SCHEMA
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """Raises ValueError with what is wrong, where."""
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            raise ValueError(f"not a {SCHEMA} manifest")
+        manifest = _read(Manifest, data, "manifest")
+        assert isinstance(manifest, Manifest)
+        return manifest
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """Rebuilds frozen dataclasses from JSON by their annotations."""
+    if kind is Any:
+        return value
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _read(next(a for a in args if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: expected a list")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if len(args) != len(value):
+            raise ValueError(f"{where}: expected {len(args)} items")
+        return tuple(_read(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where}: expected an object")
+        return {key: _read(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where}: expected an object")
+        hints = typing.get_type_hints(kind)
+        unknown = value.keys() - hints.keys()
+        if unknown:
+            raise ValueError(f"{where}: unknown field {sorted(unknown)[0]}")
+        try:
+            return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+        except TypeError as error:
+            raise ValueError(f"{where}: {error}") from None
+    if kind in (int, str, bool, float) and not isinstance(value, (int, str, bool, float)):
+        raise ValueError(f"{where}: expected {kind.__name__}")
+    return value
