@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, eq=False)
 class SourceFile:
-    """The text of one `.spak` file. `name` is the path as the user would write it, never an absolute one
-    of this machine unless the user gave that, so that everything derived from it is reproducible."""
+    """The text of one `.spak` file. `name` is its path relative to the root file's folder, so that everything
+    derived from it is the same on every machine; `shown_as` is the path as the user would type it."""
 
     name: str
     text: str
+    shown_as: str = ""
     _line_starts: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         starts = [0]
         starts.extend(i + 1 for i, char in enumerate(self.text) if char == "\n")
         object.__setattr__(self, "_line_starts", tuple(starts))
+        object.__setattr__(self, "shown_as", self.shown_as or self.name)
 
     def position(self, offset: int) -> tuple[int, int]:
         """(line, column), both from 1, of a character offset."""
@@ -61,4 +63,4 @@ class Span:
         return Span(self.source, min(self.start, other.start), max(self.end, other.end))
 
     def __str__(self) -> str:
-        return f"{self.source.name}:{self.line}:{self.column}"
+        return f"{self.source.shown_as}:{self.line}:{self.column}"

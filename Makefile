@@ -1,0 +1,39 @@
+# The same commands as CI. Everything sets itself up; PYTHON=python3 uses an environment of your own instead.
+PYTHON ?= .venv/bin/python
+TEST_JOBS ?= 2
+EXAMPLE ?= examples/looplm/addition.spak
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+.venv/ready: constraints.txt pyproject.toml
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+ifeq ($(PYTHON),.venv/bin/python)
+ENV = .venv/ready
+endif
+
+run: $(ENV)      ## train and judge the example (EXAMPLE=…)
+	$(PYTHON) -m spakc run $(EXAMPLE)
+
+test: $(ENV)     ## every test that needs no GPU
+	$(PYTHON) -m pytest -n $(TEST_JOBS) --ignore tests/gpu tests
+
+lint: $(ENV)     ## ruff, mypy --strict, the import linter
+	$(PYTHON) -m ruff check spakc runtime tests
+	$(PYTHON) -m ruff format --check spakc runtime tests
+	$(PYTHON) -m mypy -p spakc -p spak_runtime
+	$(PYTHON) -m importlinter.cli lint 2>/dev/null || .venv/bin/lint-imports
+
+golden: $(ENV)   ## rewrite the golden files; read the difference before you commit it
+	$(PYTHON) -m pytest -q tests/unit tests/nvrtc --update-golden
+
+gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` without one
+	$(PYTHON) -m pytest -rs tests/gpu
+
+wheel: $(ENV)    ## build the wheel and the source distribution into dist/
+	$(PYTHON) -m build
+
+.PHONY: help run test lint golden gpu wheel

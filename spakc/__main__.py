@@ -1,0 +1,5 @@
+"""`python -m spakc` is `spakc`."""
+
+from spakc.cli import main
+
+main()

@@ -1,0 +1,167 @@
+"""The stages in order. The only place that reads `.spak` files and writes artifacts.
+
+Every function raises `SpakError` for a user's mistake and leaves nothing half-written.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spakc.diagnostics import Sink, SpakError
+from spakc.lower.program import Program
+from spakc.resources import resource
+from spakc.source import SourceFile, Span
+from spakc.syntax import nodes
+from spakc.syntax.build_ast import build_ast
+from spakc.syntax.parse import MAX_BYTES, parse
+
+if TYPE_CHECKING:
+    from spakc.check.checked import CheckedModule
+
+MAX_FILES = 256
+"""A project of more files than this is a mistake or an attack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A checked file and what was said about it (warnings; errors were raised)."""
+
+    path: Path
+    program: Program
+    module: CheckedModule
+    sink: Sink
+
+
+def read_source(path: Path, name: str, sink: Sink, span: Span | None = None) -> SourceFile | None:
+    """The text of a file, or None after a diagnostic at `span` (the `use` that asked for it)."""
+    shown = _shown(path)
+    if not path.exists():
+        hint = _similar_files(path)
+        sink.report("SPAK001", f"there is no file `{shown}`", span, help=hint)
+        return None
+    if not path.is_file():
+        sink.report("SPAK002", f"`{shown}` is not a file", span)
+        return None
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            sink.report("SPAK003", f"`{shown}` has more than {MAX_BYTES} bytes", span)
+            return None
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        sink.report("SPAK002", f"`{shown}` is not UTF-8 (byte {error.start})", span)
+        return None
+    except OSError as error:
+        sink.report("SPAK002", f"`{shown}` cannot be read: {error.strerror}", span)
+        return None
+    return SourceFile(name, text, shown)
+
+
+def load(path: Path, sink: Sink) -> Program:
+    """Reads and parses a root file and everything it uses. Raises SpakError if any of them has a mistake."""
+    files: dict[str, nodes.File] = {}
+    uses: dict[str, tuple[tuple[nodes.Use, str], ...]] = {}
+    paths: dict[str, Path] = {}
+    folder = path.parent
+
+    def visit(file: Path, name: str, chain: tuple[str, ...], span: Span | None) -> None:
+        if name in chain:
+            cycle = " → ".join((*chain[chain.index(name) :], name))
+            sink.report("SPAK004", f"these files use each other: {cycle}", span)
+            return
+        if name in files:
+            return
+        if len(files) >= MAX_FILES:
+            sink.report("SPAK003", f"more than {MAX_FILES} files are used", span)
+            return
+        source = read_source(file, name, sink, span)
+        tree = parse(source, sink) if source is not None else None
+        if source is None or tree is None:
+            return
+        ast = build_ast(tree, source, sink)
+        files[name] = ast
+        paths[name] = file
+        found = []
+        for use in ast.uses:
+            target = _resolve_use(use, file, folder, sink)
+            if target is not None:
+                used_path, used_name = target
+                found.append((use, used_name))
+                visit(used_path, used_name, (*chain, name), use.span)
+        uses[name] = tuple(found)
+
+    visit(path, path.name, (), None)
+    sink.stop_if_errors()
+    return Program(path.name, files, uses)
+
+
+def _resolve_use(use: nodes.Use, user: Path, folder: Path, sink: Sink) -> tuple[Path, str] | None:
+    """The file that a `use` means and its name relative to the root file's folder."""
+    if use.path is not None:
+        if not use.path.startswith("std."):
+            sink.report(
+                "SPAK005",
+                f"there is no module `{use.path}`",
+                use.span,
+                help=('modules begin with `std.`; a file is used by its path: `use "kernels/mine.spak"`',),
+            )
+            return None
+        relative = posixpath.join(*use.path.split(".")) + ".spak"
+        file = resource("examples") / relative
+        if not file.exists():
+            known = sorted(p.stem for p in (resource("examples") / "std").glob("*.spak"))
+            sink.report(
+                "SPAK005",
+                f"there is no module `{use.path}`",
+                use.span,
+                help=(f"the modules are {', '.join(f'`std.{k}`' for k in known)}",),
+            )
+            return None
+        return file, f"<{use.path}>"
+    assert use.file is not None
+    if "\\" in use.file or "://" in use.file or posixpath.isabs(use.file) or not use.file.endswith(".spak"):
+        sink.report(
+            "SPAK006",
+            f'"{use.file}" is not a relative path of a `.spak` file',
+            use.span,
+            help=("write the path from this file to the other, with `/` between folders",),
+        )
+        return None
+    file = Path(os.path.normpath(user.parent / use.file))
+    return file, Path(os.path.relpath(file, folder)).as_posix()
+
+
+def _shown(path: Path) -> str:
+    """As a user would type it: relative when that is shorter and stays near."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith(os.path.join("..", "..", "..")) else str(path)
+
+
+def _similar_files(path: Path) -> tuple[str, ...]:
+    import difflib
+
+    if not path.parent.is_dir():
+        return ()
+    names = [p.name for p in path.parent.glob("*.spak")]
+    near = difflib.get_close_matches(path.name, names, 1)
+    return (f"did you mean `{_shown(path.parent / near[0])}`?",) if near else ()
+
+
+def check_file(path: Path) -> Checked:
+    """Parses, lowers and checks. Raises SpakError with every mistake found."""
+    from spakc.check.check import check
+    from spakc.lower.lower import lower
+
+    sink = Sink()
+    program = load(path, sink)
+    module = lower(program, sink)
+    sink.stop_if_errors()
+    checked = check(module, sink)
+    sink.stop_if_errors()
+    return Checked(path, program, checked, sink)
+
+
+__all__ = ["MAX_FILES", "Checked", "SpakError", "check_file", "load", "read_source"]
