@@ -1,0 +1,201 @@
+"""What a kernel's mathematics was recognised as: the contract between the maths and whoever generates code.
+
+A problem says *what* is computed in the terms of its family and nothing about how. Names of tensors, options
+and dims are the file's; roles (left, rows, query …) are ours, so a template that speaks in roles follows any
+renaming.
+
+Expressions inside a problem contain, besides constants, dims, options and index variables:
+* `Load` of a declared tensor (never of an intermediate: those are inlined or named as below);
+* `Ref(name, RefKind.local)`: a value computed on chip before, one per iteration point. Each problem says
+  which local names it defines and over which indices a local varies.
+Reductions appear only where a problem's docstring says so. Every expression is in the normal form of
+`spakc.ir.simplify` and keeps the spans of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from spakc.ir.ops import Expr, Load, Ref, RefKind
+from spakc.ir.types import DType
+from spakc.source import Span
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRange:
+    """An index variable and how many values it takes: 0 <= name < extent, extent an expression over dims."""
+
+    name: str
+    extent: Expr
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.name, RefKind.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A tensor that a contraction reads. `indices[i]` indexes axis i: a plain index variable, or for a batch
+    axis any integer expression over the batch indices (`h // (H // G)`)."""
+
+    tensor: str
+    indices: tuple[Expr, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def axis_of(self, index: str) -> int | None:
+        """The axis that this index variable runs along, alone; None if it does not appear so (broadcast)."""
+        for axis, expr in enumerate(self.indices):
+            if isinstance(expr, Ref) and expr.kind is RefKind.index and expr.name == index:
+                return axis
+        return None
+
+    @property
+    def load(self) -> Load:
+        return Load(self.tensor, self.indices, span=self.span)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """`tensor[indices] = value`, converted to the tensor's dtype. Indices are plain index variables of the
+    problem or affine in one (`i + D // 2`)."""
+
+    tensor: str
+    indices: tuple[Expr, ...]
+    value: Expr
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A named on-chip value. `name` is the file's where the file has one, else made up and unused by the
+    file."""
+
+    name: str
+    value: Expr
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.name, RefKind.local)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductProblem:
+    """`accumulator[batch, rows, columns] = sum[reduced](left * right)`, then `outputs` from it.
+
+    Each role is a group of one or more index variables: `rows` appear in left and in the outputs, `columns`
+    in right and in the outputs, `reduced` in both operands and in no output, `batch` in the outputs and in
+    at least one operand through an expression. The operand whose index comes first in the first output is
+    `left`, so for one row and one column index the first output is [.., rows, columns]. Either operand may
+    be stored in either order: `left.axis_of(rows[0].name)` and `left.axis_of(reduced[0].name)` tell.
+
+    Output values are over `Ref(accumulator, local)`, the index variables and loads: a vector over columns,
+    over rows, a matrix over both, a scalar. Products of constants under the sum are already moved into the
+    outputs.
+    """
+
+    kernel: str
+    left: Operand
+    right: Operand
+    batch: tuple[IndexRange, ...]
+    rows: tuple[IndexRange, ...]
+    columns: tuple[IndexRange, ...]
+    reduced: tuple[IndexRange, ...]
+    accumulate: DType
+    accumulator: str
+    outputs: tuple[Store, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)  # of the sum
+
+    @property
+    def operands(self) -> tuple[Operand, Operand]:
+        return self.left, self.right
+
+
+@dataclass(frozen=True, slots=True)
+class RowsProblem:
+    """For every point of `kept`: the `steps` in order, each a scalar of that row; then the outputs.
+
+    A step's value is either `Reduce(op, axes = names of reduced, body)` with op in sum, max, min, logsumexp
+    and `body` over kept and reduced indices, loads and earlier steps; or an expression without a reduction
+    over kept indices, loads (gathers such as `logits[r, target[r]]` among them) and earlier steps.
+    `row_outputs` are
+    written once a row, `element_outputs` for every reduced point too (softmax's are already written as
+    `where(lse == -inf, 0, exp(x - lse))`).
+
+    A norm over the last axis has kept = rows, reduced = columns; a weight gradient the other way round:
+    `reduced_is_contiguous` tells whether the tensors of the bodies run along the last reduced index in their
+    last axis (neighbouring threads read neighbouring elements of one row) or along the last kept one.
+    """
+
+    kernel: str
+    kept: tuple[IndexRange, ...]
+    reduced: tuple[IndexRange, ...]
+    steps: tuple[Local, ...]
+    row_outputs: tuple[Store, ...]
+    element_outputs: tuple[Store, ...]
+    accumulate: DType
+    reduced_is_contiguous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ElementwiseProblem:
+    """For every point of `space`: the `locals` in order, then every output. No point reads what another
+    writes.
+
+    An `inout` tensor is read as it was before; where the maths says `new(p)[i]`, the value is already the
+    local that the store of `p` writes, so loads may all come before stores."""
+
+    kernel: str
+    space: tuple[IndexRange, ...]
+    locals: tuple[Local, ...]
+    outputs: tuple[Store, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionProblem:
+    """Over `batch` (b, h, …), for a query index and a key index:
+
+    dot    = sum[depth](query_operand * key_operand)        Ref(`dot`, local)
+    logit  = where(mask, score, -inf)                       `score` over dot, index variables, options, loads
+    weight = softmax over key, lse = logsumexp over key     Ref(`lse`, local); empty row: weights 0, lse -inf
+    acc    = sum[key](weight * value_operand)               Ref(`accumulator`, local), over value_depth
+
+    `outputs` are over accumulator and lse and indexed by batch, query, value_depth; `row_outputs` are over
+    lse and indexed by batch and query. `mask` is a condition over indices, dims, options (and loads), None
+    if every key counts. `scale` is set when score is exactly `scale * dot` with a scale that no index enters.
+    Key and value operands carry the head-group map in their indices (`h // (H // G)`).
+    """
+
+    kernel: str
+    batch: tuple[IndexRange, ...]
+    query: IndexRange
+    key: IndexRange
+    depth: IndexRange
+    value_depth: IndexRange
+    query_operand: Operand
+    key_operand: Operand
+    value_operand: Operand
+    dot: str
+    score: Expr
+    scale: Expr | None
+    mask: Expr | None
+    lse: str
+    accumulator: str
+    outputs: tuple[Store, ...]
+    row_outputs: tuple[Store, ...]
+    accumulate: DType
+    span: Span | None = field(default=None, compare=False, repr=False)  # of the softmax
+
+
+@dataclass(frozen=True, slots=True)
+class ChainProblem:
+    """Problems of other families joined by named on-chip intermediates, in order. `carried[i]` are the names
+    of the intermediates that stage i hands on; a later stage reads them as loads of a tensor of that name."""
+
+    kernel: str
+    stages: tuple[ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem, ...]
+    carried: tuple[tuple[str, ...], ...]
+
+
+Problem: TypeAlias = ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem | ChainProblem
