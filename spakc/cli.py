@@ -1,0 +1,168 @@
+"""The command line: thin commands over the driver. Data on stdout, diagnostics on stderr.
+
+Exit codes: 0 all holds · 1 diagnostics · 2 usage · 3 verification failed · 4 a claim is refuted
+5 inconclusive or unmeasured · 70 internal error (with a saved bundle).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from spakc import __version__
+from spakc.diagnostics import Diagnostic, SpakError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OK, DIAGNOSTICS, USAGE, VERIFY_FAILED, CLAIM_REFUTED, INCONCLUSIVE, INTERNAL = 0, 1, 2, 3, 4, 5, 70
+
+
+def show(diagnostics: list[Diagnostic] | tuple[Diagnostic, ...], as_json: bool) -> None:
+    """Diagnostics to stderr, as text or as one JSON object a line."""
+    from spakc.diagnostics.render import render_json, render_text
+
+    if not diagnostics:
+        return
+    if as_json:
+        for diagnostic in diagnostics:
+            click.echo(render_json(diagnostic), err=True)
+    else:
+        click.echo(render_text(diagnostics, color=sys.stderr.isatty()), err=True)
+
+
+def guarded(command: F) -> F:
+    """A user's mistake is exit 1 with its diagnostics; anything unforeseen is exit 70 with a bundle."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        as_json = kwargs.get("format") == "json"
+        try:
+            code = command(*args, **kwargs)
+        except SpakError as error:
+            show(error.diagnostics, as_json)
+            sys.exit(DIAGNOSTICS)
+        except (KeyboardInterrupt, BrokenPipeError):
+            sys.exit(130)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            from spakc.bundle import save_bundle
+
+            where = save_bundle(error, sys.argv[1:])
+            click.echo(
+                f"internal error: {type(error).__name__}: {error}\n"
+                f"  This is a mistake in spakc, not in your file. A bundle to report is in {where}",
+                err=True,
+            )
+            sys.exit(INTERNAL)
+        sys.exit(code or OK)
+
+    return wrapper  # type: ignore[return-value]
+
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+format_option = click.option(
+    "--format", type=click.Choice(["text", "json"]), default="text", help="How to print the answer."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="spakc")
+def cli() -> None:
+    """Compile, check, run and judge `.spak` files."""
+
+
+@cli.command()
+@file_argument
+@format_option
+@guarded
+def check(file: Path, format: str) -> int:
+    """Read FILE and prove what can be proved without compiling anything."""
+    from spakc.commands.check import run
+
+    return run(file, format)
+
+
+@cli.command("compile")
+@file_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the artifact (default: out/<name>).")
+@click.option("--arch", default="", help="Build cubins for these, comma-separated: sm_80,sm_89,sm_90a,sm_100a,sm_120a.")
+@click.option("--emit", type=click.Choice(["ast", "ir", "plan", "cuda"]), help="Print a stage and write nothing.")
+@format_option
+@guarded
+def compile_command(file: Path, output: Path | None, arch: str, emit: str | None, format: str) -> int:
+    """Compile FILE to an artifact: CUDA, PyTorch and a manifest; with --arch also cubins."""
+    from spakc.commands.compile import run
+
+    return run(file, output, tuple(a for a in arch.split(",") if a), emit, format)
+
+
+@cli.command()
+@file_argument
+@click.argument("experiments", nargs=-1)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for everything written (default: out/<name>).")
+@click.option("--profile", help="Profile of the file to use (default: `cpu` where there is no GPU).")
+@click.option("--strict", is_flag=True, help="On a GPU, any kernel that is neither the artifact's nor listed is an error.")
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
+@format_option
+@guarded
+def run(
+    file: Path, experiments: tuple[str, ...], output: Path | None, profile: str | None, strict: bool, fresh: bool, format: str
+) -> int:
+    """Check, compile and run FILE's EXPERIMENTS (default: all but sweeps), then judge its claims."""
+    from spakc.commands.run import run as run_file
+
+    return run_file(file, experiments, output, profile, strict, fresh, format)
+
+
+@cli.command()
+@file_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where `compile` or `run` wrote (default: out/<name>).")
+@format_option
+@guarded
+def status(file: Path, output: Path | None, format: str) -> int:
+    """Every statement of FILE: what is known, how, on which device, since when."""
+    from spakc.commands.status import run
+
+    return run(file, output, format)
+
+
+@cli.command()
+@click.argument("code")
+@format_option
+@guarded
+def explain(code: str, format: str) -> int:
+    """What a diagnostic CODE (such as SPAK201) means, why, and how to mend it."""
+    from spakc.commands.explain import run
+
+    return run(code, format)
+
+
+@cli.command()
+@format_option
+@guarded
+def doctor(format: str) -> int:
+    """What this machine has: Python, compilers, GPU, driver, caches; and what that allows."""
+    from spakc.commands.doctor import run
+
+    return run(format)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@guarded
+def new(folder: Path) -> int:
+    """Make FOLDER with a small project that checks, compiles and runs."""
+    from spakc.commands.new import run
+
+    return run(folder)
+
+
+def main() -> None:
+    """Entry point of the `spakc` command."""
+    cli()
