@@ -1,0 +1,70 @@
+"""Files that come with the compiler: in a wheel under `spakc/_data`, in a source checkout at its top level.
+
+An edge: the only place that knows where they lie, and where something derived from them is kept between runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent
+_T = TypeVar("_T")
+
+
+def resource(name: str) -> Path:
+    """The file or folder of this name, e.g. "grammar/spak.lark" or "templates/cuda".
+
+    Raises FileNotFoundError when the installation lacks it.
+    """
+    for root in (_PACKAGE / "_data", _CHECKOUT):
+        path = root / name
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"this installation of spakc has no {name}")
+
+
+def grammar_text() -> str:
+    """The text of grammar/spak.lark."""
+    return resource("grammar/spak.lark").read_text(encoding="utf-8")
+
+
+def derived(name: str, key: str, load: Callable[[str], _T], make: Callable[[], str]) -> _T:
+    """`load(text)` of a text that is costly to make: shipped in the wheel, else kept in the user's cache
+    under `key`, else made now and kept.
+
+    `load` raises ValueError for a text that is damaged or of another key; then the next place is asked, and
+    what was kept is replaced. A cache that cannot be read or written costs time and nothing else.
+    """
+    cached = _cache_folder() / f"{Path(name).stem}-{key[:16]}{Path(name).suffix}"
+    for path in (_PACKAGE / "_data" / name, cached):
+        with contextlib.suppress(OSError, ValueError):
+            return load(path.read_text(encoding="utf-8"))
+    text = make()
+    with contextlib.suppress(OSError):
+        write_atomically(cached, text)
+    return load(text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a whole file or none: another process sees the old text or the new one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _cache_folder() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_path("spakc"))
