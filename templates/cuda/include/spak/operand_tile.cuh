@@ -1,0 +1,95 @@
+// A tile of one operand of a product in shared memory: 16-bit elements, in either orientation.
+//
+// An operand has a non-contracted axis ("outer": m of the left operand, n of the right one) and the contracted axis k.
+// KMajor tiles hold `TileOuter` rows of `TileK` contiguous elements, the others `TileK` rows of `TileOuter`: the tile
+// keeps the order of global memory, so that 16-byte copies serve both, and ldmatrix transposes where the product needs it.
+#pragma once
+
+#include "spak/primitives.cuh"
+
+namespace spak {
+
+// 16-byte chunks of a row are permuted by an exclusive-or with the row, so that the eight rows that one ldmatrix phase or
+// one quarter-warp of copies touches fall into different banks. A row of 128 bytes or more needs 8 places, one of 64
+// bytes 4 places for pairs of rows, one of 32 bytes 2 places for groups of four.
+template <u32 Chunks>
+SPAK_DEVICE u32 swizzled_chunk(u32 row, u32 chunk) {
+  if constexpr (Chunks % 8 == 0) return chunk ^ (row & 7);
+  else if constexpr (Chunks % 4 == 0) return chunk ^ ((row >> 1) & 3);
+  else if constexpr (Chunks % 2 == 0) return chunk ^ ((row >> 2) & 1);
+  else return chunk;
+}
+
+template <class T, u32 TileOuter, u32 TileK, bool KMajor, bool Swizzled = true>
+struct OperandTile {
+  static constexpr u32 rows = KMajor ? TileOuter : TileK;
+  static constexpr u32 columns = KMajor ? TileK : TileOuter;
+  static constexpr u32 chunks = columns / 8;
+  static constexpr u32 bytes = rows * columns * sizeof(T);
+  static_assert(sizeof(T) == 2, "OperandTile holds 16-bit elements");
+  static_assert(columns % 16 == 0 && rows % 8 == 0, "OperandTile: rows by 8, columns by 16");
+
+  // Byte offset of a 16-byte chunk of a row.
+  SPAK_DEVICE static u32 offset(u32 row, u32 chunk) {
+    const u32 place = Swizzled ? swizzled_chunk<chunks>(row, chunk) : chunk;
+    return (row * chunks + place) * 16;
+  }
+
+  // Copies the tile at (outer, k) of the operand; what lies outside outer_size x k_size becomes zero. `leading` is the
+  // distance of rows in global memory, in elements; rows are contiguous and 16-byte aligned. All Threads take part.
+  template <u32 Threads>
+  SPAK_DEVICE static void copy_async(u32 tile, const T* operand, i64 leading, i32 outer, i32 outer_size, i32 k,
+                                     i32 k_size) {
+    constexpr u32 count = rows * chunks;
+    const i32 row0 = KMajor ? outer : k, row_size = KMajor ? outer_size : k_size;
+    const i32 column0 = KMajor ? k : outer, column_size = KMajor ? k_size : outer_size;
+    SPAK_UNROLL
+    for (u32 i = 0; i < ceil_div(count, Threads); i++) {
+      const u32 index = thread_index() + i * Threads;
+      if (count % Threads != 0 && index >= count) break;
+      const u32 row = index / chunks, chunk = index % chunks;
+      const i32 r = row0 + static_cast<i32>(row), c = column0 + static_cast<i32>(chunk) * 8;
+      const bool inside = r < row_size && c < column_size;
+      const u32 valid = inside ? static_cast<u32>(minimum(column_size - c, 8)) * 2 : 0;
+      const T* source = inside ? operand + r * leading + c : operand;
+      cp_async_16(tile + offset(row, chunk), source, valid);
+    }
+  }
+
+  // The same by element, through registers, for operands whose rows are not 16-byte aligned or not contiguous.
+  template <u32 Threads>
+  SPAK_DEVICE static void copy_elements(u32 tile, const T* operand, i64 stride_outer, i64 stride_k, i32 outer,
+                                        i32 outer_size, i32 k, i32 k_size) {
+    constexpr u32 count = rows * columns;
+    SPAK_UNROLL
+    for (u32 i = 0; i < ceil_div(count, Threads); i++) {
+      const u32 index = thread_index() + i * Threads;
+      if (count % Threads != 0 && index >= count) break;
+      const u32 row = index / columns, column = index % columns;
+      const i32 o = outer + static_cast<i32>(KMajor ? row : column), kk = k + static_cast<i32>(KMajor ? column : row);
+      const bool inside = o < outer_size && kk < k_size;
+      const T value = inside ? load(operand + o * stride_outer + kk * stride_k) : T{0};
+      store_shared<T>(tile + offset(row, column / 8) + column % 8 * 2, value);
+    }
+  }
+
+  // Fragment of the left operand of mma_m16n8k16: rows outer .. +15, k .. +15.
+  SPAK_DEVICE static void left_fragment(Reg<u32, 4>& fragment, u32 tile, u32 outer, u32 k) {
+    const u32 lane = lane_index();
+    if constexpr (KMajor)
+      ldmatrix_x4(fragment, tile + offset(outer + lane % 16, k / 8 + lane / 16));
+    else
+      ldmatrix_x4_trans(fragment, tile + offset(k + lane % 8 + lane / 16 * 8, outer / 8 + lane / 8 % 2));
+  }
+
+  // Fragments of the right operand for columns outer .. +15: [0], [1] for the first eight, [2], [3] for the others.
+  SPAK_DEVICE static void right_fragment(Reg<u32, 4>& fragment, u32 tile, u32 outer, u32 k) {
+    const u32 lane = lane_index();
+    if constexpr (KMajor)
+      ldmatrix_x4(fragment, tile + offset(outer + lane % 8 + lane / 16 * 8, k / 8 + lane / 8 % 2));
+    else
+      ldmatrix_x4_trans(fragment, tile + offset(k + lane % 16, outer / 8 + lane / 16));
+  }
+};
+
+}  // namespace spak
