@@ -5,6 +5,19 @@ Pure data, importable by both sides; JSON on disk. Expressions are JSON prefix l
 Atoms: ["dim", d] ["knob", k] ["option", o] ["fact", key] (of the device) ["sizeof", tensor] ["dtype", tensor]
 ["stride", tensor, axis] (elements) ["layout", tensor] ("row" | "column") ["alignment", tensor] (largest power of two
 dividing the pointer, bytes, at most 256) ["present", tensor].
+Operations: the names of `spakc.ir.ops.OPS` that make sense for scalars (add, mul, and, or, min, max take two or more),
+["member", x, ["set", a, b, …]] and ["member", x, ["interval", first, last, by]] (both ends included).
+
+Values of the macros that a specialisation binds (`Variant.axes`), as the runtime passes them to NVRTC:
+  DTYPE_<tensor>    the element type, one of spak::bf16 spak::f16 spak::f32 double spak::i32 spak::i64 bool
+  LAYOUT_<tensor>   0 row (the last axis has stride 1), 1 column (the last but one has stride 1)
+  PRESENT_<tensor>  1 given, 0 absent (its pointer is 0). Without this axis an absent tensor is passed in full,
+                    every element its default
+  OPTION_<option>   the position of the word among the choices; 0 or 1 for a bool; else the number
+  DIM_<dim>         the size
+
+A `math` file defines `forward(**tensors, **options)` over torch tensors. An absent optional tensor is passed as one
+element of its default, expanded to its shape. It returns a dict: the new value of every output and inout by name.
 """
 
 from __future__ import annotations
@@ -61,7 +74,10 @@ class Guard:
 @dataclass(frozen=True, slots=True)
 class Param:
     """One field of the parameter struct, in order. kind: pointer | stride | dim | option | value | tensor_map.
-    type: u64 | i64 | i32 | f32 | map. `value` evaluates an expression at launch."""
+    type: u64 | i64 | i32 | f32 | map. `value` evaluates an expression at launch. Fields lie as in C: each aligned to
+    its size, a map to 64 bytes. An option that is a word is passed as its position among the choices.
+    A tensor_map has value ["tensor_map", swizzle_bytes (0 | 32 | 64 | 128), [dims], [strides], [box]]: dims and box in
+    elements, innermost first; strides in elements, of all dims but the innermost."""
 
     kind: str
     type: str
