@@ -27,6 +27,15 @@ struct alignas(64) TensorMap {
   u64 opaque[16];
 };
 
+// The two facts of a wgmma operand in shared memory, and its descriptor (see wgmma.cuh).
+enum class Swizzle : u32 { none = 0, b128 = 1, b64 = 2, b32 = 3 };
+enum class Major : u32 { k = 0, mn = 1 };
+
+SPAK_DEVICE u64 wgmma_descriptor(u32 address, u32 leading, u32 stride, Swizzle swizzle) {
+  return static_cast<u64>((address & 0x3ffff) >> 4) | (static_cast<u64>((leading & 0x3ffff) >> 4) << 16) |
+         (static_cast<u64>((stride & 0x3ffff) >> 4) << 32) | (static_cast<u64>(swizzle) << 62);
+}
+
 template <class A, class B>
 struct SameType {
   static constexpr bool value = false;
