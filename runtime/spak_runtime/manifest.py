@@ -1,23 +1,28 @@
 """The manifest of an artifact: the one interface between what the compiler writes and what the runtime loads.
 
-Pure data, importable by both sides; JSON on disk. Expressions are JSON prefix lists evaluated by
-`spak_runtime.expressions`: a number, a bool or a string is itself; `["ceil_div", ["dim", "M"], ["knob", "tile_m"]]`.
-Atoms: ["dim", d] ["knob", k] ["option", o] ["fact", key] (of the device) ["sizeof", tensor] ["dtype", tensor]
-["stride", tensor, axis] (elements) ["layout", tensor] ("row" | "column") ["alignment", tensor] (largest power of two
-dividing the pointer, bytes, at most 256) ["present", tensor].
-Operations: the names of `spakc.ir.ops.OPS` that make sense for scalars (add, mul, and, or, min, max take two or more),
-["member", x, ["set", a, b, …]] and ["member", x, ["interval", first, last, by]] (both ends included).
+Pure data, importable by both sides; JSON on disk.
+
+Expressions are JSON prefix lists for `spak_runtime.expressions`; a number, a bool or a string is itself:
+    ["ceil_div", ["dim", "M"], ["knob", "tile_m"]]
+Atoms:
+    ["dim", d]  ["knob", k]  ["option", o]  ["fact", key] (of the device)
+    ["sizeof", tensor]  ["dtype", tensor]  ["layout", tensor] ("row" | "column")  ["present", tensor]
+    ["stride", tensor, axis] (elements)
+    ["alignment", tensor] (largest power of two dividing the pointer, bytes, at most 256)
+Operations: the scalar ones of `spakc.ir.ops.OPS` (add, mul, and, or, min, max take two or more), and
+    ["member", x, ["set", a, b, …]]  ["member", x, ["interval", first, last, by]] (both ends included)
 
 Values of the macros that a specialisation binds (`Variant.axes`), as the runtime passes them to NVRTC:
-  DTYPE_<tensor>    the element type, one of spak::bf16 spak::f16 spak::f32 double spak::i32 spak::i64 bool
-  LAYOUT_<tensor>   0 row (the last axis has stride 1), 1 column (the last but one has stride 1)
-  PRESENT_<tensor>  1 given, 0 absent (its pointer is 0). Without this axis an absent tensor is passed in full,
-                    every element its default
-  OPTION_<option>   the position of the word among the choices; 0 or 1 for a bool; else the number
-  DIM_<dim>         the size
+    DTYPE_<tensor>    spak::bf16  spak::f16  spak::f32  double  spak::i32  spak::i64  bool
+    LAYOUT_<tensor>   0 row (the last axis has stride 1), 1 column (the last but one has stride 1)
+    PRESENT_<tensor>  1 given, 0 absent (its pointer is 0). Without this axis an absent tensor is passed in
+                      full, every element its default
+    OPTION_<option>   the position of the word among the choices; 0 or 1 for a bool; else the number
+    DIM_<dim>         the size
 
-A `math` file defines `forward(**tensors, **options)` over torch tensors. An absent optional tensor is passed as one
-element of its default, expanded to its shape. It returns a dict: the new value of every output and inout by name.
+A `math` file defines `forward(**tensors, **options)` over torch tensors. An absent optional tensor is passed
+as one element of its default, expanded to its shape. It returns a dict: the new value of every output and
+inout by name.
 """
 
 from __future__ import annotations
@@ -37,8 +42,8 @@ Expression = Any
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """role: input | output | inout | workspace. `dtypes` empty means the dtype of `same_as`. Both given: either
-    (the caller's choice for an output). `default` fills an absent optional input."""
+    """role: input | output | inout | workspace. `dtypes` empty means the dtype of `same_as`. Both given:
+    either (the caller's choice for an output). `default` fills an absent optional input."""
 
     name: str
     role: str
@@ -52,7 +57,8 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
-    """`choices` for words, else `dtype` (bool | int32 | f32). `compiled_in` options are part of a specialisation."""
+    """`choices` for words, else `dtype` (bool | int32 | f32). `compiled_in` options are part of a
+    specialisation."""
 
     name: str
     choices: tuple[str, ...]
@@ -63,8 +69,8 @@ class OptionSpec:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A condition over run-time values; a call for which it is false goes to the next variant. `law` is the law
-    (or the template's own need) that asks for it, `reason` what to tell the user."""
+    """A condition over run-time values; a call for which it is false goes to the next variant. `law` is the
+    law (or the template's own need) that asks for it, `reason` what to tell the user."""
 
     law: str
     condition: Expression
@@ -73,11 +79,12 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One field of the parameter struct, in order. kind: pointer | stride | dim | option | value | tensor_map.
-    type: u64 | i64 | i32 | f32 | map. `value` evaluates an expression at launch. Fields lie as in C: each aligned to
-    its size, a map to 64 bytes. An option that is a word is passed as its position among the choices.
-    A tensor_map has value ["tensor_map", swizzle_bytes (0 | 32 | 64 | 128), [dims], [strides], [box]]: dims and box in
-    elements, innermost first; strides in elements, of all dims but the innermost."""
+    """One field of the parameter struct, in order. kind: pointer | stride | dim | option | value |
+    tensor_map. type: u64 | i64 | i32 | f32 | map. `value` evaluates an expression at launch. Fields lie as
+    in C: each aligned to its size, a map to 64 bytes. An option that is a word is passed as its position
+    among the choices. A tensor_map has value ["tensor_map", swizzle_bytes (0 | 32 | 64 | 128), [dims],
+    [strides], [box]]: dims and box in elements, innermost first; strides in elements, of all dims but the
+    innermost."""
 
     kind: str
     type: str
@@ -119,8 +126,9 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class GradientSpec:
-    """`kernel` (a key of the manifest's kernels) computes the gradients of `outputs` with respect to `inputs`.
-    Its inputs are named like the forward's tensors, plus `grad_<output>`; its outputs are `grad_<input>`."""
+    """`kernel` (a key of the manifest's kernels) computes the gradients of `outputs` with respect to
+    `inputs`. Its inputs are named like the forward's tensors, plus `grad_<output>`; its outputs are
+    `grad_<input>`."""
 
     kernel: str
     outputs: tuple[str, ...]
@@ -130,8 +138,8 @@ class GradientSpec:
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """`math` is a Python file (relative) with the same computation in torch ops: `forward(**tensors, **options)`.
-    `meaning` is the hash of its checked canonical form."""
+    """`math` is a Python file (relative) with the same computation in torch ops: `forward(**tensors,
+    **options)`. `meaning` is the hash of its checked canonical form."""
 
     name: str
     family: str
@@ -149,7 +157,9 @@ class Manifest:
     source: str
     targets: tuple[str, ...]
     kernels: dict[str, KernelSpec]
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by arch: what the file says of its devices
+    facts: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # by arch: what the file says of its devices
     experiments: tuple[str, ...] = ()  # folders under models/
     schema: str = SCHEMA
 
@@ -183,7 +193,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
         if len(args) != len(value):
             raise ValueError(f"{where}: expected {len(args)} items")
-        return tuple(_read(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True)))
+        return tuple(
+            _read(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True))
+        )
     if origin is dict:
         if not isinstance(value, dict):
             raise ValueError(f"{where}: expected an object")

@@ -1,0 +1,72 @@
+"""A cubin's machine code (SASS) as text, and counts of its instructions. Uses nvdisasm; needs no GPU."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from spak_runtime.errors import ToolError
+
+TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Disassembly:
+    """`text` as nvdisasm prints it; `instructions` are the mnemonics with their modifiers, in program
+    order."""
+
+    text: str
+    instructions: tuple[str, ...]
+
+    def count(self, mnemonic: str) -> int:
+        """How many instructions are `mnemonic`, whole words between the dots: "HMMA" counts
+        HMMA.16816.F32.BF16, "MEMBAR.ALL.GPU" counts only those, "LD" does not count LDG."""
+        return sum(1 for name in self.instructions if name == mnemonic or name.startswith(mnemonic + "."))
+
+    def histogram(self) -> dict[str, int]:
+        """Instructions by first word, most frequent first."""
+        return dict(Counter(name.split(".", 1)[0] for name in self.instructions).most_common())
+
+
+def disassemble(cubin: bytes) -> Disassembly:
+    """Raises ToolError where nvdisasm is missing or refuses the cubin."""
+    with tempfile.TemporaryDirectory(prefix="spak-sass-") as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        try:
+            done = subprocess.run(
+                [_nvdisasm(), "--print-code", str(path)],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"nvdisasm did not finish in {TIMEOUT_SECONDS} s") from None
+    if done.returncode != 0:
+        raise ToolError(f"nvdisasm refuses the cubin: {done.stderr.strip() or done.stdout.strip()}")
+    return Disassembly(done.stdout, parse_instructions(done.stdout))
+
+
+def parse_instructions(text: str) -> tuple[str, ...]:
+    """The mnemonics in a listing. A predicate (`@!P0`) or a brace of dual issue before one is no part of
+    it."""
+    return tuple(match[1] for match in _INSTRUCTION.finditer(text))
+
+
+_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+\{?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
+
+
+@functools.cache
+def _nvdisasm() -> str:
+    from cuda.pathfinder import find_nvidia_binary_utility
+
+    path = find_nvidia_binary_utility("nvdisasm")
+    if path is None:
+        raise ToolError("nvdisasm is not installed; it comes with the package nvidia-cuda-nvdisasm")
+    return str(path)
