@@ -14,10 +14,10 @@ Operations: the scalar ones of `spakc.ir.ops.OPS` (add, mul, and, or, min, max t
 
 Values of the macros that a specialisation binds (`Variant.axes`), as the runtime passes them to NVRTC:
     DTYPE_<tensor>    spak::bf16  spak::f16  spak::f32  double  spak::i32  spak::i64  bool
-    LAYOUT_<tensor>   0 row (the last axis has stride 1), 1 column (the last but one has stride 1)
+    LAYOUT_<tensor>   the word row (the last axis has stride 1) or column (the last but one has stride 1)
     PRESENT_<tensor>  1 given, 0 absent (its pointer is 0). Without this axis an absent tensor is passed in
                       full, every element its default
-    OPTION_<option>   the position of the word among the choices; 0 or 1 for a bool; else the number
+    OPTION_<option>   the chosen word; true or false for a bool; else the number
     DIM_<dim>         the size
 
 A `math` file defines `forward(**tensors, **options)` over torch tensors. An absent optional tensor is passed
