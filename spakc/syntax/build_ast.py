@@ -9,7 +9,7 @@ from spakc.diagnostics import Sink
 from spakc.source import SourceFile, Span
 from spakc.syntax import nodes
 from spakc.syntax.build_expr import ExprBuilder, string_value
-from spakc.syntax.keywords import UNUSABLE_NAMES
+from spakc.syntax.surface import UNUSABLE_NAMES
 
 if TYPE_CHECKING:
     from lark import Tree

@@ -560,4 +560,5 @@ class File(Node):
     uses: tuple[Use, ...]
     targets: tuple[Name, ...]
     items: tuple[Node, ...]
-    # Device | Kernel | Implement | Model | Dataset | Protocol | Experiment | Claim | Roles | Law | Let | Intent
+    # Device | Kernel | Implement | Model | Dataset | Protocol | Experiment | Claim | Roles
+    # | Law | Let | Intent

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from spakc import resources
 from spakc.diagnostics import Sink
 from spakc.source import SourceFile, Span
-from spakc.syntax.limits import text_within_limits, tree_within_limits
+from spakc.syntax.limits import MAX_BYTES, text_within_limits, tree_within_limits
+from spakc.syntax.scan import without_mark
 
 if TYPE_CHECKING:
     from lark import Lark, Tree
+
+__all__ = ["LANGUAGE_VERSION", "MAX_BYTES", "parse"]
 
 LANGUAGE_VERSION = 1
 
@@ -35,9 +38,7 @@ def parse(source: SourceFile, sink: Sink) -> Tree[Any] | None:
 
     lark = parser()
     try:
-        tree = lark.parse(
-            source.text.replace("\ufeff", " ", 1) if source.text[:1] == "\ufeff" else source.text
-        )
+        tree = lark.parse(without_mark(source.text))
     except UnexpectedInput as error:
         report_syntax_error(error, lark, source, sink)
         return None

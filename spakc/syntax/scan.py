@@ -35,8 +35,22 @@ class Lexeme:
         return self.start + len(self.text)
 
 
-def lexemes(text: str, end: int | None = None) -> Iterator[Lexeme]:
-    """The lexemes of a text up to an offset, without comments, blanks and characters that no lexeme has."""
-    for match in _LEXEME.finditer(text, 0, len(text) if end is None else end):
+def lexemes(text: str, start: int = 0, end: int | None = None) -> Iterator[Lexeme]:
+    """The lexemes of a part of a text, without comments and blanks. `start` must not lie inside of a "
+    "lexeme."""
+    for match in _LEXEME.finditer(text, start, len(text) if end is None else end):
         if match.lastgroup is not None:
             yield Lexeme(match.lastgroup, match.group(), match.start())  # type: ignore[arg-type]
+
+
+def lexeme_at(text: str, offset: int) -> Lexeme:
+    """The lexeme that begins at an offset; a character that begins none is a sign of its own."""
+    match = _LEXEME.match(text, offset)
+    if match is None or match.lastgroup is None:
+        return Lexeme("sign", text[offset : offset + 1], offset)
+    return Lexeme(match.lastgroup, match.group(), offset)  # type: ignore[arg-type]
+
+
+def without_mark(text: str) -> str:
+    """The text with a blank for a byte order mark at its beginning: every offset stays."""
+    return " " + text[1:] if text.startswith("\ufeff") else text

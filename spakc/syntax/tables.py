@@ -14,7 +14,9 @@ from typing import Any
 from lark import Lark
 from lark import __version__ as lark_version
 from lark.grammar import Rule
-from lark.lexer import TerminalDef
+from lark.lexer import PatternRE, PatternStr, TerminalDef
+
+WORD_END = "(?![A-Za-z0-9_])"
 
 _OPTIONS: dict[str, Any] = {
     "parser": "lalr",
@@ -26,18 +28,27 @@ _OPTIONS: dict[str, Any] = {
 
 def tables_key(grammar: str) -> str:
     """Names the tables of this grammar under this release of Lark; both decide what they hold."""
-    text = "\0".join((lark_version, json.dumps(_OPTIONS, sort_keys=True), grammar))
+    text = "\0".join((lark_version, WORD_END, json.dumps(_OPTIONS, sort_keys=True), grammar))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def build_parser(grammar: str) -> Lark:
     """The parser, from the grammar's text."""
-    return Lark(grammar, **_OPTIONS)
+    return Lark(grammar, edit_terminals=_whole_word, **_OPTIONS)
+
+
+def _whole_word(terminal: TerminalDef) -> None:
+    """Lets a word of the language end where the word ends: without this, `lawful` reads as `law ful` wherever
+    no name may stand. Where a name may, the word of the language goes before it."""
+    if isinstance(terminal.pattern, PatternStr) and terminal.pattern.value.isalpha():
+        terminal.pattern = PatternRE(terminal.pattern.value + WORD_END)
+        terminal.priority = 1
 
 
 def save_tables(parser: Lark, key: str) -> str:
     """The tables of a parser as JSON text that `load_tables` reads."""
     data, memo = parser.memo_serialize([TerminalDef, Rule])
+    data["options"] = {name: value for name, value in data["options"].items() if name != "edit_terminals"}
     return json.dumps({"key": key, "data": data, "memo": memo}, separators=(",", ":"))
 
 
