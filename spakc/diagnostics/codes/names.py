@@ -1,5 +1,6 @@
 """SPAK1xx: 101 to 119 the syntax, 120 to 139 names."""
 
+from spakc.diagnostics.codes import resolution
 from spakc.diagnostics.codes.entry import Code
 
 _SYNTAX: tuple[Code, ...] = (
@@ -149,6 +150,4 @@ _SYNTAX: tuple[Code, ...] = (
     ),
 )
 
-_NAMES: tuple[Code, ...] = ()
-
-TABLE: tuple[Code, ...] = _SYNTAX + _NAMES
+TABLE: tuple[Code, ...] = _SYNTAX + resolution.TABLE
