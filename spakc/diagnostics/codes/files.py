@@ -9,7 +9,7 @@ TABLE: tuple[Code, ...] = (
         "The file named on the command line or by a `use` is not there. A `use` path is relative to the file "
         "that says it, not to the folder the command was started in.",
         wrong='spak 1\nuse "missing.spak"\n',
-        right='spak 1\nuse "../kernels/matmul.spak"\n',
+        right="spak 1\nuse std.devices\n",
     ),
     Code(
         "SPAK002",
@@ -32,7 +32,7 @@ TABLE: tuple[Code, ...] = (
         "files use each other in a circle",
         "A `use` brings the names and laws of another file in, so a file cannot be needed before itself. Two "
         "files may use the same third one; move what both need there.",
-        wrong='spak 1\nuse "self.spak"   # in self.spak\n',
+        wrong='spak 1\nuse "wrong.spak"   # in wrong.spak itself\n',
         right='spak 1\nuse "shared.spak"\n',
     ),
     Code(
@@ -50,7 +50,7 @@ TABLE: tuple[Code, ...] = (
         "that the same file means the same on every machine. Absolute paths, addresses (`https://…`) and "
         "links that lead out of the project are refused.",
         wrong='spak 1\nuse "/etc/kernels.spak"\n',
-        right='spak 1\nuse "../kernels/matmul.spak"\n',
+        right='spak 1\nuse "kernels/matmul.spak"\n',
     ),
     Code(
         "SPAK007",

@@ -78,7 +78,7 @@ _SYNTAX: tuple[Code, ...] = (
     ),
     Code(
         "SPAK110",
-        "`=` where `==` is meant",
+        "one `=` where two are meant",
         "`=` gives a value to a key, a name or an argument. Two values are compared with `==`.",
         wrong="spak 1\nlaw equal: 2 + 1 = 3\n",
         right="spak 1\nlaw equal: 2 + 1 == 3\n",
