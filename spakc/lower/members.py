@@ -31,17 +31,17 @@ def lower_attribute(node: nodes.Attribute, scope: Scope, sink: Sink) -> Expr | N
     return None if entry is None else Ref(entry.ref, entry.kind, span=node.span)
 
 
-def find_entry(node: nodes.Expr, scope: Scope, sink: Sink) -> Entry | None:
+def find_entry(node: nodes.Expr, scope: Scope, sink: Sink, *, dotted: bool = False) -> Entry | None:
     """The declared thing that a plain or dotted name means (`GPT`, `looplm.GPT`), or None after a report."""
     if isinstance(node, nodes.NameExpr):
         entry = scope.find(node.name)
         if entry is None:
-            report_unknown(node.name, node.span, scope, sink)
+            report_unknown(node.name, node.span, scope, sink, words=NAMESPACES if dotted else ())
         return entry
     if not isinstance(node, nodes.Attribute):
         sink.report("SPAK128", "a name is expected here", node.span, "this is no name")
         return None
-    base = find_entry(node.base, scope, sink)
+    base = find_entry(node.base, scope, sink, dotted=True)
     if base is None:
         return None
     if base.members is None:

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 
 from spakc.diagnostics import Sink
 from spakc.ir.ops import ACTIVATIONS, Expr, RefKind
-from spakc.ir.queries import Place
+from spakc.ir.queries import NAMESPACES, Place
 from spakc.ir.types import TYPE_NAMES
 from spakc.source import Span
 from spakc.syntax import nodes
@@ -230,7 +230,7 @@ def report_unknown(name: str, span: Span, scope: Scope, sink: Sink, *, words: It
         entry = visible.get(close)
         if entry is not None and entry.span is not None:
             also.append((entry.span, f"`{close}` is {entry.what} declared here"))
-    elif words:
+    elif words and not set(words) & set(NAMESPACES):
         help_.append(f"expected one of {', '.join(f'`{word}`' for word in words)}")
     where = f" in {scope.title}" if scope.title else ""
     sink.report(
