@@ -3,6 +3,7 @@
 Operations are `Query` nodes: `attention(norm(x), heads = n_head)` is
 Query("attention", (Query("norm", (Ref("x", local),)),), (("heads", Ref("n_head", hyper)),)).
 Positions and step embeddings are nested queries: Query("rope", (Const(10000),)). Arithmetic is `Apply`.
+A call of a part is Query("part.block", …): no operation has such a name, so a part may be called like one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from spakc.ir.module import Declared, Law, Let
-from spakc.ir.ops import Domain, Expr
+from spakc.ir.ops import Domain, Expr, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,8 @@ class Model(Declared):
     supervise: Supervise | None
     laws: tuple[Law, ...]
     lets: tuple[Let, ...]
+
+    def called(self, node: Query) -> Part | None:
+        """The part that a query calls, or None for an operation."""
+        prefix, _, name = node.name.partition(".")
+        return self.parts.get(name) if prefix == "part" else None

@@ -1,0 +1,132 @@
+"""Datasets of the syntax tree to `ir.experiment.Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from spakc.diagnostics import Sink
+from spakc.ir.experiment import Dataset, Split
+from spakc.ir.module import Law, Let
+from spakc.ir.ops import Domain, Expr, RefKind
+from spakc.ir.queries import Place
+from spakc.lower.expressions import base_value, lower_domain, lower_expression
+from spakc.lower.program import Program
+from spakc.lower.resolve import Scope, check_unique
+from spakc.syntax import nodes
+
+ANSWERS = ("autoregressive", "parallel")
+
+_Item = TypeVar("_Item", bound=nodes.Node)
+
+
+def lower_data(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Dataset]:
+    """Every dataset of every file, by qualified name.
+
+    Needs `scope.files`. Guarantees: a sample is a draw over the parameters that splits bind; text and laws are over
+    samples and splits; a split is the entity `<dataset>.<split>`. Reports names and SPAK5xx for what is missing or
+    twice; leaves supports, widths and proofs alone."""
+    datasets: dict[str, Dataset] = {}
+    for path, file in program.files.items():
+        for item in file.items:
+            if isinstance(item, nodes.Dataset):
+                dataset = _lower(item, scope.files[path], sink)
+                datasets[dataset.name] = dataset
+    return datasets
+
+
+def _lower(node: nodes.Dataset, file_scope: Scope, sink: Sink) -> Dataset:
+    name = file_scope.qualify(node.name.text)
+    scope = file_scope.child(Place.data, title=f"dataset {node.name.text}")
+    splits = _splits(node, name, scope, sink)
+    draws = scope.child()
+    for binder in (b for item in node.items if isinstance(item, nodes.Split) for b in item.binders):
+        for parameter in binder.names:
+            if parameter.text not in draws.entries:
+                draws.add(parameter, "a parameter of a split", RefKind.parameter, sink)
+    samples: dict[str, Expr] = {}
+    for item in node.items:
+        if isinstance(item, nodes.Sample):
+            value = lower_expression(item.value, draws, sink)
+            scope.add(item.name, "a sample", RefKind.sample, sink)
+            samples.setdefault(item.name.text, value)
+    lets = []
+    for item in node.items:
+        if isinstance(item, nodes.Let):
+            scope.add_let(item, sink)
+            value = lower_expression(item.value, scope.at(Place.let), sink)
+            lets.append(Let(item.name.text, value, (name,), span=item.name.span))
+    texts = [item for item in node.items if isinstance(item, nodes.Text)]
+    if len(texts) != 1:
+        message = "has no text" if not texts else "has two texts"
+        place = texts[1].span if texts else node.name.span
+        sink.report("SPAK520", f"dataset `{node.name.text}` {message}", place, "one `text` says what a document is")
+    text = tuple(lower_expression(piece, scope, sink) for item in texts[:1] for piece in item.pieces)
+    return Dataset(
+        name,
+        samples,
+        text,
+        _once(node, nodes.LossAfter, lambda item: item.marker, sink),
+        _once(node, nodes.Answer, lambda item: _answer(item, sink), sink) or ANSWERS[0],
+        splits,
+        _laws(node, name, scope, sink),
+        tuple(lets),
+        span=node.name.span,
+    )
+
+
+def _splits(node: nodes.Dataset, dataset: str, scope: Scope, sink: Sink) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
+    for item in node.items:
+        if not isinstance(item, nodes.Split):
+            continue
+        names = [name for binder in item.binders for name in binder.names]
+        check_unique(names, "a parameter", sink)
+        binders: list[tuple[tuple[str, ...], Domain]] = [
+            (tuple(name.text for name in binder.names), lower_domain(binder.domain, scope, sink))
+            for binder in item.binders
+        ]
+        scope.add(item.name, "a split", RefKind.entity, sink, ref=f"{dataset}.{item.name.text}")
+        share, part = (None if p is None else float(base_value(p)[0]) for p in (item.weight, item.fraction))
+        splits.setdefault(
+            item.name.text, Split(item.name.text, tuple(binders), item.size, share, part, span=item.name.span)
+        )
+    return splits
+
+
+def _laws(node: nodes.Dataset, dataset: str, scope: Scope, sink: Sink) -> tuple[Law, ...]:
+    laws = [item for item in node.items if isinstance(item, nodes.Law)]
+    check_unique([law.name for law in laws], "a law", sink)
+    place = scope.at(Place.law)
+    return tuple(
+        Law(
+            law.name.text,
+            lower_expression(law.proposition, place, sink),
+            None if law.when is None else lower_expression(law.when, place, sink),
+            law.because,
+            (dataset,),
+            span=law.name.span,
+        )
+        for law in laws
+    )
+
+
+def _once(node: nodes.Dataset, kind: type[_Item], read: Callable[[_Item], str], sink: Sink) -> str | None:
+    items = [item for item in node.items if isinstance(item, kind)]
+    for extra in items[1:]:
+        also = [(items[0].span, "the first one")]
+        sink.report("SPAK521", "a dataset says this once", extra.span, "again here", also=also)
+    return read(items[0]) if items else None
+
+
+def _answer(node: nodes.Answer, sink: Sink) -> str:
+    if node.mode.text not in ANSWERS:
+        sink.report(
+            "SPAK522",
+            f"an answer cannot be `{node.mode.text}`",
+            node.mode.span,
+            "none of the choices",
+            help=[f"write `answer {ANSWERS[0]}` or `answer {ANSWERS[1]}`"],
+        )
+        return ANSWERS[0]
+    return node.mode.text
