@@ -1,0 +1,376 @@
+"""What the CUDA templates see: a launch's parameters, types and mathematics as ready-made C++ text.
+
+The templates speak in roles (rows, columns, left, kept, …); every name of the file is already mangled here, and
+every line of mathematics carries its `#line`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from spak_runtime.manifest import Param
+
+from spakc.emit.expressions import (
+    Code,
+    Scope,
+    address,
+    as_float,
+    chosen,
+    expression,
+    function_name,
+    identifier,
+    tensor_kind,
+    word,
+)
+from spakc.emit.source_map import from_math
+from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
+from spakc.ir.types import DType
+from spakc.ir.visit import references, walk
+from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, uses_of
+from spakc.plan.problem import (
+    ElementwiseProblem,
+    IndexRange,
+    Operand,
+    ProductProblem,
+    RowsProblem,
+    Store,
+)
+from spakc.plan.vectors import innermost_offset, vector_loads
+
+_CPP_TYPES = {
+    DType.bf16: "bf16",
+    DType.f16: "f16",
+    DType.f32: "f32",
+    DType.f64: "double",
+    DType.int32: "i32",
+    DType.int64: "i64",
+    DType.bool: "bool",
+}
+_REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Index variables that one linear counter runs through, the last fastest. `used` are those that code reads."""
+
+    indices: tuple[tuple[str, str], ...]  # C++ name and extent
+    used: frozenset[str]
+
+    @property
+    def size(self) -> str:
+        return " * ".join(extent for _, extent in self.indices) or "1"
+
+    def decode(self, counter: str, wide: bool = False) -> str:
+        """Declares the index variables from the counter."""
+        lines = []
+        rest = counter
+        for position in range(len(self.indices) - 1, -1, -1):
+            name, extent = self.indices[position]
+            value = rest if position == 0 else f"{rest} % ({extent})"
+            if name in self.used:
+                lines.append(f"const i32 {name} = {f'static_cast<i32>({value})' if wide else value};")
+            rest = f"{rest} / ({extent})"
+        return "\n".join(reversed(lines))
+
+
+def launch_context(launch: LaunchPlan, signature: Signature, title: str, source: str) -> dict[str, Any]:
+    """The context of one launch's template: `k` and nothing else."""
+    scope = Scope(signature.tensors, signature.dims, signature.options)
+    context = _common(launch, signature, title, source)
+    problem = launch.problem
+    if isinstance(problem, ProductProblem):
+        context |= _product(problem, signature, scope)
+    elif isinstance(problem, RowsProblem):
+        context |= _rows(problem, scope)
+    else:
+        context |= _elementwise(problem, signature, scope)
+    return {"k": context}
+
+
+# ---- what every launch has ------------------------------------------------------------------------------
+
+
+def _common(launch: LaunchPlan, signature: Signature, title: str, source: str) -> dict[str, Any]:
+    uses = uses_of(launch.problem, signature)
+    written = {store.tensor for store in _stores(launch)}
+    return {
+        "title": " ".join(title.split()),
+        "source": " ".join(source.split()),
+        "entry": launch.entry,
+        "words": _words(uses, signature),
+        "types": _types(uses.tensors, signature),
+        "fields": [_field(param, signature, written) for param in launch.params],
+        "dispatchers": _dispatchers(launch, signature),
+    }
+
+
+def _stores(launch: LaunchPlan) -> tuple[Store, ...]:
+    problem = launch.problem
+    if isinstance(problem, RowsProblem):
+        return (*problem.row_outputs, *problem.element_outputs)
+    return problem.outputs
+
+
+def _words(uses: Uses, signature: Signature) -> list[str]:
+    """Every word that a choice of this kernel may be, sorted."""
+    words = {choice for name in uses.options for choice in signature.options[name].choices}
+    words |= {layout for name in uses.tensors for layout in signature.tensors[name].layouts}
+    return [identifier("w", name) for name in sorted(words)]
+
+
+def _types(names: Iterable[str], signature: Signature) -> list[dict[str, str]]:
+    """One alias a tensor; tensors of equal dtype refer to the one that decides it."""
+    wanted = dict.fromkeys(root for name in names for root in (signature.dtype_root(name), name))
+    types = []
+    for name in wanted:
+        root = signature.dtype_root(name)
+        if root != name:
+            value = identifier("T", root)
+        elif signature.is_free(name):
+            value = identifier("DTYPE", name)
+        else:
+            value = _CPP_TYPES[signature.tensors[name].dtypes[0]]
+        types.append({"name": identifier("T", name), "value": value})
+    return types
+
+
+def _field(param: Param, signature: Signature, written: set[str]) -> dict[str, str]:
+    if param.kind == "pointer":
+        tensor = signature.tensors[param.name]
+        const = "" if param.name in written else "const "
+        shape = ", ".join(_plain(size) for size in tensor.shape)
+        declaration = f"{const}{identifier('T', param.name)}* {identifier('t', param.name)}"
+        return {"declaration": declaration, "comment": f"[{shape}]"}
+    if param.kind in ("stride", "value"):
+        return {"declaration": f"{param.type} {identifier('s', param.name)}_{param.axis}", "comment": ""}
+    prefix = {"dim": "d", "option": "o"}[param.kind]
+    return {"declaration": f"{param.type} {identifier(prefix, param.name)}", "comment": ""}
+
+
+def _plain(size: Expr) -> str:
+    """A shape expression for a comment."""
+    infix = {"mul": "*", "add": "+", "sub": "-", "floordiv": "//", "mod": "%"}
+    if isinstance(size, Ref):
+        return identifier("", size.name)[1:]
+    if isinstance(size, Apply) and size.op in infix and len(size.args) == 2:
+        return f"({_plain(size.args[0])} {infix[size.op]} {_plain(size.args[1])})"
+    return str(getattr(size, "value", "?"))
+
+
+def _dispatchers(launch: LaunchPlan, signature: Signature) -> list[dict[str, Any]]:
+    """Functions that an option chooses, one for each option that the mathematics calls."""
+    called = {
+        node.args[0].name
+        for expr in expressions_of(launch.problem)
+        for node in walk(expr)
+        if isinstance(node, Apply)
+        and node.op == "call"
+        and isinstance(node.args[0], Ref)
+        and node.args[0].kind is RefKind.option
+    }
+    return [
+        {
+            "name": identifier("call", name),
+            "option": identifier("", name)[1:],
+            "chosen": chosen("OPTION", name),
+            "choices": [{"word": word(c), "function": function_name(c)} for c in option.choices],
+        }
+        for name, option in signature.options.items()
+        if name in called
+    ]
+
+
+def _group(ranges: Iterable[IndexRange], scope: Scope, used: Iterable[Expr]) -> Group:
+    names = frozenset(identifier("i", name) for expr in used for name in references(expr, RefKind.index))
+    return Group(
+        tuple((identifier("i", r.name), expression(r.extent, scope).text) for r in ranges),
+        names,
+    )
+
+
+def _with_indices(scope: Scope, ranges: Iterable[IndexRange]) -> Scope:
+    return scope.with_indices({r.name: identifier("i", r.name) for r in ranges})
+
+
+def _store(store: Store, scope: Scope, indent: int) -> str:
+    """The statement that writes one element."""
+    target = address(Load(store.tensor, store.indices, span=store.span), scope)
+    return from_math(f"write({target}, {expression(store.value, scope).text});", store.span, indent)
+
+
+def _parts(store: Store) -> tuple[Expr, ...]:
+    return (*store.indices, store.value)
+
+
+# ---- product --------------------------------------------------------------------------------------------
+
+
+def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dict[str, Any]:
+    every = (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
+    inner = _with_indices(scope, every)
+    outer = inner.with_locals({problem.accumulator: Code("accumulator", "f32")})
+    reads = (problem.left.load, problem.right.load)
+    writes = tuple(part for store in problem.outputs for part in _parts(store))
+    left, right = (expression(load, inner) for load in reads)
+    accumulate = f"accumulator = fma_f32({as_float(left)}, {as_float(right)}, accumulator);"
+    context: dict[str, Any] = {
+        "batch": _group(problem.batch, scope, (*reads, *writes)),
+        "rows": _group(problem.rows, scope, (*reads, *writes)),
+        "columns": _group(problem.columns, scope, (*reads, *writes)),
+        "reduced": _group(problem.reduced, scope, reads),
+        "accumulate": from_math(accumulate, problem.span, 4),
+        "outputs": [_product_output(store, problem, outer) for store in problem.outputs],
+    }
+    context["value_rows"] = _group(problem.rows, scope, [store.value for store in problem.outputs])
+    context["value_columns"] = _group(problem.columns, scope, [store.value for store in problem.outputs])
+    if len(problem.rows) == len(problem.columns) == len(problem.reduced) == 1:
+        reduced = problem.reduced[0].name
+        context["left"] = _operand(problem.left, problem.rows[0].name, reduced, signature, inner)
+        context["right"] = _operand(problem.right, problem.columns[0].name, reduced, signature, inner)
+    return context
+
+
+def _product_output(store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:
+    result = {
+        "type": identifier("T", store.tensor),
+        "write": _store(store, scope, 2),
+        "value": from_math(f"return {expression(store.value, scope).text};", store.span, 6),
+    }
+    fixed = Operand(store.tensor, store.indices)
+    axes = [fixed.axis_of(group[0].name) for group in (problem.rows, problem.columns)]
+    if None not in axes:
+        stride = identifier("s", store.tensor)
+        result["stride_row"], result["stride_column"] = (f"params.{stride}_{axis}" for axis in axes)
+        result["origin"] = _origin(fixed, axes, scope)
+    return result
+
+
+def _origin(operand: Operand, axes: Iterable[int | None], scope: Scope) -> str:
+    """Pointer to the first element of an operand's matrix: its batch axes at this block's batch."""
+    zero = Ref("0", RefKind.index)
+    kept = tuple(zero if axis in axes else index for axis, index in enumerate(operand.indices))
+    text = f"params.{identifier('t', operand.tensor)}"
+    for axis, index in enumerate(kept):
+        if index is not zero:
+            stride = f"params.{identifier('s', operand.tensor)}_{axis}"
+            text += f" + {expression(index, scope).text} * {stride}"
+    return text
+
+
+def _operand(
+    operand: Operand, outer: str, reduced: str, signature: Signature, scope: Scope
+) -> dict[str, str]:
+    outer_axis, k_axis = operand.axis_of(outer), operand.axis_of(reduced)
+    if outer_axis is None or k_axis is None:
+        return {}
+    contiguous = signature.contiguous_axes(operand.tensor)
+    if len(set(contiguous)) == 1:
+        k_major = "true" if contiguous[0] == k_axis else "false"
+    else:
+        layouts = signature.tensors[operand.tensor].layouts
+        layout = layouts[contiguous.index(k_axis)]
+        k_major = f"{chosen('LAYOUT', operand.tensor)} == {word(layout)}"
+    stride = f"params.{identifier('s', operand.tensor)}"
+    return {
+        "type": identifier("T", operand.tensor),
+        "k_major": f"({k_major})" if " " in k_major else k_major,
+        "origin": _origin(operand, (outer_axis, k_axis), scope),
+        "stride_outer": f"{stride}_{outer_axis}",
+        "stride_k": f"{stride}_{k_axis}",
+    }
+
+
+# ---- rows -----------------------------------------------------------------------------------------------
+
+
+def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
+    inner = _with_indices(scope, (*problem.kept, *problem.reduced))
+    stages = []
+    for number, step in enumerate(problem.steps):
+        name = identifier("v", step.name)
+        if isinstance(step.value, Reduce):
+            part = f"part_{number}"
+            value = expression(step.value.body, inner)
+            statement = from_math(f"{part}.add({as_float(value)});", step.span, 4)
+            reducer, code = _REDUCERS[step.value.op], Code(name, "f32")
+        else:
+            value = expression(step.value, inner)
+            statement = from_math(f"const auto {name} = {value.text};", step.span, 2)
+            reducer, part, code = "", "", Code(name, value.kind)
+        stages.append({"name": name, "reducer": reducer, "part": part, "statement": statement})
+        inner = inner.with_locals({step.name: code})
+    used: list[Expr] = [step.value for step in problem.steps]
+    for store in (*problem.row_outputs, *problem.element_outputs):
+        used += _parts(store)
+    return {
+        "kept": _group(problem.kept, scope, used),
+        "reduced": _group(problem.reduced, scope, used),
+        "stages": stages,
+        "row_outputs": [{"write": _store(store, inner, 4)} for store in problem.row_outputs],
+        "element_outputs": [{"write": _store(store, inner, 4)} for store in problem.element_outputs],
+    }
+
+
+# ---- elementwise ----------------------------------------------------------------------------------------
+
+
+def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope) -> dict[str, Any]:
+    inner = _with_indices(scope, problem.space)
+    last = problem.space[-1].name if problem.space else None
+    first = inner.with_indices({last: _FIRST} if last is not None else {})
+    used: list[Expr] = [local.value for local in problem.locals]
+    for store in problem.outputs:
+        used += _parts(store)
+    vectors, registers = [], {}
+    for number, load in enumerate(vector_loads(problem, signature)):
+        name = f"vector_{number}"
+        kind = tensor_kind(signature.tensors[load.tensor], signature.tensors)
+        vectors.append({"name": name, "address": address(load, first)})
+        registers[load] = Code(f"as_value({name}[lane])", kind)
+    inner = inner.with_loads(registers)
+    statements = []
+    for local in problem.locals:
+        code = expression(local.value, inner)
+        name = identifier("v", local.name)
+        statements.append(from_math(f"const auto {name} = {code.text};", local.span, 6))
+        inner = inner.with_locals({local.name: Code(name, code.kind)})
+    space = _group(problem.space, scope, used)
+    return {
+        "space": _named_first(space),
+        "points": " * ".join(f"static_cast<i64>({extent})" for _, extent in space.indices) or "1",
+        "inner": identifier("i", last) if last is not None else "",
+        "first": _FIRST,
+        "vectors": vectors,
+        "locals": statements,
+        "outputs": [_element_output(n, store, last, inner, first) for n, store in enumerate(problem.outputs)],
+    }
+
+
+_FIRST = "first_lane"  # the innermost index of the first point of a vector
+
+
+def _named_first(space: Group) -> Group:
+    """The group whose innermost variable is that of the first point."""
+    if not space.indices:
+        return space
+    *outer, (_, extent) = space.indices
+    return Group((*outer, (_FIRST, extent)), space.used | {_FIRST})
+
+
+def _element_output(
+    number: int, store: Store, last: str | None, inner: Scope, first: Scope
+) -> dict[str, Any]:
+    """A store along the innermost index is collected into a vector; any other is done point by point."""
+    kind, name = identifier("T", store.tensor), f"out_{number}"
+    if last is None or innermost_offset(store.indices, last) is None:
+        return {"vector": False, "compute": _store(store, inner, 6)}
+    value = expression(store.value, inner).text
+    return {
+        "vector": True,
+        "name": name,
+        "type": kind,
+        "compute": from_math(f"{name}[lane] = as_element<{kind}>({value});", store.span, 6),
+        "write": f"write_vector({address(Load(store.tensor, store.indices), first)}, {name});",
+    }

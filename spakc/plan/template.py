@@ -1,0 +1,76 @@
+"""What a template publishes: its knobs, what it can compute, what it asks of a call, and how it is launched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spak_runtime.manifest import Expression
+
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem
+from spakc.plan.resources import Resources
+
+KnobValue = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateKnob:
+    """`domain` says in words what `lawful` decides; `unit` is what one of it is."""
+
+    name: str
+    unit: str
+    domain: str
+    lawful: Callable[[KnobValue], bool]
+    default: KnobValue
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchShape:
+    """Manifest expressions over dims, dtypes and the config's numbers."""
+
+    grid: tuple[Expression, Expression, Expression]
+    threads: int
+    shared_bytes: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One way to compute the problems of a family.
+
+    `needs` are device facts that must be true. `cannot` says why a problem is not one of its own, or None.
+    `requirements` are what a call must satisfy beyond what the file promises; a template with none of them is
+    an answer for every legal call. `resources` are estimates of what one block takes, before anything is
+    compiled. All functions are pure.
+    """
+
+    family: str
+    name: str
+    path: str
+    summary: str
+    knobs: tuple[TemplateKnob, ...]
+    needs: tuple[str, ...]
+    cannot: Callable[[StepProblem, Signature], str | None]
+    requirements: Callable[[StepProblem, Signature, Config], Requirements]
+    shape: Callable[[StepProblem, Signature, Config], LaunchShape]
+    resources: Callable[[StepProblem, Signature, Config], Resources]
+
+    @property
+    def defaults(self) -> dict[str, KnobValue]:
+        return {knob.name: knob.default for knob in self.knobs}
+
+    def knob(self, name: str) -> TemplateKnob | None:
+        return next((knob for knob in self.knobs if knob.name == name), None)
+
+
+def one_of(*values: int) -> Callable[[KnobValue], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value in values
+
+
+def multiple_of(step: int, first: int, last: int) -> Callable[[KnobValue], bool]:
+    return lambda value: (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and first <= value <= last
+        and value % step == 0
+    )

@@ -1,0 +1,105 @@
+"""The template of the element-wise family."""
+
+from __future__ import annotations
+
+from spak_runtime.manifest import Expression, Guard
+
+from spakc.ir.ops import Load
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower, product
+from spakc.plan.problem import ElementwiseProblem
+from spakc.plan.resources import Resources
+from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
+from spakc.plan.templates_product import size
+from spakc.plan.templates_rows import no_double
+from spakc.plan.vectors import innermost_offset, stores_are_vectors, vector_loads
+
+MAX_BLOCKS = 2**20
+"""More work than this many blocks is done in further rounds of the loop."""
+
+
+def _number(config: Config, knob: str) -> int:
+    value = config[knob]
+    assert isinstance(value, int)
+    return value
+
+
+def _cannot(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, ElementwiseProblem)
+    return no_double(problem, signature)
+
+
+def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
+    """With vectors: whole ones, and every row of every tensor that moves in vectors begins at one."""
+    assert isinstance(problem, ElementwiseProblem)
+    vector = _number(config, "vector")
+    if vector == 1:
+        return Requirements()
+    if not stores_are_vectors(problem):
+        return Requirements((Guard("vectors", False, "an output does not run along the innermost index"),))
+    inner = problem.space[-1]
+    asked: dict[str, Guard] = {}
+
+    def ask(condition: Expression, reason: str) -> None:
+        if condition is not True:
+            asked.setdefault(repr(condition), Guard("vectors", condition, reason))
+
+    ask(_multiple(lower(inner.extent), vector), f"the innermost size is a multiple of {vector}")
+    stores = (Load(store.tensor, store.indices) for store in problem.outputs)
+    for load in (*vector_loads(problem, signature), *stores):
+        name, last = load.tensor, len(load.indices) - 1
+        offset = innermost_offset(load.indices, inner.name)
+        assert offset is not None
+        ask(_multiple(lower(offset), vector), f"{name} is read from multiples of {vector} elements on")
+        for axis in range(last):
+            reason = f"rows of {name} are multiples of {vector} elements apart"
+            ask(_multiple(signature.stride(name, axis), vector), reason)
+        if name not in signature.carried:
+            ask(["eq", ["stride", name, last], 1], f"the last axis of {name} lies in one piece")
+            whole: Expression = ["min", 16, product([signature.element_bytes(name), vector])]
+            ask(["ge", ["alignment", name], whole], f"{name} begins at a multiple of a vector's bytes")
+    return Requirements(tuple(asked.values()))
+
+
+def _multiple(value: Expression, of: int) -> Expression:
+    if isinstance(value, int) and value % of == 0:
+        return True
+    return ["eq", ["mod", value, of], 0]
+
+
+def _shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:
+    assert isinstance(problem, ElementwiseProblem)
+    threads = _number(config, "threads")
+    per_block = threads * _number(config, "vector")
+    blocks: Expression = ["min", ["ceil_div", size(problem.space), per_block], MAX_BLOCKS]
+    return LaunchShape((blocks, 1, 1), threads, 0)
+
+
+GRID_STRIDE = Template(
+    family="elementwise",
+    name="grid_stride",
+    path="elementwise/grid_stride.cu.j2",
+    summary="each thread computes a few neighbouring points, then goes on a whole grid further",
+    knobs=(
+        TemplateKnob(
+            "threads",
+            "threads",
+            "64, 128, 256, 512 or 1024",
+            one_of(64, 128, 256, 512, 1024),
+            256,
+            "threads of a block",
+        ),
+        TemplateKnob(
+            "vector",
+            "elements",
+            "1, 2, 4 or 8",
+            one_of(1, 2, 4, 8),
+            1,
+            "neighbours that a thread moves together",
+        ),
+    ),
+    needs=(),
+    cannot=_cannot,
+    requirements=_requirements,
+    shape=_shape,
+    resources=lambda _problem, _signature, config: Resources(_number(config, "threads"), 48, 0),
+)

@@ -1,0 +1,234 @@
+"""The templates of the product family."""
+
+from __future__ import annotations
+
+from spak_runtime.manifest import Expression, Guard
+
+from spakc.ir.types import DType
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower, product
+from spakc.plan.problem import IndexRange, Operand, ProductProblem
+from spakc.plan.resources import Resources
+from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
+
+HALF = (DType.bf16, DType.f16)
+
+
+def size(group: tuple[IndexRange, ...]) -> Expression:
+    """How many points a group of index variables has."""
+    return product(lower(index.extent) for index in group)
+
+
+def _number(config: Config, knob: str) -> int:
+    value = config[knob]
+    assert isinstance(value, int), f"knob {knob} is a whole number in every template"
+    return value
+
+
+# ---- naive ----------------------------------------------------------------------------------------------
+
+
+def _naive_cannot(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, ProductProblem)
+    if problem.accumulate is not DType.f32:
+        return f"it accumulates in f32, and the file says `accumulate {problem.accumulate.value}`"
+    return _not_float(problem, signature)
+
+
+def _not_float(problem: ProductProblem, signature: Signature) -> str | None:
+    for operand in problem.operands:
+        for dtype in signature.alternatives(operand.tensor):
+            if not dtype.is_float or dtype is DType.f64:
+                return f"`{operand.tensor}` may be {dtype.value}, and products are of f32, bf16 and f16"
+    return None
+
+
+def _naive_shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:
+    assert isinstance(problem, ProductProblem)
+    block = _number(config, "block")
+    rows: Expression = ["ceil_div", size(problem.rows), block]
+    columns: Expression = ["ceil_div", size(problem.columns), block]
+    return LaunchShape((product([size(problem.batch), rows, columns]), 1, 1), block * block, 0)
+
+
+NAIVE = Template(
+    family="product",
+    name="naive",
+    path="product/naive.cu.j2",
+    summary="one thread computes one element; any layout, stride, dtype and size",
+    knobs=(
+        TemplateKnob(
+            "block", "threads", "8, 16 or 32", one_of(8, 16, 32), 16, "a block is this many threads squared"
+        ),
+    ),
+    needs=(),
+    cannot=_naive_cannot,
+    requirements=lambda _problem, _signature, _config: Requirements(),
+    shape=_naive_shape,
+    resources=lambda _problem, _signature, config: Resources(_number(config, "block") ** 2, 40, 0),
+)
+
+
+# ---- pipelined ------------------------------------------------------------------------------------------
+
+
+def _warps(tile: int) -> int:
+    """Warps along one side of a tile: sixty-four rows or columns each, at least two warps. As in the template."""
+    return max(2, tile // 64)
+
+
+def _pipelined_cannot(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, ProductProblem)
+    if problem.accumulate is not DType.f32:
+        return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
+    if not len(problem.rows) == len(problem.columns) == len(problem.reduced) == 1:
+        return "it tiles one row, one column and one reduced index, and this product has more"
+    for operand, group in ((problem.left, problem.rows), (problem.right, problem.columns)):
+        if not set(HALF) & set(signature.alternatives(operand.tensor)):
+            return f"tensor cores multiply bf16 or f16, and `{operand.tensor}` is neither"
+        if signature.tensors[operand.tensor].default is not None:
+            return f"`{operand.tensor}` may be absent"
+        axes = {operand.axis_of(group[0].name), operand.axis_of(problem.reduced[0].name)}
+        if not axes >= set(signature.contiguous_axes(operand.tensor)):
+            return f"the contiguous axis of `{operand.tensor}` is neither its row nor its reduced axis"
+    for store in problem.outputs:
+        target = Operand(store.tensor, store.indices)
+        if None in (target.axis_of(problem.rows[0].name), target.axis_of(problem.columns[0].name)):
+            return f"`{store.tensor}` is not indexed by the row and the column alone"
+        if not all(dtype.is_float for dtype in signature.alternatives(store.tensor)):
+            return f"`{store.tensor}` is no floating-point tensor"
+    return _not_double(problem, signature)
+
+
+def _not_double(problem: ProductProblem, signature: Signature) -> str | None:
+    for store in problem.outputs:
+        if DType.f64 in signature.alternatives(store.tensor):
+            return f"`{store.tensor}` may be f64"
+    return None
+
+
+def _operand_guards(operand: Operand, outer: str, reduced: str, signature: Signature) -> list[Guard]:
+    name = operand.tensor
+    axes = [axis for axis in (operand.axis_of(outer), operand.axis_of(reduced)) if axis is not None]
+    contiguous = signature.contiguous_axes(name)
+    others = tuple(axes[0] if axis == axes[1] else axes[1] for axis in contiguous)
+    steps = [_by_layout(name, others, signature)]
+    steps += [signature.stride(name, axis) for axis in range(len(operand.indices)) if axis not in axes]
+    guards = []
+    unit = _by_layout(name, contiguous, signature)
+    if unit != 1:
+        guards.append(Guard("contiguous", ["eq", unit, 1], f"rows or columns of {name} lie in one piece"))
+    aligned = [["eq", ["mod", step, 8], 0] for step in steps]
+    if name not in signature.carried:
+        aligned.insert(0, ["ge", ["alignment", name], 16])
+    condition = aligned[0] if len(aligned) == 1 else ["and", *aligned]
+    guards.append(
+        Guard(
+            "aligned", condition, f"16-byte copies of {name} need its rows to begin at multiples of 16 bytes"
+        )
+    )
+    if any(dtype not in HALF for dtype in signature.alternatives(name)):
+        half = ["member", signature.dtype(name), ["set", *(dtype.value for dtype in HALF)]]
+        guards.append(Guard("half_precision", half, f"tensor cores multiply bf16 or f16, not other {name}"))
+    return guards
+
+
+def _by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expression:
+    """The stride along the axis that the layout of a call picks."""
+    strides = [signature.stride(name, axis) for axis in axes]
+    if len(strides) == 1 or strides[0] == strides[1]:
+        return strides[0]
+    first = signature.tensors[name].layouts[0]
+    return ["where", ["eq", ["layout", name], first], strides[0], strides[1]]
+
+
+def _pipelined_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
+    assert isinstance(problem, ProductProblem)
+    reduced = problem.reduced[0].name
+    left, right = problem.operands
+    guards = _operand_guards(left, problem.rows[0].name, reduced, signature)
+    guards += _operand_guards(right, problem.columns[0].name, reduced, signature)
+    dtypes = signature.dtype(left.tensor), signature.dtype(right.tensor)
+    if dtypes[0] != dtypes[1]:
+        reason = f"tensor cores multiply {left.tensor} and {right.tensor} of one dtype"
+        guards.append(Guard("one_dtype", ["eq", *dtypes], reason))
+    if problem.batch:
+        guards.append(Guard("grid", ["le", size(problem.batch), 65_535], "a grid has 65,535 layers at most"))
+    chosen = [o.tensor for o in problem.operands if len(set(signature.contiguous_axes(o.tensor))) > 1]
+    return Requirements(tuple(guards), tuple(dict.fromkeys(chosen)))
+
+
+def _ring_bytes(config: Config) -> int:
+    tiles = _number(config, "tile_m") + _number(config, "tile_n")
+    return _number(config, "stages") * tiles * _number(config, "tile_k") * 2
+
+
+def _slab_bytes(config: Config, element: Expression) -> Expression:
+    """The output slabs of all warps, which take the place of the ring after the last step."""
+    warps = _warps(_number(config, "tile_m")) * _warps(_number(config, "tile_n"))
+    columns = _number(config, "tile_n") // _warps(_number(config, "tile_n"))
+    if isinstance(element, int):
+        return warps * 16 * (columns * element + 16)
+    return ["mul", ["add", ["mul", element, columns], 16], warps * 16]
+
+
+def _pipelined_threads(config: Config) -> int:
+    return 32 * _warps(_number(config, "tile_m")) * _warps(_number(config, "tile_n"))
+
+
+def _pipelined_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
+    assert isinstance(problem, ProductProblem)
+    tiles = product(
+        (
+            ["ceil_div", size(problem.rows), _number(config, "tile_m")],
+            ["ceil_div", size(problem.columns), _number(config, "tile_n")],
+        )
+    )
+    ring = _ring_bytes(config)
+    needed: list[Expression] = [ring]
+    for store in problem.outputs:
+        if _largest_slab(config, signature, store.tensor) > ring:
+            needed.append(_slab_bytes(config, signature.element_bytes(store.tensor)))
+    shared = ring if len(needed) == 1 else ["max", *needed]
+    return LaunchShape((tiles, 1, size(problem.batch)), _pipelined_threads(config), shared)
+
+
+def _largest_slab(config: Config, signature: Signature, tensor: str) -> int:
+    value = _slab_bytes(config, signature.largest_element(tensor))
+    assert isinstance(value, int)
+    return value
+
+
+def _pipelined_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
+    assert isinstance(problem, ProductProblem)
+    rows = _number(config, "tile_m") // _warps(_number(config, "tile_m"))
+    columns = _number(config, "tile_n") // _warps(_number(config, "tile_n"))
+    accumulators, fragments = rows * columns // 32, 2 * (rows + columns) // 4
+    slabs = [_largest_slab(config, signature, store.tensor) for store in problem.outputs]
+    shared = max(_ring_bytes(config), *slabs)
+    return Resources(_pipelined_threads(config), accumulators + fragments + 40, shared)
+
+
+_TILE = "multiples of 32 from 32 to 256, whose warps have multiples of 16"
+
+
+def _tile(value: KnobValue) -> bool:
+    return multiple_of(32, 32, 256)(value) and isinstance(value, int) and value % (16 * _warps(value)) == 0
+
+
+PIPELINED = Template(
+    family="product",
+    name="pipelined",
+    path="product/pipelined.cu.j2",
+    summary="tiles through a ring of asynchronous copies (cp.async), swizzled shared memory, tensor cores (mma)",
+    knobs=(
+        TemplateKnob("tile_m", "rows", _TILE, _tile, 128, "rows of the tile that a block computes"),
+        TemplateKnob("tile_n", "columns", _TILE, _tile, 128, "columns of the tile that a block computes"),
+        TemplateKnob("tile_k", "elements", "16, 32 or 64", one_of(16, 32, 64), 32, "depth of one step"),
+        TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring"),
+    ),
+    needs=("cp_async",),
+    cannot=_pipelined_cannot,
+    requirements=_pipelined_requirements,
+    shape=_pipelined_shape,
+    resources=_pipelined_resources,
+)

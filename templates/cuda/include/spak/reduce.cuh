@@ -1,0 +1,130 @@
+// Reductions by a group of threads, and the groups: a warp, a block, or the lanes of equal number of a block's warps.
+//
+// A reducer is what one thread has seen so far: add(x) takes one more value, merge(other) another thread's part. Parts
+// are merged in one fixed order, so that equal inputs give equal bits.
+#pragma once
+
+#include "spak/primitives.cuh"
+
+namespace spak {
+
+struct Sum {
+  f32 total = 0.0f;
+  SPAK_DEVICE void add(f32 x) { total += x; }
+  SPAK_DEVICE void merge(const Sum& other) { total += other.total; }
+  SPAK_DEVICE f32 value() const { return total; }
+};
+
+struct Max {
+  f32 largest = -infinity_f32();
+  SPAK_DEVICE void add(f32 x) { largest = max_nan_f32(largest, x); }
+  SPAK_DEVICE void merge(const Max& other) { add(other.largest); }
+  SPAK_DEVICE f32 value() const { return largest; }
+};
+
+struct Min {
+  f32 negated = -infinity_f32();
+  SPAK_DEVICE void add(f32 x) { negated = max_nan_f32(negated, -x); }
+  SPAK_DEVICE void merge(const Min& other) { negated = max_nan_f32(negated, other.negated); }
+  SPAK_DEVICE f32 value() const { return -negated; }
+};
+
+// log(sum(exp(x))) in one pass: the sum is kept relative to the largest value so far. Nothing, or only -inf: -inf.
+struct LogSumExp {
+  f32 largest, scaled;
+  SPAK_DEVICE LogSumExp() : largest(-infinity_f32()), scaled(0.0f) {}
+  SPAK_DEVICE LogSumExp(f32 largest_, f32 scaled_) : largest(largest_), scaled(scaled_) {}
+  SPAK_DEVICE void add(f32 x) { merge(LogSumExp(x, 1.0f)); }
+  SPAK_DEVICE void merge(const LogSumExp& other) {
+    const f32 top = max_nan_f32(largest, other.largest);
+    if (top == -infinity_f32()) return;
+    scaled = part(largest, scaled, top) + part(other.largest, other.scaled, top);
+    largest = top;
+  }
+  SPAK_DEVICE f32 value() const {
+    if (largest == infinity_f32() || largest == -infinity_f32()) return largest;
+    return largest + log_f32(scaled);
+  }
+
+ private:
+  // `scaled` relative to `top` instead of `largest`. Equal infinities must not meet in a difference.
+  SPAK_DEVICE static f32 part(f32 largest, f32 scaled, f32 top) {
+    return largest == top ? scaled : scaled * exp_f32(largest - top);
+  }
+};
+
+constexpr u32 REDUCER_BYTES = 8;  // of shared memory per part
+
+// The part of the lane whose number differs in the bits of `mask`.
+template <class Reducer>
+SPAK_DEVICE Reducer exchanged(const Reducer& mine, u32 mask) {
+  Reducer other;
+  if constexpr (sizeof(Reducer) == 4) {
+    other = bits_as<Reducer>(shuffle_xor(bits_as<u32>(mine), mask));
+  } else {
+    static_assert(sizeof(Reducer) == REDUCER_BYTES, "a reducer is one or two f32");
+    other = bits_as<Reducer>(shuffle_xor(bits_as<u64>(mine), mask));
+  }
+  return other;
+}
+
+template <class Reducer>
+SPAK_DEVICE Reducer warp_reduced(Reducer part) {
+  SPAK_UNROLL
+  for (u32 mask = 16; mask > 0; mask /= 2) part.merge(exchanged(part, mask));
+  return part;
+}
+
+// ---- groups: `size` threads of which this is number rank(); reduced(part) gives every thread the whole ----
+
+struct WarpGroup {
+  static constexpr u32 size = 32;
+  SPAK_DEVICE explicit WarpGroup(u32) {}
+  SPAK_DEVICE u32 rank() const { return lane_index(); }
+  template <class Reducer>
+  SPAK_DEVICE Reducer reduced(const Reducer& part) const {
+    return warp_reduced(part);
+  }
+};
+
+// All threads of the block. `scratch` has REDUCER_BYTES for each warp.
+template <u32 Threads>
+struct BlockGroup {
+  static constexpr u32 size = Threads, warps = Threads / 32;
+  u32 scratch;
+  SPAK_DEVICE explicit BlockGroup(u32 scratch_) : scratch(scratch_) {}
+  SPAK_DEVICE u32 rank() const { return thread_index(); }
+  template <class Reducer>
+  SPAK_DEVICE Reducer reduced(const Reducer& part) const {
+    const Reducer mine = warp_reduced(part);
+    if constexpr (warps == 1) return mine;
+    sync_threads();  // the parts of the reduction before this one have been read
+    if (lane_index() == 0) store_shared<Reducer>(scratch + thread_index() / 32 * REDUCER_BYTES, mine);
+    sync_threads();
+    Reducer whole = load_shared<Reducer>(scratch);
+    SPAK_UNROLL
+    for (u32 w = 1; w < warps; w++) whole.merge(load_shared<Reducer>(scratch + w * REDUCER_BYTES));
+    return whole;
+  }
+};
+
+// The threads of one lane number: 32 such groups in a block. `scratch` has REDUCER_BYTES for each thread.
+template <u32 Warps>
+struct LaneGroup {
+  static constexpr u32 size = Warps;
+  u32 scratch;
+  SPAK_DEVICE explicit LaneGroup(u32 scratch_) : scratch(scratch_ + lane_index() * REDUCER_BYTES) {}
+  SPAK_DEVICE u32 rank() const { return thread_index() / 32; }
+  template <class Reducer>
+  SPAK_DEVICE Reducer reduced(const Reducer& part) const {
+    sync_threads();
+    store_shared<Reducer>(scratch + rank() * 32 * REDUCER_BYTES, part);
+    sync_threads();
+    Reducer whole = load_shared<Reducer>(scratch);
+    SPAK_UNROLL
+    for (u32 w = 1; w < Warps; w++) whole.merge(load_shared<Reducer>(scratch + w * 32 * REDUCER_BYTES));
+    return whole;
+  }
+};
+
+}  // namespace spak
