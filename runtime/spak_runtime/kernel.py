@@ -1,0 +1,291 @@
+"""Compiled kernels on the device: loading, the argument block, the launch.
+
+The argument block of a launch is laid out once per shape of call; a launch writes the pointers into it and
+hands its address to the driver. Blocks are pooled, not shared: two threads never write the same one, and
+the driver has copied it when the launch returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from spak_runtime.cache import KernelCache, digest
+from spak_runtime.choose import LaunchShape
+from spak_runtime.errors import CaptureError, DriverError, ExpressionError, ToolError
+from spak_runtime.expressions import Environment, evaluate
+from spak_runtime.manifest import Launch, OptionSpec, Param
+from spak_runtime.nvrtc import BuildRequest, version
+from spak_runtime.tensor_map import MAP_BYTES, MapLayout, encode
+
+_FORMATS = {"u64": "Q", "i64": "q", "i32": "i", "f32": "f"}
+_SIZES = {"u64": 8, "i64": 8, "i32": 4, "f32": 4, "map": MAP_BYTES}
+_MAP_ALIGNMENT = 64
+_INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: this thread has not used the device yet
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayout:
+    """Where each parameter lies in the struct that the kernel takes by value."""
+
+    offsets: tuple[int, ...]
+    size: int
+
+
+def layout_of_params(params: Sequence[Param]) -> BlockLayout:
+    """Offsets as a C compiler lays the fields out: each aligned to its size, a tensor map to 64 bytes."""
+    offset, widest = 0, 1
+    offsets = []
+    for param in params:
+        size = _SIZES[param.type]
+        alignment = _MAP_ALIGNMENT if param.type == "map" else size
+        widest = max(widest, alignment)
+        offset = -(-offset // alignment) * alignment
+        offsets.append(offset)
+        offset += size
+    return BlockLayout(tuple(offsets), -(-max(offset, 1) // widest) * widest)
+
+
+class PreparedLaunch:
+    """One launch of a plan: the loaded function, its shape, and the block with everything but pointers
+    filled in."""
+
+    def __init__(
+        self,
+        function: Any,
+        launch: Launch,
+        shape: LaunchShape,
+        environment: Environment,
+        options: Mapping[str, OptionSpec],
+        slots: Mapping[str, int],
+    ) -> None:
+        """`slots` gives each tensor its place in the list of pointers that `run` takes; a tensor without
+        one is absent and its pointer is 0. Raises ExpressionError for a parameter without a value."""
+        self._function = function
+        self._shape = shape
+        self._where = launch.entry
+        layout = layout_of_params(launch.params)
+        template = bytearray(layout.size)
+        self._words: list[tuple[int, int]] = []  # index in the block seen as u64, slot
+        self._maps: list[tuple[int, int, MapLayout]] = []
+        for param, offset in zip(launch.params, layout.offsets, strict=True):
+            if param.kind == "pointer":
+                if param.name in slots:
+                    self._words.append((offset // 8, slots[param.name]))
+            elif param.kind == "tensor_map":
+                maps = MapLayout.of(param, environment, launch.entry)
+                self._maps.append((offset, slots[param.name], maps))
+            else:
+                value = _value_of(param, environment, options, launch.entry)
+                _pack(template, param, offset, value, launch.entry)
+        self._template = bytes(template)
+        self._pool: list[_Block] = []
+
+    def run(self, pointers: Sequence[int], stream: Any, device: int) -> None:
+        """Launches on a raw stream (a CUstream). Raises DriverError."""
+        try:
+            block = self._pool.pop()
+        except IndexError:
+            block = _Block(self._template)
+        words = block.words
+        for index, slot in self._words:
+            words[index] = pointers[slot]
+        for offset, slot, layout in self._maps:
+            block.buffer[block.start + offset : block.start + offset + MAP_BYTES] = encode(
+                pointers[slot], layout
+            )
+        shape = self._shape
+        x, y, z = shape.grid
+        launch = _launcher()
+        arguments = (x, y, z, shape.threads, 1, 1, shape.shared_bytes, stream, block.address, 0)
+        (status,) = launch(self._function, *arguments)
+        if status == _INVALID_CONTEXT:
+            make_current(device)
+            (status,) = launch(self._function, *arguments)
+        self._pool.append(block)
+        if status != 0:
+            raise DriverError(
+                f"launching {self._where} with grid {shape.grid}, {shape.threads} threads and "
+                f"{shape.shared_bytes} bytes of shared memory failed: {_name_of(status)}"
+            )
+
+
+class _Block:
+    """One copy of an argument block and the array of one pointer to it that a launch takes."""
+
+    def __init__(self, template: bytes) -> None:
+        self.buffer = bytearray(len(template) + _MAP_ALIGNMENT + 8)
+        whole = (ctypes.c_char * len(self.buffer)).from_buffer(self.buffer)
+        base = ctypes.addressof(whole)
+        self.start = -base % _MAP_ALIGNMENT
+        self.buffer[self.start : self.start + len(template)] = template
+        self.words = (ctypes.c_uint64 * (len(template) // 8)).from_buffer(self.buffer, self.start)
+        self._parameters = (ctypes.c_void_p * 1)(base + self.start)
+        self.address = ctypes.addressof(self._parameters)
+
+
+def _value_of(
+    param: Param, environment: Environment, options: Mapping[str, OptionSpec], where: str
+) -> int | float:
+    name = f"parameter {param.name or param.kind} of {where}"
+    if param.kind == "value":
+        return _number(evaluate(param.value, environment, name), name)
+    if param.kind == "option":
+        value = evaluate(["option", param.name], environment, name)
+        return options[param.name].choices.index(value) if isinstance(value, str) else _number(value, name)
+    if param.kind == "stride":
+        return _number(evaluate(["stride", param.name, param.axis], environment, name), name)
+    if param.kind == "dim":
+        return _number(evaluate(["dim", param.name], environment, name), name)
+    raise ExpressionError(f"{name}: there is no parameter of kind {param.kind!r}")
+
+
+def _number(value: Any, where: str) -> int | float:
+    if isinstance(value, (bool, int, float)):
+        return int(value) if isinstance(value, bool) else value
+    raise ExpressionError(f"{where}: {value!r} is no number")
+
+
+def _pack(block: bytearray, param: Param, offset: int, value: int | float, where: str) -> None:
+    try:
+        exact = float(value) if param.type == "f32" else int(value)
+        struct.pack_into(_FORMATS[param.type], block, offset, exact)
+    except (struct.error, OverflowError) as error:
+        name = param.name or param.kind
+        raise ExpressionError(
+            f"parameter {name} of {where}: {value} does not fit {param.type}: {error}"
+        ) from None
+
+
+class Loader:
+    """Builds kernels through a cache and loads them on devices; each one once per process and device."""
+
+    def __init__(self, cache: KernelCache | None = None) -> None:
+        self._cache = cache
+        self._lock = threading.RLock()
+        self._modules: dict[tuple[int, str], Any] = {}
+        self._functions: dict[tuple[int, str, str], _Function] = {}
+
+    def function(
+        self, request: BuildRequest, entry: str, device: int, shared_bytes: int, cluster: tuple[int, int, int]
+    ) -> Any:
+        """The function `entry`, loaded on a CUDA device and allowed `shared_bytes` of dynamic shared memory.
+
+        Raises BuildError, ToolError, DriverError; CaptureError where it is not loaded yet and the current
+        stream is being captured.
+        """
+        key = digest(request, "nvrtc " + ".".join(map(str, version())))
+        with self._lock:
+            found = self._functions.get((device, key, entry))
+            if found is None and torch.cuda.is_current_stream_capturing():
+                raise CaptureError(
+                    f"{entry} is not loaded for this call, and nothing can be compiled or loaded while a CUDA "
+                    "graph is being captured: make the same call once before the capture, or `prepare` it"
+                )
+            with torch.cuda.device(device):
+                make_current(device)
+                if found is None:
+                    found = self._load(request, entry, key, device, cluster)
+                found.allow(shared_bytes)
+            self._functions[device, key, entry] = found
+            return found.handle
+
+    def _load(
+        self, request: BuildRequest, entry: str, key: str, device: int, cluster: tuple[int, int, int]
+    ) -> _Function:
+        if (device, key) not in self._modules:
+            if self._cache is None:
+                self._cache = KernelCache()
+            cubin = self._cache.build(request).cubin
+            self._modules[device, key] = _call("cuModuleLoadData", cubin)
+        function = _Function(_call("cuModuleGetFunction", self._modules[device, key], entry.encode()))
+        _call("cuFuncLoad", function.handle)  # now, not at the first launch, which may be in a capture
+        declared = function.cluster()
+        if declared != cluster:
+            raise DriverError(
+                f"{entry} is compiled for clusters of {declared}, its launch record says {cluster}"
+            )
+        return function
+
+
+class _Function:
+    """A loaded function and how much dynamic shared memory it may use so far."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self.shared_bytes = 0
+
+    def allow(self, shared_bytes: int) -> None:
+        if shared_bytes > self.shared_bytes:
+            attribute = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            _call("cuFuncSetAttribute", self.handle, attribute, shared_bytes)
+            self.shared_bytes = shared_bytes
+
+    def cluster(self) -> tuple[int, int, int]:
+        names = ("WIDTH", "HEIGHT", "DEPTH")
+        attributes = _driver().CUfunction_attribute
+        x, y, z = (
+            max(
+                1,
+                _call(
+                    "cuFuncGetAttribute", attributes[f"CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_{n}"], self.handle
+                ),
+            )
+            for n in names
+        )
+        return x, y, z
+
+
+def make_current(device: int) -> None:
+    """Makes torch's context of a device current on this thread, where none is."""
+    current = _call("cuCtxGetCurrent")
+    if int(current) == 0:
+        _call("cuCtxSetCurrent", _call("cuDevicePrimaryCtxRetain", _call("cuDeviceGet", device)))
+
+
+def current_stream(device: int) -> Any:
+    """torch's current stream of a device, as the driver's CUstream."""
+    return _stream(torch._C._cuda_getCurrentRawStream(device))
+
+
+@functools.lru_cache(maxsize=256)
+def _stream(raw: int) -> Any:
+    return _driver().CUstream(raw)
+
+
+@functools.cache
+def _driver() -> Any:
+    try:
+        from cuda.bindings import driver
+
+        (status,) = driver.cuInit(0)
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ToolError(f"the CUDA driver cannot be used: {error}") from error
+    if status != 0:
+        raise ToolError(f"the CUDA driver cannot be used: {status.name}")
+    return driver
+
+
+@functools.cache
+def _launcher() -> Callable[..., tuple[Any]]:
+    launch: Callable[..., tuple[Any]] = _driver().cuLaunchKernel
+    return launch
+
+
+def _call(name: str, *arguments: Any) -> Any:
+    """A driver call that must succeed; its value, if it has one."""
+    status, *values = getattr(_driver(), name)(*arguments)
+    if status != 0:
+        raise DriverError(f"{name} failed: {_name_of(status)}")
+    return values[0] if values else None
+
+
+def _name_of(status: Any) -> str:
+    return str(getattr(status, "name", status))
