@@ -6,6 +6,7 @@ variable stays free. Nothing here knows how large anything is (see `extents.py`)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from spakc.ir.module import Equation, Kernel
@@ -197,3 +198,29 @@ def inline(expr: Expr, table: Mapping[str, Equation]) -> Expr:
         return inline(instance(equation, indices), table)
 
     return replace(expr, change)
+
+
+def own_bound_names(equation: Equation) -> Equation:
+    """Renames bound index variables so that a name stands for one thing in the equation: a bound name is not
+    free as well, and two different reductions share none. Equal reductions stay equal."""
+    free = {name for e in (*equation.indices, equation.value) for name in free_indices(e)}
+    names: dict[tuple[Reduce, str], str] = {}
+    taken = free | all_index_names((equation.value,))
+
+    def name_for(node: Reduce, axis: str) -> str:
+        if (node, axis) not in names:
+            clash = axis in free or axis in names.values()
+            names[node, axis] = fresh(axis, taken) if clash else axis
+            taken.add(names[node, axis])
+        return names[node, axis]
+
+    def rename(node: Expr) -> Expr:
+        node = rebuild(node, rename)
+        if not isinstance(node, Reduce) or node.op == "softmax":
+            return node
+        axes = tuple(name_for(node, axis) for axis in node.axes)
+        pairs = zip(node.axes, axes, strict=True)
+        body = substitute(node.body, {old: Ref(new, RefKind.index) for old, new in pairs if old != new})
+        return Reduce(node.op, axes, body, span=node.span)
+
+    return dataclasses.replace(equation, value=rename(equation.value))

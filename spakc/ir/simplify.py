@@ -42,15 +42,19 @@ def is_minus_infinity(expr: Expr) -> bool:
 def add(*terms: Expr, span: Span | None = None) -> Expr:
     """The sum. Constants are folded; equal terms are counted (`x + x` is `2 * x`), opposite ones vanish."""
     constant: int | float = 0
+    constant_leads = False
     counts: dict[Expr, int | float] = {}
     for term in _flatten_sum(terms):
         value = number(term)
         if value is not None and math.isfinite(value):
+            constant_leads = constant_leads or not counts
             constant += value
             continue
         factor, rest = split_constant(term)
         counts[rest] = counts.get(rest, 0) + factor
-    result: Expr | None = None
+    result: Expr | None = Const(constant) if constant_leads and constant != 0 else None
+    if result is not None:
+        constant = 0
     for rest, count in counts.items():
         if count == 0:
             continue

@@ -1,0 +1,114 @@
+"""Why maths does not fit its family, and the view of a kernel's outputs that every family starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from spakc.ir.extents import infer_extents
+from spakc.ir.inline import free_indices, index_name, inline, own_bound_names, plain_target
+from spakc.ir.module import Equation, Kernel
+from spakc.ir.ops import Apply, Expr, Load, Reduce
+from spakc.ir.simplify import MINUS_INFINITY, ZERO, compare, simplify, sub, where
+from spakc.ir.visit import transform, walk
+from spakc.plan.problem import IndexRange
+from spakc.source import Span
+
+
+class Mismatch(Exception):
+    """The first node that does not fit: a code, what is wrong with it, and the form expected there."""
+
+    def __init__(
+        self, code: str, message: str, span: Span | None, expected: str, also: Sequence[tuple[Span, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.span = span
+        self.expected = expected
+        self.also = tuple(also)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An equation of a declared tensor, its value in normal form over loads of declared tensors only.
+    `written` is the equation as the file has it."""
+
+    equation: Equation
+    written: Equation
+    value: Expr
+    extents: Mapping[str, Expr]
+
+    @property
+    def indices(self) -> tuple[Expr, ...]:
+        return self.equation.indices
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The index variables on the left, in order."""
+        return tuple(dict.fromkeys(name for index in self.indices for name in free_indices(index)))
+
+    def range(self, name: str) -> IndexRange:
+        return IndexRange(name, self.extents[name])
+
+    def ranges(self, names: Sequence[str]) -> tuple[IndexRange, ...]:
+        return tuple(self.range(name) for name in names)
+
+
+def inlining_table(kernel: Kernel) -> dict[str, Equation]:
+    """What a load may be replaced by: intermediates and outputs under their names, what a step writes under
+    `new NAME`. Raises Mismatch for a read of something that is written in pieces."""
+    table: dict[str, Equation] = {}
+    pieces = {e.target: e for e in kernel.math if not plain_target(e)}
+    for equation in kernel.math:
+        tensor = kernel.tensors.get(equation.target)
+        for node in walk(equation.value):
+            if isinstance(node, Load) and node.tensor in pieces and (node.new or not _is_given(kernel, node)):
+                raise Mismatch(
+                    "SPAK415",
+                    f"{node.tensor} is written in pieces and cannot be read back in the same kernel",
+                    node.span or equation.span,
+                    "an expression over what the pieces were computed from",
+                    [(pieces[node.tensor].span, "one of the pieces")],
+                )
+        table[f"new {equation.target}"] = equation
+        if tensor is None or tensor.role == "output":
+            table[equation.target] = equation
+    return table
+
+
+def _is_given(kernel: Kernel, load: Load) -> bool:
+    """Whether a load reads what the caller passed (an input, or an inout tensor's old value)."""
+    tensor = kernel.tensors.get(load.tensor)
+    return tensor is not None and tensor.role != "output"
+
+
+def outputs_of(kernel: Kernel) -> tuple[Output, ...]:
+    """Every equation of a declared tensor, everything between it and the inputs inlined."""
+    table = inlining_table(kernel)
+    written = [equation for equation in kernel.math if equation.target in kernel.tensors]
+    equations = [own_bound_names(replace(e, value=simplify(inline(e.value, table)))) for e in written]
+    extents = infer_extents(replace(kernel, math=tuple(equations)))
+    return tuple(
+        Output(equation, original, equation.value, found)
+        for equation, original, found in zip(equations, written, extents.variables, strict=True)
+    )
+
+
+def expand_softmax(expr: Expr) -> Expr:
+    """Writes `softmax[k](x)` as exp(x - logsumexp[k](x)), zero where the row has no key."""
+
+    def change(node: Expr) -> Expr:
+        if not (isinstance(node, Reduce) and node.op == "softmax"):
+            return node
+        total = Reduce("logsumexp", node.axes, node.body, span=node.span)
+        weight = Apply("exp", (sub(node.body, total, span=node.span),), span=node.span)
+        return where(compare("eq", total, MINUS_INFINITY), ZERO, weight, span=node.span)
+
+    return transform(expr, change)
+
+
+def plain_names(indices: Sequence[Expr]) -> tuple[str, ...] | None:
+    """The names, if every index is just a variable."""
+    names = tuple(index_name(index) for index in indices)
+    return None if None in names else tuple(name for name in names if name is not None)
