@@ -29,7 +29,7 @@ from spakc.ir.constraint import (
 )
 from spakc.ir.lanes import Lanes, Scalar
 from spakc.ir.module import Device, Kernel, Knob, Law, Schedule
-from spakc.ir.ops import RefKind
+from spakc.ir.ops import Expr, RefKind
 
 MAX_POINTS = 1 << 22
 """A space in which more points than this must be told apart is not enumerated; that is a diagnostic."""
@@ -110,9 +110,10 @@ class Space:
         return int(self.lawful.sum()) * (self.points // self.lawful.size)
 
     @property
-    def covers_every_problem(self) -> bool:
-        """Whether every choice of dtypes, compiled dims and options has a lawful point."""
-        return bool(self.lawful.reshape(self.lawful.shape[0], -1).any(axis=1).all())
+    def answers(self) -> Bools:
+        """For every problem, whether it has a lawful point."""
+        found = self.lawful.reshape(self.lawful.shape[0], -1).any(axis=1)
+        return np.broadcast_to(np.asarray(found), (len(self.problems),))
 
     def axis(self, knob: str) -> int | None:
         """The array axis of a knob."""
@@ -153,10 +154,16 @@ def missing_facts(law: Law, device: Device) -> frozenset[str]:
 
 
 def build_space(
-    kernel: Kernel, schedule: Schedule, device: Device, laws: tuple[Law, ...]
+    kernel: Kernel,
+    schedule: Schedule,
+    device: Device,
+    laws: tuple[Law, ...],
+    problems_by: frozenset[Expr] | None = None,
 ) -> Space | Unbounded:
     """Lays out the space of `schedule` on `device` under `laws`: those that are decided by knobs, dtypes,
-    compiled dims, compiled-in options and facts that the device states. Pure; reports nothing."""
+    compiled dims, compiled-in options and facts that the device states. A law over run-time sizes may be
+    among them; it then holds where it holds for every size. `problems_by` are the mentions by which problems
+    are told apart, those of `laws` by default. Pure; reports nothing."""
     seen = mentions(*(part for law in laws for part in (law.proposition, law.when)))
     in_laws = names_of(seen, RefKind.knob)
     base = Env().facts(device.facts)
@@ -171,7 +178,7 @@ def build_space(
         if not values:
             return Unbounded(knob, "is empty")
         (launch if knob.at_launch and knob.name not in in_laws else axes).append(Axis(knob, values))
-    problems = problems_of(kernel, seen)
+    problems = problems_of(kernel, seen if problems_by is None else problems_by)
     if isinstance(problems, TooMany):
         return Unbounded(None, "too many combinations of dtypes, compiled dims and options", problems.count)
     told_apart = len(problems) * math.prod(len(a.values) for a in axes if a.name in in_laws)

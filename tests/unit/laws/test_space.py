@@ -137,7 +137,7 @@ def test_compiled_dims_and_options_are_axes_run_time_ones_are_not() -> None:
     space = space_of(k)
     assert len(space.problems) == 4 and space.points == 4 * 4 * 25 * 7 * 2
     assert brute(space)[frozenset()] == space.lawful_points
-    assert space.covers_every_problem
+    assert space.answers.all()
 
 
 def test_the_space_of_the_design_in_tens_of_milliseconds() -> None:

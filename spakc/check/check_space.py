@@ -1,0 +1,346 @@
+"""The tuning spaces of every schedule on every target, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from spakc.check.conflict import nearest_point, nearest_values, smallest_conflict
+from spakc.check.findings import Finding, Findings
+from spakc.check.space import Space, Unbounded, build_space, missing_facts
+from spakc.check.verdict import means_of_law
+from spakc.diagnostics import Sink
+from spakc.ir.constraint import Env, evaluate, explain, implication, mentions, show
+from spakc.ir.lanes import Scalar
+from spakc.ir.module import Config, Device, Kernel, Law, Module, Schedule
+from spakc.ir.queries import Means
+from spakc.source import SourceFile, Span
+
+SpaceKey: TypeAlias = tuple[str, str, str]
+"""kernel, schedule, target"""
+
+
+def targets_of(module: Module) -> tuple[Device, ...]:
+    """The devices that the file is for, in the order written; without any, one nameless device without facts,
+    so that what needs no fact is checked all the same."""
+    found = tuple(module.devices[name] for name in module.targets if name in module.devices)
+    return found or (Device("", {}, span=Span(SourceFile(module.root, ""), 0, 0)),)
+
+
+def is_present(schedule: Schedule, device: Device) -> bool:
+    """Whether every `needs` of a schedule is known to hold on a device. A fact that the device does not state
+    is a need that is not met."""
+    env = Env().facts(device.facts)
+    return all(evaluate(need, env) is True for need in schedule.needs)
+
+
+def laws_by(schedule: Schedule, kernel: Kernel, means: Means, device: Device) -> tuple[Law, ...]:
+    """The laws of a schedule that are established by `means` and apply on a device."""
+    return tuple(
+        law for law in schedule.laws if means_of_law(law, kernel) is means and not missing_facts(law, device)
+    )
+
+
+def check_space(module: Module, sink: Sink) -> dict[SpaceKey, Space]:
+    """Lays out the space of every schedule that is present on a target.
+
+    Reports a config that breaks a law (201), has a value outside of a domain (202), leaves a knob open (204),
+    names what is no knob (211) or stands for a target without its schedule (212); an empty space (205), one
+    too large (206), a domain without a member (207), a law that never applies (208), and a kernel without a
+    guard-free schedule (209).
+    A schedule whose needs fail on a target has no space there; that is no mistake."""
+    spaces: dict[SpaceKey, Space] = {}
+    findings = Findings()
+    for kernel in module.kernels.values():
+        for schedule in kernel.schedules.values():
+            for device in targets_of(module):
+                if not is_present(schedule, device):
+                    continue
+                laws = laws_by(schedule, kernel, Means.proof, device)
+                space = build_space(kernel, schedule, device, laws)
+                if isinstance(space, Unbounded):
+                    findings.add(_unbounded(space, schedule), device.name)
+                    continue
+                spaces[kernel.name, schedule.name, device.name] = space
+                if not space.lawful.any() and not any(cut.undefined == space.points for cut in space.cuts):
+                    findings.add(_empty(space), device.name)
+            _never_applies(spaces, kernel, schedule, findings)
+            for config in schedule.configs:
+                _check_config(module, kernel, schedule, config, spaces, findings)
+        _check_guard_free(module, kernel, findings)
+    findings.report(sink)
+    return spaces
+
+
+def _unbounded(found: Unbounded, schedule: Schedule) -> Finding:
+    if found.knob is not None and not found.count:
+        return Finding(
+            "SPAK207",
+            f"the domain of knob `{found.knob.name}` {found.reason}{{on}}",
+            found.knob.domain.span or found.knob.span,
+            "no value to choose from",
+        )
+    what = f"the domain of knob `{found.knob.name}`" if found.knob else f"the space of `{schedule.name}`"
+    span = (found.knob.domain.span or found.knob.span) if found.knob else schedule.span
+    return Finding(
+        "SPAK206",
+        f"{what} is too large to be checked{{on}}",
+        span,
+        f"{found.count:,}" + (" members" if found.knob else f": {found.reason}"),
+        help=("narrow a domain (a `step` helps), or split the schedule",),
+    )
+
+
+def _empty(space: Space) -> Finding:
+    conflict = smallest_conflict(space)
+    names = [f"`{reach.law.name}`" for reach in conflict]
+    together = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    verb = "leave" if len(names) > 1 else "leaves"
+    return Finding(
+        "SPAK205",
+        f"no point of schedule `{space.schedule.name}` is lawful{{on}}: {together} {verb} none",
+        space.schedule.span,
+        f"{space.points:,} points, none lawful",
+        also=tuple((_proposition_span(r.law), str(r).split(": ", 1)[-1]) for r in conflict),
+        notes=tuple(str(reach) for reach in conflict)
+        if len(conflict) > 1
+        else ("this law alone rejects every point",),
+        help=("loosen one of these laws, or widen the domain of a knob that they mention",),
+    )
+
+
+def _proposition_span(law: Law) -> Span:
+    return law.proposition.span or law.span
+
+
+def _never_applies(
+    spaces: Mapping[SpaceKey, Space], kernel: Kernel, schedule: Schedule, findings: Findings
+) -> None:
+    """A law whose `when` holds at no point anywhere says nothing: no witness is an error."""
+    cuts = [
+        cut
+        for (k, s, _), space in spaces.items()
+        if (k, s) == (kernel.name, schedule.name)
+        for cut in space.cuts
+    ]
+    for law in schedule.laws:
+        mine = [cut for cut in cuts if cut.law is law]
+        if mine and not any(cut.applies for cut in mine):
+            findings.add(vacuous(law, "no point of the space makes this true"))
+
+
+def vacuous(law: Law, label: str) -> Finding:
+    """SPAK208."""
+    when = law.when.span if law.when is not None and law.when.span is not None else law.span
+    return Finding(
+        "SPAK208",
+        f"law `{law.name}` never applies, so it says nothing",
+        when,
+        label,
+        help=("correct the condition, or delete the law",),
+    )
+
+
+# ---- configs ------------------------------------------------------------------------------------------
+
+
+def _check_config(
+    module: Module,
+    kernel: Kernel,
+    schedule: Schedule,
+    config: Config,
+    spaces: Mapping[SpaceKey, Space],
+    findings: Findings,
+) -> None:
+    for key in config.values:
+        if key not in schedule.knobs:
+            knobs = ", ".join(f"`{k}`" for k in schedule.knobs) or "none"
+            findings.add(
+                Finding(
+                    "SPAK211",
+                    f"schedule `{schedule.name}` has no knob `{key}`",
+                    _value_span(config, key),
+                    "not a knob",
+                    notes=(f"its knobs are {knobs}",),
+                )
+            )
+            return
+    for device in targets_of(module):
+        if config.on and device.name not in config.on:
+            continue
+        if not is_present(schedule, device):
+            if config.on:
+                findings.add(_absent(schedule, config, device), device.name)
+            continue
+        space = spaces.get((kernel.name, schedule.name, device.name))
+        if space is not None and space.lawful.any():
+            _check_point(space, config, findings)
+
+
+def _value_span(config: Config, knob: str) -> Span:
+    return config.value_spans.get(knob, config.span)
+
+
+def _absent(schedule: Schedule, config: Config, device: Device) -> Finding:
+    env = Env().facts(device.facts)
+    failing = [need for need in schedule.needs if evaluate(need, env) is not True]
+    return Finding(
+        "SPAK212",
+        f"config `{config.name}` stands for a target on which `{schedule.name}` is absent{{on}}",
+        config.span,
+        "never selected there",
+        also=tuple((need.span, "this is needed") for need in failing if need.span is not None),
+        help=("leave this device out of `on`",),
+    )
+
+
+def complete(space: Space, config: Config) -> dict[str, Scalar] | None:
+    """The config as a point: knobs that it leaves out take the only member of their domain; None if one of
+    them has several."""
+    values: dict[str, Scalar] = {}
+    for axis in (*space.axes, *space.launch):
+        if axis.name in config.values:
+            values[axis.name] = config.values[axis.name]
+        elif len(axis.values) == 1:
+            values[axis.name] = axis.values[0]
+        else:
+            return None
+    return values
+
+
+def _check_point(space: Space, config: Config, findings: Findings) -> None:
+    wrong = False
+    for axis in (*space.axes, *space.launch):
+        if axis.name not in config.values:
+            if len(axis.values) > 1:
+                wrong = True
+                findings.add(
+                    Finding(
+                        "SPAK204",
+                        f"config `{config.name}` leaves knob `{axis.name}` open",
+                        config.span,
+                        "a config is one point: every knob has a value",
+                        also=((axis.knob.span, f"{len(axis.values)} values to choose from"),),
+                        help=(f"add `{axis.name} = {show(axis.values[0])}`, or another of its values",),
+                    )
+                )
+        elif axis.index(config.values[axis.name]) is None:
+            wrong = True
+            value = config.values[axis.name]
+            findings.add(
+                Finding(
+                    "SPAK202",
+                    f"{show(value)} is not in the domain of knob `{axis.name}`",
+                    _value_span(config, axis.name),
+                    _nearest_member(axis.values, value),
+                    also=((axis.knob.domain.span or axis.knob.span, "the domain"),),
+                )
+            )
+    values = None if wrong else complete(space, config)
+    index = space.index_of(values) if values is not None else None
+    if values is None or index is None or space.at(space.lawful, index).any():
+        return
+    for i in _laws_to_blame(space, index):
+        findings.add(
+            _broken(space, space.laws[i], space.cuts[i].alone, space.cuts[i].among, config, values),
+            space.device.name,
+        )
+
+
+def _nearest_member(domain: tuple[Scalar, ...], value: Scalar) -> str:
+    numbers = [v for v in domain if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and numbers:
+        return f"the nearest value is {show(min(numbers, key=lambda v: abs(v - value)))}"
+    return f"its values are {', '.join(f'`{show(v)}`' for v in domain[:8])}"
+
+
+def _laws_to_blame(space: Space, index: tuple[int, ...]) -> list[int]:
+    """The laws that hold for no problem at the point; if each holds for some, those broken for the first."""
+    at = [space.at(holds, index) for holds in space.holds]
+    never = [i for i, holds in enumerate(at) if not holds.any()]
+    return never or [i for i, holds in enumerate(at) if not holds[0]]
+
+
+def _broken(
+    space: Space, law: Law, alone: int, among: int, config: Config, values: Mapping[str, Scalar]
+) -> Finding:
+    """SPAK201: both places, what the sides are worth, what the law cuts, and what would be lawful."""
+    env = space.bind(space.problems[0], values)
+    why = explain(implication(law.proposition, law.when), env)
+    near = [n for n in nearest_values(space, values) if n.axis.name in config.values]
+    if near:
+        span, label = _value_span(config, near[0].axis.name), near[0].label
+        help_ = near[0].advice(True) + "".join(f", or {n.advice(False)}" for n in near[1:2])
+    else:
+        span, label = config.span, "no change of a single knob makes this lawful"
+        point = nearest_point(space, values)
+        changed = {k: v for k, v in (point or {}).items() if values.get(k) != v}
+        help_ = (
+            "the nearest lawful point has " + ", ".join(f"`{k} = {show(v)}`" for k, v in changed.items())
+            if changed
+            else "no point of this space is lawful"
+        )
+    return Finding(
+        "SPAK201",
+        f"law `{law.name}` does not hold{{on}}",
+        span,
+        label,
+        also=((why.expr.span or _proposition_span(law), why.text),),
+        notes=(
+            f"of {space.points:,} points, {alone:,} break this law alone and {among:,} break it among others",
+        ),
+        help=(help_,),
+    )
+
+
+# ---- an answer for every legal call -------------------------------------------------------------------
+
+
+def _check_guard_free(module: Module, kernel: Kernel, findings: Findings) -> None:
+    """Every choice of dtypes, compiled dims and options must have a lawful point without a guard, in some
+    schedule, on every GPU. Kernels without a schedule are generated from the family's own, which has none."""
+    if not kernel.schedules:
+        return
+    for device in targets_of(module):
+        if device.facts.get("kind") == "emulator":
+            continue
+        present = [s for s in kernel.schedules.values() if is_present(s, device)]
+        if not device.facts and not present:
+            continue
+        laws = {s.name: _deciding(s, kernel, device) for s in present}
+        seen = mentions(*(e for each in laws.values() for law in each for e in (law.proposition, law.when)))
+        uncovered: tuple[str, ...] | None = None
+        for schedule in present:
+            space = build_space(kernel, schedule, device, laws[schedule.name], problems_by=seen)
+            if isinstance(space, Unbounded):
+                return  # already reported
+            left = {str(p) for p, ok in zip(space.problems, space.answers, strict=True) if not ok}
+            uncovered = tuple(
+                p for p in (map(str, space.problems) if uncovered is None else uncovered) if p in left
+            )
+            if not uncovered:
+                break
+        if uncovered or not present:
+            findings.add(_unanswered(kernel, present, (uncovered or ("",))[0]), device.name)
+
+
+def _deciding(schedule: Schedule, kernel: Kernel, device: Device) -> tuple[Law, ...]:
+    return laws_by(schedule, kernel, Means.proof, device) + laws_by(schedule, kernel, Means.guard, device)
+
+
+def _unanswered(kernel: Kernel, present: list[Schedule], problem: str) -> Finding:
+    guards = [
+        (_proposition_span(law), "asks for run-time sizes: a guard")
+        for schedule in present
+        for law in schedule.laws
+        if means_of_law(law, kernel) is Means.guard
+    ]
+    what = f" for {problem}" if problem else ""
+    return Finding(
+        "SPAK209",
+        f"kernel `{kernel.name}` has no schedule without a guard{what}{{on}}",
+        kernel.span,
+        "a legal call may find no schedule" if present else "every schedule needs what the device lacks",
+        also=tuple(guards),
+        help=("add a schedule without `needs` and without laws over run-time sizes",),
+    )
