@@ -1,132 +1,115 @@
-"""Values of expressions that need nothing but numbers: the one scalar evaluator of lowering and shape
-checking."""
+"""Values that must be known now: domains of dims and knobs, configs, device facts, counts."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from spakc.diagnostics import Sink
+from spakc.ir.constraint import Env, Unknown, evaluate
+from spakc.ir.lanes import Scalar
+from spakc.ir.ops import Const, Domain, Expr, Interval, Members, Ref, RefKind, Tuple
+from spakc.lower.expressions import is_unresolved
 
-from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Ref, RefKind
-
-Scalar: TypeAlias = bool | int | float | str
-
-_LARGEST = 1 << 256
-"""Integers beyond this are nobody's tile size; folding stops there instead of filling the memory."""
+MOST_VALUES = 1 << 16
+"""A dim or knob with more values than this is no axis of a space that anyone compiles or searches."""
 
 
-class NotConstant(Exception):
-    """The expression needs something that is not known yet, or has no value (a division by zero)."""
-
-    def __init__(self, reason: str, at: Expr) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.at = at
-
-
-def evaluate(expr: Expr, values: Mapping[tuple[RefKind, str], Scalar]) -> Scalar:
-    """The value of an expression under values of its references. A symbol is its own name. Integer division
-    and remainder round towards minus infinity. Raises NotConstant, never anything else."""
-    if isinstance(expr, Const):
-        return expr.value
-    if isinstance(expr, Ref):
-        if (expr.kind, expr.name) in values:
-            return values[expr.kind, expr.name]
-        if expr.kind is RefKind.symbol:
-            return expr.name
-        raise NotConstant(f"`{expr.name}` is not known here", expr)
-    if isinstance(expr, Apply):
-        return _apply(expr, values)
-    raise NotConstant("this is not known before the kernel runs", expr)
+def constant(expr: Expr, sink: Sink, what: str) -> Scalar | None:
+    """The value of an expression over literals; a word is its own name. `what` names it in SPAK305; None
+    after it."""
+    if is_unresolved(expr):
+        return None
+    value = evaluate(expr, Env())
+    if isinstance(value, Unknown):
+        sink.report("SPAK305", f"{what} must be known when the file is read", expr.span, f"needs {value}")
+        return None
+    return value
 
 
-def _apply(expr: Apply, values: Mapping[tuple[RefKind, str], Scalar]) -> Scalar:
-    if expr.op == "where":
-        chosen = expr.args[1] if evaluate(expr.args[0], values) else expr.args[2]
-        return evaluate(chosen, values)
-    if expr.op == "and":
-        return bool(evaluate(expr.args[0], values)) and bool(evaluate(expr.args[1], values))
-    if expr.op == "or":
-        return bool(evaluate(expr.args[0], values)) or bool(evaluate(expr.args[1], values))
-    if expr.op == "member":
-        return is_member(evaluate(expr.args[0], values), expr.args[1], values)
-    function = _FUNCTIONS.get(expr.op)
-    if function is None:
-        raise NotConstant("this is not computed before the kernel runs", expr)
-    operands = [evaluate(operand, values) for operand in expr.args]
-    if expr.op not in ("eq", "ne") and any(isinstance(operand, str) for operand in operands):
-        raise NotConstant("a word is no number", expr)
-    try:
-        result = function(*operands)
-    except ZeroDivisionError:
-        raise NotConstant("this divides by zero", expr) from None
-    except (ValueError, OverflowError, TypeError):
-        raise NotConstant("this has no value", expr) from None
-    if isinstance(result, complex) or (isinstance(result, int) and abs(result) > _LARGEST):
-        raise NotConstant("this number is out of all bounds", expr)
-    return result
+def constant_domain(domain: Domain, sink: Sink, what: str, *, integers: bool = False) -> Domain:
+    """The domain with every bound and item folded to a constant (words stay symbols, tuples tuples).
+
+    Reports SPAK305 for what is not constant, an empty domain, a step below one, more than MOST_VALUES values,
+    or, with `integers`, items that are no positive integers; the empty set stands for a domain that has a
+    mistake.
+    """
+    if is_unresolved(domain):
+        return Members((), span=domain.span)
+    if isinstance(domain, Interval):
+        return _interval(domain, sink, what, integers)
+    items: list[Expr] = []
+    for item in domain.items:
+        folded = _item(item, sink, what, integers)
+        if folded is None:
+            return Members((), span=domain.span)
+        if folded not in items:
+            items.append(folded)
+    if not items:
+        sink.report("SPAK305", f"{what} has no value", domain.span, "the empty set")
+    elif len({_sort(item) for item in items}) > 1:
+        sink.report(
+            "SPAK305", f"{what} mixes values of different kinds", domain.span, "numbers, words or truths"
+        )
+    return Members(tuple(items), span=domain.span)
 
 
-def is_member(value: Scalar, domain: Expr, values: Mapping[tuple[RefKind, str], Scalar]) -> bool:
-    """Whether a value is in a domain of scalars. Raises NotConstant."""
-    if isinstance(domain, Members):
-        return any(_same(value, evaluate(item, values)) for item in domain.items)
-    if not isinstance(domain, Interval) or isinstance(value, str):
-        raise NotConstant("this is no domain of numbers", domain)
-    first, last = evaluate(domain.first, values), evaluate(domain.last, values)
-    step = 1 if domain.by is None else evaluate(domain.by, values)
-    if isinstance(first, str) or isinstance(last, str) or isinstance(step, str) or not step:
-        raise NotConstant("this is no domain of numbers", domain)
-    return first <= value <= last and (value - first) % step == 0
+def _sort(item: Expr) -> str:
+    if isinstance(item, Const):
+        return (
+            "truth"
+            if isinstance(item.value, bool)
+            else "number"
+            if not isinstance(item.value, str)
+            else "text"
+        )
+    return f"{len(item.items)}-tuple" if isinstance(item, Tuple) else "word"
 
 
-def _same(a: Scalar, b: Scalar) -> bool:
-    return isinstance(a, bool) == isinstance(b, bool) and a == b
+def _item(item: Expr, sink: Sink, what: str, integers: bool) -> Expr | None:
+    if isinstance(item, Tuple):
+        parts = [_item(part, sink, what, integers) for part in item.items]
+        known = tuple(part for part in parts if part is not None)
+        return Tuple(known, span=item.span) if len(known) == len(parts) else None
+    if isinstance(item, Ref) and item.kind in (RefKind.symbol, RefKind.entity):
+        if integers:
+            _no_integer(item, sink, what)
+            return None
+        return item
+    value = constant(item, sink, what)
+    if value is None:
+        return None
+    if integers and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        _no_integer(item, sink, what)
+        return None
+    unit = item.unit if isinstance(item, Const) else Const(0).unit
+    return Const(value, unit=unit, span=item.span)
 
 
-def _power(base: float, exponent: float) -> float:
-    if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0:
-        if abs(base) > 1 and exponent * abs(base).bit_length() > 512:
-            raise OverflowError
-        result: int = base**exponent
-        return result
-    return math.pow(base, exponent)
+def _no_integer(item: Expr, sink: Sink, what: str) -> None:
+    sink.report("SPAK305", f"{what} takes positive integers", item.span, "not a positive integer")
 
 
-def _ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-_FUNCTIONS: dict[str, Callable[..., Scalar]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "floordiv": lambda a, b: a // b,
-    "mod": lambda a, b: a % b,
-    "ceil_div": _ceil_div,
-    "min": min,
-    "max": max,
-    "pow": _power,
-    "neg": lambda a: -a,
-    "abs": abs,
-    "not": lambda a: not a,
-    "eq": _same,
-    "ne": lambda a, b: not _same(a, b),
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-    "sqrt": math.sqrt,
-    "rsqrt": lambda a: 1 / math.sqrt(a),
-    "exp": math.exp,
-    "exp2": lambda a: math.pow(2.0, a),
-    "log": math.log,
-    "log2": math.log2,
-    "floor": math.floor,
-    "ceil": math.ceil,
-    "cast_int32": int,
-    "cast_int64": int,
-    "cast_f32": float,
-    "cast_f64": float,
-}
+def _interval(domain: Interval, sink: Sink, what: str, integers: bool) -> Domain:
+    broken = Members((), span=domain.span)
+    bounds: list[int] = []
+    for bound in (domain.first, domain.last, domain.by or Const(1)):
+        value = constant(bound, sink, what)
+        if value is None:
+            return broken
+        if not isinstance(value, int) or isinstance(value, bool):
+            sink.report("SPAK305", f"the range of {what} is over integers", bound.span, "not an integer")
+            return broken
+        bounds.append(value)
+    first, last, by = bounds
+    if by < 1:
+        sink.report("SPAK305", f"the step of {what} must be at least 1", domain.span, f"the step is {by}")
+    elif last < first:
+        sink.report("SPAK305", f"{what} has no value", domain.span, f"no integer from {first} to {last}")
+    elif (last - first) // by >= MOST_VALUES:
+        count = (last - first) // by + 1
+        sink.report("SPAK305", f"{what} has {count} values", domain.span, f"more than {MOST_VALUES}")
+    elif integers and first < 1:
+        _no_integer(domain.first, sink, what)
+    else:
+        spans = (domain.first.span, domain.last.span)
+        step = None if domain.by is None else Const(by, span=domain.by.span)
+        return Interval(Const(first, span=spans[0]), Const(last, span=spans[1]), step, span=domain.span)
+    return broken

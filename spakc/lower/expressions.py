@@ -77,7 +77,7 @@ def lower_domain(node: nodes.Expr, scope: Scope, sink: Sink, *, open_words: bool
             "expected a set `{a, b}` or a range `first .. last`",
             help=[f"write `{{{node.span.text}}}` for the set of this one value"],
         )
-    return Members((), span=node.span)
+    return Members((unresolved(node.span),), span=node.span)
 
 
 def unresolved(span: Span) -> Expr:
@@ -337,7 +337,7 @@ def _attribute(node: nodes.Attribute, scope: Scope, sink: Sink, _words: frozense
 
 
 def _index(node: nodes.Index, scope: Scope, sink: Sink, _words: frozenset[str]) -> Expr:
-    indices = tuple(lower_expression(index, scope, sink) for index in node.indices)
+    indices = tuple(_one_index(index, scope, sink) for index in node.indices)
     base, new = node.base, False
     if (
         isinstance(base, nodes.Call)
@@ -370,6 +370,30 @@ def _index(node: nodes.Index, scope: Scope, sink: Sink, _words: frozenset[str]) 
             help=[f"write `{base.name}[…]`"],
         )
     return Load(entry.ref, indices, new, span=node.span)
+
+
+def _one_index(node: nodes.Expr, scope: Scope, sink: Sink) -> Expr:
+    """An index; a name alone that nothing declares is meant as an index variable."""
+    unbound = isinstance(node, nodes.NameExpr) and scope.find(node.name) is None
+    if not unbound or not isinstance(node, nodes.NameExpr) or scope.find_later(node.name) is not None:
+        return lower_expression(node, scope, sink)
+    if scope.place is Place.math:
+        sink.report(
+            "SPAK135",
+            f"nothing binds `{node.name}`",
+            node.span,
+            "neither on the left nor an axis of a reduction",
+            help=[f"sum over it, `sum[{node.name}](…)`, or put it on the left"],
+        )
+    else:
+        sink.report(
+            "SPAK323",
+            f"which `{node.name}` is meant?",
+            node.span,
+            "nothing binds this index",
+            help=[f"write `every[{node.name}](…)` or `any[{node.name}](…)`"],
+        )
+    return unresolved(node.span)
 
 
 TENSOR_KINDS = frozenset(("an input tensor", "an output tensor", "an inout tensor", "an intermediate"))
@@ -492,7 +516,19 @@ def _reduction(
             sink.report("SPAK135", "an axis is the name of an index variable", index.span, "this is no name")
             continue
         axes.append(index.name)
-        inner.add(nodes.Name(index.name, span=index.span), "an index variable", RefKind.index, sink)
+        if base.name != "softmax":
+            inner.add(nodes.Name(index.name, span=index.span), "an index variable", RefKind.index, sink)
+        elif (entry := scope.find(index.name)) is None or entry.kind is not RefKind.index:
+            sink.report(
+                "SPAK135",
+                f"nothing binds `{index.name}`: `softmax` keeps the axes it runs over",
+                index.span,
+                "unbound",
+                help=[
+                    f"`softmax[{index.name}](…)` is one element of a distribution: put `{index.name}` on the left"
+                ],
+            )
+            return unresolved(node.span)
     if not axes:
         if not function.indices:
             sink.report(
