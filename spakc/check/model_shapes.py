@@ -1,8 +1,8 @@
 """Shapes of a model's values, inferred line by line over its hyper-parameters.
 
-Sizes are polynomials over hypers and the run-time sizes `B`, `T`, `vocab`, in a normal form, so that `4 * n` and
-`n * 4` agree. A size that nothing has said yet (the width of `embed(tokens)`) is an unknown that the first use
-with a known size settles.
+Sizes are polynomials over hypers and the run-time sizes `B`, `T`, `vocab`, in a normal form, so that `4 * n`
+and `n * 4` agree. A size that nothing has said yet (the width of `embed(tokens)`) is an unknown that the first
+use with a known size settles.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Shapes:
 
 def infer_model(model: Model, sink: Sink) -> Shapes:
     """Checks every line of every part and of forward against the shapes declared. Reports SPAK501 (two shapes
-    that must agree do not), SPAK502 (a wrong number of axes), SPAK503 (a width that is never said). Leaves laws
-    and values of hypers alone."""
+    that must agree do not), SPAK502 (a wrong number of axes), SPAK503 (a width that is never said), SPAK504 (a
+    result that is never assigned). Leaves laws and values of hypers alone."""
     shapes = Shapes(model)
     for part in (*model.parts.values(), model.forward):
         _Body(shapes, part, sink).run()
@@ -251,7 +251,7 @@ class _Body:
 
     def broadcast(self, node: Apply, *shapes: Shape) -> Shape:
         """Right-aligned; a missing axis or a size 1 stretches."""
-        result: list[Size] = list(max(shapes, key=len))
+        result: list[Size] = list(sorted(shapes, key=_length)[-1])
         for shape in shapes:
             for axis in range(1, len(shape) + 1):
                 have, want = result[-axis], shape[-axis]
@@ -306,6 +306,10 @@ class _Body:
             node.span,
             show_shape(shape),
         )
+
+
+def _length(shape: Shape) -> int:
+    return len(shape)
 
 
 def _root(size: Size) -> Size:

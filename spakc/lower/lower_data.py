@@ -7,11 +7,12 @@ from typing import TypeVar
 
 from spakc.diagnostics import Sink
 from spakc.ir.experiment import Dataset, Split
-from spakc.ir.module import Law, Let
 from spakc.ir.ops import Domain, Expr, RefKind
 from spakc.ir.queries import Place
 from spakc.lower.expressions import base_value, lower_domain, lower_expression
+from spakc.lower.files import declarations
 from spakc.lower.program import Program
+from spakc.lower.propositions import lower_laws, lower_lets
 from spakc.lower.resolve import Scope, check_unique
 from spakc.syntax import nodes
 
@@ -23,16 +24,11 @@ _Item = TypeVar("_Item", bound=nodes.Node)
 def lower_data(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Dataset]:
     """Every dataset of every file, by qualified name.
 
-    Needs `scope.files`. Guarantees: a sample is a draw over the parameters that splits bind; text and laws are over
-    samples and splits; a split is the entity `<dataset>.<split>`. Reports names and SPAK5xx for what is missing or
-    twice; leaves supports, widths and proofs alone."""
-    datasets: dict[str, Dataset] = {}
-    for path, file in program.files.items():
-        for item in file.items:
-            if isinstance(item, nodes.Dataset):
-                dataset = _lower(item, scope.files[path], sink)
-                datasets[dataset.name] = dataset
-    return datasets
+    Needs `scope.files`. Guarantees: a sample is a draw over the parameters that splits bind; text and laws are
+    over samples and splits; a split is the entity `<dataset>.<split>`. Reports names and SPAK5xx for what is
+    missing or twice; leaves supports, widths and proofs alone."""
+    datasets = (_lower(node, file, sink) for node, file in declarations(program, scope, nodes.Dataset))
+    return {dataset.name: dataset for dataset in datasets}
 
 
 def _lower(node: nodes.Dataset, file_scope: Scope, sink: Sink) -> Dataset:
@@ -50,17 +46,16 @@ def _lower(node: nodes.Dataset, file_scope: Scope, sink: Sink) -> Dataset:
             value = lower_expression(item.value, draws, sink)
             scope.add(item.name, "a sample", RefKind.sample, sink)
             samples.setdefault(item.name.text, value)
-    lets = []
     for item in node.items:
         if isinstance(item, nodes.Let):
             scope.add_let(item, sink)
-            value = lower_expression(item.value, scope.at(Place.let), sink)
-            lets.append(Let(item.name.text, value, (name,), span=item.name.span))
     texts = [item for item in node.items if isinstance(item, nodes.Text)]
     if len(texts) != 1:
         message = "has no text" if not texts else "has two texts"
         place = texts[1].span if texts else node.name.span
-        sink.report("SPAK520", f"dataset `{node.name.text}` {message}", place, "one `text` says what a document is")
+        sink.report(
+            "SPAK520", f"dataset `{node.name.text}` {message}", place, "one `text` says what a document is"
+        )
     text = tuple(lower_expression(piece, scope, sink) for item in texts[:1] for piece in item.pieces)
     return Dataset(
         name,
@@ -69,8 +64,8 @@ def _lower(node: nodes.Dataset, file_scope: Scope, sink: Sink) -> Dataset:
         _once(node, nodes.LossAfter, lambda item: item.marker, sink),
         _once(node, nodes.Answer, lambda item: _answer(item, sink), sink) or ANSWERS[0],
         splits,
-        _laws(node, name, scope, sink),
-        tuple(lets),
+        lower_laws(node.items, scope.at(Place.law), (name,), sink),
+        lower_lets(node.items, scope, (name,), sink),
         span=node.name.span,
     )
 
@@ -92,23 +87,6 @@ def _splits(node: nodes.Dataset, dataset: str, scope: Scope, sink: Sink) -> dict
             item.name.text, Split(item.name.text, tuple(binders), item.size, share, part, span=item.name.span)
         )
     return splits
-
-
-def _laws(node: nodes.Dataset, dataset: str, scope: Scope, sink: Sink) -> tuple[Law, ...]:
-    laws = [item for item in node.items if isinstance(item, nodes.Law)]
-    check_unique([law.name for law in laws], "a law", sink)
-    place = scope.at(Place.law)
-    return tuple(
-        Law(
-            law.name.text,
-            lower_expression(law.proposition, place, sink),
-            None if law.when is None else lower_expression(law.when, place, sink),
-            law.because,
-            (dataset,),
-            span=law.name.span,
-        )
-        for law in laws
-    )
 
 
 def _once(node: nodes.Dataset, kind: type[_Item], read: Callable[[_Item], str], sink: Sink) -> str | None:

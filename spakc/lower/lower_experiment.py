@@ -7,13 +7,16 @@ from typing import TypeVar
 
 from spakc.diagnostics import Sink
 from spakc.ir.experiment import Experiment, Gate, Protocol, Requirement
-from spakc.ir.module import Law, Let
+from spakc.ir.module import Law
 from spakc.ir.ops import Domain, Expr, RefKind
 from spakc.ir.queries import Place
 from spakc.lower.expressions import lower_domain, lower_expression
+from spakc.lower.files import declarations
 from spakc.lower.members import find_entry
 from spakc.lower.program import Program
+from spakc.lower.propositions import lower_laws, lower_lets
 from spakc.lower.resolve import Entry, Scope, check_unique, report_unknown
+from spakc.source import Span
 from spakc.syntax import nodes
 
 _Item = TypeVar("_Item", bound=nodes.Node)
@@ -23,15 +26,10 @@ _WORDS = ("last", "best", "every_seed", "all_seeds")
 
 
 def lower_protocols(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Protocol]:
-    """Every protocol of every file, by qualified name. `self` in it is the experiment that runs it; which splits
-    it has is only known there. Reports unknown names; leaves the propositions' types alone."""
-    protocols: dict[str, Protocol] = {}
-    for path, file in program.files.items():
-        for item in file.items:
-            if isinstance(item, nodes.Protocol):
-                protocol = _protocol(item, scope.files[path], sink)
-                protocols[protocol.name] = protocol
-    return protocols
+    """Every protocol of every file, by qualified name. `self` in it is the experiment that runs it; which
+    splits it has is only known there. Reports unknown names; leaves the propositions' types alone."""
+    protocols = (_protocol(node, file, sink) for node, file in declarations(program, scope, nodes.Protocol))
+    return {protocol.name: protocol for protocol in protocols}
 
 
 def _protocol(node: nodes.Protocol, file_scope: Scope, sink: Sink) -> Protocol:
@@ -90,49 +88,57 @@ def lower_experiments(program: Program, scope: Scope, sink: Sink) -> Mapping[str
     """Every experiment of every file, by qualified name, with everything inherited through `like` merged in.
 
     What an experiment says replaces what it inherits: `train` and profiles key by key, `model` argument by
-    argument if it is the same model (another model inherits no arguments and no `model.` settings of profiles),
-    `data`, `protocol`, `optimizer`, `lr`, `vary` as a whole; laws by name. Reports names, cycles of `like`,
+    argument if it is the same model (another model inherits no arguments and no `model.` settings of
+    profiles), `data`, `protocol`, `optimizer`, `lr`, `vary` as a whole; laws by name. Reports names, cycles of `like`,
     statements twice. Whether a key or a value is right is checked later (check_experiment)."""
-    experiments: dict[str, Experiment] = {}
-    for path, file in program.files.items():
-        own = {item.name.text: item for item in file.items if isinstance(item, nodes.Experiment)}
-        done: dict[str, Experiment] = {}
-        for node in own.values():
-            _experiment(node, own, done, [], scope.files[path], sink)
-        experiments.update({experiment.name: experiment for experiment in done.values()})
-    return experiments
+    found = [(node, file) for node, file in declarations(program, scope, nodes.Experiment)]
+    own = {file.qualify(node.name.text): (node, file) for node, file in found}
+    done: dict[str, Experiment] = {}
+    for node, file in own.values():
+        _experiment(node, file, own, done, [], sink)
+    return done
 
 
 def _experiment(
     node: nodes.Experiment,
-    own: Mapping[str, nodes.Experiment],
+    scope: Scope,
+    own: Mapping[str, tuple[nodes.Experiment, Scope]],
     done: dict[str, Experiment],
     chain: list[nodes.Experiment],
-    scope: Scope,
     sink: Sink,
 ) -> Experiment | None:
     """The experiment, its parents first; None where `like` goes in a circle."""
-    if node.name.text in done:
-        return done[node.name.text]
+    name = scope.qualify(node.name.text)
+    if name in done:
+        return done[name]
     if node in chain:
         names = " like ".join(f"`{link.name.text}`" for link in (*chain[chain.index(node) :], node))
         sink.report("SPAK533", "experiments are like each other in a circle", node.name.span, names)
         return None
     parent = None
     if node.like is not None:
-        if node.like.text in own:
-            parent = _experiment(own[node.like.text], own, done, [*chain, node], scope, sink)
+        entry = scope.find(node.like.text)
+        if entry is not None and entry.ref in own:
+            parent = _experiment(*own[entry.ref], own, done, [*chain, node], sink)
+        elif entry is None:
+            report_unknown(node.like.text, node.like.span, scope, sink)
         else:
-            report_unknown(node.like.text, node.like.span, scope, sink, words=tuple(own))
-    experiment = _Lowering(node, parent, scope, sink).experiment()
-    done[node.name.text] = experiment
-    return experiment
+            _expected("an experiment", node.like.text, node.like.span, entry, sink)
+    done[name] = _Lowering(node, parent, scope, sink).experiment()
+    return done[name]
+
+
+def _expected(what: str, name: str, span: Span, entry: Entry, sink: Sink) -> None:
+    also = [(entry.span, "declared here")] if entry.span else ()
+    sink.report("SPAK535", f"expected {what}, but `{name}` is {entry.what}", span, f"not {what}", also=also)
 
 
 class _Lowering:
     """One experiment over its parent."""
 
-    def __init__(self, node: nodes.Experiment, parent: Experiment | None, file_scope: Scope, sink: Sink) -> None:
+    def __init__(
+        self, node: nodes.Experiment, parent: Experiment | None, file_scope: Scope, sink: Sink
+    ) -> None:
         self.node = node
         self.parent = parent
         self.sink = sink
@@ -141,12 +147,10 @@ class _Lowering:
 
     def experiment(self) -> Experiment:
         parent = self.parent
-        lets = []
         for item in self.node.items:
             if isinstance(item, nodes.Let):
                 self.scope.add_let(item, self.sink)
-                value = lower_expression(item.value, self.scope.at(Place.let), self.sink)
-                lets.append(Let(item.name.text, value, (self.name,), span=item.name.span))
+        lets = lower_lets(self.node.items, self.scope, (self.name,), self.sink)
         model, overrides = self._model()
         train = self._once(nodes.Train)
         optimizer, lr = self._once(nodes.Optimizer), self._once(nodes.LearningRate)
@@ -185,13 +189,17 @@ class _Lowering:
         if statement is None:
             if parent is None:
                 where = self.node.name.span
-                self.sink.report("SPAK534", f"experiment `{self.node.name.text}` has no model", where, "declared here")
+                self.sink.report(
+                    "SPAK534", f"experiment `{self.node.name.text}` has no model", where, "declared here"
+                )
                 return "", {}
             return parent.model, dict(parent.overrides)
         value = statement.value
         function = value.function if isinstance(value, nodes.Call) else value
         name = self._entity(function, "a model")
-        arguments = _arguments(value.arguments, self.scope, self.sink) if isinstance(value, nodes.Call) else {}
+        arguments = (
+            _arguments(value.arguments, self.scope, self.sink) if isinstance(value, nodes.Call) else {}
+        )
         inherited = parent.overrides if parent is not None and parent.model == name else {}
         return name or "", {**inherited, **arguments}
 
@@ -202,13 +210,7 @@ class _Lowering:
         if entry is None:
             return None
         if entry.what != what:
-            self.sink.report(
-                "SPAK535",
-                f"expected {what}, but `{expr.span.text}` is {entry.what}",
-                expr.span,
-                f"not {what}",
-                also=[(entry.span, "declared here")] if entry.span else (),
-            )
+            _expected(what, expr.span.text, expr.span, entry, self.sink)
             return None
         return entry.ref
 
@@ -217,7 +219,9 @@ class _Lowering:
         if statement is None:
             if self.parent is None:
                 where = self.node.name.span
-                self.sink.report("SPAK536", f"experiment `{self.node.name.text}` has no data", where, "declared here")
+                self.sink.report(
+                    "SPAK536", f"experiment `{self.node.name.text}` has no data", where, "declared here"
+                )
                 return ()
             return self.parent.data
         names = (self._entity(value, "a dataset") for value in statement.values)
@@ -227,7 +231,9 @@ class _Lowering:
         statement = self._once(nodes.Vary)
         if statement is None:
             return self.parent.vary if self.parent else ()
-        check_unique([name for binder in statement.binders for name in binder.names], "a varied setting", self.sink)
+        check_unique(
+            [name for binder in statement.binders for name in binder.names], "a varied setting", self.sink
+        )
         return tuple(
             (tuple(name.text for name in binder.names), lower_domain(binder.domain, self.scope, self.sink))
             for binder in statement.binders
@@ -251,17 +257,7 @@ class _Lowering:
         return profiles
 
     def _laws(self) -> tuple[Law, ...]:
-        own = [item for item in self.node.items if isinstance(item, nodes.Law)]
-        check_unique([law.name for law in own], "a law", self.sink)
-        scope = self.scope.at(Place.law)
         laws = {law.name: law for law in (self.parent.laws if self.parent else ())}
-        for law in own:
-            laws[law.name.text] = Law(
-                law.name.text,
-                lower_expression(law.proposition, scope, self.sink),
-                None if law.when is None else lower_expression(law.when, scope, self.sink),
-                law.because,
-                (self.name,),
-                span=law.name.span,
-            )
+        for law in lower_laws(self.node.items, self.scope.at(Place.law), (self.name,), self.sink):
+            laws[law.name] = law
         return tuple(laws.values())

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from spakc.diagnostics import Sink
 from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step, Supervise, Value
-from spakc.ir.module import Law, Let
 from spakc.ir.ops import Expr, RefKind
 from spakc.ir.queries import Place
 from spakc.lower.expressions import lower_domain, lower_expression
+from spakc.lower.files import declarations
 from spakc.lower.program import Program
-from spakc.lower.resolve import Scope, check_unique, nearest, report_unknown
+from spakc.lower.propositions import lower_laws, lower_lets
+from spakc.lower.resolve import Scope, nearest, report_unknown
 from spakc.syntax import nodes
 
 OPERATIONS = ("attention", "norm", "mlp", "linear", "embed", "unembed", "dropout")
@@ -23,16 +24,11 @@ _SIZES = ("B", "T", "vocab")
 def lower_models(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Model]:
     """Every model of every file, by qualified name.
 
-    Needs `scope.files` with the declared names of each file. Guarantees: names are resolved, lets inlined, hypers
-    refer to earlier hypers only, part calls are queries `part.<name>`, an op is used by one kernel at most.
+    Needs `scope.files` with the declared names of each file. Guarantees: names are resolved, lets inlined,
+    hypers refer to earlier hypers only, part calls are queries `part.<name>`, an op is used by one kernel at most.
     Reports SPAK5xx for what is missing, twice or out of place; leaves shapes and values alone."""
-    models: dict[str, Model] = {}
-    for path, file in program.files.items():
-        for item in file.items:
-            if isinstance(item, nodes.Model):
-                model = _Lowering(item, scope.files[path], sink).model()
-                models[model.name] = model
-    return models
+    models = (_Lowering(node, file, sink).model() for node, file in declarations(program, scope, nodes.Model))
+    return {model.name: model for model in models}
 
 
 class _Lowering:
@@ -49,14 +45,19 @@ class _Lowering:
         items = node.items
         scope.announce([hyper.name for hyper in items if isinstance(hyper, nodes.Hyper)])
         hypers = self._hypers()
-        lets = tuple(self._let(item) for item in items if isinstance(item, nodes.Let))
+        for item in items:
+            if isinstance(item, nodes.Let):
+                scope.add_let(item, self.sink)
+        lets = lower_lets(items, scope, (self.name,), self.sink)
         parts = self._parts()
         forwards = [item for item in items if isinstance(item, nodes.Forward)]
         self._at_most_one(forwards, "forward")
         if forwards:
             forward = self._body("forward", forwards[0])
         else:
-            self.sink.report("SPAK505", f"model `{node.name.text}` has no forward", node.name.span, "declared here")
+            self.sink.report(
+                "SPAK505", f"model `{node.name.text}` has no forward", node.name.span, "declared here"
+            )
             forward = Part("forward", (), Value("logits", None, (), span=node.span), (), span=node.span)
         haltings = [item for item in items if isinstance(item, nodes.Halting)]
         self._at_most_one(haltings, "halting")
@@ -70,7 +71,7 @@ class _Lowering:
             forward,
             self._halting(haltings[0]) if haltings else None,
             self._supervise(supervised[0], parts) if supervised else None,
-            self._laws(),
+            lower_laws(items, scope.at(Place.law), (self.name,), self.sink),
             lets,
             span=node.name.span,
         )
@@ -90,27 +91,6 @@ class _Lowering:
                 self.scope.add(item.name, "a hyper", RefKind.hyper, self.sink)
                 hypers.setdefault(item.name.text, value)
         return hypers
-
-    def _let(self, node: nodes.Let) -> Let:
-        self.scope.add_let(node, self.sink)
-        value = lower_expression(node.value, self.scope.at(Place.let), self.sink)
-        return Let(node.name.text, value, (self.name,), span=node.name.span)
-
-    def _laws(self) -> tuple[Law, ...]:
-        nodes_ = [item for item in self.node.items if isinstance(item, nodes.Law)]
-        check_unique([law.name for law in nodes_], "a law", self.sink)
-        scope = self.scope.at(Place.law)
-        return tuple(
-            Law(
-                law.name.text,
-                lower_expression(law.proposition, scope, self.sink),
-                None if law.when is None else lower_expression(law.when, scope, self.sink),
-                law.because,
-                (self.name,),
-                span=law.name.span,
-            )
-            for law in nodes_
-        )
 
     def _uses(self) -> dict[str, str]:
         uses: dict[str, str] = {}

@@ -1,0 +1,513 @@
+"""A checked model as the pieces of a Python file: classes, constructor lines, forward lines.
+
+Decides nothing: what each operation is and how wide it works comes from the model and from shape inference.
+The template (templates/torch/model.py.j2) puts the pieces together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from spakc.check.model_shapes import Shapes
+from spakc.emit.model_ops import AttentionClass, MlpClass, NormClass
+from spakc.emit.model_text import (
+    attribute,
+    class_name,
+    flag,
+    located,
+    safe,
+    scalar,
+    signature,
+    tensor_text,
+    word,
+    wrapped,
+)
+from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step
+from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
+from spakc.ir.visit import walk
+
+Form = TypeVar("Form", AttentionClass, MlpClass, NormClass)
+Factors = tuple[str, ...]
+
+_EPSILON = {"layer": 1e-5, "rms": 1e-6}
+
+
+@dataclass(slots=True)
+class Class:
+    """A generated module: a part of the model, or its root. Lines have their relative indentation."""
+
+    name: str
+    title: str
+    parameters: list[str]
+    init: list[str] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopInfo:
+    """Texts over `self.config`. `read` : the state after a loop can be read out by a supervised part."""
+
+    count: str
+    supervised_first: str
+    supervised_last: str
+    read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HaltingInfo:
+    mode: str
+    earliest: str
+    threshold: str
+
+
+class ModelCode:
+    """Everything the template asks. Needs a model that `check_model` accepted, its shapes, and the values of
+    its hypers in the experiment (defaults of the generated Config)."""
+
+    def __init__(self, model: Model, shapes: Shapes, hypers: Mapping[str, bool | int | float | str]) -> None:
+        self.model = model
+        self.shapes = shapes
+        self.name = class_name(model.name.rpartition(".")[2])
+        self.features: set[str] = set()
+        self.ops: set[str] = set()
+        self.norms: list[NormClass] = []
+        self.mlps: list[MlpClass] = []
+        self.attentions: list[AttentionClass] = []
+        self.markers: list[str] = []
+        self.places: dict[str, str] = {}  # how positions are made -> the variable that holds them
+        self.writers: dict[str, Counter[Factors]] = {}  # part -> how often it writes to the residual stream
+        self.extras: dict[str, list[str]] = {}  # part -> what it needs beside its declared arguments
+        self.embedding = "self.embed.weight"
+        self.fields = [_config_field(name, value) for name, value in hypers.items()]
+        self.halting = self._halting()
+        self.loop = self._loop()
+        self.parts = [_Writer(self, part).written() for part in model.parts.values()]
+        self.root = _Writer(self, model.forward).written()
+        self.residual = " | ".join(sorted([a.name for a in self.attentions] + [m.name for m in self.mlps]))
+        self.branches = " + ".join(_times(count, f) for f, count in self.writers["forward"].items()) or "1"
+
+    def signature(self, start: str, parameters: list[str], result: str) -> str:
+        """`def start(self, …) -> result:`, in several lines if it is long; indented as a method."""
+        return "\n    ".join(signature(start, ["self", *parameters], result))
+
+    def has(self, feature: str) -> bool:
+        return feature in self.features
+
+    def uses(self, op: str) -> bool:
+        return op in self.model.uses
+
+    @property
+    def by_kernel(self) -> str:
+        return ", ".join(sorted(op for op in self.model.uses if op in self.ops))
+
+    def linear(self, x: str, weight: str, bias: str = "") -> str:
+        """The text of a product with a weight."""
+        arguments = ", ".join(filter(None, (x, weight, bias)))
+        return f"{'self.ops' if self.uses('linear') else 'F'}.linear({arguments})"
+
+    # ---- forms of operations ------------------------------------------------------------------------
+
+    def norm(self, node: Query) -> NormClass:
+        named = dict(node.named)
+        kind = word(named.get("kind"), "layer")
+        weight, bias = flag(named.get("weight"), True), flag(named.get("bias"), False)
+        name = "LayerNorm" if kind == "layer" else "RMSNorm"
+        return _form(self.norms, lambda suffix: NormClass(name + suffix, kind, weight, bias))
+
+    def mlp(self, node: Query) -> MlpClass:
+        named = dict(node.named)
+        bias, act = self._bias(node), word(named.get("activation"), "gelu")
+        return _form(self.mlps, lambda suffix: MlpClass("MLP" + suffix, act, bias))
+
+    def attention(self, node: Query, positions: str) -> AttentionClass:
+        named = dict(node.named)
+        bias = self._bias(node)
+
+        def form(suffix: str) -> AttentionClass:
+            return AttentionClass(
+                "Attention" + suffix,
+                positions,
+                flag(named.get("causal"), True),
+                "groups" in named,
+                "window" in named,
+                "softcap" in named,
+                bias,
+                self.uses("attention"),
+                self.uses("linear"),
+            )
+
+        return _form(self.attentions, form)
+
+    def _bias(self, node: Query) -> bool:
+        bias = flag(dict(node.named).get("bias"), False)
+        if bias:
+            self.features.add("linear_bias")
+        return bias
+
+    def place(self, constructor: str, name: str) -> str:
+        """The variable that holds some positions; the root makes it once in a forward pass."""
+        if constructor not in self.places:
+            taken = sum(other.rstrip("0123456789").rstrip("_") == name for other in self.places.values())
+            self.places[constructor] = f"{name}_{taken + 1}" if taken else name
+        return self.places[constructor]
+
+    # ---- loops and halting --------------------------------------------------------------------------
+
+    def _loop(self) -> LoopInfo | None:
+        loop = next((step for step in self.model.forward.body if isinstance(step, Loop)), None)
+        if loop is None:
+            return None
+        assert isinstance(loop.domain, Interval)
+        count = scalar(loop.domain.last, "self.config.")
+        supervise = self.model.supervise
+        if supervise is None:
+            return LoopInfo(count, count, count, read=False)
+        domain = supervise.domain
+        assert isinstance(domain, Interval)
+        first, last = (scalar(bound, "self.config.") for bound in (domain.first, domain.last))
+        return LoopInfo(count, first, last, read=True)
+
+    def _halting(self) -> HaltingInfo | None:
+        settings = self.model.halting
+        if settings is None:
+            return None
+        for value in settings.values():
+            for node in walk(value):
+                if isinstance(node, Query) and node.name == "after" and isinstance(node.args[0], Const):
+                    marker = str(node.args[0].value)
+                    if marker not in self.markers:
+                        self.markers.append(marker)
+        threshold = tensor_text(settings["threshold"], "self.config.", self.markers)
+        if not self.markers:
+            threshold = f"torch.full(tokens.shape, float({threshold}), device=tokens.device)"
+        earliest = scalar(settings.get("earliest", Const(1)), "self.config.")
+        return HaltingInfo(word(settings.get("mode"), "exit"), earliest, threshold)
+
+
+class _Writer:
+    """One part as a class. Every call in the text has weights of its own; a loop runs the same call again."""
+
+    def __init__(self, code: ModelCode, part: Part) -> None:
+        self.code = code
+        self.part = part
+        self.is_root = part is code.model.forward
+        self.total = Counter(_base(node) for step in part.body for node in _queries(step))
+        self.seen: Counter[str] = Counter()
+        self.init: list[tuple[str, str]] = []
+        self.extras: list[str] = []
+        self.writes: Counter[Factors] = Counter()
+        self.repeats: list[tuple[str, str, str]] = []  # variable, count over `config.`, over `self.config.`
+        self.around: list[str] = []  # counts of the repeats and loops around the current line
+        self.calls: dict[str, str] = {}  # part -> the attribute of its last call
+        self.tokens = safe(part.params[0].name)
+
+    def written(self) -> Class:
+        code, part = self.code, self.part
+        body = self.steps(part.body)
+        result = safe(part.result.name)
+        if body and body[-1].startswith(f"{result} = "):
+            body[-1] = "return " + body[-1].removeprefix(f"{result} = ")
+        else:
+            body.append(f"return {result}")
+        if self.is_root:
+            body = [f"{variable} = {made}" for made, variable in self._made_places()] + body
+        code.writers[part.name] = self.writes
+        code.extras[part.name] = self.extras
+        init = [f"self.{name} = {constructor}" for name, constructor in self.init]
+        if self.is_root:
+            init += [
+                f"self.{variable} = {made}" for made, variable in code.places.items() if "torch." not in made
+            ]
+        else:
+            init = ["self.config = config"] * any("self.config." in line for line in body) + init
+        if any("self.ops." in line for line in body):
+            init.insert(0, "self.ops = ops")
+        parameters = [f"{safe(value.name)}: Tensor" for value in part.params]
+        parameters += [f"{extra}: {_type_of(extra)}" for extra in self.extras]
+        return Class(
+            code.name if self.is_root else class_name(part.name),
+            f"`{part.name}` of {located(part.span)}.",
+            parameters,
+            [line for statement in init for line in wrapped(statement)],
+            [line for statement in body for line in wrapped(statement)],
+        )
+
+    def _made_places(self) -> list[tuple[str, str]]:
+        return [
+            (made if "torch." in made else f"self.{variable}({self.tokens})", variable)
+            for made, variable in self.code.places.items()
+        ]
+
+    # ---- statements -------------------------------------------------------------------------------------
+
+    def steps(self, body: tuple[Step, ...]) -> list[str]:
+        lines: list[str] = []
+        for step in body:
+            match step:
+                case Assign():
+                    lines.append(f"{safe(step.name)} = {self.text(step.value)}  # {located(step.span)}")
+                case Repeat():
+                    lines += self._repeat(step)
+                case Loop():
+                    lines += self._loop(step, lines)
+        return lines
+
+    def _repeat(self, step: Repeat) -> list[str]:
+        variable = "ijkmn"[len(self.repeats) % 5]
+        count, inner = scalar(step.count, "config."), scalar(step.count, "self.config.")
+        self.repeats.append((variable, count, inner))
+        self.around.append(count)
+        body = self.steps(step.body)
+        self.repeats.pop()
+        self.around.pop()
+        if not any(f"[{variable}]" in line for line in body):
+            variable = "_"
+        return [f"for {variable} in range({inner}):  # {located(step.span)}", *_indented(body)]
+
+    def _loop(self, step: Loop, before: list[str]) -> list[str]:
+        code = self.code
+        assert isinstance(step.domain, Interval)
+        carry, index = safe(step.carry), safe(step.index)
+        lines = (
+            [f"{carry} = {self.text(step.initial)}"] if Ref(step.carry, RefKind.local) != step.initial else []
+        )
+        if lines and before and before[-1].partition("  # ")[0] == lines[0]:
+            lines = []  # the line above says so already
+        self.around.append(scalar(step.domain.last, "config."))
+        body = self.steps(step.body)
+        self.around.pop()
+        last = scalar(step.domain.last, "self.config.")
+        if not (self.is_root and code.loop):
+            return [*lines, f"for {index} in range(1, {last} + 1):  # {located(step.span)}", *_indented(body)]
+        lines.append("readings = []" if code.loop.read else "")
+        after: list[str] = []
+        if code.loop.read:
+            assert code.model.supervise is not None
+            read = self._part_call(code.model.supervise.part, [carry])
+            if code.halting is not None:
+                lines.append(f"halted = torch.zeros_like({self.tokens}, dtype=torch.bool)")
+                body.insert(0, f"previous = {carry}")
+                body += [
+                    "if freeze:",
+                    f"    {carry} = torch.where(halted[..., None], previous, {carry})",
+                    f"    if {index} >= {code.halting.earliest}:",
+                    f"        sure = {read}.float().softmax(-1).amax(-1)",
+                    f"        halted = halted | (sure >= self.threshold({self.tokens}))",
+                ]
+            body += [f"if {index} in read_at:", f"    readings.append({read})"]
+            after = ["if read_at:", "    return readings"]
+        head = f"for {index} in range(1, (loops or {last}) + 1):  # {located(step.span)}"
+        return [*filter(None, lines), head, *_indented(body), *after]
+
+    # ---- expressions ------------------------------------------------------------------------------------
+
+    def text(self, node: Expr) -> str:
+        return tensor_text(node, "self.config.", self.code.markers, self._query)
+
+    def _query(self, node: Query) -> str:
+        code = self.code
+        part = code.model.called(node)
+        if part is not None:
+            return self._part_call(part.name, [self.text(argument) for argument in node.args])
+        code.ops.add(node.name)
+        if node.name in ("attention", "mlp", "unembed"):
+            code.ops.add("linear")
+        named = dict(node.named)
+        match node.name:
+            case "embed":
+                return self._embed(node)
+            case "unembed" if flag(named.get("tied"), False):
+                return code.linear(self.text(node.args[0]), self._extra("table"))
+            case "unembed":
+                return self._module(node, self._linear(node, "config.vocab"))
+            case "norm":
+                form = code.norm(node)
+                epsilon = scalar(named["eps"], "config.") if "eps" in named else str(_EPSILON[form.kind])
+                ops = ["ops"] * code.uses("norm")
+                return self._module(node, f"{form.name}({', '.join([self._width(node), epsilon, *ops])})")
+            case "mlp":
+                self._writes()
+                ops = ["ops"] * code.uses("linear")
+                sizes = [self._width(node), scalar(named["hidden"], "config.")]
+                return self._module(node, f"{code.mlp(node).name}({', '.join([*sizes, *ops])})")
+            case "linear":
+                return self._module(node, self._linear(node, scalar(named["out"], "config.")))
+            case "dropout":
+                rate = scalar(node.args[1], "self.config.")
+                return f"F.dropout({self.text(node.args[0])}, {rate}, self.training)"
+            case "step":
+                code.features.update(
+                    {"steps"} | ({"steps_none"} if word(named.get("beyond"), "last") == "none" else set())
+                )
+                return self._module(node, f"Steps({self.around[-1]}, {self._width(node)})")
+            case "attention":
+                return self._attention(node)
+        raise AssertionError(f"check lets no operation {node.name} through")
+
+    def _linear(self, node: Query, out: str) -> str:
+        bias = ["bias=True"] if self.code._bias(node) else []
+        ops = ["ops"] * self.code.uses("linear")
+        return f"Linear({', '.join([self._width(node), out, *ops, *bias])})"
+
+    def _embed(self, node: Query) -> str:
+        code = self.code
+        code.features.add("embed")
+        width = self._width(node)
+        text = self._module(node, f"Embedding(config.vocab, {width})")
+        code.embedding = text.partition("(")[0] + ".weight"
+        kind, place, count = self._positions(dict(node.named).get("positions"), "")
+        if kind != "places":
+            return text
+        code.features.add("places")
+        self.init.append(("places", f"Places({count}, {width})"))
+        return f"({text} + self.places({place}))"
+
+    def _attention(self, node: Query) -> str:
+        code = self.code
+        self._writes()
+        named = dict(node.named)
+        width, heads = self._width(node), scalar(named["heads"], "config.")
+        kind, place, count = self._positions(named.get("positions"), f"{_factor(width)} // {_factor(heads)}")
+        form = code.attention(node, kind)
+        arguments = [width, heads]
+        arguments += [scalar(named[name], "config.") for name in ("groups",) if name in named]
+        if kind == "relative":
+            positions = named["positions"]
+            assert isinstance(positions, Query)
+            options = dict(positions.named)
+            scale = scalar(options["scale"], "config.") if "scale" in options else "1.0"
+            arguments += [scalar(options["clip"], "config."), scale, "max(config.kinds)"]
+        if kind == "places":
+            code.features.add("places")
+            arguments.append(count)
+        arguments += [scalar(named[name], "config.") for name in ("window", "softcap") if name in named]
+        arguments += ["ops"] * (form.by_kernel or form.linear_by_kernel)
+        call = self._module(node, f"{form.name}({', '.join(arguments)})")
+        return call if kind == "none" else f"{call[:-1]}, {self._extra(place)})"
+
+    def _positions(self, node: Expr | None, head_size: str) -> tuple[str, str, str]:
+        """The kind of positions, the variable that holds them, and how many places a table needs."""
+        code = self.code
+        if node is None or (isinstance(node, Ref) and node.name == "none"):
+            return "none", "", ""
+        if isinstance(node, Ref):
+            code.features.add("max_length")
+            tokens = safe(code.model.forward.params[0].name)
+            made = f"torch.arange({tokens}.shape[1], device={tokens}.device)"
+            return "places", code.place(made, "position"), "config.max_length"
+        assert isinstance(node, Query)
+        named = dict(node.named)
+        runs = word(named.get("index"), "position" if node.name == "rope" else "digit_run") == "digit_run"
+        if runs:
+            code.features.update(("kinds", "digit_run"))
+        match node.name:
+            case "rope":
+                code.features.update({"rope"} | ({"rope_run"} if runs else set()))
+                base = scalar(node.args[0], "config.") if node.args else "10000"
+                kinds = ", config.kinds" * runs
+                return "rope", code.place(f"Rope({head_size}, {base}{kinds})", "rope"), ""
+            case "relative" | "window":
+                hard = node.name == "window"
+                code.features.update({"relative"} | ({"relative_hard"} if hard else set()))
+                made = f"Relative({scalar(named['clip'], 'config.')}, config.kinds{', hard=True' * hard})"
+                return "relative", code.place(made, "relative"), ""
+            case "coupled":
+                code.features.update(("coupled", "max_digits"))
+                offset = scalar(named["random_offset"], "config.") if "random_offset" in named else "0"
+                variable = code.place(f"Coupled({offset}, config.kinds)", "coupled")
+                return "places", variable, f"config.max_digits + {_factor(offset)} + 1"
+        raise AssertionError(f"check lets no positions {node.name} through")
+
+    # ---- modules ----------------------------------------------------------------------------------------
+
+    def _part_call(self, name: str, arguments: list[str]) -> str:
+        """A call of a part. The readout that `supervise` names is the one that forward calls."""
+        code = self.code
+        supervise = code.model.supervise
+        supervised = self.is_root and supervise is not None and supervise.part == name
+        if supervised and name in self.calls:
+            attr = self.calls[name]
+        else:
+            attr = self._attribute(f"part.{name}", f"{class_name(name)}(config, ops)")
+            self.calls[name] = attr
+        for factors, count in code.writers[name].items():
+            if not supervised:
+                self.writes[tuple(sorted((*factors, *self.around)))] += count
+        extras = [self._extra(extra) for extra in code.extras[name]]
+        return f"self.{attr}({', '.join([*arguments, *extras])})"
+
+    def _module(self, node: Query, constructor: str) -> str:
+        attr = self._attribute(node.name, constructor)
+        return f"self.{attr}({self.text(node.args[0])})"
+
+    def _attribute(self, base: str, constructor: str) -> str:
+        """Enters a submodule (a list of them inside a repeat) and returns how a line reaches it."""
+        self.seen[base] += 1
+        name = attribute(base.rpartition(".")[2])
+        if self.total[base] > 1:
+            name = f"{name}_{self.seen[base]}"
+        for _, count, _ in reversed(self.repeats):
+            constructor = f"nn.ModuleList({constructor} for _ in range({count}))"
+        self.init.append((name, constructor))
+        return name + "".join(f"[{variable}]" for variable, _, _ in self.repeats)
+
+    def _extra(self, name: str) -> str:
+        """How this part reaches something that the root has: as an argument, or (the root) itself."""
+        if self.is_root:
+            return self.code.embedding if name == "table" else name
+        if name not in self.extras:
+            self.extras.append(name)
+        return name
+
+    def _width(self, node: Query) -> str:
+        width = self.code.shapes.width(node)
+        assert width is not None, "check settles every width"
+        return scalar(width, "config.")
+
+    def _writes(self) -> None:
+        self.writes[tuple(sorted(self.around))] += 1
+
+
+def _queries(step: Step) -> list[Query]:
+    if isinstance(step, Assign):
+        return [node for node in walk(step.value) if isinstance(node, Query)]
+    own = [node for node in walk(step.initial) if isinstance(node, Query)] if isinstance(step, Loop) else []
+    return own + [node for inner in step.body for node in _queries(inner)]
+
+
+def _base(node: Query) -> str:
+    return node.name
+
+
+def _form(forms: list[Form], make: Callable[[str], Form]) -> Form:
+    """The class for an operation's form: one that is there already, or a new one, numbered from 2 on."""
+    for number, form in enumerate(forms, 1):
+        if form == make("" if number == 1 else str(number)):
+            return form
+    new = make("" if not forms else str(len(forms) + 1))
+    forms.append(new)
+    return new
+
+
+def _config_field(name: str, value: bool | int | float | str) -> str:
+    return f"{safe(name)}: {type(value).__name__} = {value!r}"
+
+
+def _times(count: int, factors: Factors) -> str:
+    return " * ".join([str(count)] * (count != 1 or not factors) + [_factor(factor) for factor in factors])
+
+
+def _factor(text: str) -> str:
+    return f"({text})" if " " in text else text
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return ["    " + line for line in lines]
+
+
+def _type_of(extra: str) -> str:
+    pair = extra.startswith(("rope", "relative"))
+    return "tuple[Tensor, Tensor]" if pair else "Tensor"

@@ -1,0 +1,127 @@
+"""The forms of a model's operations as Python: what the template's classes for them hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CALLS = {
+    "identity": "{}",
+    "relu": "F.relu({})",
+    "relu_squared": "F.relu({}).square()",
+    "gelu": "F.gelu({})",
+    "gelu_tanh": 'F.gelu({}, approximate="tanh")',
+    "silu": "F.silu({})",
+    "sigmoid": "torch.sigmoid({})",
+    "tanh": "torch.tanh({})",
+} | {
+    name: f"torch.{name}({{}})"
+    for name in ("exp", "log", "exp2", "log2", "sqrt", "rsqrt", "sin", "cos", "erf")
+}
+"""Element-wise functions of one tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormClass:
+    """`kind`: layer | rms. `weight` and `bias` are learned."""
+
+    name: str
+    kind: str
+    weight: bool
+    bias: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MlpClass:
+    name: str
+    act: str
+    bias: bool
+
+    def activation(self, x: str) -> str:
+        return CALLS[self.act].format(x)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionClass:
+    """One form of attention. `positions`: none | rope | relative | places (vectors added to the input)."""
+
+    name: str
+    positions: str
+    causal: bool
+    groups: bool
+    window: bool
+    softcap: bool
+    bias: bool
+    by_kernel: bool
+    linear_by_kernel: bool
+
+    @property
+    def title(self) -> str:
+        kinds = {"rope": "rotary positions", "relative": "a learned bias by relative place"}
+        kinds |= {"places": "a learned vector for every place"}
+        extras = [kinds[self.positions]] if self.positions in kinds else []
+        extras += ["shared keys and values"] * self.groups + ["a window"] * self.window
+        extras += ["a soft cap on the scores"] * self.softcap
+        start = "Causal self-attention" if self.causal else "Self-attention"
+        return f"{start} with {', '.join(extras)}." if extras else f"{start}."
+
+    @property
+    def parameters(self) -> list[str]:
+        """Of the constructor, with types."""
+        names = ["width: int", "heads: int"] + ["groups: int"] * self.groups
+        names += ["clip: int", "scale: float", "others: int"] * (self.positions == "relative")
+        names += ["places: int"] * (self.positions == "places") + ["window: int"] * self.window
+        names += ["softcap: float"] * self.softcap + ["ops: Any"] * (self.by_kernel or self.linear_by_kernel)
+        return names
+
+    @property
+    def place_parameter(self) -> str:
+        pair = ", place: tuple[Tensor, Tensor]"
+        return {"none": "", "places": ", place: Tensor"}.get(self.positions, pair)
+
+    @property
+    def masked(self) -> bool:
+        """Scores get a bias (minus infinity where a key is hidden) instead of a plain causal mask."""
+        return self.positions == "relative" or self.window or (self.softcap and self.causal)
+
+    @property
+    def compute(self) -> list[str]:
+        """Statements from q, k, v [B, heads, T, D] to y of the same shape."""
+        return [*self._mask(), *self._product()]
+
+    def _mask(self) -> list[str]:
+        lines = []
+        if self.window:
+            lines.append("place_of = torch.arange(T, device=x.device)")
+            lines.append("behind = place_of[:, None] - place_of")
+        if self.positions == "relative":
+            lines.append("row, hidden = place")
+            if self.window:
+                lines.append("hidden = hidden | (behind >= self.window)")
+            lines.append("bias = F.embedding(row, self.scale * self.table)")
+            lines.append("bias = bias.masked_fill(hidden[..., None], -torch.inf).permute(0, 3, 1, 2)")
+        elif self.window:
+            future = "(behind < 0) | " if self.causal else ""
+            lines.append(f"hidden = {future}(behind >= self.window)")
+            lines.append("bias = torch.zeros(T, T, device=x.device).masked_fill(hidden, -torch.inf)")
+        elif self.masked:
+            lines.append("bias = torch.full((T, T), -torch.inf, device=x.device).triu(1)")
+        return lines
+
+    def _product(self) -> list[str]:
+        plain_causal = self.causal and not self.masked
+        if self.by_kernel:
+            arguments = ["bias=bias"] * self.masked + [f"causal={plain_causal}"]
+            arguments += ["softcap=self.softcap"] * self.softcap
+            return [f"y = self.ops.attention(q, k, v, {', '.join(arguments)})"]
+        if not self.softcap:
+            arguments = ["attn_mask=bias"] * self.masked + ["is_causal=True"] * plain_causal
+            arguments += ["enable_gqa=True"] * self.groups
+            return [f"y = F.scaled_dot_product_attention({', '.join(['q, k, v', *arguments])})"]
+        lines = []
+        if self.groups:
+            lines.append("share = self.heads // self.groups")
+            lines.append("k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)")
+        lines.append("scores = (q @ k.transpose(-1, -2)) * (C // self.heads) ** -0.5")
+        lines.append("scores = self.softcap * torch.tanh(scores / self.softcap)" + " + bias" * self.masked)
+        lines.append("y = torch.softmax(scores.float(), -1).to(v.dtype) @ v")
+        return lines
