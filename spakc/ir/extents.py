@@ -9,9 +9,9 @@ one whose variables touch no tensor there (`angle[t, i] = t * i`) gets them from
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from spakc.ir.inline import index_name
+from spakc.ir.inline import index_name, own_bound_names
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Apply, Const, Expr, Load, Members, Reduce, Ref, RefKind
 from spakc.ir.simplify import ZERO, number, simplify, sub
@@ -86,6 +86,13 @@ def infer_extents(kernel: Kernel) -> Extents:
     return Extents(tuple(known), complete)
 
 
+def normal_math(kernel: Kernel) -> tuple[Kernel, Extents]:
+    """The kernel with bound names of their own in every equation (so that a name has one extent), and the
+    extents. Raises UnknownExtent."""
+    kernel = replace(kernel, math=tuple(own_bound_names(equation) for equation in kernel.math))
+    return kernel, infer_extents(kernel)
+
+
 def _accesses(equation: Equation) -> list[Load]:
     return [equation.left, *(node for node in walk(equation.value) if isinstance(node, Load))]
 
@@ -117,7 +124,7 @@ def _variables(
     for load in _accesses(equation):
         for index, size in zip(load.indices, shapes[load.tensor], strict=True):
             split = split_offset(index)
-            if split is not None and size is not None:
+            if split is not None and size is not None and not _reaches_back(split[1]):
                 bounds.setdefault(split[0], []).append(Bound(size, split[1]))
     extents = {name: _tightest(kernel, found) for name, found in bounds.items()}
     for axis, end in segments.items():
@@ -127,14 +134,19 @@ def _variables(
     return extents
 
 
+def _reaches_back(offset: Expr) -> bool:
+    """Whether `x[i + c]` has a negative c: it bounds i from below, which its own condition must see to."""
+    value = number(offset)
+    return (value is not None and value < 0) or (isinstance(offset, Apply) and offset.op == "neg")
+
+
 def _tightest(kernel: Kernel, bounds: list[Bound]) -> Expr:
     """The least of the bounds. Of one size, the one with an offset is the smaller: `D - D // 2` beats `D`."""
     best = bounds[0]
     for bound in bounds[1:]:
         mine, theirs = number(bound.offset), number(best.offset)
-        if bound.size == best.size and (
-            best.offset == ZERO or (mine is not None and theirs is not None and mine > theirs)
-        ):
+        closer = mine is None or mine > (theirs or 0)
+        if bound.size == best.size and closer and (theirs is not None or mine is not None):
             best = bound
     if best.offset == Apply("floordiv", (best.size, Const(2))) and is_even(kernel, best.size):
         return best.offset

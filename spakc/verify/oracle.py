@@ -1,0 +1,446 @@
+"""The float64 reference of a kernel, evaluated from its math and from nothing else.
+
+`evaluate` computes every equation with numpy in float64. Conventions: a sum over nothing is 0, a maximum
+-inf, logsumexp of a row without keys -inf, its softmax zeros. Integer tensors index and are checked against
+bounds; a read that a `where` excludes may lie outside. `evaluate_rounded` computes the same equations in the
+accumulate type, every tensor rounded to its declared dtype: what a careful library would return.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from spakc.ir.extents import evaluate_size, normal_math, split_offset
+from spakc.ir.inline import index_name
+from spakc.ir.module import Equation, Kernel, Tensor
+from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
+from spakc.ir.simplify import factors_of
+from spakc.ir.types import DType
+from spakc.source import Span
+from spakc.verify.arrays import Array, Named, add_up, contract, union
+
+NUMPY: dict[DType, np.dtype[Any]] = {
+    DType.bf16: np.dtype(ml_dtypes.bfloat16),
+    DType.f16: np.dtype(np.float16),
+    DType.f32: np.dtype(np.float32),
+    DType.f64: np.dtype(np.float64),
+    DType.int32: np.dtype(np.int32),
+    DType.int64: np.dtype(np.int64),
+    DType.bool: np.dtype(np.bool_),
+}
+
+Value = bool | int | float | str
+
+
+class OracleError(Exception):
+    """The inputs do not fit the kernel: a shape, a missing tensor, an index out of bounds."""
+
+    def __init__(self, message: str, span: Span | None = None) -> None:
+        super().__init__(f"{span}: {message}" if span else message)
+        self.span = span
+
+
+def evaluate(
+    kernel: Kernel,
+    inputs: Mapping[str, Array],
+    options: Mapping[str, Value] | None = None,
+    dims: Mapping[str, int] | None = None,
+    intermediates: bool = False,
+) -> dict[str, Array]:
+    """Every output and the new value of every inout tensor, in float64 (integers in int64).
+
+    `inputs` are the input and inout tensors in any dtype; optional ones may be missing. `dims` are needed
+    only for dims that no shape gives. Raises OracleError.
+    """
+    run = _Run(kernel, inputs, options or {}, dims or {}, np.dtype(np.float64))
+    return run.results(intermediates)
+
+
+def evaluate_rounded(
+    kernel: Kernel,
+    inputs: Mapping[str, Array],
+    options: Mapping[str, Value] | None = None,
+    dims: Mapping[str, int] | None = None,
+    dtypes: Mapping[str, DType] | None = None,
+    round_outputs: bool = True,
+) -> dict[str, Array]:
+    """The same step by step: sums in the accumulate type, every tensor rounded to its declared dtype
+    (`dtypes` where an output has alternatives, else its first), computed operands of a matrix product to the
+    dtype of the other operand. With `round_outputs` off the outputs keep the accumulate type. Values come as
+    float64."""
+    compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
+    run = _Run(kernel, inputs, options or {}, dims or {}, compute)
+    run.rounding = {name: _dtype(kernel, t, inputs, dtypes or {}) for name, t in kernel.tensors.items()}
+    run.round_outputs = round_outputs
+    return {name: np.asarray(value, dtype=np.float64) for name, value in run.results(False).items()}
+
+
+def output_dtype(
+    kernel: Kernel, name: str, inputs: Mapping[str, Array], dtypes: Mapping[str, DType] | None = None
+) -> DType:
+    """The dtype that an output has for these inputs."""
+    return _dtype(kernel, kernel.tensors[name], inputs, dtypes or {})
+
+
+def _dtype(kernel: Kernel, tensor: Tensor, inputs: Mapping[str, Array], dtypes: Mapping[str, DType]) -> DType:
+    if tensor.name in dtypes:
+        return dtypes[tensor.name]
+    if tensor.name in inputs:
+        given = np.asarray(inputs[tensor.name]).dtype
+        for dtype, known in NUMPY.items():
+            if known == given and (dtype in tensor.dtypes or tensor.same_as):
+                return dtype
+    if tensor.same_as is not None:
+        return _dtype(kernel, kernel.tensors[tensor.same_as], inputs, dtypes)
+    return tensor.dtypes[0]
+
+
+def resolve_dims(
+    kernel: Kernel, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, int]
+) -> dict[str, int]:
+    """Every dim's size from the shapes of given tensors. Raises OracleError where they disagree."""
+    dims = dict(given)
+    for name, shape in shapes.items():
+        tensor = kernel.tensors[name]
+        if len(shape) != len(tensor.shape):
+            raise OracleError(f"{name} has {len(shape)} axes, not {len(tensor.shape)}", tensor.span)
+        for size, extent in zip(shape, tensor.shape, strict=True):
+            if isinstance(extent, Ref) and dims.setdefault(extent.name, size) != size:
+                raise OracleError(f"{name} says {extent.name} = {size}, not {dims[extent.name]}", tensor.span)
+    missing = [name for name in kernel.dims if name not in dims]
+    if missing:
+        raise OracleError(f"no tensor gives the size of {missing[0]}", kernel.dims[missing[0]].span)
+    for name, shape in shapes.items():
+        wanted = tuple(evaluate_size(extent, dims) for extent in kernel.tensors[name].shape)
+        if wanted != tuple(shape):
+            raise OracleError(f"{name} has shape {tuple(shape)}, not {wanted}", kernel.tensors[name].span)
+    return dims
+
+
+class _Run:
+    """One evaluation: the values of names, and for the equation at hand the sizes of its index variables."""
+
+    rounding: Mapping[str, DType] | None = None
+    round_outputs = True
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        inputs: Mapping[str, Array],
+        options: Mapping[str, Value],
+        dims: Mapping[str, int],
+        real: np.dtype[Any],
+    ) -> None:
+        self.kernel, self.extents = normal_math(kernel)
+        self.real = real
+        given = {name: np.asarray(array) for name, array in inputs.items()}
+        unknown = given.keys() - kernel.tensors.keys()
+        if unknown:
+            raise OracleError(f"{kernel.name} has no tensor {sorted(unknown)[0]}")
+        self.dims = resolve_dims(kernel, {name: array.shape for name, array in given.items()}, dims)
+        self.sizes: dict[str, int] = {}
+        self.masks: list[Named] = []
+        self.options = dict(options)
+        for name, option in kernel.options.items():
+            if name not in self.options:
+                self.options[name] = self._scalar(option.default)
+        self.old = {
+            name: self._prepared(given.get(name), tensor)
+            for name, tensor in kernel.tensors.items()
+            if tensor.role != "output"
+        }
+        self.new: dict[str, Array] = {}
+
+    def _scalar(self, expr: Expr) -> Value:
+        if isinstance(expr, Ref) and expr.kind is RefKind.symbol:
+            return expr.name
+        value = self.value(expr).array.item()
+        assert isinstance(value, (bool, int, float))
+        return value
+
+    def _prepared(self, array: Array | None, tensor: Tensor) -> Array:
+        if array is None:
+            if tensor.default is None:
+                raise OracleError(f"{tensor.name} is not given", tensor.span)
+            shape = [evaluate_size(extent, self.dims) for extent in tensor.shape]
+            array = np.full(shape, self._scalar(tensor.default))
+        if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
+            return array if array.dtype == np.bool_ else array.astype(np.int64)
+        return array.astype(self.real)
+
+    def results(self, intermediates: bool) -> dict[str, Array]:
+        covered: dict[str, Array] = {}
+        with np.errstate(all="ignore"):
+            for equation, variables in zip(self.kernel.math, self.extents.variables, strict=True):
+                self.sizes = {name: evaluate_size(size, self.dims) for name, size in variables.items()}
+                self._store(equation, covered)
+        for name, mask in covered.items():
+            if not mask.all() and self._role(name) != "inout":
+                raise OracleError(f"not every element of {name} is written", self._span(name))
+        wanted = [n for n in self.new if intermediates or n in self.kernel.tensors]
+        return {name: self.new[name] for name in wanted}
+
+    def _role(self, name: str) -> str:
+        tensor = self.kernel.tensors.get(name)
+        return tensor.role if tensor else "intermediate"
+
+    def _span(self, name: str) -> Span:
+        return next(e.span for e in self.kernel.math if e.target == name)
+
+    def _store(self, equation: Equation, covered: dict[str, Array]) -> None:
+        value = self.value(equation.value)
+        name = equation.target
+        shape = tuple(evaluate_size(size, self.dims) for size in self.extents.shapes[name])
+        where, axes = self._target(equation, shape)
+        array = self._rounded(name, value.spread(axes, self.sizes))
+        if name not in self.new:
+            if self._role(name) == "inout":
+                self.new[name] = self.old[name].astype(array.dtype)
+            else:
+                self.new[name] = np.zeros(shape, array.dtype)
+            covered[name] = np.zeros(shape, np.bool_)
+        elif np.result_type(self.new[name], array) != self.new[name].dtype:
+            self.new[name] = self.new[name].astype(np.result_type(self.new[name], array))
+        if covered[name][where].any():
+            raise OracleError(f"an element of {name} is written twice", equation.span)
+        self.new[name][where] = array
+        covered[name][where] = True
+
+    def _target(self, equation: Equation, shape: tuple[int, ...]) -> tuple[Any, tuple[str, ...]]:
+        """Where an equation writes: slices of the target, and the variable that runs along each."""
+        where: list[slice | int] = []
+        axes: list[str] = []
+        for index, size in zip(equation.indices, shape, strict=True):
+            split = split_offset(index)
+            if split is None:
+                where.append(int(self.value(index).array))
+                continue
+            start = int(self.value(split[1]).array)
+            if start < 0 or start + self.sizes[split[0]] > size:
+                raise OracleError(f"{equation.target} is written outside its shape", equation.span)
+            where.append(slice(start, start + self.sizes[split[0]]))
+            axes.append(split[0])
+        return tuple(where), tuple(axes)
+
+    def _rounded(self, name: str, array: Array) -> Array:
+        declared = (self.rounding or {}).get(name)
+        if declared is None or (declared.is_float and not self.round_outputs):
+            return array
+        rounded = array.astype(NUMPY[declared])
+        return rounded.astype(self.real if declared.is_float else rounded.dtype)
+
+    # ---- expressions -------------------------------------------------------------------------------------
+
+    def value(self, expr: Expr) -> Named:
+        """The expression over the index variables that it varies with."""
+        match expr:
+            case Const(value=value):
+                return self._number(value)
+            case Ref(kind=RefKind.index, name=name):
+                return Named(np.arange(self.sizes[name]), (name,))
+            case Ref(kind=RefKind.dim, name=name):
+                return self._number(self.dims[name])
+            case Ref(kind=RefKind.option, name=name):
+                return self._number(self.options[name])
+            case Ref(name=name):
+                return Named(np.asarray(name))
+            case Load():
+                return self._load(expr)
+            case Reduce():
+                return self._reduce(expr)
+            case Apply():
+                return self._apply(expr)
+        raise OracleError(f"{type(expr).__name__} has no value here", expr.span)
+
+    def _number(self, value: Value) -> Named:
+        return Named(np.asarray(value, self.real if isinstance(value, float) else None))
+
+    def _apply(self, expr: Apply) -> Named:
+        if expr.op == "where":
+            return self._where(expr)
+        if expr.op == "call":
+            name = self.value(expr.args[0]).array.item()
+            return self._apply(Apply(str(name), (expr.args[1],), span=expr.span))
+        args = [self.value(arg) for arg in expr.args]
+        axes = union(*args)
+        arrays = [arg.over(axes) for arg in args]
+        if expr.op.startswith("cast_"):
+            return Named(self._cast(DType(expr.op[5:]), arrays[0]), axes)
+        result = np.asarray(FUNCTIONS[expr.op](*arrays))
+        return Named(result.astype(self.real) if np.issubdtype(result.dtype, np.floating) else result, axes)
+
+    def _cast(self, dtype: DType, array: Array) -> Array:
+        if not dtype.is_float:
+            return array.astype(np.bool_ if dtype is DType.bool else np.int64)
+        # A float cast says how precisely to compute, which the exact reference need not be told.
+        rounded = array if self.rounding is None else array.astype(NUMPY[dtype])
+        return rounded.astype(self.real)
+
+    def _where(self, expr: Apply) -> Named:
+        condition = self.value(expr.args[0])
+        if not condition.axes:
+            return self.value(expr.args[1] if condition.array else expr.args[2])
+        branches = []
+        for flag, branch in ((True, expr.args[1]), (False, expr.args[2])):
+            self.masks.append(Named(condition.array == flag, condition.axes))
+            branches.append(self.value(branch))
+            self.masks.pop()
+        axes = union(condition, *branches)
+        return Named(np.where(condition.over(axes), branches[0].over(axes), branches[1].over(axes)), axes)
+
+    def _load(self, load: Load) -> Named:
+        inout = self._role(load.tensor) == "inout"
+        source = self.new if load.new or (load.tensor in self.new and not inout) else self.old
+        if load.tensor not in source:
+            raise OracleError(f"{load.tensor} is read before it is written", load.span)
+        array = source[load.tensor]
+        names = [index_name(index) for index in load.indices]
+        if None not in names and len(set(names)) == len(names):
+            plain = tuple(name for name in names if name is not None)
+            if all(self.sizes[name] <= size for name, size in zip(plain, array.shape, strict=True)):
+                return Named(array[tuple(slice(self.sizes[name]) for name in plain)], plain)
+        indices = [self.value(index) for index in load.indices]
+        axes = union(*indices)
+        for index, size in zip(indices, array.shape, strict=True):
+            self._check_bounds(load, index, size)
+        clipped = [
+            np.clip(index.over(axes), 0, max(size - 1, 0))
+            for index, size in zip(indices, array.shape, strict=True)
+        ]
+        full = np.broadcast_arrays(*clipped) if clipped else []
+        return Named(array[tuple(full)], axes)
+
+    def _check_bounds(self, load: Load, index: Named, size: int) -> None:
+        outside = Named((index.array < 0) | (index.array >= size), index.axes)
+        if not outside.array.any():
+            return
+        axes = union(outside, *self.masks)
+        wrong = outside.over(axes)
+        for mask in self.masks:
+            wrong = wrong & mask.over(axes)
+        if wrong.any():
+            worst = int(index.array[outside.array].flat[0])
+            raise OracleError(f"{load.tensor} is read at index {worst} of an axis of size {size}", load.span)
+
+    def _reduce(self, node: Reduce) -> Named:
+        if node.op == "sum":
+            return self._sum(node)
+        body = self.value(node.body)
+        rest = tuple(axis for axis in body.axes if axis not in node.axes)
+        array = body.spread((*rest, *node.axes), self.sizes)
+        along = tuple(range(len(rest), array.ndim))
+        match node.op:
+            case "max":
+                return Named(np.max(array, axis=along, initial=-math.inf), rest)
+            case "min":
+                return Named(np.min(array, axis=along, initial=math.inf), rest)
+            case "every":
+                return Named(np.all(array, axis=along), rest)
+            case "any":
+                return Named(np.any(array, axis=along), rest)
+            case "logsumexp":
+                top = np.max(array, axis=along, initial=-math.inf, keepdims=True)
+                shift = np.where(np.isfinite(top), top, 0)
+                total = np.sum(np.exp(array - shift), axis=along)
+                return Named((np.log(total) + shift.reshape(total.shape)).astype(self.real), rest)
+            case "softmax":
+                top = np.max(array, axis=along, initial=-math.inf, keepdims=True)
+                weights = np.exp(array - np.where(np.isfinite(top), top, 0))
+                total = np.sum(weights, axis=along, keepdims=True)
+                share = weights / np.where(total == 0, 1, total)
+                return Named(share.astype(self.real), (*rest, *node.axes))
+        raise OracleError(f"{node.op} has no value here", node.span)
+
+    def _sum(self, node: Reduce) -> Named:
+        """A sum of products by matrix products where that is one, else term by term."""
+        parts = factors_of(node.body)
+        if len(parts) == 1:
+            body = self.value(node.body)
+            rest = tuple(axis for axis in body.axes if axis not in node.axes)
+            full = Named(body.spread((*rest, *node.axes), self.sizes), (*rest, *node.axes))
+            return Named(self._real(add_up(full, node.axes)), rest)
+        factors = [self.value(part) for part in parts]
+        if self.rounding is not None:
+            factors = self._as_operands(parts, factors, node.axes)
+        factors = [Named(self._real(factor.array), factor.axes) for factor in factors]
+        return contract(factors, node.axes, self.sizes)
+
+    def _real(self, array: Array) -> Array:
+        return array if np.issubdtype(array.dtype, np.integer) else np.asarray(array, dtype=self.real)
+
+    def _as_operands(self, parts: list[Expr], factors: list[Named], summed: tuple[str, ...]) -> list[Named]:
+        """Matrix units take both operands in one 16-bit type: a computed factor is rounded to the other's."""
+        if len(parts) != 2 or any(
+            not set(f.axes) - set(o.axes) for f, o in zip(factors, factors[::-1], strict=True)
+        ):
+            return factors
+        narrow = [self._narrow(part) for part in parts]
+        wanted = narrow[0] or narrow[1]
+        if wanted is None or not set(summed) <= set(factors[0].axes) & set(factors[1].axes):
+            return factors
+        return [
+            factor if mine else Named(factor.array.astype(NUMPY[wanted]).astype(self.real), factor.axes)
+            for mine, factor in zip(narrow, factors, strict=True)
+        ]
+
+    def _narrow(self, part: Expr) -> DType | None:
+        dtype = (self.rounding or {}).get(part.tensor) if isinstance(part, Load) else None
+        return dtype if dtype in (DType.bf16, DType.f16) else None
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), dtype=np.float64).reshape(np.shape(x))
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "floordiv": np.floor_divide,
+    "mod": np.mod,
+    "ceil_div": lambda a, b: -np.floor_divide(-a, b),
+    "min": np.minimum,
+    "max": np.maximum,
+    "pow": lambda a, b: np.power(np.asarray(a, np.float64), b),
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "not": np.logical_not,
+    "neg": np.negative,
+    "abs": np.abs,
+    "exp": np.exp,
+    "log": np.log,
+    "exp2": np.exp2,
+    "log2": np.log2,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "sin": np.sin,
+    "cos": np.cos,
+    "tanh": np.tanh,
+    "erf": _erf,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "identity": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "relu_squared": lambda x: np.square(np.maximum(x, 0)),
+    "gelu": lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "silu": lambda x: x * _sigmoid(x),
+    "sigmoid": _sigmoid,
+}
+"""Every element-wise op over numpy arrays."""
