@@ -1,0 +1,402 @@
+// The emulator's state. One process runs one launch at a time on one OS thread, so the current launch, world and fiber
+// are plain globals.
+//
+//   Launch  one kernel launch: buffers, options, errors, counters, and the worlds that are resident
+//   World   one cluster (or one block where there are no clusters): its fibers, shared memory, barriers, clocks
+//   Block   one thread block of a world
+//   Warp    32 fibers that meet in collectives
+//   Fiber   one thread
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fiber.h"
+#include "spak/emulator_abi.h"
+#include "spak/emulator_float.h"
+
+namespace spak_emulator {
+
+using u8 = uint8_t;
+using u16 = uint16_t;
+using u32 = uint32_t;
+using i32 = int32_t;
+using u64 = uint64_t;
+using i64 = int64_t;
+
+constexpr u32 NONE = ~0u;
+
+enum AsyncMode : u32 { EAGER = 0, LATE = 1, RANDOM = 2 };
+
+struct Options {
+  u32 seed, async_mode, checks, timeout_seconds;
+};
+
+struct Random {
+  u64 state = 1;
+  void seed(u64 a, u64 b) { state = (a + 1) * 0x9E3779B97F4A7C15ull ^ (b * 0xD1B54A32D192ED03ull + 77); }
+  u32 next() {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return static_cast<u32>(state >> 20);
+  }
+  u32 below(u32 n) { return next() % n; }
+};
+
+// ---- clocks (happens_before.cpp) ----
+
+// A vector clock over the actors of a world, shared by all threads that left one barrier together.
+struct Clock {
+  u32 references;
+  u32 at[1];
+};
+
+// What a release tells about each world: that world's clock as it was.
+using Snapshot = std::shared_ptr<const std::vector<u32>>;
+using Knowledge = std::map<u32, Snapshot>;
+
+// The last accesses to each 2-byte granule of a block's shared memory.
+struct Shadow {
+  u32 granules = 0, slots = 0;
+  std::vector<u16> writer;       // actor + 1; 0: never written
+  std::vector<u32> write_epoch;
+  std::vector<u16> write_site;   // top bit: an atomic
+  std::vector<u64> readers;      // mask over slots
+  std::unique_ptr<u64[]> reads;  // granule * slots + slot: actor << 48 | site << 32 | epoch; valid where `readers` says
+};
+
+// The last write and the last read of one element of a writable global buffer.
+struct GlobalCell {
+  u32 write_world = 0, write_epoch = 0, read_world = 0, read_epoch = 0;
+  u16 write_actor = 0, write_site = 0, read_actor = 0, read_site = 0;
+  bool atomic = false;
+};
+
+struct Buffer {
+  std::string name;
+  u8* base;
+  u64 bytes;
+  u32 granule;
+  bool writable, write_once, uninitialised;
+  u64 bytes_read = 0, bytes_written = 0;
+  std::vector<GlobalCell> cells;
+};
+
+// ---- asynchronous operations ----
+
+struct TensorMapData {  // what a TensorMap holds here; fits its 128 bytes
+  u8* base;
+  u64 stride[4];
+  u32 dim[5];
+  u16 box[5];
+  u8 rank, element_bytes, swizzle_shift;  // swizzle: 0 none, 1 32B, 2 64B, 3 128B
+  char type;                              // for reduce-add: 'f', 'b', 'h'; anything else cannot be added
+  u32 magic;
+};
+constexpr u32 TENSOR_MAP_MAGIC = 0x5350414b;
+static_assert(sizeof(TensorMapData) <= 128, "a tensor map has 128 bytes");
+
+struct CopyAsync {  // one cp.async
+  u32 dst, size, bytes, epoch;
+  const u8* src;
+};
+
+struct BulkCopy {  // one TMA or bulk copy, either way
+  TensorMapData map;
+  i32 c[5];
+  u32 shared_address, barrier, mask, block, epoch, site;
+  u8* linear;  // a bulk copy without a tensor map: its global address; then `bytes` counts
+  u32 bytes;
+  bool add, read_done;
+  std::vector<u8> staged;  // a store's data once shared memory has been read
+};
+
+struct CopyArrival {  // cp.async.mbarrier.arrive: an arrival owed once the copies have landed
+  u32 fiber, epoch, barrier;
+};
+
+// ---- threads ----
+
+struct Fiber {
+  Context context;
+  SpakThread view;
+  u32 id, block, warp, lane;  // id and warp count over the world
+  bool done = false;
+
+  // Happens-before. `epoch` stamps this thread's own accesses and grows at each release; `copied` is the last epoch of
+  // its cp.async that it has waited for; the fenced_ pair is what its last proxy fence covered of each.
+  Clock* clock = nullptr;
+  u32 epoch = 1, copied = 0, fenced_epoch = 0, fenced_copied = 0;
+  Knowledge fence_release, fence_acquire;  // fence_device() with relaxed atomics
+
+  std::deque<CopyAsync> copies;
+  std::vector<u32> copy_groups;
+  u32 copy_epoch = 1;
+  std::deque<BulkCopy> stores;
+  u32 store_epoch = 1, stores_read = 0, stores_done = 0;
+  u32 read_engine = NONE, write_engine = NONE;  // actors: this thread's bulk stores as readers and as writers
+
+  bool wgmma_fenced = false;
+  u32 cluster_arrivals = 0;  // the phase of the cluster barrier that its last arrival belongs to, + 1
+  Clock* cluster_clock = nullptr;
+
+  // Where it waits, for the scheduler and for deadlock reports.
+  const char* waiting = nullptr;
+  u32 wait_site = 0, wait_a = 0, wait_b = 0, last_site = 0;
+  const u32* semaphore = nullptr;
+};
+
+struct AccessRow {  // one request of a warp: the same access by up to 32 lanes
+  u64 address[32];
+  u32 mask = 0, bytes = 0;
+};
+struct AccessLog {
+  u32 count[32] = {};
+  std::vector<AccessRow> rows;
+  bool dirty = false;
+};
+
+struct Rendezvous {
+  const char* op;
+  u32 site;
+  void* pointer;
+  const void* pointer2;
+  u64 value;
+  u32 a, b;
+};
+struct Warp {
+  u32 ready = 0, arrived = 0, exited = 0, registers = 0, site = 0;
+  Rendezvous argument[32];
+  std::map<u32, u32> partial;  // sync_warp with a partial mask: mask -> lanes that have arrived
+  std::vector<AccessLog> logs;  // by site and kind
+  std::vector<u32> dirty;
+};
+
+// ---- blocks ----
+
+struct Barrier {  // named barriers and the cluster barrier
+  std::vector<Fiber*> participants, waiting;
+  u32 expected = 0, phase = 0, site = 0;
+  Clock* gathering = nullptr;  // what arrivals that did not wait have published; `completed`: the last phase's clock
+  Clock* completed = nullptr;
+};
+
+struct Mbarrier {
+  u32 count, phase = 0, actor, init_fiber, init_epoch;
+  i32 pending;
+  i64 bytes = 0;
+  bool fenced = false;
+  Clock *gathering = nullptr, *completed = nullptr, *last_joined = nullptr;
+  Clock *cached_in = nullptr, *cached_out = nullptr;
+  u32 cached_phase = 0;
+  std::vector<Fiber*> waiting;
+};
+
+struct WgmmaOperation {
+  u64 descriptor_a, descriptor_b;
+  u32 columns, epoch, accumulator;
+  bool accumulate, from_registers, a_mn, b_mn, executed;
+  char type;
+  std::vector<u32> a_registers;  // 128 x 4
+};
+struct WgmmaAccumulator {
+  float* registers[128];
+  u32 columns, last_epoch;
+  bool live;
+  std::vector<float> values;  // 64 x columns
+};
+struct WgmmaArgument {
+  float* d;
+  const u32* a;
+  u64 descriptor_a, descriptor_b;
+  u32 registers, site;
+  bool accumulate, a_mn, b_mn;
+  char type;
+};
+struct Warpgroup {
+  u32 arrived = 0, first_actor = NONE, epoch = 1, done = 0;
+  WgmmaArgument argument[128];
+  std::vector<Fiber*> waiting;
+  std::deque<WgmmaOperation> operations;
+  std::vector<WgmmaAccumulator> accumulators;
+  Clock *cached_in[4] = {}, *cached_out[4] = {};
+  u32 cached_epoch[4] = {};
+};
+
+struct Block {
+  u32 index[3], linear, base, size, alive, registers_free;
+  std::vector<u8> memory;
+  Shadow shadow;
+  Barrier barriers[16];
+  std::vector<u32> mbarrier_at;  // (address - base) / 8 -> index + 1 into mbarriers
+  std::deque<Mbarrier> mbarriers;
+  std::vector<Warpgroup> warpgroups;
+  std::vector<Fiber*> register_waiters;
+  struct RemoteAccess {
+    u32 fiber, epoch, site;
+  };
+  std::vector<RemoteAccess> remote;
+  Clock* exit_clock = nullptr;
+
+  u8* at(u32 address) { return memory.data() + (address - base); }
+};
+
+struct ForeignWorld {  // what is known about another world: snapshots[n - 1] is known to who has epoch n of `actor`
+  u32 actor;
+  std::vector<Snapshot> snapshots;
+};
+
+struct World {
+  u32 id = 0;  // 1 + linear index of the cluster in the grid
+  u32 threads = 0, warps = 0, actors = 0, next_actor = 0, live = 0;
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warp;
+  std::vector<Block> blocks;
+  std::vector<u64> ready;  // mask over warps with a ready lane
+  u32 current_warp = 0;
+  char* stacks = nullptr;
+  Context main;
+  Random random;
+  bool started = false;
+  Fiber* resumed = nullptr;
+
+  std::deque<BulkCopy> loads;
+  std::deque<CopyArrival> arrivals;
+  std::vector<Fiber*> semaphore_waiters;
+  Barrier cluster_barrier;
+
+  std::vector<Clock*> free_clocks;
+  Clock *zero = nullptr, *fence_in = nullptr, *fence_out = nullptr;
+  std::map<u32, ForeignWorld> foreign;
+
+  ~World();
+};
+
+// ---- reports ----
+
+struct Site {
+  const char* file;
+  u32 line;
+};
+struct Error {
+  std::string kind, message;
+  u32 site, other_site, count, block, thread;
+};
+enum AccessKind : u32 { SHARED = 0, GLOBAL = 1, ACCESS_KINDS = 2 };
+struct AccessCount {
+  u64 requests = 0, units = 0, ideal = 0, excess = 0;  // units: shared-memory wavefronts or 32-byte sectors
+};
+
+enum Counter : u32 {
+  SWITCHES, CLUSTERS, SHARED_ACCESSES, GLOBAL_ACCESSES, MMA, LDMATRIX, STMATRIX, WGMMA, CP_ASYNC, TMA_LOADS, TMA_STORES,
+  BARRIERS, MBARRIER_PHASES, WARP_COLLECTIVES, ATOMICS, SEMAPHORE_WAITS, GRANULES_CHECKED, COUNTERS
+};
+
+struct Launch {
+  void (*kernel)(const void*);
+  const u8* params;
+  u32 params_bytes;
+  u32 grid[3], cluster[3], threads, min_blocks, shared_bytes;
+  Options options;
+  std::vector<Buffer> buffers;
+  std::vector<Site> sites;
+  std::vector<u32> site_table;
+  std::vector<Error> errors;
+  std::map<std::string, size_t> error_index;
+  std::vector<AccessCount> accesses;  // site * ACCESS_KINDS + kind
+  u64 counters[COUNTERS] = {};
+  std::map<const void*, Knowledge> releases;
+  Random random;
+  bool aborted = false;
+};
+
+inline Launch* launch = nullptr;
+inline World* world = nullptr;
+inline Fiber* fiber = nullptr;
+
+// The shared address that a swizzle of 16 << shift bytes sends `address` to.
+inline u32 swizzled(u32 address, u32 shift) { return address ^ (((address >> 7) & ((1u << shift) - 1)) << 4); }
+
+inline Block& this_block() { return world->blocks[fiber->block]; }
+inline u32 warps_per_block() { return launch->threads / 32; }
+inline u32 warp_in_block(const Fiber& f) { return f.warp - f.block * warps_per_block(); }
+
+// report.cpp
+u32 site_of(const char* file, u32 line);
+inline u32 here(const char* file, u32 line) { return fiber->last_site = site_of(file, line); }
+void report(const char* kind, u32 site, u32 other_site, const char* format, ...) __attribute__((format(printf, 4, 5)));
+[[noreturn]] void fail();  // ends the launch after a report
+void count(Counter c, u64 n = 1);
+std::string serialise_report();
+
+// scheduler.cpp
+void make_ready(Fiber& f);
+void block_fiber(const char* why, u32 site, u32 a = 0, u32 b = 0);
+enum class Outcome { FINISHED, SUSPENDED, ABORTED };
+Outcome run_world(World& w);
+void begin_world(World& w, u32 linear);
+void report_deadlock(const std::vector<World*>& stuck);
+
+// happens_before.cpp
+Clock* new_clock();
+Clock* copy_clock(const Clock* c);
+Clock* hold(Clock* c);
+void drop(Clock*& c);
+void set_clock(Fiber& f, Clock* c);
+void join_into(Clock* into, const Clock* from);
+void publish(Clock* into, Fiber& f);  // the thread's own components; begins its next epoch
+u32 new_actor(const char* what);
+bool ordered(const Fiber& f, u32 actor, u32 epoch, bool async_access);
+void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, bool async_access,
+                        u32 site, bool atomic = false);
+void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, u32 slot,
+                       bool async_access, u32 site);
+void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic, u32 site);
+void check_global_read(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic, u32 site);
+Knowledge knowledge_of(Fiber& f);
+void merge_knowledge(Knowledge& into, const Knowledge& from);
+void learn(Fiber& f, const Knowledge& k);
+
+// shared_memory.cpp
+void check_shared_bounds(Block& b, u32 address, u32 bytes, const char* what, u32 site);
+u32 warp_slot(const Fiber& f);
+u32 warpgroup_slot(u32 warpgroup);
+u32 store_slot();
+u32 remote_slot();
+
+// profile.cpp
+void log_access(AccessKind kind, u64 address, u32 bytes, u32 site);
+void flush_logs(Warp& w);
+void count_matrix_rows(const u32* addresses, u32 matrices, u32 site);
+void count_rows(const u32* addresses, u32 rows, u32 site);
+void count_global_run(u64 address, u64 bytes, u32 site);
+
+// global_memory.cpp
+Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site);
+
+// warp.cpp
+bool meet(const char* op, u32 site, void* pointer = nullptr, const void* pointer2 = nullptr, u64 value = 0, u32 a = 0,
+          u32 b = 0);
+void order_together(Fiber* const* fibers, size_t n);
+void release_barrier(Barrier& b);
+void complete_cluster_barrier_if_due();
+float to_float(char type, u16 bits);
+
+// async copies
+void run_copies(Fiber& f, u32 up_to_epoch);
+void run_arrival(size_t index);
+void run_load(size_t index);
+Mbarrier& find_mbarrier(Block& b, u32 address, u32 site);
+void complete_phase_if_due(Mbarrier& m);
+void finish_stores(Fiber& f, u32 up_to_epoch, bool read_only);
+
+}  // namespace spak_emulator

@@ -1,0 +1,274 @@
+// Race detection by happens-before.
+//
+// Every access is stamped with an actor and that actor's epoch. A clock says, for each actor, up to which epoch its
+// holder comes after. With T threads in a world the actors are
+//   0 .. T-1     the threads themselves
+//   T .. 2T-1    their cp.async copies: an epoch is known once the thread has waited for it
+//   2T .. 4T-1   the same two, as far as a proxy fence has covered them: an access by the async proxy (TMA, wgmma)
+//                to what plain code wrote is ordered only if a fence stood between
+//   4T ..        mbarriers (epoch = phase), wgmma of each warp, bulk stores, other worlds
+// An access that nobody has yet ordered is a race whatever the schedule was: the check does not depend on luck.
+#include "emulator.h"
+
+namespace spak_emulator {
+
+// ---- clocks: counted, pooled per world ----
+
+Clock* new_clock() {
+  Clock* c;
+  if (!world->free_clocks.empty()) {
+    c = world->free_clocks.back();
+    world->free_clocks.pop_back();
+  } else {
+    const size_t bytes = (sizeof(Clock) + sizeof(u32) * world->actors + 63) / 64 * 64;
+    c = static_cast<Clock*>(aligned_alloc(64, bytes));
+  }
+  c->references = 1;
+  return c;
+}
+Clock* copy_clock(const Clock* from) {
+  Clock* c = new_clock();
+  memcpy(c->at, from->at, sizeof(u32) * world->actors);
+  return c;
+}
+Clock* hold(Clock* c) {
+  if (c) c->references++;
+  return c;
+}
+void drop(Clock*& c) {
+  if (c && --c->references == 0) world->free_clocks.push_back(c);
+  c = nullptr;
+}
+void set_clock(Fiber& f, Clock* c) {
+  drop(f.clock);
+  f.clock = c;
+}
+void join_into(Clock* into, const Clock* from) {
+  u32* x = into->at;
+  const u32* y = from->at;
+  const u32 n = world->actors;
+  for (u32 i = 0; i < n; i++) x[i] = x[i] > y[i] ? x[i] : y[i];
+}
+void publish(Clock* into, Fiber& f) {
+  const u32 t = world->threads;
+  u32* x = into->at;
+  x[f.id] = std::max(x[f.id], f.epoch);
+  x[t + f.id] = std::max(x[t + f.id], f.copied);
+  x[2 * t + f.id] = std::max(x[2 * t + f.id], f.fenced_epoch);
+  x[3 * t + f.id] = std::max(x[3 * t + f.id], f.fenced_copied);
+  f.epoch++;
+}
+u32 new_actor(const char* what) {
+  if (world->next_actor >= world->actors) {
+    report("emulator-limit", fiber ? fiber->last_site : 0, 0, "too many asynchronous actors in one cluster (%s)", what);
+    fail();
+  }
+  return world->next_actor++;
+}
+
+bool ordered(const Fiber& f, u32 actor, u32 epoch, bool async_access) {
+  const u32 t = world->threads;
+  const u32* known = f.clock->at;
+  if (!async_access) {
+    if (actor == f.id) return true;
+    if (actor == t + f.id) return f.copied >= epoch;
+    return known[actor] >= epoch;
+  }
+  if (actor == f.id) return f.fenced_epoch >= epoch;
+  if (actor == t + f.id) return f.fenced_copied >= epoch;
+  if (actor < 2 * t) return known[2 * t + actor] >= epoch;
+  return known[actor] >= epoch;
+}
+
+// ---- shared memory ----
+
+namespace {
+
+constexpr u16 ATOMIC = 0x8000;
+
+// A wgmma's read is stamped with the first of its warpgroup's four actors: it is over when all four warps waited.
+bool read_is_ordered(const Fiber& f, u32 actor, u32 epoch, u32 slot) {
+  if (slot < warpgroup_slot(0) || slot >= store_slot()) return ordered(f, actor, epoch, false);
+  for (u32 q = 0; q < 4; q++)
+    if (!ordered(f, actor + q, epoch, false)) return false;
+  return true;
+}
+
+void report_readers(const Block& b, u32 granule, const Fiber& f, u32 site) {
+  const Shadow& s = b.shadow;
+  for (u64 m = s.readers[granule]; m; m &= m - 1) {
+    const u32 slot = static_cast<u32>(__builtin_ctzll(m));
+    const u64 r = s.reads[static_cast<u64>(granule) * s.slots + slot];
+    if (!read_is_ordered(f, static_cast<u32>(r >> 48), static_cast<u32>(r), slot))
+      report("race-write-after-read", site, static_cast<u32>((r >> 32) & 0xffff),
+             "shared memory +%u is overwritten while another thread may still read it", granule * 2);
+  }
+}
+
+}  // namespace
+
+void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, bool async_access,
+                        u32 site, bool atomic) {
+  if (!launch->options.checks) return;
+  Shadow& s = b.shadow;
+  const u32 first = (address - b.base) >> 1, last = (address - b.base + bytes + 1) >> 1;
+  launch->counters[GRANULES_CHECKED] += last - first;
+  for (u32 g = first; g < last; g++) {
+    const u32 w = s.writer[g];
+    const bool both_atomic = atomic && (s.write_site[g] & ATOMIC);
+    if (w && !both_atomic && !ordered(f, w - 1, s.write_epoch[g], async_access)) {
+      const bool only_fence = async_access && ordered(f, w - 1, s.write_epoch[g], false);
+      report(only_fence ? "missing-proxy-fence" : "race-write-after-write", site, s.write_site[g] & ~ATOMIC,
+             only_fence ? "shared memory +%u was written by plain code and is overwritten by the async proxy without "
+                          "fence_proxy_async_shared between"
+                        : "shared memory +%u is written twice without an order",
+             g * 2);
+    }
+    if (s.readers[g]) report_readers(b, g, f, site);
+    s.readers[g] = 0;
+    s.writer[g] = static_cast<u16>(actor + 1);
+    s.write_epoch[g] = epoch;
+    s.write_site[g] = static_cast<u16>(site | (atomic ? ATOMIC : 0));
+  }
+}
+
+void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, u32 slot,
+                       bool async_access, u32 site) {
+  if (!launch->options.checks) return;
+  Shadow& s = b.shadow;
+  const u32 first = (address - b.base) >> 1, last = (address - b.base + bytes + 1) >> 1;
+  launch->counters[GRANULES_CHECKED] += last - first;
+  const u64 stamp = static_cast<u64>(actor) << 48 | static_cast<u64>(site & 0xffff) << 32 | epoch;
+  u32 good_writer = 0, good_epoch = 0;  // the pair that the previous granule was found to be ordered after
+  for (u32 g = first; g < last; g++) {
+    const u32 w = s.writer[g], e = s.write_epoch[g];
+    if (w == 0) {
+      report("uninitialised-shared-read", site, 0, "shared memory +%u is read and was never written", g * 2);
+    } else if (w != good_writer || e != good_epoch) {
+      if (ordered(f, w - 1, e, async_access)) {
+        good_writer = w;
+        good_epoch = e;
+      } else {
+        const bool only_fence = async_access && ordered(f, w - 1, e, false);
+        report(only_fence ? "missing-proxy-fence" : "race-read-after-write", site, s.write_site[g] & ~ATOMIC,
+               only_fence ? "shared memory +%u was written by plain code and is read by the async proxy without "
+                            "fence_proxy_async_shared between"
+                          : "shared memory +%u is read without an order after its write",
+               g * 2);
+      }
+    }
+    s.readers[g] |= 1ull << slot;
+    s.reads[static_cast<u64>(g) * s.slots + slot] = stamp;
+  }
+}
+
+// ---- global memory: within a world by its clocks, between worlds by what was released and acquired ----
+
+namespace {
+
+bool globally_ordered(u32 in_world, u32 actor, u32 epoch, bool async_access) {
+  if (in_world == world->id) return ordered(*fiber, actor, epoch, async_access);
+  const auto known = world->foreign.find(in_world);
+  if (known == world->foreign.end()) return false;
+  const u32 n = fiber->clock->at[known->second.actor];
+  if (n == 0) return false;
+  const u32 t = world->threads;
+  const u32 component = async_access && actor < 2 * t ? 2 * t + actor : actor;
+  const std::vector<u32>& snapshot = *known->second.snapshots[n - 1];
+  return component < snapshot.size() && snapshot[component] >= epoch;
+}
+
+}  // namespace
+
+void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic,
+                        u32 site) {
+  if (b.cells.empty()) return;
+  for (u64 g = offset / b.granule; g < (offset + bytes + b.granule - 1) / b.granule; g++) {
+    GlobalCell& c = b.cells[g];
+    if (b.write_once && c.write_world) {
+      report(c.write_world == world->id ? "double-write" : "double-write-between-blocks", site, c.write_site,
+             "element %llu of %s is written more than once", static_cast<unsigned long long>(g), b.name.c_str());
+    } else if (launch->options.checks && !b.write_once) {
+      if (c.write_world && !(atomic && c.atomic) &&
+          !globally_ordered(c.write_world, c.write_actor, c.write_epoch, async_access))
+        report("global-race-write-after-write", site, c.write_site, "element %llu of %s is written twice without an order",
+               static_cast<unsigned long long>(g), b.name.c_str());
+      if (c.read_world && !globally_ordered(c.read_world, c.read_actor, c.read_epoch, false))
+        report("global-race-write-after-read", site, c.read_site,
+               "element %llu of %s is overwritten without an order after a read", static_cast<unsigned long long>(g),
+               b.name.c_str());
+    }
+    c.write_world = world->id;
+    c.write_actor = static_cast<u16>(actor);
+    c.write_epoch = epoch;
+    c.write_site = static_cast<u16>(site);
+    c.read_world = 0;
+    c.atomic = atomic;
+  }
+}
+
+void check_global_read(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic,
+                       u32 site) {
+  if (b.cells.empty() || !launch->options.checks) return;
+  for (u64 g = offset / b.granule; g < (offset + bytes + b.granule - 1) / b.granule; g++) {
+    GlobalCell& c = b.cells[g];
+    if (c.write_world == 0 && b.uninitialised)
+      report("uninitialised-global-read", site, 0, "element %llu of %s is read and was never written",
+             static_cast<unsigned long long>(g), b.name.c_str());
+    if (c.write_world && !(atomic && c.atomic) &&
+        !globally_ordered(c.write_world, c.write_actor, c.write_epoch, async_access))
+      report("global-race-read-after-write", site, c.write_site,
+             "element %llu of %s is read without an order after its write", static_cast<unsigned long long>(g),
+             b.name.c_str());
+    if (atomic) continue;
+    c.read_world = world->id;
+    c.read_actor = static_cast<u16>(actor);
+    c.read_epoch = epoch;
+    c.read_site = static_cast<u16>(site);
+  }
+}
+
+// All that the thread comes after, its own past included; a release.
+Knowledge knowledge_of(Fiber& f) {
+  Clock* c = copy_clock(f.clock);
+  publish(c, f);
+  Knowledge k;
+  k[world->id] = std::make_shared<const std::vector<u32>>(c->at, c->at + world->actors);
+  for (const auto& [id, other] : world->foreign)
+    if (const u32 n = c->at[other.actor]) k[id] = other.snapshots[n - 1];
+  drop(c);
+  return k;
+}
+
+void merge_knowledge(Knowledge& into, const Knowledge& from) {
+  for (const auto& [id, snapshot] : from) {
+    Snapshot& mine = into[id];
+    if (!mine) {
+      mine = snapshot;
+      continue;
+    }
+    std::vector<u32> joined(*mine);
+    for (size_t i = 0; i < joined.size() && i < snapshot->size(); i++) joined[i] = std::max(joined[i], (*snapshot)[i]);
+    mine = std::make_shared<const std::vector<u32>>(std::move(joined));
+  }
+}
+
+void learn(Fiber& f, const Knowledge& k) {
+  Clock* c = copy_clock(f.clock);
+  for (const auto& [id, snapshot] : k) {
+    if (id == world->id) {
+      for (u32 i = 0; i < world->actors; i++) c->at[i] = std::max(c->at[i], (*snapshot)[i]);
+      continue;
+    }
+    auto found = world->foreign.find(id);
+    if (found == world->foreign.end()) found = world->foreign.emplace(id, ForeignWorld{new_actor("other blocks"), {}}).first;
+    ForeignWorld& other = found->second;
+    Knowledge joined{{id, snapshot}};
+    if (!other.snapshots.empty()) merge_knowledge(joined, {{id, other.snapshots.back()}});
+    other.snapshots.push_back(joined[id]);
+    c->at[other.actor] = static_cast<u32>(other.snapshots.size());
+  }
+  set_clock(f, c);
+}
+
+}  // namespace spak_emulator

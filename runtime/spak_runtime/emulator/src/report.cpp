@@ -1,0 +1,93 @@
+// Source positions, errors, counters, and the text that goes back to Python.
+#include <cstdarg>
+
+#include "emulator.h"
+
+namespace spak_emulator {
+
+// Positions get small numbers, found again by the address of the file name and the line.
+u32 site_of(const char* file, u32 line) {
+  const u64 mixed = (reinterpret_cast<uintptr_t>(file) ^ line * 0x9E3779B97F4A7C15ull) * 0xD1B54A32D192ED03ull;
+  const u32 size = static_cast<u32>(launch->site_table.size());
+  for (u32 i = static_cast<u32>(mixed >> 40) & (size - 1);; i = (i + 1) & (size - 1)) {
+    const u32 known = launch->site_table[i];
+    if (known == 0) {
+      launch->sites.push_back({file, line});
+      if (launch->sites.size() * 2 > size || launch->sites.size() > 0x7000) {
+        report("emulator-limit", 0, 0, "more than %u source positions call primitives", size / 2);
+        fail();
+      }
+      launch->accesses.resize(launch->sites.size() * ACCESS_KINDS);
+      return launch->site_table[i] = static_cast<u32>(launch->sites.size() - 1);
+    }
+    const Site& s = launch->sites[known];
+    if (s.file == file && s.line == line) return known;
+  }
+}
+
+void report(const char* kind, u32 site, u32 other_site, const char* format, ...) {
+  char key[96], text[512];
+  snprintf(key, sizeof key, "%s %u %u", kind, site, other_site);
+  const auto found = launch->error_index.find(key);
+  if (found != launch->error_index.end()) {
+    launch->errors[found->second].count++;
+    return;
+  }
+  if (launch->errors.size() >= 200) return;
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  launch->error_index[key] = launch->errors.size();
+  const bool inside = world && fiber;
+  launch->errors.push_back({kind, text, site, other_site, 1, inside ? this_block().linear : NONE,
+                            inside ? fiber->view.thread : NONE});
+}
+
+void count(Counter c, u64 n) { launch->counters[c] += n; }
+
+namespace {
+
+const char* const COUNTER_NAMES[COUNTERS] = {
+    "switches", "clusters", "shared_accesses", "global_accesses", "mma", "ldmatrix", "stmatrix", "wgmma", "cp_async",
+    "tma_loads", "tma_stores", "barriers", "mbarrier_phases", "warp_collectives", "atomics", "semaphore_waits",
+    "granules_checked"};
+
+std::string clean(const std::string& s) {
+  std::string r = s;
+  for (char& c : r)
+    if (c == '\t' || c == '\n') c = ' ';
+  return r;
+}
+
+std::string place(u32 site) {
+  if (site == 0 || site >= launch->sites.size()) return "\t0";
+  return clean(launch->sites[site].file) + "\t" + std::to_string(launch->sites[site].line);
+}
+
+std::string optional(u32 n) { return n == NONE ? "-1" : std::to_string(n); }
+
+}  // namespace
+
+// One record a line, fields separated by tabs: error, buffer, access, counter.
+std::string serialise_report() {
+  std::string out;
+  for (const Error& e : launch->errors)
+    out += "error\t" + e.kind + "\t" + place(e.site) + "\t" + place(e.other_site) + "\t" + std::to_string(e.count) +
+           "\t" + optional(e.block) + "\t" + optional(e.thread) + "\t" + clean(e.message) + "\n";
+  for (const Buffer& b : launch->buffers)
+    out += "buffer\t" + clean(b.name) + "\t" + std::to_string(b.bytes_read) + "\t" + std::to_string(b.bytes_written) +
+           "\n";
+  for (u32 i = 0; i < launch->accesses.size(); i++) {
+    const AccessCount& a = launch->accesses[i];
+    if (a.requests == 0) continue;
+    out += std::string("access\t") + (i % ACCESS_KINDS == SHARED ? "shared" : "global") + "\t" +
+           place(i / ACCESS_KINDS) + "\t" + std::to_string(a.requests) + "\t" + std::to_string(a.units) + "\t" +
+           std::to_string(a.ideal) + "\t" + std::to_string(a.excess) + "\n";
+  }
+  for (u32 i = 0; i < COUNTERS; i++)
+    out += std::string("counter\t") + COUNTER_NAMES[i] + "\t" + std::to_string(launch->counters[i]) + "\n";
+  return out;
+}
+
+}  // namespace spak_emulator

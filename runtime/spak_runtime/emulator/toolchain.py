@@ -1,0 +1,162 @@
+"""The system's C++ compiler: finding it, building shared objects with it, keeping them by content.
+
+One object is named by a digest of everything that decides it and moved into place in one step, so two
+processes may build the same one at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from spak_runtime.cache import default_root
+from spak_runtime.errors import BuildError, ToolError
+
+HERE = Path(__file__).resolve().parent
+INCLUDE = HERE / "include"
+SOURCE = HERE / "src"
+
+RUNTIME_FLAGS = ("-std=c++17", "-O3", "-fno-exceptions", "-fPIC", "-w")
+KERNEL_FLAGS = ("-std=c++17", "-O1", "-fno-exceptions", "-fPIC", "-shared", "-w")
+BUILD_SECONDS = 300
+
+
+@functools.cache
+def compiler() -> tuple[str, str]:
+    """The compiler's path and its version line. `$CXX`, else g++, clang++ or c++.
+
+    Raises ToolError when there is none.
+    """
+    wanted = os.environ.get("CXX")
+    for name in [wanted] if wanted else ["g++", "clang++", "c++"]:
+        path = shutil.which(name)
+        if path is None:
+            continue
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        if said.returncode == 0 and said.stdout:
+            return path, said.stdout.splitlines()[0]
+    looked_for = f"$CXX = {wanted}" if wanted else "g++, clang++, c++"
+    raise ToolError(
+        f"the emulator needs a C++17 compiler and found none ({looked_for}). Install one (Debian, Ubuntu: "
+        "apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or set CXX"
+    )
+
+
+@functools.cache
+def cpu_features() -> frozenset[str]:
+    """The CPU's feature words, empty where the system does not list them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
+    return frozenset(found.group(1).split()) if found else frozenset()
+
+
+def contraction_flags(contract: bool) -> tuple[str, ...]:
+    """Flags that make the host compiler contract a * b + c to one fused multiply-add, as nvcc does, or not.
+
+    Raises ToolError on an x86-64 CPU without fused multiply-add.
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return (f"-ffp-contract={'fast' if contract else 'off'}",)
+    if "fma" not in cpu_features() and cpu_features():
+        raise ToolError("the emulator needs a CPU with fused multiply-add (x86-64-v3), as every GPU has")
+    return ("-mfma", f"-ffp-contract={'fast' if contract else 'off'}")
+
+
+def headers_of(folders: Sequence[Path]) -> list[Path]:
+    """Every header below the folders, in a fixed order."""
+    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".h", ".cuh")]
+
+
+def digest_of(*parts: object) -> str:
+    """A digest of texts, and of files by content."""
+    h = hashlib.sha256()
+    for part in parts:
+        h.update(part.read_bytes() if isinstance(part, Path) else repr(part).encode())
+        h.update(b"\0")
+    return h.hexdigest()
+
+
+def runtime_library() -> Path:
+    """The emulator's own library, built at its first use on this machine (about ten seconds).
+
+    Raises ToolError without a compiler, BuildError when it refuses.
+    """
+    path, version = compiler()
+    native = () if platform.machine() == "arm64" else ("-march=native",)
+    flags = (*RUNTIME_FLAGS, *native)
+    sources = sorted(SOURCE.glob("*.cpp"))
+    key = digest_of(*sources, *headers_of([SOURCE, INCLUDE]), flags, version, sorted(cpu_features()))
+    target = _folder() / f"runtime-{key[:32]}.so"
+    if target.exists():
+        return target
+    with tempfile.TemporaryDirectory(dir=_folder(), prefix=".build-") as name:
+        scratch = Path(name)
+
+        def build_object(source: Path) -> Path:
+            made = scratch / f"{source.stem}.o"
+            _run([path, *flags, f"-I{INCLUDE}", f"-I{SOURCE}", "-c", str(source), "-o", str(made)], source.name)
+            return made
+
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            objects = list(pool.map(build_object, sources))
+        made = scratch / "runtime.so"
+        _run([path, "-shared", *map(str, objects), "-o", str(made)], "the emulator")
+        made.replace(target)
+    return target
+
+
+def kernel_library(
+    text: str, name: str, include_dirs: Sequence[Path], defines: Sequence[tuple[str, str]], contract: bool
+) -> Path:
+    """A kernel's shared object. `name` is the file name that errors give where no #line says otherwise.
+
+    Raises ToolError without a compiler, BuildError with the compiler's text when it refuses the source.
+    """
+    path, version = compiler()
+    folders = [INCLUDE, *include_dirs]
+    flags = (*KERNEL_FLAGS, *contraction_flags(contract), *(f"-D{key}={value}" for key, value in defines))
+    key = digest_of(text, name, *headers_of(folders), flags, version, [str(f) for f in folders])
+    target = _folder() / f"kernel-{key[:32]}.so"
+    if target.exists():
+        return target
+    with tempfile.TemporaryDirectory(dir=_folder(), prefix=".build-") as scratch:
+        made = Path(scratch) / "kernel.so"
+        source = f'#line 1 "{name}"\n{text}'
+        includes = [f"-I{folder}" for folder in folders]
+        _run([path, "-x", "c++", *flags, *includes, "-", "-o", str(made)], name, source)
+        made.replace(target)
+    return target
+
+
+def _folder() -> Path:
+    folder = default_root() / "emulator"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ToolError(f"the emulator cannot keep its builds in {folder}: {error}") from error
+    return folder
+
+
+def _run(command: list[str], what: str, source: str | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command, input=source, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{what}: the C++ compiler did not finish in {BUILD_SECONDS} s") from None
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if "error:" in line] or done.stderr.splitlines()
+        first = lines[0].strip() if lines else f"exit status {done.returncode}"
+        raise BuildError(f"{what}: the C++ compiler refused it: {first}", lines, done.stderr)
