@@ -34,7 +34,6 @@ _CLASSES = {
     "COMPARE": "a comparison",
     "ADD": "`+` or `-`",
     "MUL": "`*` or `/`",
-    "$END": "the end of the file",
 }
 
 
@@ -89,6 +88,8 @@ class Surface:
         parts += sorted(f"`{self.literals[terminal]}`" for terminal in left if terminal in self.literals)
         if next_statement:
             parts.append("a statement" if block == TOP_LEVEL else f"a statement of `{block}`")
+        if "$END" in left:
+            parts.append("the end of the file")
         return ", ".join(parts[:-1]) + (" or " if len(parts) > 1 else "") + parts[-1]
 
     def _blocks(self) -> dict[str, frozenset[str]]:

@@ -179,7 +179,7 @@ def _reserved_name(place: Place, sink: Sink) -> bool:
 
 
 def _equals(place: Place, sink: Sink) -> bool:
-    if place.text != "=" or not place.after_expression or _bare_point(place.before[-3:-1]) is not None:
+    if place.text != "=" or not place.after_expression:
         return False
     sink.report(
         "SPAK110", "`=` gives a value, it does not compare", place.span, help=["write `==` to compare"]
@@ -253,7 +253,7 @@ def _percentage(place: Place, sink: Sink) -> bool:
         f"`{number.text}%` is a percentage",
         place.span_of(number).to(place.span_of(sign)),
         also=[(place.span, "so nothing can follow it here")],
-        help=[f"write `{number.text} % {place.text}` for the remainder"],
+        help=[f"write `{number.text} % …`, with a blank before the sign, for the remainder"],
     )
     return True
 
@@ -274,12 +274,11 @@ def _hints(place: Place) -> list[str]:
     start = place.source.text.rfind("\n", 0, place.found.start) + 1
     if place.after_expression and "//" in place.source.text[start : place.found.start]:
         return ["a comment begins with `#`; `//` divides integers"]
+    previous = place.previous()
+    if place.text == "." and previous is not None and previous.kind == "number":
+        return [f"write `{previous.text}.0`"]
     if place.text == "." and place.next is not None and place.next.kind == "number":
         return [f"write `0.{place.next.text}`"]
-    number = _bare_point(place.before[-2:]) or _bare_point(place.before[-3:-1])
-    if number is not None:
-        return [f"write `{number.text}.0`"]
-    previous = place.previous()
     if (
         place.text == "="
         and previous is not None
@@ -288,11 +287,6 @@ def _hints(place: Place) -> list[str]:
     ):
         return ["write one `=` to give a value; `==` compares"]
     return []
-
-
-def _bare_point(pair: tuple[Lexeme, ...]) -> Lexeme | None:
-    """The number of `5.`, which reads as the attribute of a number."""
-    return pair[0] if len(pair) == 2 and pair[0].kind == "number" and pair[1].text == "." else None
 
 
 _CHECKS: tuple[Callable[[Place, Sink], bool], ...] = (

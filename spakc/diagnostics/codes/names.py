@@ -111,9 +111,9 @@ _SYNTAX: tuple[Code, ...] = (
     Code(
         "SPAK114",
         "a line too long",
-        "A line has at most 2000 characters. Line ends mean nothing to the language: break it between two "
+        "A line has at most 10000 characters. Line ends mean nothing to the language: break it between two "
         "words.",
-        wrong="spak 1\nlaw small: 1 <= 3" + " " * 2000 + "\n",
+        wrong="spak 1\nlaw small: 1 <= 3" + " " * 10000 + "\n",
         right="spak 1\nlaw small:\n  1 <= 3\n",
     ),
     Code(
