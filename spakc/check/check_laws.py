@@ -36,8 +36,8 @@ def check_laws(module: Module, spaces: Mapping[SpaceKey, Space], sink: Sink) -> 
     """The status of every law of the file, of kernels and of schedules, on every target.
 
     Needs the spaces of `check_space`. Reports an asserted law that is refuted, with the counterexample (203),
-    a law that never applies (208) or has no truth value (210), a preference over what is known only after the
-    launch (213) and a need that is not a fact of the device (214). Leaves the laws of models, datasets and
+    a law that never applies (206) or has no truth value (208), a preference over what is known only after the
+    launch (209) and a need that is not a fact of the device (210). Leaves the laws of models, datasets and
     experiments to those who instantiate them (`prove`)."""
     findings = Findings()
     found: list[LawStatus] = []
@@ -58,7 +58,7 @@ def check_laws(module: Module, spaces: Mapping[SpaceKey, Space], sink: Sink) -> 
 def prove(law: Law, env: Env, sink: Sink, subject: str = "", kernel: Kernel | None = None) -> Status:
     """Decides a law by evaluating it where every hyper-parameter has its value, as an experiment does.
 
-    Reports SPAK203 where it is refuted and SPAK210 where it has no truth value. `subject` names what was
+    Reports SPAK203 where it is refuted and SPAK208 where it has no truth value. `subject` names what was
     instantiated. A law that waits for later means is `undecided`, without a diagnostic."""
     means = means_of_law(law, kernel)
     if means is not Means.proof:
@@ -123,7 +123,7 @@ def _proved(law: Law, kernel: Kernel | None, device: Device | None, findings: Fi
     if isinstance(problems, TooMany):
         findings.add(
             Finding(
-                "SPAK206",
+                "SPAK205",
                 f"law `{law.name}` ranges over too many dtypes, compiled dims and options",
                 law.proposition.span or law.span,
                 f"{problems.count:,} combinations",
@@ -173,7 +173,7 @@ def _decide(law: Law, env: Env, findings: Findings, target: str, where: str = ""
     reason = str(truth) if isinstance(truth, Unknown) else "a truth value expected"
     findings.add(
         Finding(
-            "SPAK210",
+            "SPAK208",
             f"law `{law.name}` has no truth value{where}{{on}}",
             span,
             reason,
@@ -222,7 +222,7 @@ def _restricted(law: Law, space: Space, findings: Findings) -> Status:
     if cut.undefined == space.points:
         findings.add(
             Finding(
-                "SPAK210",
+                "SPAK208",
                 f"law `{law.name}` has no truth value at any point{{on}}",
                 law.proposition.span or law.span,
                 ", ".join(sorted(cut.reasons)) or "unknown",
@@ -260,7 +260,7 @@ def _check_needs(schedule: Schedule, findings: Findings) -> None:
         if others:
             findings.add(
                 Finding(
-                    "SPAK214",
+                    "SPAK210",
                     f"what `{schedule.name}` needs is not a fact of the device",
                     min(others, key=lambda e: e.span.start if e.span else 0).span or schedule.span,
                     "known only after the schedule is chosen",
@@ -276,7 +276,7 @@ def _check_prefers(kernel: Kernel, schedule: Schedule, findings: Findings) -> No
         if means not in (Means.proof, Means.guard):
             findings.add(
                 Finding(
-                    "SPAK213",
+                    "SPAK209",
                     "a preference over what is not known when it ranks",
                     prefer.proposition.span or prefer.span,
                     f"established by {means.value}",

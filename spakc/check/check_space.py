@@ -11,7 +11,6 @@ from spakc.check.space import Space, Unbounded, build_space, missing_facts
 from spakc.check.verdict import means_of_law
 from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, evaluate, explain, implication, mentions, show
-from spakc.ir.lanes import Scalar
 from spakc.ir.module import Config, Device, Kernel, Law, Module, Schedule
 from spakc.ir.queries import Means
 from spakc.source import SourceFile, Span
@@ -44,11 +43,10 @@ def laws_by(schedule: Schedule, kernel: Kernel, means: Means, device: Device) ->
 def check_space(module: Module, sink: Sink) -> dict[SpaceKey, Space]:
     """Lays out the space of every schedule that is present on a target.
 
-    Reports a config that breaks a law (201), has a value outside of a domain (202), leaves a knob open (204),
-    names what is no knob (211) or stands for a target without its schedule (212); an empty space (205), one
-    too large (206), a domain without a member (207), a law that never applies (208), and a kernel without a
-    guard-free schedule (209).
-    A schedule whose needs fail on a target has no space there; that is no mistake."""
+    Needs domains and configs as lowering leaves them: constant, bounded, and every config a point of its
+    domains. Reports a config that breaks a law (201) or stands for a target without its schedule (204), an
+    empty space (202), one too large (205), a law that never applies (206), and a kernel without a guard-free
+    schedule (207). A schedule whose needs fail on a target has no space there; that is no mistake."""
     spaces: dict[SpaceKey, Space] = {}
     findings = Findings()
     for kernel in module.kernels.values():
@@ -73,21 +71,12 @@ def check_space(module: Module, sink: Sink) -> dict[SpaceKey, Space]:
 
 
 def _unbounded(found: Unbounded, schedule: Schedule) -> Finding:
-    if found.knob is not None and not found.count:
-        return Finding(
-            "SPAK207",
-            f"the domain of knob `{found.knob.name}` {found.reason}{{on}}",
-            found.knob.domain.span or found.knob.span,
-            "no value to choose from",
-        )
-    what = f"the domain of knob `{found.knob.name}`" if found.knob else f"the space of `{schedule.name}`"
-    span = (found.knob.domain.span or found.knob.span) if found.knob else schedule.span
     return Finding(
-        "SPAK206",
-        f"{what} is too large to be checked{{on}}",
-        span,
-        f"{found.count:,}" + (" members" if found.knob else f": {found.reason}"),
-        help=("narrow a domain (a `step` helps), or split the schedule",),
+        "SPAK205",
+        f"the space of `{schedule.name}` is too large to be laid out{{on}}",
+        schedule.span,
+        f"{found.count:,} {found.what}",
+        help=("narrow the domain of a knob that the laws mention, or split the schedule",),
     )
 
 
@@ -97,7 +86,7 @@ def _empty(space: Space) -> Finding:
     together = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     verb = "leave" if len(names) > 1 else "leaves"
     return Finding(
-        "SPAK205",
+        "SPAK202",
         f"no point of schedule `{space.schedule.name}` is lawful{{on}}: {together} {verb} none",
         space.schedule.span,
         f"{space.points:,} points, none lawful",
@@ -130,10 +119,10 @@ def _never_applies(
 
 
 def vacuous(law: Law, label: str) -> Finding:
-    """SPAK208."""
+    """SPAK206."""
     when = law.when.span if law.when is not None and law.when.span is not None else law.span
     return Finding(
-        "SPAK208",
+        "SPAK206",
         f"law `{law.name}` never applies, so it says nothing",
         when,
         label,
@@ -152,19 +141,6 @@ def _check_config(
     spaces: Mapping[SpaceKey, Space],
     findings: Findings,
 ) -> None:
-    for key in config.values:
-        if key not in schedule.knobs:
-            knobs = ", ".join(f"`{k}`" for k in schedule.knobs) or "none"
-            findings.add(
-                Finding(
-                    "SPAK211",
-                    f"schedule `{schedule.name}` has no knob `{key}`",
-                    _value_span(config, key),
-                    "not a knob",
-                    notes=(f"its knobs are {knobs}",),
-                )
-            )
-            return
     for device in targets_of(module):
         if config.on and device.name not in config.on:
             continue
@@ -185,7 +161,7 @@ def _absent(schedule: Schedule, config: Config, device: Device) -> Finding:
     env = Env().facts(device.facts)
     failing = [need for need in schedule.needs if evaluate(need, env) is not True]
     return Finding(
-        "SPAK212",
+        "SPAK204",
         f"config `{config.name}` stands for a target on which `{schedule.name}` is absent{{on}}",
         config.span,
         "never selected there",
@@ -194,64 +170,13 @@ def _absent(schedule: Schedule, config: Config, device: Device) -> Finding:
     )
 
 
-def complete(space: Space, config: Config) -> dict[str, Scalar] | None:
-    """The config as a point: knobs that it leaves out take the only member of their domain; None if one of
-    them has several."""
-    values: dict[str, Scalar] = {}
-    for axis in (*space.axes, *space.launch):
-        if axis.name in config.values:
-            values[axis.name] = config.values[axis.name]
-        elif len(axis.values) == 1:
-            values[axis.name] = axis.values[0]
-        else:
-            return None
-    return values
-
-
 def _check_point(space: Space, config: Config, findings: Findings) -> None:
-    wrong = False
-    for axis in (*space.axes, *space.launch):
-        if axis.name not in config.values:
-            if len(axis.values) > 1:
-                wrong = True
-                findings.add(
-                    Finding(
-                        "SPAK204",
-                        f"config `{config.name}` leaves knob `{axis.name}` open",
-                        config.span,
-                        "a config is one point: every knob has a value",
-                        also=((axis.knob.span, f"{len(axis.values)} values to choose from"),),
-                        help=(f"add `{axis.name} = {show(axis.values[0])}`, or another of its values",),
-                    )
-                )
-        elif axis.index(config.values[axis.name]) is None:
-            wrong = True
-            value = config.values[axis.name]
-            findings.add(
-                Finding(
-                    "SPAK202",
-                    f"{show(value)} is not in the domain of knob `{axis.name}`",
-                    _value_span(config, axis.name),
-                    _nearest_member(axis.values, value),
-                    also=((axis.knob.domain.span or axis.knob.span, "the domain"),),
-                )
-            )
-    values = None if wrong else complete(space, config)
-    index = space.index_of(values) if values is not None else None
-    if values is None or index is None or space.at(space.lawful, index).any():
+    values = config.values
+    index = space.index_of(values)
+    if index is None or space.at(space.lawful, index).any():
         return
     for i in _laws_to_blame(space, index):
-        findings.add(
-            _broken(space, space.laws[i], space.cuts[i].alone, space.cuts[i].among, config, values),
-            space.device.name,
-        )
-
-
-def _nearest_member(domain: tuple[Scalar, ...], value: Scalar) -> str:
-    numbers = [v for v in domain if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and numbers:
-        return f"the nearest value is {show(min(numbers, key=lambda v: abs(v - value)))}"
-    return f"its values are {', '.join(f'`{show(v)}`' for v in domain[:8])}"
+        findings.add(_broken(space, i, config), space.device.name)
 
 
 def _laws_to_blame(space: Space, index: tuple[int, ...]) -> list[int]:
@@ -261,13 +186,12 @@ def _laws_to_blame(space: Space, index: tuple[int, ...]) -> list[int]:
     return never or [i for i, holds in enumerate(at) if not holds[0]]
 
 
-def _broken(
-    space: Space, law: Law, alone: int, among: int, config: Config, values: Mapping[str, Scalar]
-) -> Finding:
+def _broken(space: Space, which: int, config: Config) -> Finding:
     """SPAK201: both places, what the sides are worth, what the law cuts, and what would be lawful."""
+    law, cut, values = space.laws[which], space.cuts[which], config.values
     env = space.bind(space.problems[0], values)
     why = explain(implication(law.proposition, law.when), env)
-    near = [n for n in nearest_values(space, values) if n.axis.name in config.values]
+    near = nearest_values(space, values)
     if near:
         span, label = _value_span(config, near[0].axis.name), near[0].label
         help_ = near[0].advice(True) + "".join(f", or {n.advice(False)}" for n in near[1:2])
@@ -287,7 +211,8 @@ def _broken(
         label,
         also=((why.expr.span or _proposition_span(law), why.text),),
         notes=(
-            f"of {space.points:,} points, {alone:,} break this law alone and {among:,} break it among others",
+            f"of {space.points:,} points, {cut.alone:,} break this law alone "
+            f"and {cut.among:,} break it among others",
         ),
         help=(help_,),
     )
@@ -337,7 +262,7 @@ def _unanswered(kernel: Kernel, present: list[Schedule], problem: str) -> Findin
     ]
     what = f" for {problem}" if problem else ""
     return Finding(
-        "SPAK209",
+        "SPAK207",
         f"kernel `{kernel.name}` has no schedule without a guard{what}{{on}}",
         kernel.span,
         "a legal call may find no schedule" if present else "every schedule needs what the device lacks",

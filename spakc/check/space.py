@@ -60,11 +60,10 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Unbounded:
-    """A space that cannot be laid out: a domain has no value here or no member, or there is too much."""
+    """A space that is too large to be laid out, and how much of what there is."""
 
-    knob: Knob | None
-    reason: str
-    count: int = 0
+    what: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,21 +171,18 @@ def build_space(
     for knob in schedule.knobs.values():
         values = members(knob.domain, base)
         if isinstance(values, TooMany):
-            return Unbounded(knob, "has too many members", values.count)
-        if isinstance(values, Unknown):
-            return Unbounded(knob, f"needs {values}")
-        if not values:
-            return Unbounded(knob, "is empty")
+            return Unbounded(f"members of knob `{knob.name}`", values.count)
+        assert not isinstance(values, Unknown) and values, "lowering leaves constant domains with a member"
         (launch if knob.at_launch and knob.name not in in_laws else axes).append(Axis(knob, values))
     problems = problems_of(kernel, seen if problems_by is None else problems_by)
     if isinstance(problems, TooMany):
-        return Unbounded(None, "too many combinations of dtypes, compiled dims and options", problems.count)
+        return Unbounded("combinations of dtypes, compiled dims and options", problems.count)
     told_apart = len(problems) * math.prod(len(a.values) for a in axes if a.name in in_laws)
     if told_apart > MAX_POINTS:
-        return Unbounded(None, "too many points", told_apart)
+        return Unbounded("points that the laws tell apart", told_apart)
     rank = len(axes) + 1
     if rank > MAX_KNOBS:
-        return Unbounded(None, "too many knobs", rank - 1)
+        return Unbounded("knobs", rank - 1)
     env = bind_problems(base, problems, rank).knobs(
         {
             axis.name: column(axis.values).reshape([-1 if k == i + 1 else 1 for k in range(rank)])

@@ -47,11 +47,14 @@ TABLE: tuple[Code, ...] = (
     ),
     Code(
         "SPAK202",
-        "a config has a value outside of its knob's domain",
-        "A knob takes the values of its domain and no others. Widen the domain if the value is meant; "
-        "the laws then decide where it is lawful.",
-        wrong=_tiled(_CONFIG.format(m=48)),
-        right=_tiled(_CONFIG.format(m=64)),
+        "no point of a schedule is lawful",
+        "The laws of the schedule reject every point on this target. Named are the fewest laws that "
+        "do so together, and for each of them the best that its left side reaches over the points "
+        "that satisfy the others: that is how far it must be loosened, or its knobs widened.",
+        wrong=_tiled(
+            "    law wide: tile_m >= 128 and tile_n >= 128\n    law small: tile_m * tile_n <= 8192\n"
+        ),
+        right=_tiled("    law wide: tile_m >= 64 and tile_n >= 64\n    law small: tile_m * tile_n <= 8192\n"),
     ),
     Code(
         "SPAK203",
@@ -65,88 +68,6 @@ TABLE: tuple[Code, ...] = (
     ),
     Code(
         "SPAK204",
-        "a config leaves a knob open",
-        "A config is one point of the space, so every knob has a value in it; only a knob whose "
-        "domain has a single member may be left out.",
-        wrong=_tiled("    config c { tile_m = 64  tile_n = 64 }\n"),
-        right=_tiled("    config c { tile_m = 64  tile_n = 64  tile_k = 16 }\n"),
-    ),
-    Code(
-        "SPAK205",
-        "no point of a schedule is lawful",
-        "The laws of the schedule reject every point on this target. Named are the fewest laws that "
-        "do so together, and for each of them the best that its left side reaches over the points "
-        "that satisfy the others: that is how far it must be loosened, or its knobs widened.",
-        wrong=_tiled(
-            "    law wide: tile_m >= 128 and tile_n >= 128\n    law small: tile_m * tile_n <= 8192\n"
-        ),
-        right=_tiled("    law wide: tile_m >= 64 and tile_n >= 64\n    law small: tile_m * tile_n <= 8192\n"),
-    ),
-    Code(
-        "SPAK206",
-        "a space or domain is too large",
-        "A space is laid out point by point, along every knob, dtype and compiled dim that its laws "
-        "mention, up to four million points. Narrow a domain, give its range a `step`, or split the "
-        "schedule.",
-        wrong=_product(
-            "  schedule tiled { knob tile_m in 1..1000000000  knob tile_n in {64}  knob tile_k in {16} }\n"
-        ),
-        right=_product(
-            "  schedule tiled { knob tile_m in {32, 64}  knob tile_n in {64}  knob tile_k in {16} }\n"
-        ),
-    ),
-    Code(
-        "SPAK207",
-        "a knob's domain has no member",
-        "The domain is empty or has no value on this target: its ends are the wrong way round, its "
-        "step is not positive, or it asks for a fact that the device does not state.",
-        wrong=_product(
-            "  schedule tiled { knob tile_m in 128..64 step 32  knob tile_n in {64}  knob tile_k in {16} }\n"
-        ),
-        right=_product(
-            "  schedule tiled { knob tile_m in 64..128 step 32  knob tile_n in {64}  knob tile_k in {16} }\n"
-        ),
-    ),
-    Code(
-        "SPAK208",
-        "a law never applies",
-        "The condition after `when` is true nowhere: at no point of the space, for no dtype and size, "
-        "on no target. A law without a witness says nothing, and nothing that says nothing may look "
-        "established.",
-        wrong=_tiled("    law odd: tile_n == 64 when tile_m == 48\n"),
-        right=_tiled("    law odd: tile_n == 64 when tile_m == 128\n"),
-    ),
-    Code(
-        "SPAK209",
-        "a kernel has no schedule without a guard",
-        "A law over run-time sizes becomes a guard: a call that breaks it goes to another schedule. "
-        "So that every legal call has an answer, each choice of dtypes, compiled dims and options "
-        "needs one schedule that is present on the target, has a lawful point and asks nothing of "
-        "run-time sizes.",
-        wrong=_tiled("    law whole: M % tile_m == 0\n").replace(
-            "  schedule naive { knob block in {8, 16, 32} }\n", ""
-        ),
-        right=_tiled("    law whole: M % tile_m == 0\n"),
-    ),
-    Code(
-        "SPAK210",
-        "a law has no truth value",
-        "Evaluating the law divides by zero, overflows, or compares a word with a number, so it is "
-        "neither true nor false. In a schedule such points are rejected; where no point has a value, "
-        "or the law asserts, it is an error.",
-        wrong="spak 1\nlet parts = 0\nlaw whole: 128 % parts == 0\n",
-        right="spak 1\nlet parts = 4\nlaw whole: 128 % parts == 0\n",
-    ),
-    Code(
-        "SPAK211",
-        "a config sets what is no knob",
-        "A config gives values to the knobs of its schedule, those inherited through `like` included. "
-        "Sizes, dtypes and options come with the call.",
-        wrong=_tiled("    config c { tile_m = 64  tile_n = 64  tile_k = 16  depth = 2 }\n"),
-        right=_tiled("    config c { tile_m = 64  tile_n = 64  tile_k = 16 }\n"),
-    ),
-    Code(
-        "SPAK212",
         "a config stands for a target without its schedule",
         "The schedule `needs` a fact that this device does not have, so it is absent there and its "
         "config would never be used. Leave the device out of `on`.",
@@ -162,7 +83,52 @@ TABLE: tuple[Code, ...] = (
         ),
     ),
     Code(
-        "SPAK213",
+        "SPAK205",
+        "a space is too large",
+        "A space is laid out point by point, along every knob, dtype and compiled dim that its laws "
+        "mention, up to four million points. Narrow a domain, give its range a `step`, or split the "
+        "schedule.",
+        wrong=_product(
+            "  schedule tiled {\n    knob tile_m in 1..4096  knob tile_n in 1..4096  knob tile_k in {16}\n"
+            "    law small: tile_m * tile_n <= 8192\n  }\n"
+        ),
+        right=_product(
+            "  schedule tiled {\n    knob tile_m in 16..256 step 16  knob tile_n in {64}  knob tile_k in {16}\n"
+            "    law small: tile_m * tile_n <= 8192\n  }\n"
+        ),
+    ),
+    Code(
+        "SPAK206",
+        "a law never applies",
+        "The condition after `when` is true nowhere: at no point of the space, for no dtype and size, "
+        "on no target. A law without a witness says nothing, and nothing that says nothing may look "
+        "established.",
+        wrong=_tiled("    law odd: tile_n == 64 when tile_m == 48\n"),
+        right=_tiled("    law odd: tile_n == 64 when tile_m == 128\n"),
+    ),
+    Code(
+        "SPAK207",
+        "a kernel has no schedule without a guard",
+        "A law over run-time sizes becomes a guard: a call that breaks it goes to another schedule. "
+        "So that every legal call has an answer, each choice of dtypes, compiled dims and options "
+        "needs one schedule that is present on the target, has a lawful point and asks nothing of "
+        "run-time sizes.",
+        wrong=_tiled("    law whole: M % tile_m == 0\n").replace(
+            "  schedule naive { knob block in {8, 16, 32} }\n", ""
+        ),
+        right=_tiled("    law whole: M % tile_m == 0\n"),
+    ),
+    Code(
+        "SPAK208",
+        "a law has no truth value",
+        "Evaluating the law divides by zero, overflows, or compares a word with a number, so it is "
+        "neither true nor false. In a schedule such points are rejected; where no point has a value, "
+        "or the law asserts, it is an error.",
+        wrong="spak 1\nlet parts = 0\nlaw whole: 128 % parts == 0\n",
+        right="spak 1\nlet parts = 4\nlaw whole: 128 % parts == 0\n",
+    ),
+    Code(
+        "SPAK209",
         "a preference over what is not known when it ranks",
         "`prefer` ranks configs before anything is compiled, run or measured, so it speaks of knobs, "
         "sizes, dtypes, options and facts of the device. What a compiled kernel must be is a law; "
@@ -171,7 +137,7 @@ TABLE: tuple[Code, ...] = (
         right=_tiled("    prefer tile_m >= 64 when K >= 1024\n"),
     ),
     Code(
-        "SPAK214",
+        "SPAK210",
         "a schedule needs what is not a fact of the device",
         "`needs` decides whether a schedule exists on a device at all, so only facts of the device "
         "may say it. A condition over knobs, dtypes or sizes is a law inside the schedule.",

@@ -190,7 +190,6 @@ def test_spaces_that_nobody_enumerates() -> None:
         return result
 
     assert unbounded(a_knob("n", span_of(1, 10**12))).count == 10**12
-    assert unbounded(a_knob("n", span_of(8, 1))).reason == "is empty"
     many = [a_knob(f"n{i}", span_of(1, 100)) for i in range(5)]
     total: Expr = Const(0)
     for k in many:
@@ -198,7 +197,7 @@ def test_spaces_that_nobody_enumerates() -> None:
     assert unbounded(*many, laws=(law("l", op("gt", total, 1)),)).count == 10**10
     free = kernel(schedule("s", *many))
     assert space_of(free).points == 10**10  # no law tells its points apart
-    assert unbounded(*(a_knob(f"n{i}", domain(1)) for i in range(70))).reason == "too many knobs"
+    assert unbounded(*(a_knob(f"n{i}", domain(1)) for i in range(70))).what == "knobs"
 
 
 def test_more_laws_than_a_word_has_bits() -> None:
