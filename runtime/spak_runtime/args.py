@@ -197,7 +197,7 @@ class Signature:
         tensors: dict[str, torch.Tensor] = {n: t for n, t in call.inputs.items() if t is not None}
         tensors.update(call.outputs)
         device = self._device(tensors)
-        dtypes = self._dtypes(tensors, call.dtypes)
+        dtypes = self.dtypes_of(tensors, call.dtypes)
         dims = self._dims(tensors)
         facts: dict[str, TensorFacts] = {}
         layouts: dict[str, str] = {}
@@ -252,7 +252,7 @@ class Signature:
             )
         return device
 
-    def _dtypes(self, tensors: Mapping[str, torch.Tensor], asked: Mapping[str, str]) -> dict[str, str]:
+    def dtypes_of(self, tensors: Mapping[str, torch.Tensor], asked: Mapping[str, str]) -> dict[str, str]:
         words: dict[str, str] = {}
         for name, spec in self.specs.items():
             tensor = tensors.get(name)

@@ -28,6 +28,7 @@ from spak_runtime.tensor_map import MAP_BYTES, MapLayout, encode
 _FORMATS = {"u64": "Q", "i64": "q", "i32": "i", "f32": "f"}
 _SIZES = {"u64": 8, "i64": 8, "i32": 4, "f32": 4, "map": MAP_BYTES}
 _MAP_ALIGNMENT = 64
+_CLUSTER_ATTRIBUTE = "CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_"
 _INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: this thread has not used the device yet
 
 
@@ -186,8 +187,8 @@ class Loader:
             found = self._functions.get((device, key, entry))
             if found is None and torch.cuda.is_current_stream_capturing():
                 raise CaptureError(
-                    f"{entry} is not loaded for this call, and nothing can be compiled or loaded while a CUDA "
-                    "graph is being captured: make the same call once before the capture, or `prepare` it"
+                    f"{entry} is not loaded for this call, and nothing can be compiled or loaded while a "
+                    "CUDA graph is being captured: make the same call once before, or `prepare` it"
                 )
             with torch.cuda.device(device):
                 make_current(device)
@@ -229,16 +230,10 @@ class _Function:
             self.shared_bytes = shared_bytes
 
     def cluster(self) -> tuple[int, int, int]:
-        names = ("WIDTH", "HEIGHT", "DEPTH")
         attributes = _driver().CUfunction_attribute
         x, y, z = (
-            max(
-                1,
-                _call(
-                    "cuFuncGetAttribute", attributes[f"CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_{n}"], self.handle
-                ),
-            )
-            for n in names
+            max(1, _call("cuFuncGetAttribute", getattr(attributes, _CLUSTER_ATTRIBUTE + axis), self.handle))
+            for axis in ("WIDTH", "HEIGHT", "DEPTH")
         )
         return x, y, z
 

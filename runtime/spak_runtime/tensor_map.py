@@ -72,7 +72,7 @@ def encode(address: int, layout: MapLayout) -> bytes:
     from cuda.bindings import driver
 
     status, descriptor = driver.cuTensorMapEncodeTiled(
-        driver.CUtensorMapDataType[f"CU_TENSOR_MAP_DATA_TYPE_{_TYPES[layout.dtype]}"],
+        getattr(driver.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{_TYPES[layout.dtype]}"),
         len(layout.dims),
         address,
         [driver.cuuint64_t(size) for size in layout.dims],
@@ -80,7 +80,7 @@ def encode(address: int, layout: MapLayout) -> bytes:
         [driver.cuuint32_t(size) for size in layout.box],
         [driver.cuuint32_t(1) for _ in layout.dims],
         driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
-        driver.CUtensorMapSwizzle[f"CU_TENSOR_MAP_SWIZZLE_{_SWIZZLES[layout.swizzle]}"],
+        getattr(driver.CUtensorMapSwizzle, f"CU_TENSOR_MAP_SWIZZLE_{_SWIZZLES[layout.swizzle]}"),
         driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
         driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
     )

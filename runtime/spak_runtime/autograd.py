@@ -1,0 +1,132 @@
+"""Gradients: a `torch.autograd.Function` around a kernel whose file declares `gradient … wrt …`.
+
+It stands outside the registered op: the op itself stays a plain function of tensors, and its gradient is
+another kernel with an op of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from spak_runtime.args import Arguments, Signature, layout_of
+from spak_runtime.errors import GradientError
+from spak_runtime.manifest import GradientSpec, TensorSpec
+
+PREFIX = "grad_"
+
+
+class Callee(Protocol):
+    """What a gradient needs of a kernel."""
+
+    signature: Signature
+
+    def execute(self, call: Arguments) -> Sequence[torch.Tensor]: ...
+
+    def execute_flat(self, flat: Sequence[Any]) -> Sequence[torch.Tensor]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Derivative:
+    """A declared gradient and the kernel that computes it."""
+
+    spec: GradientSpec
+    kernel: Callee
+
+
+def make_function(forward_kernel: Callee, derivatives: Sequence[Derivative]) -> Callable[..., Any]:
+    """`apply` of an autograd Function over the flat arguments of a kernel (its inputs first).
+
+    The forward saves what the gradient kernels read. Outputs that no gradient is declared of are marked as
+    not differentiable; a second derivative is an error.
+    """
+    signature = forward_kernel.signature
+    inputs, outputs = signature.inputs, signature.outputs
+    saved = _saved(signature, derivatives)
+    differentiable = {name for derivative in derivatives for name in derivative.spec.outputs}
+
+    def forward(ctx: Any, *flat: Any) -> Any:
+        results = tuple(forward_kernel.execute_flat(flat))
+        values = dict(zip(inputs, flat, strict=False)) | dict(zip(outputs, results, strict=True))
+        ctx.save_for_backward(*(values[name] for name in saved))
+        ctx.options = flat[len(inputs) :][: len(signature.options)]
+        ctx.count = len(flat)
+        fixed = [r for name, r in zip(outputs, results, strict=True) if name not in differentiable]
+        ctx.mark_non_differentiable(*fixed)
+        return results[0] if len(results) == 1 else results
+
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        values = dict(zip(saved, ctx.saved_tensors, strict=True))
+        values |= {PREFIX + name: grad for name, grad in zip(outputs, grads, strict=True)}
+        options = dict(zip(signature.options, ctx.options, strict=True))
+        wanted = {name for name, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed}
+        total: dict[str, Any] = {}
+        for derivative in derivatives:
+            if wanted.isdisjoint(derivative.spec.inputs):
+                continue
+            for name, grad in _gradients(derivative, values, options).items():
+                if name in wanted:
+                    total[name] = total[name] + grad if name in total else grad
+        return (*(total.get(name) for name in inputs), *(None,) * (ctx.count - len(inputs)))
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    function = type(f"Gradient_{signature.name}", (torch.autograd.Function,), methods)
+    return function.apply  # type: ignore[attr-defined, no-any-return]
+
+
+def check_differentiable(
+    signature: Signature, derivatives: Sequence[Derivative], requiring: Sequence[str], *, provided: bool
+) -> None:
+    """Raises GradientError unless every input that requires a gradient has one declared, and nothing that
+    takes part is written in place."""
+    declared = {name for derivative in derivatives for name in derivative.spec.inputs}
+    for name in requiring:
+        if name in signature.inouts:
+            raise GradientError(
+                f"{signature.name} writes {name} in place, and {name} requires a gradient; "
+                "call it under torch.no_grad()"
+            )
+        if name not in declared:
+            of = ", ".join(signature.outputs)
+            raise GradientError(
+                f"{signature.name} has no gradient with respect to {name}, which requires one; declare "
+                f"`gradient {of} wrt {name}` in the file, detach {name}, or call it under torch.no_grad()"
+            )
+    if provided:
+        raise GradientError(
+            f"{signature.name}: outputs that the caller provides take no part in automatic differentiation; "
+            "leave `out` away or call it under torch.no_grad()"
+        )
+
+
+def _saved(signature: Signature, derivatives: Sequence[Derivative]) -> tuple[str, ...]:
+    known = (*signature.inputs, *signature.outputs)
+    read = {name for derivative in derivatives for name in derivative.kernel.signature.inputs}
+    unknown = read - {*known, *(PREFIX + name for name in signature.outputs)}
+    if unknown:
+        raise GradientError(
+            f"{signature.name}: its gradient reads {min(unknown)}, which the kernel does not have"
+        )
+    return tuple(name for name in known if name in read)
+
+
+def _gradients(derivative: Derivative, values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    signature = derivative.kernel.signature
+    call = Arguments({name: _laid(signature.specs[name], values[name]) for name in signature.inputs})
+    call.options = signature.default_options()
+    call.options |= {name: value for name, value in options.items() if name in call.options}
+    results = derivative.kernel.execute(call)
+    names = (name.removeprefix(PREFIX) for name in signature.outputs)
+    return dict(zip(names, results, strict=True))
+
+
+def _laid(spec: TensorSpec, tensor: torch.Tensor | None) -> torch.Tensor | None:
+    """Gradients arrive as torch made them (an expanded one from `sum`, say): a copy where no layout fits."""
+    if tensor is None or layout_of(tensor.shape, tensor.stride(), spec.layouts or ("row",)) is not None:
+        return tensor
+    return tensor.contiguous()

@@ -1,0 +1,298 @@
+"""A kernel as the user calls it: `m.matmul(a, b, bias=bias, activation="gelu")`.
+
+Where the tensors are decides who computes: on CUDA a generated kernel, always; on a CPU the same
+mathematics in torch operations, and `explain` says so. While torch traces (torch.compile, fake tensors),
+the call becomes an operator.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spak_runtime import ops
+from spak_runtime.args import Arguments, Resolved, Signature, alignment_of
+from spak_runtime.autograd import Derivative, check_differentiable, make_function
+from spak_runtime.choose import Choice, Chooser
+from spak_runtime.device import target_of
+from spak_runtime.kernel import Loader
+from spak_runtime.manifest import KernelSpec
+from spak_runtime.maths import Mathematics
+from spak_runtime.plan import CudaPlan, Sources
+
+REMEMBERED = 4096
+"""Shapes of call that a kernel keeps a plan for; the oldest goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Who computes a call. `variant` is None where torch does; `rejected` says why earlier variants do
+    not."""
+
+    kernel: str
+    device: str
+    variant: str | None
+    reason: str
+    rejected: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        head = f"{self.kernel} on {self.device}: "
+        head += f"computed by torch: {self.reason}" if self.variant is None else f"variant {self.variant}"
+        if self.variant is not None and self.reason:
+            head += f": {self.reason}"
+        return "\n".join([head, *(f"  not {why}" for why in self.rejected)])
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the kernels of one artifact share. `namespace` is unique to the artifact's content."""
+
+    root: Path
+    namespace: str
+    facts: Mapping[str, Mapping[str, Any]]
+    sources: Sources
+    loader: Loader
+    kernel: Callable[[str], KernelFunction]
+
+
+class KernelFunction:
+    """One kernel of an artifact; call it with tensors.
+
+    Inputs by place in the order of declaration or by name, options by name, an absent optional tensor is
+    None. `out` (a tensor, a tuple or a dict) receives outputs, `dtype` and `layout` choose theirs where the
+    file allows a choice. Returns the output, or a named tuple of them, or None for a kernel that only
+    writes inouts.
+    """
+
+    def __init__(self, spec: KernelSpec, shared: Shared) -> None:
+        self.spec = spec
+        self.signature = Signature(spec)
+        self.__name__ = spec.name
+        self._shared = shared
+        self._chooser = Chooser(spec, shared.facts)
+        self._maths = Mathematics(self.signature, shared.root / spec.math)
+        self._form = ops.FlatForm(self.signature)
+        self._result = collections.namedtuple(spec.name, self.signature.outputs, rename=True)  # type: ignore[misc]
+        self._slots = {name: slot for slot, name in enumerate(self.signature.specs)}
+        self._plans: dict[Any, CudaPlan] = {}
+        self._calls: dict[Any, tuple[CudaPlan, tuple[tuple[int, int], ...], tuple[tuple[str, int], ...]]] = {}
+        # All that a tracer would meet exists before it comes.
+        self.operator = ops.register(shared.namespace, self.signature, self._compute_flat)
+        self._derivatives = tuple(Derivative(g, shared.kernel(g.kernel)) for g in spec.gradients)
+        self._differentiable = make_function(self, self._derivatives) if self._derivatives else None
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.spec.name}: {self.spec.family}, {len(self.spec.variants)} variants>"
+
+    # -- calls
+    # ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return self._general(self.signature.bind(args, kwargs))
+        key = _call_key(args, kwargs)
+        known = self._calls.get(key)
+        if known is None:
+            return self._first(args, kwargs, key)
+        plan, places, names = known
+        tensors: list[torch.Tensor | None] = [None] * len(self._slots)
+        for place, slot in places:
+            tensors[slot] = args[place]
+        for name, slot in names:
+            tensors[slot] = kwargs[name]
+        return self._returned(plan.run(tensors))
+
+    def prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Builds and loads all that the same call would need, without launching it; for CUDA graphs. Gradient
+        kernels are prepared by a backward pass before the capture."""
+        call = self.signature.bind(args, kwargs)
+        resolved = self.signature.resolve(call)
+        if resolved.device.type == "cuda":
+            self._plan(call, resolved)
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Who would compute this call, and why the variants before it do not. Launches and builds nothing.
+
+        Raises what the call would: ArchError, NoVariantError and every error of an argument.
+        """
+        resolved = self.signature.resolve(self.signature.bind(args, kwargs))
+        if resolved.device.type == "cpu":
+            return Explanation(self.spec.name, "cpu", None, "CPU tensors")
+        return self._explanation(resolved, self._choose(resolved))
+
+    # -- execution
+    # ------------------------------------------------------------------------------------------------
+
+    def execute(self, call: Arguments) -> Sequence[torch.Tensor]:
+        """The outputs in order, without regard to gradients: through the operator while torch traces, else
+        directly."""
+        if torch.compiler.is_compiling() or not _is_plain(call):
+            return self._outputs_of_op(self.operator(*self._form.flatten(call)))
+        return self._compute(call)
+
+    def execute_flat(self, flat: Sequence[Any]) -> Sequence[torch.Tensor]:
+        """`execute` of the flat form that operators take."""
+        return self.execute(self._form.unflatten(flat))
+
+    def _first(self, args: Sequence[Any], kwargs: Mapping[str, Any], key: Any) -> Any:
+        """A call whose shape is new: everything is checked; where the fast path may serve it, it is
+        remembered."""
+        call = self.signature.bind(args, kwargs)
+        if key is not None and _is_plain(call):
+            resolved = self.signature.resolve(call)
+            plan = self._plan(call, resolved)
+            _remember(self._calls, key, (plan, *self._places(args, kwargs)))
+        return self._general(call)
+
+    def _places(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[str, int], ...]]:
+        """Where the tensors of a call stand among its arguments, and their slots."""
+        positional = ((i, self._slots[self.signature.inputs[i]]) for i, v in enumerate(args) if v is not None)
+        only = self.signature.outputs[0] if self.signature.outputs else ""
+        named = (
+            (name, self._slots[name if name in self._slots else only])
+            for name, value in kwargs.items()
+            if isinstance(value, torch.Tensor)
+        )
+        return tuple(positional), tuple(named)
+
+    def _general(self, call: Arguments) -> Any:
+        requiring = [n for n, t in call.inputs.items() if t is not None and t.requires_grad]
+        if not (requiring and torch.is_grad_enabled()):
+            return self._returned(self._finished(call, self.execute(call)))
+        check_differentiable(self.signature, self._derivatives, requiring, provided=bool(call.outputs))
+        if not torch.compiler.is_compiling() and _is_plain(call) and _is_on_cpu(call):
+            return self._returned(self._compute(call))  # torch differentiates the mathematics itself
+        assert self._differentiable is not None  # a gradient is declared
+        results = self._differentiable(*self._form.flatten(call))
+        return self._returned(self._outputs_of_op(results))
+
+    def _finished(self, call: Arguments, results: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """An operator allocates its outputs; those that the caller provided get a copy."""
+        if not call.outputs:
+            return results
+        pairs = zip(self.signature.outputs, results, strict=True)
+        given = ((call.outputs.get(name), result) for name, result in pairs)
+        return [r if own is None or own is r else own.copy_(r) for own, r in given]
+
+    def _compute(self, call: Arguments) -> list[torch.Tensor]:
+        if _is_on_cpu(call):
+            return self._maths.run(call, self.signature.resolve(call))
+        key = _argument_key(call)
+        plan = self._plans.get(key) or self._plan(call, self.signature.resolve(call))
+        tensors = [call.inputs.get(name, call.outputs.get(name)) for name in self._slots]
+        return plan.run(tensors)
+
+    def _compute_flat(self, flat: Sequence[Any]) -> list[torch.Tensor]:
+        return self._compute(self._form.unflatten(flat))
+
+    def _plan(self, call: Arguments, resolved: Resolved) -> CudaPlan:
+        key = _argument_key(call)
+        plan = self._plans.get(key)
+        if plan is None:
+            choice = self._choose(resolved)
+            if os.environ.get("SPAK_EXPLAIN") == "1":
+                print(self._explanation(resolved, choice), file=sys.stderr)
+            plan = CudaPlan(self.signature, resolved, choice, self._shared.sources, self._shared.loader)
+            _remember(self._plans, key, plan)
+        return plan
+
+    def _choose(self, resolved: Resolved) -> Choice:
+        return self._chooser.choose(target_of(resolved.device.index), resolved.environment)
+
+    def _explanation(self, resolved: Resolved, choice: Choice) -> Explanation:
+        where = f"{resolved.device} ({target_of(resolved.device.index).name}, {choice.arch})"
+        rejected = tuple(str(rejection) for rejection in choice.rejected)
+        return Explanation(self.spec.name, where, choice.variant.id, choice.variant.reason, rejected)
+
+    def _outputs_of_op(self, results: Any) -> Sequence[torch.Tensor]:
+        if results is None:
+            return ()
+        return (results,) if isinstance(results, torch.Tensor) else tuple(results)
+
+    def _returned(self, outputs: Sequence[torch.Tensor]) -> Any:
+        if len(outputs) == 1:
+            return outputs[0]
+        return self._result(*outputs) if outputs else None
+
+
+def _call_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What distinguishes calls with different plans, from the arguments as given; None where the fast path
+    does not serve: no CUDA tensors, a gradient to record, a tensor subclass, a mode of torch that wants to
+    see operators."""
+    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return None
+    grad = torch.is_grad_enabled()
+    parts: list[Any] = []
+    for value in args:
+        part = _described(value, grad)
+        if part is None:
+            return None
+        parts.append(part)
+    for name, value in kwargs.items():
+        part = _described(value, grad)
+        if part is None:
+            return None
+        parts.append(name)
+        parts.append(part)
+    return tuple(parts)
+
+
+def _described(value: Any, grad: bool) -> Any:
+    kind = type(value)
+    if kind is torch.Tensor or kind is torch.nn.Parameter:
+        device = value.get_device()
+        if device < 0 or (grad and value.requires_grad):
+            return None
+        return _tensor_key(value)
+    if value is None or kind is str or kind is bool or kind is int or kind is torch.dtype:
+        return kind, value
+    return (kind, value.hex()) if kind is float else None  # -0.0 and 0.0 differ
+
+
+def _tensor_key(tensor: torch.Tensor) -> Any:
+    return (
+        tensor.dtype,
+        tensor.shape,
+        tensor.stride(),
+        alignment_of(tensor.data_ptr()),
+        tensor.get_device(),
+    )
+
+
+def _argument_key(call: Arguments) -> Any:
+    return (
+        tuple(None if tensor is None else _tensor_key(tensor) for tensor in call.inputs.values()),
+        tuple((type(v), v.hex() if isinstance(v, float) else v) for v in call.options.values()),
+        tuple((name, _tensor_key(tensor)) for name, tensor in sorted(call.outputs.items())),
+        tuple(sorted(call.dtypes.items())),
+        tuple(sorted(call.layouts.items())),
+    )
+
+
+def _is_plain(call: Arguments) -> bool:
+    """Whether the tensors have memory of their own and no mode of torch wants to see operators."""
+    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    tensors = (*call.inputs.values(), *call.outputs.values())
+    plain = (torch.Tensor, torch.nn.Parameter)
+    return all(t is None or (type(t) in plain and t.device.type != "meta") for t in tensors)
+
+
+def _is_on_cpu(call: Arguments) -> bool:
+    tensors = (*call.inputs.values(), *call.outputs.values())
+    return all(t is None or t.device.type == "cpu" for t in tensors)
+
+
+def _remember(table: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(table) >= REMEMBERED:
+        table.pop(next(iter(table)), None)
+    table[key] = value

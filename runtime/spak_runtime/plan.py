@@ -1,0 +1,159 @@
+"""Everything about one shape of call, settled once: the variant, its loaded launches, what is allocated.
+
+A plan serves every call with the same shapes, strides, dtypes, alignments, options and device; running it
+allocates outputs and workspace through torch and launches on torch's current stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from spak_runtime.args import Form, Resolved, Signature, default_value, strides_of
+from spak_runtime.choose import Choice
+from spak_runtime.dtypes import SIZES, TORCH
+from spak_runtime.errors import CaptureError
+from spak_runtime.expressions import TensorFacts, evaluate
+from spak_runtime.kernel import Loader, PreparedLaunch, current_stream
+from spak_runtime.specialise import Binding, build_request
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The text of an artifact: kernel sources by path, headers by include name."""
+
+    kernels: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Memory that a variant needs beside its tensors; `fill` is what every element starts from, None for
+    anything."""
+
+    form: Form
+    fill: float | int | bool | None
+
+
+class CudaPlan:
+    """A call on a CUDA device. `run` takes the tensors of the signature in order, None for what it shall
+    allocate."""
+
+    def __init__(
+        self, signature: Signature, resolved: Resolved, choice: Choice, sources: Sources, loader: Loader
+    ) -> None:
+        """Builds and loads what the variant launches.
+
+        Raises BuildError, ToolError, DriverError, CaptureError, ExpressionError.
+        """
+        self.choice = choice
+        self._device = resolved.device
+        self._index = resolved.device.index
+        names = tuple(signature.specs)
+        slots = {name: slot for slot, name in enumerate(names)}
+        self._allocated = [(slots[form.name], form) for form in resolved.allocated]
+        self._outputs = [slots[name] for name in signature.outputs]
+        self._written = [slots[name] for name in (*signature.outputs, *signature.inouts)]
+        filled = _filled_defaults(signature, resolved, choice)
+        self._filled = [(slots[name], tensor) for name, tensor in filled.items()]
+        self._workspace = _workspace(choice)
+        slots |= {space.form.name: len(names) + i for i, space in enumerate(self._workspace)}
+        for name in resolved.absent:
+            if name not in filled:
+                del slots[name]  # its pointer stays 0
+        self._launches = self._prepare(signature, resolved, filled, sources, loader, slots)
+
+    def _prepare(
+        self,
+        signature: Signature,
+        resolved: Resolved,
+        filled: Mapping[str, torch.Tensor],
+        sources: Sources,
+        loader: Loader,
+        slots: Mapping[str, int],
+    ) -> list[PreparedLaunch]:
+        choice = self.choice
+        tensors = dict(choice.environment.tensors)
+        for name, tensor in filled.items():
+            word = resolved.dtypes[name]
+            tensors[name] = TensorFacts(word, SIZES[word], tensor.stride(), resolved.layouts[name])
+        for space in self._workspace:
+            word = next(word for word, dtype in TORCH.items() if dtype == space.form.dtype)
+            tensors[space.form.name] = TensorFacts(word, SIZES[word], space.form.strides)
+        environment = replace(choice.environment, tensors=tensors)
+        present = {name: name not in resolved.absent for name in signature.specs}
+        binding = Binding(resolved.dtypes, resolved.layouts, present, environment.options, environment.dims)
+        prepared = []
+        for launch, shape in zip(choice.variant.launches, choice.shapes, strict=True):
+            request = build_request(
+                sources.kernels, sources.headers, choice.variant, launch, binding, choice.arch
+            )
+            function = loader.function(request, launch.entry, self._index, shape.shared_bytes, launch.cluster)
+            if not shape.is_empty:
+                prepared.append(
+                    PreparedLaunch(function, launch, shape, environment, signature.options, slots)
+                )
+        return prepared
+
+    def run(self, tensors: list[torch.Tensor | None]) -> list[torch.Tensor]:
+        """The outputs, in order of declaration. Raises DriverError."""
+        if torch.cuda.current_device() != self._index:
+            with torch.cuda.device(self._index):
+                return self._run(tensors)
+        return self._run(tensors)
+
+    def _run(self, tensors: list[torch.Tensor | None]) -> list[torch.Tensor]:
+        device = self._device
+        for slot, form in self._allocated:
+            tensors[slot] = torch.empty_strided(form.shape, form.strides, dtype=form.dtype, device=device)
+        for slot, default in self._filled:
+            tensors[slot] = default
+        tensors.extend(_allocate(space, device) for space in self._workspace)
+        pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+        stream = current_stream(self._index)
+        for launch in self._launches:
+            launch.run(pointers, stream, self._index)
+        written = [tensor for slot in self._written if (tensor := tensors[slot]) is not None]
+        torch.autograd.graph.increment_version(written)  # as every in-place operation of torch does
+        return written[: len(self._outputs)]
+
+
+def _allocate(space: Workspace, device: torch.device) -> torch.Tensor:
+    form = space.form
+    memory = torch.empty_strided(form.shape, form.strides, dtype=form.dtype, device=device)
+    return memory if space.fill is None else memory.fill_(space.fill)
+
+
+def _workspace(choice: Choice) -> list[Workspace]:
+    spaces = []
+    for spec in choice.variant.workspace:
+        where = f"workspace {spec.name} of {choice.variant.id}"
+        shape = tuple(int(evaluate(size, choice.environment, where)) for size in spec.shape)
+        form = Form(spec.name, shape, strides_of(shape, "row"), TORCH[spec.dtypes[0]])
+        spaces.append(Workspace(form, spec.default))
+    return spaces
+
+
+def _filled_defaults(signature: Signature, resolved: Resolved, choice: Choice) -> dict[str, torch.Tensor]:
+    """The absent tensors that the variant wants in full, filled once and kept with the plan."""
+    wanted = [name for name in resolved.absent if f"PRESENT_{name}" not in choice.variant.axes]
+    if not wanted:
+        return {}
+    if torch.cuda.is_current_stream_capturing():
+        raise CaptureError(
+            f"{signature.name}: the defaults of {', '.join(wanted)} are not in memory yet, and a CUDA graph "
+            "is being captured: make the same call once before, or `prepare` it"
+        )
+    filled = {}
+    for name in wanted:
+        form = signature.form(
+            name, resolved.environment.dims, TORCH[resolved.dtypes[name]], resolved.layouts[name]
+        )
+        memory = torch.empty_strided(form.shape, form.strides, dtype=form.dtype, device=resolved.device)
+        filled[name] = memory.copy_(
+            default_value(signature.specs[name], resolved.dtypes[name], resolved.device)
+        )
+    torch.cuda.synchronize(resolved.device)  # every stream may read them from now on
+    return filled
