@@ -93,7 +93,7 @@ TABLE: tuple[Code, ...] = (
             "    law small: tile_m * tile_n <= 8192\n  }\n"
         ),
         right=_product(
-            "  schedule tiled {\n    knob tile_m in 16..256 step 16  knob tile_n in {64}  knob tile_k in {16}\n"
+            "  schedule tiled {\n    knob tile_m in {32, 64}  knob tile_n in {32, 64}  knob tile_k in {16}\n"
             "    law small: tile_m * tile_n <= 8192\n  }\n"
         ),
     ),
