@@ -19,7 +19,9 @@ __all__ = ["LANGUAGE_VERSION", "MAX_BYTES", "parse"]
 
 LANGUAGE_VERSION = 1
 
-_HEAD = re.compile(r"(?:\s|\ufeff|#[^\n]*(?:\n|\Z))*(?P<word>spak\b)?\s*(?P<version>[0-9][0-9_.]*)?")
+# Possessive, so that a text of many # is read once.
+_BLANK = r"(?:\s|\ufeff|#[^\n]*+)*+"
+_HEAD = re.compile(rf"{_BLANK}(?:(?P<word>spak)\b(?:{_BLANK}(?P<version>[0-9][0-9_.]*))?)?(?P<rest>\S*)")
 
 
 def parse(source: SourceFile, sink: Sink) -> Tree[Any] | None:
@@ -63,14 +65,12 @@ def parser() -> Lark:
 def _version_is_known(source: SourceFile, sink: Sink) -> bool:
     head = _HEAD.match(source.text)
     assert head is not None, "every part of the pattern is optional"
-    if head["word"] is None or head["version"] is None:
-        end = head.end() if head["word"] is None else head.end("word")
-        word = re.compile(r"\S*").match(source.text, end if head["word"] is None else head.start("word"))
-        assert word is not None, "the pattern matches nothing too"
+    if head["version"] is None:
+        start = head.start("rest" if head["word"] is None else "word")
         sink.report(
             "SPAK103",
             "a .spak file begins with the version of the language",
-            Span(source, word.start(), word.end()),
+            Span(source, start, head.end()),
             f"`spak {LANGUAGE_VERSION}` is expected here",
             help=[f"write `spak {LANGUAGE_VERSION}` as the first line"],
         )

@@ -40,9 +40,11 @@ def test_every_rule_is_built() -> None:
         kept = [symbol for symbol in rule.expansion if not (symbol.is_term and symbol.filter_out)]
         if rule.alias or not rule.options.expand1 or len(kept) > 1:
             made.add(str(rule.alias or rule.origin.name))
-    inside = {"start", "version", "use", "targets", "path", "because", "quantifier", "binder", "role", "one_dim",
-              "type", "types", "shape", "alternatives", "direction", "equation", "at_launch", "params", "param",
-              "body", "setting", "key", "exprs", "args", "names", "named"}  # fmt: skip
+    inside = {
+        "start", "version", "use", "targets", "path", "because", "quantifier", "binder", "role",
+        "one_dim", "type", "types", "shape", "alternatives", "direction", "equation", "at_launch",
+        "params", "param", "body", "setting", "key", "exprs", "args", "names", "named",
+    }  # fmt: skip
     made = {name for name in made if not name.startswith("_")}
     assert made == inside | set(build_ast._STATEMENTS) | set(build_expr._RULES)
 
