@@ -186,7 +186,8 @@ class Uses:
 
 
 def uses_of(problem: StepProblem, signature: Signature) -> Uses:
-    tensors, names = set(), set()
+    tensors: set[str] = set()
+    names: set[tuple[RefKind, str]] = set()
     for expr in expressions_of(problem):
         for node in walk(expr):
             if isinstance(node, Load):
@@ -219,9 +220,7 @@ def params_of(problem: StepProblem, signature: Signature) -> tuple[Param, ...]:
                 params.append(Param("value", "i64", name, axis, signature.stride(name, axis)))
             else:
                 params.append(Param("stride", "i64", name, axis))
-    for name in uses.dims:
-        if signature.dims[name].domain is None:
-            params.append(Param("dim", "i32", name))
+    params += [Param("dim", "i32", name) for name in uses.dims if signature.dims[name].domain is None]
     for name in uses.options:
         option = signature.options[name]
         if not option.compiled_in:

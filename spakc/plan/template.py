@@ -15,7 +15,8 @@ KnobValue = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class TemplateKnob:
-    """`domain` says in words what `lawful` decides; `unit` is what one of it is."""
+    """`domain` says in words what `lawful` decides; `unit` is what one of it is. `suggested` are the values to
+    choose from where the file has no schedule."""
 
     name: str
     unit: str
@@ -23,6 +24,11 @@ class TemplateKnob:
     lawful: Callable[[KnobValue], bool]
     default: KnobValue
     meaning: str
+    several: tuple[KnobValue, ...] = ()
+
+    @property
+    def suggested(self) -> tuple[KnobValue, ...]:
+        return self.several or (self.default,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ GRID_STRIDE = Template(
             one_of(1, 2, 4, 8),
             1,
             "neighbours that a thread moves together",
+            (1, 2, 4, 8),
         ),
     ),
     needs=(),

@@ -184,11 +184,12 @@ def _pipelined_shape(problem: StepProblem, signature: Signature, config: Config)
         )
     )
     ring = _ring_bytes(config)
-    needed: list[Expression] = [ring]
-    for store in problem.outputs:
-        if _largest_slab(config, signature, store.tensor) > ring:
-            needed.append(_slab_bytes(config, signature.element_bytes(store.tensor)))
-    shared = ring if len(needed) == 1 else ["max", *needed]
+    needed: list[Expression] = [
+        _slab_bytes(config, signature.element_bytes(store.tensor))
+        for store in problem.outputs
+        if _largest_slab(config, signature, store.tensor) > ring
+    ]
+    shared = ["max", ring, *needed] if needed else ring
     return LaunchShape((tiles, 1, size(problem.batch)), _pipelined_threads(config), shared)
 
 
@@ -221,8 +222,12 @@ PIPELINED = Template(
     path="product/pipelined.cu.j2",
     summary="tiles through a ring of asynchronous copies (cp.async), swizzled shared memory, tensor cores (mma)",
     knobs=(
-        TemplateKnob("tile_m", "rows", _TILE, _tile, 128, "rows of the tile that a block computes"),
-        TemplateKnob("tile_n", "columns", _TILE, _tile, 128, "columns of the tile that a block computes"),
+        TemplateKnob(
+            "tile_m", "rows", _TILE, _tile, 128, "rows of the tile that a block computes", (64, 128)
+        ),
+        TemplateKnob(
+            "tile_n", "columns", _TILE, _tile, 128, "columns of the tile that a block computes", (64, 128)
+        ),
         TemplateKnob("tile_k", "elements", "16, 32 or 64", one_of(16, 32, 64), 32, "depth of one step"),
         TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring"),
     ),
