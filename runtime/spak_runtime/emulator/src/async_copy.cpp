@@ -58,6 +58,7 @@ void spak_emu_cp_async(unsigned dst, const void* src, unsigned size, unsigned by
   count(CP_ASYNC);
   log_access(SHARED, dst, size, site);
   check_shared_write(b, dst, size, *fiber, world->threads + fiber->id, fiber->copy_epoch, false, site);
+  fiber->last_copy = fiber->copy_epoch;
   const CopyAsync c{dst, size, bytes, fiber->copy_epoch, static_cast<const u8*>(src)};
   const u32 mode = launch->options.async_mode;
   if (mode == EAGER || (mode == RANDOM && (world->random.next() & 1))) {
@@ -85,6 +86,7 @@ void spak_emu_cp_async_wait(unsigned pending, SPAK_AT) {
 void spak_emu_cp_async_mbarrier_arrive(unsigned a, SPAK_AT) {
   const u32 site = here(file, line);
   find_mbarrier(this_block(), a, site);
+  fiber->copies_handed_over = fiber->copy_epoch;
   world->arrivals.push_back({fiber->id, fiber->copy_epoch++, a});
   if (launch->options.async_mode == EAGER) run_arrival(world->arrivals.size() - 1);
 }

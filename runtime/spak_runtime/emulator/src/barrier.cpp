@@ -12,8 +12,7 @@ void check_whole_warps(const Barrier& b) {
   std::map<u32, u32> per_warp;
   for (const Fiber* f : b.participants) per_warp[f->warp]++;
   for (const auto& [warp, n] : per_warp) {
-    const u32 alive = 32 - static_cast<u32>(__builtin_popcount(world->warp[warp].exited));
-    if (n % alive)
+    if (n % 32)
       report("barrier-partial-warp", b.site, 0, "%u of the 32 threads of warp %u take part in a barrier of the block", n,
              warp % warps_per_block());
   }

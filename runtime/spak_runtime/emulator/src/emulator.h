@@ -140,9 +140,9 @@ struct Fiber {
 
   std::deque<CopyAsync> copies;
   std::vector<u32> copy_groups;
-  u32 copy_epoch = 1;
+  u32 copy_epoch = 1, last_copy = 0, copies_handed_over = 0;  // handed over: an mbarrier answers for them
   std::deque<BulkCopy> stores;
-  u32 store_epoch = 1, stores_read = 0, stores_done = 0;
+  u32 store_epoch = 1, last_store = 0, stores_read = 0;
   u32 read_engine = NONE, write_engine = NONE;  // actors: this thread's bulk stores as readers and as writers
 
   bool wgmma_fenced = false;

@@ -13,7 +13,8 @@ Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site) {
   const Buffer* nearest = nullptr;
   u64 distance = ~0ull;
   for (const Buffer& b : launch->buffers) {
-    const u64 d = first < b.base ? static_cast<u64>(b.base - first) : static_cast<u64>(first - b.base);
+    const u8* const end = b.base + b.bytes;
+    const u64 d = static_cast<u64>(first < b.base ? b.base - first : first > end ? first - end : 0);
     if (d < distance) {
       distance = d;
       nearest = &b;

@@ -142,13 +142,14 @@ bool agrees_with_record(const LaunchSpec& s) {
   for (u32 i = 0; i < 3; i++) {
     blocks *= s.cluster[i];
     if (s.cluster[i] != r.cluster[i])
-      report("launch-mismatch", 0, 1 + i, "cluster dimension %u is %u; the kernel is declared with %u", i, s.cluster[i],
+      report("launch-mismatch", 0, 0, "cluster dimension %u is %u; the kernel is declared with %u", i, s.cluster[i],
              r.cluster[i]);
     else if (s.grid[i] == 0 || s.grid[i] % s.cluster[i])
-      report("launch-mismatch", 0, 4 + i, "grid dimension %u is %u, no multiple of the cluster's %u", i, s.grid[i],
+      report("launch-mismatch", 0, 0, "grid dimension %u is %u, no multiple of the cluster's %u", i, s.grid[i],
              s.cluster[i]);
   }
-  if (blocks > 16) report("launch-mismatch", 0, 8, "a cluster of %llu blocks: at most 16", static_cast<unsigned long long>(blocks));
+  if (blocks > 16) 
+    report("launch-mismatch", 0, 0, "a cluster of %llu blocks: at most 16", static_cast<unsigned long long>(blocks));
   return launch->errors.size() == before;
 }
 
@@ -220,8 +221,8 @@ void check_outputs() {
         first = i;
       }
     if (missing)
-      report("unwritten-output", 0, static_cast<u32>(&b - launch->buffers.data()), "%llu of %zu elements of %s were never written, the first is element %llu",
-             static_cast<unsigned long long>(missing), b.cells.size(), b.name.c_str(),
+      report("unwritten-output", 0, 0, "%s: %llu of %zu elements were never written, the first is element %llu",
+             b.name.c_str(), static_cast<unsigned long long>(missing), b.cells.size(),
              static_cast<unsigned long long>(first));
   }
 }

@@ -26,18 +26,27 @@ u32 site_of(const char* file, u32 line) {
 }
 
 void report(const char* kind, u32 site, u32 other_site, const char* format, ...) {
+  // Met again at the same places, a mistake is only counted; without a place its text tells it from others.
   char key[96], text[512];
-  snprintf(key, sizeof key, "%s %u %u", kind, site, other_site);
+  text[0] = 0;
+  va_list arguments;
+  if (site == 0) {
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+  }
+  snprintf(key, sizeof key, "%s %u %u %.40s", kind, site, other_site, text);
   const auto found = launch->error_index.find(key);
   if (found != launch->error_index.end()) {
     launch->errors[found->second].count++;
     return;
   }
   if (launch->errors.size() >= 200) return;
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
+  if (site != 0) {
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+  }
   launch->error_index[key] = launch->errors.size();
   const bool inside = world && fiber;
   launch->errors.push_back({kind, text, site, other_site, 1, inside ? this_block().linear : NONE,

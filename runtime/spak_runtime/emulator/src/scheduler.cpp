@@ -105,13 +105,12 @@ void reschedule() {
 void leave_block(Fiber& f) {
   Block& b = world->blocks[f.block];
   Warp& warp = world->warp[f.warp];
-  if (!f.copies.empty())
-    report("exit-with-pending-cp-async", f.last_site, 0, "a thread ends with %zu cp.async copies not waited for",
-           f.copies.size());
-  finish_stores(f, f.stores_read, false);
-  if (!f.stores.empty())
-    report("exit-with-pending-store", f.stores.front().site, 0,
-           "a thread ends with %zu bulk stores whose shared memory may still be read", f.stores.size());
+  if (f.last_copy > std::max(f.copied, f.copies_handed_over))
+    report("exit-with-pending-cp-async", f.last_site, 0, "a thread ends without having waited for its last cp.async");
+  if (f.last_store > f.stores_read)
+    report("exit-with-pending-store", f.last_site, 0,
+           "a thread ends without having waited for its last bulk store: its shared memory may still be read");
+  finish_stores(f, f.store_epoch, false);
   if (warp.arrived) {
     report("collective-misses-exited-thread", warp.site, f.last_site,
            "a thread ends while others of its warp wait for it in a collective");

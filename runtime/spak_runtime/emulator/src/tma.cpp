@@ -135,7 +135,7 @@ void issue_store(BulkCopy copy) {
     fiber->read_engine = new_actor("bulk stores");
     fiber->write_engine = new_actor("bulk stores");
   }
-  copy.epoch = fiber->store_epoch;
+  copy.epoch = fiber->last_store = fiber->store_epoch;
   check_shared_read(b, copy.shared_address, n, *fiber, fiber->read_engine, copy.epoch, store_slot(), true, copy.site);
   check_global_side(copy, true, fiber->write_engine, copy.epoch);
   count_shared_side(copy);
