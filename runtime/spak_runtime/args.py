@@ -196,7 +196,11 @@ class Signature:
         """
         tensors: dict[str, torch.Tensor] = {n: t for n, t in call.inputs.items() if t is not None}
         tensors.update(call.outputs)
-        device = self._device(tensors)
+        device = self.device_of(tensors)
+        if device.type not in ("cpu", "cuda"):
+            raise DeviceError(
+                f"{self.name}: no kernel runs on {device}; they run on cuda, their mathematics on cpu"
+            )
         dtypes = self.dtypes_of(tensors, call.dtypes)
         dims = self._dims(tensors)
         facts: dict[str, TensorFacts] = {}
@@ -238,7 +242,8 @@ class Signature:
         """A tensor's shape as the file has it: `[M, K]`."""
         return "[" + ", ".join(render(size) for size in self.specs[name].shape) + "]"
 
-    def _device(self, tensors: Mapping[str, torch.Tensor]) -> torch.device:
+    def device_of(self, tensors: Mapping[str, torch.Tensor]) -> torch.device:
+        """The device that all tensors of a call lie on. Raises DeviceError."""
         devices = {name: tensor.device for name, tensor in tensors.items()}
         if not devices:
             raise DeviceError(f"{self.name}: no tensor is given, so there is no device to run on")
@@ -246,10 +251,6 @@ class Signature:
         for name, other in others:
             if other != device:
                 raise DeviceError(f"{self.name}: {first} is on {device}, {name} is on {other}")
-        if device.type not in ("cpu", "cuda"):
-            raise DeviceError(
-                f"{self.name}: {first} is on {device}; kernels run on cuda, their mathematics on cpu"
-            )
         return device
 
     def dtypes_of(self, tensors: Mapping[str, torch.Tensor], asked: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from spak_runtime.args import Arguments, Signature, layout_of
 from spak_runtime.errors import GradientError
@@ -39,7 +38,8 @@ class Derivative:
 
 
 def make_function(forward_kernel: Callee, derivatives: Sequence[Derivative]) -> Callable[..., Any]:
-    """`apply` of an autograd Function over the flat arguments of a kernel (its inputs first).
+    """`apply` of an autograd Function over the flat arguments of a kernel (its inputs first); it returns a
+    tuple.
 
     The forward saves what the gradient kernels read. Outputs that no gradient is declared of are marked as
     not differentiable; a second derivative is an error.
@@ -56,11 +56,16 @@ def make_function(forward_kernel: Callee, derivatives: Sequence[Derivative]) -> 
         ctx.options = flat[len(inputs) :][: len(signature.options)]
         ctx.count = len(flat)
         fixed = [r for name, r in zip(outputs, results, strict=True) if name not in differentiable]
-        ctx.mark_non_differentiable(*fixed)
-        return results[0] if len(results) == 1 else results
+        if fixed:
+            ctx.mark_non_differentiable(*fixed)
+        return results
 
-    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise GradientError(
+                f"{signature.name}: its gradient is a kernel without a gradient of its own; "
+                "differentiate without create_graph"
+            )
         values = dict(zip(saved, ctx.saved_tensors, strict=True))
         values |= {PREFIX + name: grad for name, grad in zip(outputs, grads, strict=True)}
         options = dict(zip(signature.options, ctx.options, strict=True))

@@ -109,7 +109,7 @@ def fake_outputs(form: FlatForm, flat: Sequence[Any]) -> list[torch.Tensor]:
     tensors = {name: tensor for name, tensor in call.inputs.items() if tensor is not None}
     dims = _fake_dims(signature, tensors)
     dtypes = signature.dtypes_of(tensors, call.dtypes)
-    device = next(iter(tensors.values())).device
+    device = signature.device_of(tensors)
     outputs = []
     for name in signature.outputs:
         layout = call.layouts.get(name) or (signature.specs[name].layouts or ("row",))[0]
