@@ -1,0 +1,291 @@
+"""The evidence file: JSON lines beside the `.spak` file, one measured or counted fact a line, no verdicts.
+
+A row has two keys. `meaning` is the hash of the statement's checked canonical form with all it depends on.
+`subject` is the hash of what was examined, a list of named parts that the row keeps, so that a stale row can
+say what changed. Which parts matter depends on the kind of fact (`KINDS`): a compiled kernel does not depend
+on the oracle, a measured time does. Facts about values outlive a change of a kernel whose present source has
+fresh verification evidence; facts about time and memory do not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from spakc.diagnostics import Sink
+
+SCHEMA = "spak-evidence/1"
+
+KERNEL_PARTS = frozenset(("source", "header", "flags"))
+"""What a kernel is made of: the emitted source, the headers it was compiled against, the compiler's flags."""
+
+EXPERIMENT_PARTS = frozenset(("math", "model", "data", "settings", "runtime"))
+"""What decides the values of a run: the meaning of the kernels' maths, the emitted model, the meaning of the
+datasets, the settings of the experiment, the training runtime."""
+
+PART_KINDS = KERNEL_PARTS | EXPERIMENT_PARTS | {"emulator", "oracle", "cases"}
+"""All kinds. `emulator` is its own source, `oracle` how a reference is evaluated, `cases` how cases are drawn
+and judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fact: the parts it depends on, and those that fresh verification of their kernel stands
+    for."""
+
+    parts: frozenset[str]
+    verified_parts: frozenset[str] = frozenset()
+
+
+KINDS: dict[str, Kind] = {
+    "compiled": Kind(KERNEL_PARTS),
+    "cases": Kind(KERNEL_PARTS | {"math", "data", "emulator", "oracle", "cases"}),
+    "values": Kind(KERNEL_PARTS | EXPERIMENT_PARTS, verified_parts=KERNEL_PARTS),
+    "time": Kind(KERNEL_PARTS | EXPERIMENT_PARTS),
+    "memory": Kind(KERNEL_PARTS | EXPERIMENT_PARTS),
+}
+"""Proofs and guards have no rows: they are established anew at every check, in less time than reading one."""
+
+_ORIGIN = re.compile(r"[ \t]*(//|#)[ \t]*\S+\.spak:\d+(-\d+)?[ \t]*$", re.MULTILINE)
+_LINE_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(line[ \t]+)?\d+.*\n?", re.MULTILINE)
+
+
+def hash_text(text: str) -> str:
+    """The hash used everywhere in evidence: 128 bits in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def hash_source(text: str) -> str:
+    """The hash of emitted source: where a line comes from (`#line`, `# file.spak:12`) takes no part in it."""
+    return hash_text(_ORIGIN.sub("", _LINE_DIRECTIVE.sub("", text)))
+
+
+# ---- what was examined --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that was examined. `owner` is the kernel or experiment that it belongs to, or empty."""
+
+    kind: str
+    owner: str
+    name: str
+    hash: str
+
+    def __post_init__(self) -> None:
+        assert self.kind in PART_KINDS, self.kind
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}|{self.owner}|{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was examined, by part: `kind|owner|name` to hash."""
+
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(parts: Iterable[Part]) -> Subject:
+        return Subject({part.key: part.hash for part in sorted(parts, key=lambda p: p.key)})
+
+    def __or__(self, other: Subject) -> Subject:
+        """Both together: a claim about two experiments, an experiment with its kernels."""
+        return Subject(dict(sorted({**self.parts, **other.parts}.items())))
+
+    def for_kind(self, kind: str) -> Subject:
+        """Only the parts that a kind of fact depends on."""
+        wanted = KINDS[kind].parts
+        return Subject({key: value for key, value in self.parts.items() if key.split("|", 1)[0] in wanted})
+
+    @property
+    def hash(self) -> str:
+        return hash_text(json.dumps(dict(sorted(self.parts.items()))))
+
+
+# ---- rows ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line. `figures` are what was counted or measured, in the forms that `spakc/verdicts.py` reads.
+    `profile` names the profile of an experiment that ran, empty for the experiment itself. `date` is ISO
+    8601."""
+
+    statement: str
+    kind: str
+    meaning: str
+    subject: Subject
+    figures: Mapping[str, Any]
+    target: str = ""
+    profile: str = ""
+    device: str = ""
+    toolchain: str = ""
+    driver: str = ""
+    baselines: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""
+    seed: int | None = None
+
+    def to_json(self) -> str:
+        """One line without its newline; the last field guards the others against corruption."""
+        data = {
+            "schema": SCHEMA,
+            "statement": self.statement,
+            "kind": self.kind,
+            "target": self.target,
+            "profile": self.profile,
+            "meaning": self.meaning,
+            "subject": self.subject.hash,
+            "parts": dict(self.subject.parts),
+            "figures": dict(self.figures),
+            "device": self.device,
+            "toolchain": self.toolchain,
+            "driver": self.driver,
+            "baselines": dict(self.baselines),
+            "date": self.date,
+            "seed": self.seed,
+        }
+        return _dump({**data, "check": hash_text(_dump(data))})
+
+
+def _dump(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_STRINGS = (
+    *("statement", "kind", "target", "profile", "meaning", "subject"),
+    *("device", "toolchain", "driver", "date"),
+)
+
+
+def row_of(line: str) -> Row:
+    """The row of one line. Raises ValueError that says what is wrong with it."""
+    try:
+        data = json.loads(line, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not a JSON object ({error})") from None
+    if not isinstance(data, dict):
+        raise ValueError("not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"its schema is not {SCHEMA}")
+    check = data.pop("check", None)
+    if check != hash_text(_dump(data)):
+        raise ValueError("its checksum does not match: it was damaged or edited")
+    if not all(isinstance(data.get(name), str) for name in _STRINGS):
+        raise ValueError("a field is missing or no text")
+    parts, baselines = data.get("parts"), data.get("baselines")
+    if not (_is_text_map(parts) and _is_text_map(baselines) and isinstance(data.get("figures"), dict)):
+        raise ValueError("parts, baselines and figures are objects")
+    subject = Subject(parts)
+    if data["kind"] not in KINDS or subject.hash != data["subject"]:
+        raise ValueError("an unknown kind, or parts that do not make its subject")
+    seed = data.get("seed")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise ValueError("its seed is no integer")
+    named = {name: data[name] for name in _STRINGS if name != "subject"}
+    return Row(subject=subject, figures=data["figures"], baselines=baselines, seed=seed, **named)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _is_text_map(value: object) -> TypeGuard[dict[str, str]]:
+    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+
+
+# ---- the file -----------------------------------------------------------------------------------------
+
+
+def evidence_path(spak: Path) -> Path:
+    """The evidence file of a `.spak` file: beside it, `matmul.spak` -> `matmul.evidence.jsonl`."""
+    return spak.with_name(spak.stem + ".evidence.jsonl")
+
+
+def read_evidence(path: Path, sink: Sink) -> list[Row]:
+    """Every sound row, in the order of the file; a file that is not there is empty.
+
+    Reports, as warnings, rows that cannot be trusted (SPAK901), a last line that was cut off (SPAK902) and a
+    file that cannot be read (SPAK903). What is reported is ignored: it establishes nothing."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        reason = error.strerror or "unknown"
+        sink.report("SPAK903", f"evidence `{path.name}` cannot be read: {reason}", None, severity="warning")
+        return []
+    rows: list[Row] = []
+    lines = data.split(b"\n")
+    for number, raw in enumerate(lines, 1):
+        if not raw.strip():
+            continue
+        try:
+            rows.append(row_of(raw.decode()))
+        except ValueError as error:
+            cut = number == len(lines)  # no newline after it
+            what = "was cut off" if cut else f"is ignored: {_reason(error)}"
+            sink.report(
+                "SPAK902" if cut else "SPAK901",
+                f"line {number} of `{path.name}` {what}",
+                None,
+                severity="warning",
+            )
+    return rows
+
+
+def _reason(error: ValueError) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def append_evidence(path: Path, rows: Iterable[Row]) -> None:
+    """Appends rows durably, all in one write under a lock: two processes never mix their lines, and a crash
+    leaves at most one unfinished last line, which the next append closes off. Raises OSError."""
+    text = "".join(row.to_json() + "\n" for row in rows).encode()
+    if not text:
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            text = b"\n" + text
+        while text:
+            text = text[os.write(descriptor, text) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- freshness ----------------------------------------------------------------------------------------
+
+
+def staleness(row: Row, meaning: str, subject: Subject, verified: Collection[str] = ()) -> tuple[str, ...]:
+    """Why a row says nothing about the present, in words; empty for a fresh row.
+
+    `meaning` and `subject` are those of its statement now; parts that the row's kind does not depend on are
+    left out of account. `verified` names the kernels whose present source has fresh verification evidence."""
+    reasons = [] if row.meaning == meaning else ["the statement, or something it depends on, changed"]
+    kind = KINDS[row.kind]
+    then, now = row.subject.for_kind(row.kind).parts, subject.for_kind(row.kind).parts
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) == now.get(key):
+            continue
+        part, owner, name = [*key.split("|", 2), "", ""][:3]
+        if part in kind.verified_parts and owner in verified:
+            continue
+        what = " ".join(word for word in (part, f"of {owner}" if owner else "", name) if word)
+        reasons.append(
+            f"{what} {'is new' if key not in then else 'is gone' if key not in now else 'changed'}"
+        )
+    return tuple(reasons)
