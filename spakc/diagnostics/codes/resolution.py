@@ -167,7 +167,7 @@ TABLE: tuple[Code, ...] = (
         "SPAK138",
         "a gradient of something that has none",
         "`gradient O wrt Q, K` names outputs before `wrt` and floating-point inputs behind it.",
-        wrong=_kernel(_COPY + "  gradient x wrt y\n"),
+        wrong=_kernel(_COPY + "  gradient y wrt z\n"),
         right=_kernel(_COPY + "  gradient y wrt x\n"),
     ),
     Code(

@@ -85,7 +85,7 @@ TABLE: tuple[Code, ...] = (
         "SPAK309",
         "an element that is assigned twice",
         "Several equations may assign parts of one tensor, but no element belongs to two of them.",
-        wrong=_halves("y[i] = x[i]  y[i + 1] = x[i]"),
+        wrong=_halves("y[i] = x[i]  y[i + 1] = x[i + 1]  y[i + 2] = x[i + 2]"),
         right=_halves("y[i] = x[i]  y[i + N // 2] = x[i + N // 2]"),
     ),
     Code(

@@ -1,0 +1,41 @@
+"""The check passes, in order."""
+
+from __future__ import annotations
+
+from spakc.check.check_dtypes import check_math_dtypes, check_proposition
+from spakc.check.check_laws import check_laws
+from spakc.check.check_space import check_space
+from spakc.check.check_units import check_units
+from spakc.check.checked import CheckedModule, KernelFacts
+from spakc.check.infer_shapes import infer_shapes
+from spakc.check.propositions import propositions
+from spakc.diagnostics import Sink
+from spakc.ir.extents import Extents
+from spakc.ir.module import Module
+
+
+def check(module: Module, sink: Sink) -> CheckedModule:
+    """Everything that can be said about a module without generating, running or measuring.
+
+    Needs a module that was lowered without an error. Shapes, kinds and units come first; laws and spaces are
+    asked only when those fit, since they evaluate what those vouch for. Never rewrites. Reports SPAK2xx,
+    3xx, 5xx, 6xx.
+    """
+    before = _errors(sink)
+    kernels: dict[str, KernelFacts] = {}
+    for name, kernel in module.kernels.items():
+        extents = infer_shapes(kernel, sink)
+        dtypes = check_math_dtypes(kernel, sink)
+        kernels[name] = KernelFacts(extents or Extents((), {}), dtypes)
+    for proposition in propositions(module):
+        check_proposition(proposition, sink)
+        check_units(proposition, sink)
+    if _errors(sink) > before:
+        return CheckedModule(module, kernels, {}, ())
+    spaces = check_space(module, sink)
+    laws = check_laws(module, spaces, sink)
+    return CheckedModule(module, kernels, spaces, laws)
+
+
+def _errors(sink: Sink) -> int:
+    return sum(diagnostic.severity == "error" for diagnostic in sink.diagnostics)

@@ -1,0 +1,364 @@
+"""Kinds of values: truths, integers, real numbers, words. In kernel mathematics and in every proposition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+
+from spakc.check.propositions import Proposition
+from spakc.diagnostics import Sink
+from spakc.ir.facts import FACTS
+from spakc.ir.module import Equation, Kernel
+from spakc.ir.ops import (
+    ACTIVATIONS,
+    Apply,
+    Const,
+    Domain,
+    Expr,
+    Interval,
+    Load,
+    Members,
+    Query,
+    Reduce,
+    Ref,
+    RefKind,
+)
+from spakc.ir.queries import QUERIES
+from spakc.ir.types import DType
+from spakc.ir.visit import children
+from spakc.source import Span
+
+
+class Sort(Enum):
+    """What a value is. `anything`: not known here, fits everywhere."""
+
+    truth = "a truth"
+    integer = "an integer"
+    real = "a real number"
+    word = "a word"
+    text = "a text"
+    thing = "a declared thing"
+    anything = "anything"
+
+
+_NUMBERS = (Sort.integer, Sort.real, Sort.anything)
+_BY_RESULT = {
+    "number": Sort.real,
+    "int": Sort.integer,
+    "bool": Sort.truth,
+    "text": Sort.text,
+    "value": Sort.anything,
+}
+_BY_FACT = {bool: Sort.truth, int: Sort.integer, float: Sort.real, str: Sort.word}
+
+
+def check_math_dtypes(kernel: Kernel, sink: Sink) -> Mapping[str, DType]:
+    """The dtype of every intermediate: real ones are accumulated in `kernel.accumulate`, integers are int32.
+
+    Needs equations in dependency order. Reports indices that are no integers (SPAK316), operands of the
+    wrong kind (317), values that their target cannot hold (318). Leaves alone: precision, which is the
+    kernel's to choose."""
+    sorts = Sorts(kernel, sink)
+    dtypes: dict[str, DType] = {}
+    for equation in kernel.math:
+        sort = sorts.of(equation.value)
+        tensor = kernel.tensors.get(equation.target)
+        for index in equation.indices:
+            sorts.index(index)
+        if tensor is not None:
+            _check_target(equation, sorts.of_tensor(equation.target), tensor.span, sort, sink)
+        else:
+            sorts.intermediates[equation.target] = sort
+            dtypes[equation.target] = {Sort.truth: DType.bool, Sort.integer: DType.int32}.get(
+                sort, kernel.accumulate
+            )
+    return dtypes
+
+
+def _check_target(equation: Equation, target: Sort, declared: Span, sort: Sort, sink: Sink) -> None:
+    fits = {
+        Sort.real: _NUMBERS,
+        Sort.integer: (Sort.integer, Sort.anything),
+        Sort.truth: (Sort.truth, Sort.anything),
+    }.get(target, tuple(Sort))
+    if sort in fits:
+        return
+    help_ = {
+        (Sort.real, Sort.truth): "write `where(…, 1, 0)`",
+        (Sort.integer, Sort.real): "write `int32(…)` to convert, which rounds towards zero",
+        (Sort.truth, Sort.integer): "compare it with something",
+        (Sort.truth, Sort.real): "compare it with something",
+    }.get((target, sort))
+    sink.report(
+        "SPAK318",
+        f"`{equation.target}` holds {_plural(target)}",
+        equation.value.span,
+        f"this is {sort.value}",
+        also=[(declared, "declared here")],
+        help=[help_] if help_ else (),
+    )
+
+
+def _plural(sort: Sort) -> str:
+    return {Sort.real: "real numbers", Sort.integer: "integers", Sort.truth: "truths"}.get(sort, sort.value)
+
+
+def check_proposition(proposition: Proposition, sink: Sink) -> None:
+    """That a proposition is true or false (SPAK320), and that its parts fit together (SPAK316, 317)."""
+    sorts = Sorts(proposition.kernel, sink)
+    sort = sorts.of(proposition.expr)
+    if sort not in (Sort.truth, Sort.anything) and not proposition.is_value:
+        sink.report(
+            "SPAK320",
+            f"{proposition.what} is true or false",
+            proposition.expr.span,
+            f"this is {sort.value}",
+            help=["compare it with something"] if sort in _NUMBERS else (),
+        )
+    elif proposition.is_value and sort not in _NUMBERS:
+        sink.report(
+            "SPAK317", f"{proposition.what} is a number", proposition.expr.span, f"this is {sort.value}"
+        )
+
+
+class Sorts:
+    """The sort of every expression over the names of one kernel (or of none), reporting what does not fit."""
+
+    def __init__(self, kernel: Kernel | None, sink: Sink) -> None:
+        self.kernel = kernel
+        self.sink = sink
+        self.intermediates: dict[str, Sort] = {}
+
+    def of(self, expr: Expr) -> Sort:
+        """The sort of an expression. A part that does not fit is reported and counts as what was expected."""
+        if isinstance(expr, Const):
+            return self._of_const(expr)
+        if isinstance(expr, Ref):
+            return self._of_ref(expr)
+        if isinstance(expr, Load):
+            for index in expr.indices:
+                self.index(index)
+            return self.of_tensor(expr.tensor)
+        if isinstance(expr, Reduce):
+            return self._of_reduction(expr)
+        if isinstance(expr, Query):
+            return self._of_query(expr)
+        if isinstance(expr, Apply):
+            return self._of_application(expr)
+        for child in children(expr):
+            self.of(child)
+        return Sort.anything
+
+    # ---- leaves -------------------------------------------------------------------------------------
+
+    def _of_const(self, expr: Const) -> Sort:
+        if isinstance(expr.value, bool):
+            return Sort.truth
+        if isinstance(expr.value, str):
+            return Sort.text
+        return Sort.integer if isinstance(expr.value, int) else Sort.real
+
+    def _of_ref(self, expr: Ref) -> Sort:
+        if expr.kind in (RefKind.dim, RefKind.index):
+            return Sort.integer
+        if expr.kind is RefKind.symbol:
+            return Sort.word
+        if expr.kind is RefKind.entity:
+            return Sort.thing
+        if expr.kind is RefKind.fact:
+            return _BY_FACT[FACTS[expr.name].kind]
+        if expr.kind is RefKind.option and self.kernel is not None and expr.name in self.kernel.options:
+            option = self.kernel.options[expr.name]
+            return Sort.word if option.dtype is None else _sort_of(option.dtype)
+        if expr.kind is RefKind.knob and self.kernel is not None:
+            found = {
+                _sort_of_domain(schedule.knobs[expr.name].domain)
+                for schedule in self.kernel.schedules.values()
+                if expr.name in schedule.knobs
+            }
+            return found.pop() if len(found) == 1 else Sort.anything
+        return Sort.anything
+
+    def of_tensor(self, name: str) -> Sort:
+        """What the elements of a tensor or intermediate are; of alternatives, the widest."""
+        tensor = None if self.kernel is None else self.kernel.tensors.get(name)
+        if tensor is None or self.kernel is None:
+            return self.intermediates.get(name, Sort.anything)
+        base = self.kernel.tensors.get(tensor.same_as) if tensor.same_as is not None else None
+        dtypes = (*tensor.dtypes, *(base.dtypes if base is not None else ()))
+        sorts = [_sort_of(dtype) for dtype in dtypes]
+        for sort in (Sort.real, Sort.integer, Sort.truth):
+            if sort in sorts:
+                return sort
+        return Sort.anything
+
+    def index(self, expr: Expr) -> None:
+        """Reports an index that is no integer."""
+        sort = self.of(expr)
+        if sort in (Sort.integer, Sort.anything):
+            return
+        divides = isinstance(expr, Apply) and expr.op == "div"
+        help_ = "`//` divides integers" if divides else "write `int32(…)` to convert"
+        label = f"this is {sort.value}"
+        self.sink.report("SPAK316", "an index is an integer", expr.span, label, help=[help_])
+
+    # ---- compounds ----------------------------------------------------------------------------------
+
+    def _of_query(self, expr: Query) -> Sort:
+        spec = QUERIES.get(expr.name)
+        for argument in (*expr.args, *(value for _, value in expr.named)):
+            self.of(argument)
+        if spec is None:
+            return Sort.anything
+        if spec.name == "geomean":
+            self._expect(expr.args[0] if expr.args else expr, _NUMBERS, "`geomean` needs a number")
+        return _BY_RESULT[spec.result]
+
+    def _of_reduction(self, expr: Reduce) -> Sort:
+        name = f"`{expr.op}[…]`"
+        if expr.op in ("every", "any"):
+            self._expect(expr.body, (Sort.truth, Sort.anything), f"{name} needs a truth")
+            return Sort.truth
+        sort = self._expect(expr.body, _NUMBERS, f"{name} needs numbers")
+        return Sort.real if expr.op in ("logsumexp", "softmax") else sort
+
+    def _of_application(self, expr: Apply) -> Sort:
+        handler = _HANDLERS.get(expr.op)
+        if handler is not None:
+            return handler(self, expr)
+        if expr.op.startswith("cast_"):
+            sort = _sort_of(DType[expr.op.removeprefix("cast_")])
+            self._expect(
+                expr.args[0], (*_NUMBERS, Sort.truth), f"`{expr.op.removeprefix('cast_')}` converts numbers"
+            )
+            return sort
+        if expr.op in ACTIVATIONS or expr.op not in _HANDLERS:
+            self._expect(expr.args[0], _NUMBERS, f"`{expr.op}` needs a number")
+        return Sort.real
+
+    def _expect(self, expr: Expr, allowed: Iterable[Sort], message: str) -> Sort:
+        """The sort of an operand; SPAK317 when it is none of those allowed."""
+        sort = self.of(expr)
+        choices = tuple(allowed)
+        if sort in choices:
+            return sort
+        help_: tuple[str, ...] = ()
+        if sort is Sort.truth:
+            help_ = ("write `where(…, 1, 0)` for the number of a truth",)
+        elif (
+            sort is Sort.thing
+            and self.kernel is not None
+            and isinstance(expr, Ref)
+            and expr.name in self.kernel.tensors
+        ):
+            help_ = (f"index it: `{expr.name}[…]`",)
+        elif Sort.integer in choices and Sort.real not in choices and sort is Sort.real:
+            help_ = ("`/` divides real numbers",)
+        self.sink.report("SPAK317", message, expr.span, f"this is {sort.value}", help=help_)
+        return choices[0]
+
+    def _arithmetic(self, expr: Apply) -> Sort:
+        sign = _SIGNS.get(expr.op, expr.op)
+        sorts = [self._expect(operand, _NUMBERS, f"`{sign}` needs numbers") for operand in expr.args]
+        if Sort.real in sorts:
+            return Sort.real
+        return Sort.anything if Sort.anything in sorts else Sort.integer
+
+    def _real(self, expr: Apply) -> Sort:
+        self._arithmetic(expr)
+        return Sort.real
+
+    def _integral(self, expr: Apply) -> Sort:
+        sign = _SIGNS.get(expr.op, expr.op)
+        for operand in expr.args:
+            self._expect(operand, (Sort.integer, Sort.anything), f"`{sign}` needs integers")
+        return Sort.integer
+
+    def _logical(self, expr: Apply) -> Sort:
+        for operand in expr.args:
+            self._expect(operand, (Sort.truth, Sort.anything), f"`{expr.op}` needs truths")
+        return Sort.truth
+
+    def _order(self, expr: Apply) -> Sort:
+        for operand in expr.args:
+            self._expect(operand, _NUMBERS, f"`{_SIGNS[expr.op]}` compares numbers")
+        return Sort.truth
+
+    def _equality(self, expr: Apply) -> Sort:
+        self._alike(expr.args[0], expr.args[1], "these are never equal")
+        return Sort.truth
+
+    def _alike(self, left: Expr, right: Expr, message: str) -> Sort:
+        """The common sort of two operands; SPAK317 with both places when they have none."""
+        a, b = self.of(left), self.of(right)
+        if Sort.anything in (a, b):
+            return b if a is Sort.anything else a
+        if a is b:
+            return a
+        if a in _NUMBERS and b in _NUMBERS:
+            return Sort.real
+        also = [(right.span, f"this is {b.value}")] if right.span is not None else []
+        self.sink.report("SPAK317", message, left.span, f"this is {a.value}", also=also)
+        return a
+
+    def _choice(self, expr: Apply) -> Sort:
+        self._expect(expr.args[0], (Sort.truth, Sort.anything), "`where` chooses by a truth")
+        return self._alike(expr.args[1], expr.args[2], "`where` chooses between values of one kind")
+
+    def _member(self, expr: Apply) -> Sort:
+        item, domain = expr.args
+        for other in _items(domain):
+            self._alike(item, other, "this is never in the set")
+        return Sort.truth
+
+    def _call(self, expr: Apply) -> Sort:
+        self._expect(expr.args[1], _NUMBERS, "an activation needs a number")
+        return Sort.real
+
+
+def _items(domain: Expr) -> Iterator[Expr]:
+    if isinstance(domain, Members):
+        yield from domain.items
+    elif isinstance(domain, Interval):
+        yield domain.first
+        yield domain.last
+
+
+def _sort_of(dtype: DType) -> Sort:
+    return Sort.truth if dtype is DType.bool else Sort.real if dtype.is_float else Sort.integer
+
+
+def _sort_of_domain(domain: Domain) -> Sort:
+    if isinstance(domain, Interval):
+        return Sort.integer
+    sorts = {Sorts(None, Sink()).of(item) for item in domain.items}
+    if sorts == {Sort.integer, Sort.real}:
+        return Sort.real
+    return sorts.pop() if len(sorts) == 1 else Sort.anything
+
+
+_SIGNS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "neg": "-",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+}
+
+_HANDLERS: dict[str, Callable[[Sorts, Apply], Sort]] = {
+    **dict.fromkeys(("add", "sub", "mul", "min", "max", "neg", "abs"), Sorts._arithmetic),
+    **dict.fromkeys(("div", "pow"), Sorts._real),
+    **dict.fromkeys(("floordiv", "mod", "ceil_div"), Sorts._integral),
+    **dict.fromkeys(("and", "or", "not"), Sorts._logical),
+    **dict.fromkeys(("lt", "le", "gt", "ge"), Sorts._order),
+    **dict.fromkeys(("eq", "ne"), Sorts._equality),
+    "where": Sorts._choice,
+    "member": Sorts._member,
+    "call": Sorts._call,
+}

@@ -1,0 +1,37 @@
+"""What checking knows beyond the module itself. Frozen; plan and everything after read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spakc.ir.extents import Extents
+from spakc.ir.module import Module
+from spakc.ir.types import DType
+
+if TYPE_CHECKING:
+    from spakc.check.check_space import SpaceKey
+    from spakc.check.space import Space
+    from spakc.check.verdict import LawStatus
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFacts:
+    """Inferred of one kernel: `extents.variables[i]` the ranges of equation i's index variables,
+    `extents.shapes` the shape of every tensor and intermediate, over dims; `dtypes` the dtype of every
+    intermediate."""
+
+    extents: Extents
+    dtypes: Mapping[str, DType]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedModule:
+    """A module without errors. `spaces` are the lawful spaces by kernel, schedule and target; `laws` the
+    status of every law that no code, run or measurement is needed for, the others undecided."""
+
+    module: Module
+    kernels: Mapping[str, KernelFacts]
+    spaces: Mapping[SpaceKey, Space]
+    laws: tuple[LawStatus, ...]

@@ -1,0 +1,61 @@
+"""Every proposition of a module, wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from spakc.ir.module import Kernel, Law, Module
+from spakc.ir.ops import Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Proposition:
+    """`what` names it in a message; `kernel` is the one whose names it uses, if it is about one. `is_value`:
+    not true or false but a number (a tolerance)."""
+
+    expr: Expr
+    what: str
+    kernel: Kernel | None = None
+    is_value: bool = False
+
+
+def propositions(module: Module) -> Iterator[Proposition]:
+    """The laws of files, kernels, schedules, models, data and experiments with their conditions, needs,
+    preferences, tolerances, requirements of gates, claims; in the order of the module."""
+    yield from _laws(module.laws, None)
+    for kernel in module.kernels.values():
+        yield from _of_kernel(kernel)
+    for implementation in module.implementations:
+        for need in implementation.needs:
+            yield Proposition(need, "what an implementation needs")
+    for owner in (module.models, module.datasets, module.experiments):
+        for declared in owner.values():
+            yield from _laws(declared.laws, None)
+    for protocol in module.protocols.values():
+        for gate in protocol.gates:
+            for requirement in gate.require:
+                yield Proposition(requirement.proposition, "what a gate requires")
+    for claim in module.claims.values():
+        yield Proposition(claim.proposition, f"claim `{claim.name}`")
+
+
+def _laws(laws: tuple[Law, ...], kernel: Kernel | None) -> Iterator[Proposition]:
+    for law in laws:
+        yield Proposition(law.proposition, f"law `{law.name}`", kernel)
+        if law.when is not None:
+            yield Proposition(law.when, f"the condition of law `{law.name}`", kernel)
+
+
+def _of_kernel(kernel: Kernel) -> Iterator[Proposition]:
+    yield from _laws(kernel.laws, kernel)
+    for schedule in kernel.schedules.values():
+        for need in schedule.needs:
+            yield Proposition(need, "what a schedule needs", kernel)
+        for prefer in schedule.prefers:
+            yield Proposition(prefer.proposition, "a preference", kernel)
+            if prefer.when is not None:
+                yield Proposition(prefer.when, "the condition of a preference", kernel)
+        yield from _laws(schedule.laws, kernel)
+    if kernel.verification is not None and kernel.verification.tolerance is not None:
+        yield Proposition(kernel.verification.tolerance, "a tolerance", kernel, is_value=True)
