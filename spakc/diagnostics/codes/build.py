@@ -52,4 +52,145 @@ TABLE: tuple[Code, ...] = (
         _product("  schedule naive { knob block in {12} }\n"),
         _product(_NAIVE),
     ),
+    Code(
+        "SPAK740",
+        "folder that holds no readable artifact",
+        "The runtime loads what `spakc compile` wrote: a manifest of the schema it knows, and every file that "
+        "the manifest names, inside of the folder. A file outside of it is never read.",
+        'spak_runtime.load("a folder without manifest.json")',
+        'spak_runtime.load("the folder given to spakc compile -o")',
+    ),
+    Code(
+        "SPAK741",
+        "kernel that the artifact does not have",
+        "The kernels of an artifact have the names of the file it was compiled from.",
+        "m.prodcut(a, b)",
+        "m.product(a, b)",
+    ),
+    Code(
+        "SPAK742",
+        "arguments that do not fit the kernel",
+        "Inputs are given by place, in the order of their declaration, or by name; options and outputs by name. "
+        "Only an input declared `optional` may be left out.",
+        "m.product(a)",
+        "m.product(a, b)",
+    ),
+    Code(
+        "SPAK743",
+        "tensor of a wrong element type",
+        "A tensor has one of the types that its declaration lists; one declared `same(A)` has the type of A. "
+        "Nothing is converted silently: that would cost time and digits that nobody asked for.",
+        "m.product(a.double(), b.double())",
+        "m.product(a.bfloat16(), b.bfloat16())",
+    ),
+    Code(
+        "SPAK744",
+        "tensors on different devices",
+        "A kernel runs where its tensors are, so all of them are on one device: a CUDA device, or the CPU, "
+        "where torch computes the mathematics instead.",
+        'm.product(a.to("cuda"), b)',
+        'm.product(a.to("cuda"), b.to("cuda"))',
+    ),
+    Code(
+        "SPAK745",
+        "shapes that disagree",
+        "A dim has one size in a call. The message names both tensors, their shapes, and the dim on which they "
+        "disagree.",
+        "m.product(torch.empty(4, 8), torch.empty(16, 4))",
+        "m.product(torch.empty(4, 8), torch.empty(8, 4))",
+    ),
+    Code(
+        "SPAK746",
+        "tensor with a stride that no declared layout has",
+        "`layout row` has stride 1 on the last axis, `layout column` on the last but one; the others are free. "
+        "A tensor that is written may not have elements that share memory.",
+        "m.product(a[:, ::2], b)",
+        "m.product(a[:, ::2].contiguous(), b)",
+    ),
+    Code(
+        "SPAK747",
+        "tensor that begins between two elements",
+        "The address of a tensor is a multiple of its element size; a device cannot load an element that "
+        "straddles two. Views of raw bytes can break this.",
+        "m.product(torch.frombuffer(raw, dtype=torch.float32, offset=1), b)",
+        "m.product(torch.frombuffer(raw, dtype=torch.float32, offset=1).clone(), b)",
+    ),
+    Code(
+        "SPAK748",
+        "option with a value outside of its declaration",
+        "An option is one of its words, or a number of its type.",
+        'm.product(a, b, activation="swoosh")',
+        'm.product(a, b, activation="gelu")',
+    ),
+    Code(
+        "SPAK749",
+        "dim with a size outside of its domain",
+        "A dim declared `in {…}` is compiled in, so only those sizes have code. Every other dim follows from the "
+        "shapes of the inputs and is below 2**31.",
+        "m.attention(q, k, v)  # 80 in the last axis, where the file says `dim D in {64, 128}`",
+        "m.attention(q, k, v)  # 64 in the last axis",
+    ),
+    Code(
+        "SPAK750",
+        "no lawful variant for a call",
+        "Each variant has a guard that this call does not satisfy. The message lists them: a schedule without a "
+        "guard answers every call, and `spakc check` asks for one.",
+        "m.product(a, b)  # on a device for which only guarded schedules were selected",
+        "schedule naive { knob block in {8, 16, 32} }  # a schedule that answers every call",
+    ),
+    Code(
+        "SPAK751",
+        "artifact without code for the device",
+        "A variant is lawful on the architectures for which its laws were proved. A device of another one gets "
+        "no kernel, though its code might load: its shared memory or instructions may differ.",
+        "spakc compile kernels.spak -o out --arch sm_80  # then run on an H100",
+        "spakc compile kernels.spak -o out --arch sm_80,sm_90a",
+    ),
+    Code(
+        "SPAK752",
+        "source that the device compiler refuses",
+        "NVRTC reports an error in the generated CUDA; `#line` leads it back to the `.spak` file. Where no "
+        "hand-written source is involved, this is a defect of a template: please report it.",
+        'implement product as mine on h100 { source = "mine.cu" entry = "mine" }  # mine.cu does not compile',
+        'implement product as mine on h100 { source = "mine.cu" entry = "mine" }  # mine.cu compiles',
+    ),
+    Code(
+        "SPAK753",
+        "tool or library that is missing",
+        "Compiling kernels needs NVRTC, launching them the CUDA driver, counting instructions nvdisasm. "
+        "`spakc doctor` says which are there.",
+        "spakc compile kernels.spak -o out  # without the package nvidia-cuda-nvrtc",
+        "pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm cuda-python",
+    ),
+    Code(
+        "SPAK754",
+        "kernel that the driver refuses",
+        "The CUDA driver would not load or launch a kernel. An error that an earlier kernel left behind shows "
+        "here too: run with CUDA_LAUNCH_BLOCKING=1 to see which.",
+        "m.product(a, b)  # after a kernel that wrote out of bounds",
+        "m.product(a, b)",
+    ),
+    Code(
+        "SPAK755",
+        "kernel first used while a CUDA graph is captured",
+        "Nothing can be compiled or loaded during a capture. The call before it, or `prepare`, does both.",
+        "with torch.cuda.graph(graph): c = m.product(a, b)",
+        "m.product.prepare(a, b)\nwith torch.cuda.graph(graph): c = m.product(a, b)",
+    ),
+    Code(
+        "SPAK756",
+        "gradient that is not declared",
+        "A backward kernel exists where the file says `gradient … wrt …`. Without one the gradient would be "
+        "silently missing; so the call is refused while an input requires it.",
+        "m.product(a.requires_grad_(), b)  # no `gradient C wrt A` in the file",
+        "with torch.no_grad(): m.product(a, b)",
+    ),
+    Code(
+        "SPAK757",
+        "expression of a manifest without a value",
+        "Guards, grids and sizes in a manifest are expressions over dims, knobs, options and tensors. One that is "
+        "malformed, or divides by zero, belongs to an artifact that this version did not write.",
+        '["ceil_div", ["dim", "M"], 0]',
+        '["ceil_div", ["dim", "M"], 128]',
+    ),
 )
