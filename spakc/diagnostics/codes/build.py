@@ -47,16 +47,16 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK704",
         "no point of a schedule can be built",
-        "Every point that the laws leave is outside of what the template takes, or a block of it does not fit "
-        "on any of the devices. The schedule yields no kernel; calls are answered by the others.",
+        "Every point that the laws leave is outside of what the template takes, or a block of it does not "
+        "fit on any of the devices. The schedule yields no kernel; calls are answered by the others.",
         _product("  schedule naive { knob block in {12} }\n"),
         _product(_NAIVE),
     ),
     Code(
         "SPAK740",
         "folder that holds no readable artifact",
-        "The runtime loads what `spakc compile` wrote: a manifest of the schema it knows, and every file that "
-        "the manifest names, inside of the folder. A file outside of it is never read.",
+        "The runtime loads what `spakc compile` wrote: a manifest of the schema it knows, and every file "
+        "that the manifest names, inside of the folder. A file outside of it is never read.",
         'spak_runtime.load("a folder without manifest.json")',
         'spak_runtime.load("the folder given to spakc compile -o")',
     ),
@@ -70,8 +70,8 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK742",
         "arguments that do not fit the kernel",
-        "Inputs are given by place, in the order of their declaration, or by name; options and outputs by name. "
-        "Only an input declared `optional` may be left out.",
+        "Inputs are given by place, in the order of their declaration, or by name; options and outputs by "
+        "name. Only an input declared `optional` may be left out.",
         "m.product(a)",
         "m.product(a, b)",
     ),
@@ -94,16 +94,16 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK745",
         "shapes that disagree",
-        "A dim has one size in a call. The message names both tensors, their shapes, and the dim on which they "
-        "disagree.",
+        "A dim has one size in a call. The message names both tensors, their shapes, and the dim on which "
+        "they disagree.",
         "m.product(torch.empty(4, 8), torch.empty(16, 4))",
         "m.product(torch.empty(4, 8), torch.empty(8, 4))",
     ),
     Code(
         "SPAK746",
         "tensor with a stride that no declared layout has",
-        "`layout row` has stride 1 on the last axis, `layout column` on the last but one; the others are free. "
-        "A tensor that is written may not have elements that share memory.",
+        "`layout row` has stride 1 on the last axis, `layout column` on the last but one; the others are "
+        "free. A tensor that is written may not have elements that share memory.",
         "m.product(a[:, ::2], b)",
         "m.product(a[:, ::2].contiguous(), b)",
     ),
@@ -125,24 +125,24 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK749",
         "dim with a size outside of its domain",
-        "A dim declared `in {…}` is compiled in, so only those sizes have code. Every other dim follows from the "
-        "shapes of the inputs and is below 2**31.",
+        "A dim declared `in {…}` is compiled in, so only those sizes have code. Every other dim follows from "
+        "the shapes of the inputs and is below 2**31.",
         "m.attention(q, k, v)  # 80 in the last axis, where the file says `dim D in {64, 128}`",
         "m.attention(q, k, v)  # 64 in the last axis",
     ),
     Code(
         "SPAK750",
         "no lawful variant for a call",
-        "Each variant has a guard that this call does not satisfy. The message lists them: a schedule without a "
-        "guard answers every call, and `spakc check` asks for one.",
+        "Each variant has a guard that this call does not satisfy. The message lists them: a schedule "
+        "without a guard answers every call, and `spakc check` asks for one.",
         "m.product(a, b)  # on a device for which only guarded schedules were selected",
         "schedule naive { knob block in {8, 16, 32} }  # a schedule that answers every call",
     ),
     Code(
         "SPAK751",
         "artifact without code for the device",
-        "A variant is lawful on the architectures for which its laws were proved. A device of another one gets "
-        "no kernel, though its code might load: its shared memory or instructions may differ.",
+        "A variant is lawful on the architectures for which its laws were proved. A device of another one "
+        "gets no kernel, though its code might load: its shared memory or instructions may differ.",
         "spakc compile kernels.spak -o out --arch sm_80  # then run on an H100",
         "spakc compile kernels.spak -o out --arch sm_80,sm_90a",
     ),
@@ -165,8 +165,8 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK754",
         "kernel that the driver refuses",
-        "The CUDA driver would not load or launch a kernel. An error that an earlier kernel left behind shows "
-        "here too: run with CUDA_LAUNCH_BLOCKING=1 to see which.",
+        "The CUDA driver would not load or launch a kernel. An error that an earlier kernel left behind "
+        "shows here too: run with CUDA_LAUNCH_BLOCKING=1 to see which.",
         "m.product(a, b)  # after a kernel that wrote out of bounds",
         "m.product(a, b)",
     ),
@@ -188,8 +188,8 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK757",
         "expression of a manifest without a value",
-        "Guards, grids and sizes in a manifest are expressions over dims, knobs, options and tensors. One that is "
-        "malformed, or divides by zero, belongs to an artifact that this version did not write.",
+        "Guards, grids and sizes in a manifest are expressions over dims, knobs, options and tensors. One "
+        "that is malformed, or divides by zero, belongs to an artifact that this version did not write.",
         '["ceil_div", ["dim", "M"], 0]',
         '["ceil_div", ["dim", "M"], 128]',
     ),
