@@ -18,8 +18,9 @@ from spakc.target import Target
 L2_FACTOR = 3.0
 """Second-level cache bandwidth over that of the memory, per device."""
 
-STEP_LATENCY = 1.2e-6
-"""Seconds from asking for a tile to having it under load. A ring of s slots asks s - 1 steps ahead."""
+STEP_LATENCY = 1e-6
+"""Seconds from asking for a tile to having it under load. A ring of s slots asks s - 1 steps
+ahead, so that a step takes at least this divided by s - 1."""
 
 STEP_OVERHEAD = 5e-8
 """Seconds of barriers and address arithmetic in a step, while no product runs."""
@@ -52,9 +53,7 @@ class ProductShape:
         return f"{self.rows} x {self.columns} x {self.depth}"
 
 
-def product_time(
-    config: Config, resources: Resources, shape: ProductShape, target: Target
-) -> Estimate:
+def product_time(config: Config, resources: Resources, shape: ProductShape, target: Target) -> Estimate:
     """Of a tiled or naive product. Seconds are infinite where a block does not fit."""
     resident = target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes)
     if resident == 0:
@@ -68,19 +67,21 @@ def product_time(
     steps = math.ceil(shape.depth / tile_k)
     flops = 2.0 * tile_m * tile_n * tile_k
     share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
-    rate = share * target.tensor_flops / target.sms * _efficiency(resources.threads * together, tile_m, tile_n)
+    rate = (
+        share * target.tensor_flops / target.sms * _efficiency(resources.threads * together, tile_m, tile_n)
+    )
     products = together * flops / rate
     copies = (
         together * (tile_m + tile_n) * tile_k * shape.element / (L2_FACTOR * target.bandwidth / target.sms)
     )
     busy = max(products, copies)
-    waiting = max(0.0, STEP_LATENCY - (stages - 1) * busy) / together
+    waiting = STEP_LATENCY / (stages - 1)
     limit = "tensor cores" if products >= copies else "copies from the cache"
     if waiting > busy:
         limit = "latency of copies"
     output = rounds * together * tile_m * tile_n * shape.element / (target.bandwidth / target.sms)
     memory = (shape.rows + shape.columns) * shape.depth * shape.element / target.bandwidth
-    total = rounds * steps * (busy + waiting + STEP_OVERHEAD) + output
+    total = rounds * steps * (max(busy, waiting) + STEP_OVERHEAD) + output
     if memory > total:
         return Estimate(LAUNCH + memory, "memory")
     return Estimate(LAUNCH + total, limit)

@@ -16,11 +16,12 @@ from spakc.ir.inline import (
     same_up_to_indices,
     substitute,
 )
+from spakc.ir.lift import expand_softmax
 from spakc.ir.module import Kernel
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import factors_of, mul, simplify
 from spakc.ir.visit import walk
-from spakc.plan.mismatch import Mismatch, Output, expand_softmax, inlining_table, outputs_of
+from spakc.plan.mismatch import Mismatch, Output, inlining_table, outputs_of
 from spakc.plan.problem import IndexRange, Operand, ProductProblem, Store
 
 _FORM = "sum[k](A[m, k] * B[k, n]), with the tensors and indices of this kernel"

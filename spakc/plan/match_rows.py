@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace as replace_fields
 
 from spakc.ir.inline import free_indices, reductions, replace
+from spakc.ir.lift import expand_softmax
 from spakc.ir.module import Kernel
 from spakc.ir.ops import Expr, Load, Reduce, Ref
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import walk
 from spakc.plan.match_product import ValueNames, rename_output
-from spakc.plan.mismatch import Mismatch, Output, expand_softmax, outputs_of
+from spakc.plan.mismatch import Mismatch, Output, outputs_of
 from spakc.plan.problem import Local, RowsProblem, Store
 
 ROW_REDUCTIONS = ("sum", "max", "min", "logsumexp")

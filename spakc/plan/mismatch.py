@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from spakc.ir.extents import infer_extents
 from spakc.ir.inline import free_indices, index_name, inline, own_bound_names, plain_target
 from spakc.ir.module import Equation, Kernel
-from spakc.ir.ops import Apply, Expr, Load, Reduce
-from spakc.ir.simplify import MINUS_INFINITY, ZERO, compare, simplify, sub, where
-from spakc.ir.visit import transform, walk
+from spakc.ir.ops import Expr, Load
+from spakc.ir.simplify import simplify
+from spakc.ir.visit import walk
 from spakc.plan.problem import IndexRange
 from spakc.source import Span
 
@@ -93,19 +93,6 @@ def outputs_of(kernel: Kernel) -> tuple[Output, ...]:
         Output(equation, original, equation.value, found)
         for equation, original, found in zip(equations, written, extents.variables, strict=True)
     )
-
-
-def expand_softmax(expr: Expr) -> Expr:
-    """Writes `softmax[k](x)` as exp(x - logsumexp[k](x)), zero where the row has no key."""
-
-    def change(node: Expr) -> Expr:
-        if not (isinstance(node, Reduce) and node.op == "softmax"):
-            return node
-        total = Reduce("logsumexp", node.axes, node.body, span=node.span)
-        weight = Apply("exp", (sub(node.body, total, span=node.span),), span=node.span)
-        return where(compare("eq", total, MINUS_INFINITY), ZERO, weight, span=node.span)
-
-    return transform(expr, change)
 
 
 def plain_names(indices: Sequence[Expr]) -> tuple[str, ...] | None:

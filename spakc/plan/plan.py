@@ -23,6 +23,17 @@ from spakc.target import TARGETS, Target, target
 
 
 @dataclass(frozen=True, slots=True)
+class GradientPlan:
+    """`kernel` names the planned kernel that computes the gradients of `outputs` with respect to `inputs`;
+    `saves` are the forward's outputs that it reads."""
+
+    kernel: str
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    saves: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KernelPlan:
     """`variants` in the order in which a call tries them; the last one answers whatever the others refuse.
     Without a template for its family, a kernel has no variants and runs as its mathematics."""
@@ -32,6 +43,7 @@ class KernelPlan:
     steps: Steps | None
     variants: tuple[VariantPlan, ...]
     undecided: tuple[Undecided, ...]
+    gradients: tuple[GradientPlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,139 @@
+"""Plan → the files of an artifact: sources, headers, mathematics as torch, and the manifest that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jinja2
+
+from spak_runtime.manifest import (
+    Expression,
+    GradientSpec,
+    KernelSpec,
+    Launch,
+    Manifest,
+    OptionSpec,
+    TensorSpec,
+    Variant,
+)
+from spakc.emit.cuda import cuda_source
+from spakc.emit.environment import environment
+from spakc.ir.constraint import Env, TooMany, Unknown, members
+from spakc.ir.module import Dim, Kernel, Option, Tensor
+from spakc.plan.guards import runtime_expression
+from spakc.plan.launch import LaunchPlan, lower
+from spakc.plan.plan import KernelPlan, Plan
+from spakc.plan.variants import VariantPlan
+
+EmittedFiles = Mapping[str, str]
+"""Path in the artifact, with `/` between folders, to text. Deterministic: the same plan gives the same bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Texts by path: `cuda` below templates/cuda (`.j2` files), `headers` below its include folder."""
+
+    cuda: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+def emit(plan: Plan, templates: Templates, experiments: tuple[str, ...] = ()) -> dict[str, str]:
+    """Every file of the artifact but those of models: writes nothing, decides nothing.
+
+    `experiments` are the folders under models/ that others add.
+    """
+    sources = environment(templates.cuda)
+    files = {f"include/{name}": text for name, text in templates.headers.items()}
+    kernels: dict[str, KernelSpec] = {}
+    for kernel in plan.kernels.values():
+        kernels[kernel.kernel.name] = kernel_spec(kernel)
+        files[_math_path(kernel.kernel)] = math_source(kernel.kernel)
+        files |= cuda_files(kernel, sources)
+    facts = {arch: dict(values) for arch, values in plan.facts.items()}
+    manifest = Manifest(plan.module.root, plan.archs, kernels, facts, experiments)
+    files["manifest.json"] = manifest.to_json()
+    return dict(sorted(files.items()))
+
+
+def cuda_files(kernel: KernelPlan, sources: jinja2.Environment) -> dict[str, str]:
+    """The CUDA sources of one kernel by path."""
+    files: dict[str, str] = {}
+    for variant in kernel.variants:
+        for launch in variant.launches:
+            if launch.source not in files:
+                assert kernel.steps is not None, "a kernel with variants has steps"
+                file = kernel.kernel.span.source.name
+                files[launch.source] = cuda_source(
+                    sources, launch, kernel.steps.signature, variant.schedule, file
+                )
+    return files
+
+
+def kernel_spec(plan: KernelPlan) -> KernelSpec:
+    """What the manifest says of one kernel."""
+    kernel = plan.kernel
+    return KernelSpec(
+        kernel.name,
+        kernel.family,
+        {name: _sizes(dim) for name, dim in kernel.dims.items()},
+        tuple(_tensor(tensor) for tensor in kernel.tensors.values()),
+        tuple(_option(option) for option in kernel.options.values()),
+        tuple(_variant(variant) for variant in plan.variants),
+        _math_path(kernel),
+        tuple(GradientSpec(g.kernel, g.outputs, g.inputs, g.saves) for g in plan.gradients),
+        "",
+    )
+
+
+def _math_path(kernel: Kernel) -> str:
+    return f"kernels/{kernel.name}/math.py"
+
+
+def _sizes(dim: Dim) -> tuple[int, ...] | None:
+    """The sizes that a compiled dim may have."""
+    if dim.domain is None:
+        return None
+    values = members(dim.domain, Env())
+    assert not isinstance(values, TooMany | Unknown), "the domains of dims are checked"
+    return tuple(int(value) for value in values)
+
+
+def _tensor(tensor: Tensor) -> TensorSpec:
+    default = runtime_expression(tensor.default) if tensor.default is not None else None
+    assert default is None or isinstance(default, (bool, int, float)), "defaults of tensors are numbers"
+    return TensorSpec(
+        tensor.name,
+        tensor.role,
+        tuple(dtype.value for dtype in tensor.dtypes),
+        tensor.same_as,
+        tuple(lower(size) for size in tensor.shape),
+        tensor.layouts,
+        tensor.default is not None,
+        default,
+    )
+
+
+def _option(option: Option) -> OptionSpec:
+    default: Expression = runtime_expression(option.default)
+    dtype = option.dtype.value if option.dtype is not None else None
+    return OptionSpec(option.name, option.choices, dtype, default, option.compiled_in)
+
+
+def _variant(plan: VariantPlan) -> Variant:
+    return Variant(
+        plan.id,
+        plan.schedule,
+        dict(plan.config),
+        plan.archs,
+        plan.defines,
+        plan.axes,
+        plan.guards,
+        tuple(_launch(launch) for launch in plan.launches),
+        plan.workspace,
+        plan.reason,
+    )
+
+
+def _launch(plan: LaunchPlan) -> Launch:
+    return Launch(plan.source, plan.entry, plan.params, plan.grid, plan.threads, plan.shared_bytes)
