@@ -24,9 +24,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         move = device.type != "cpu"
         return (
-            Batch(
-                *(part.to(device, non_blocking=True) for part in (self.inputs, self.targets, self.mask))
-            )
+            Batch(*(part.to(device, non_blocking=True) for part in (self.inputs, self.targets, self.mask)))
             if move
             else self
         )

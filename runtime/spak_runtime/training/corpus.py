@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 import sysconfig
 import tempfile
 import urllib.request
@@ -89,7 +88,9 @@ def _standard_library_text(name: str) -> str:
         raise TrainingError(f'corpus("{name}") is no module of the standard library')
     tree = ast.parse(path.read_text(encoding="utf-8"))
     strings = [
-        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     return "\n".join(strings)
 
@@ -116,5 +117,5 @@ def _download(url: str, sha256: str) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as temporary:
             temporary.write(content)
-        os.replace(temporary.name, cached)
+        Path(temporary.name).replace(cached)
     return content.decode("utf-8", errors="replace")

@@ -187,7 +187,9 @@ class DocumentData:
         """Tokens [B, W] of one piece of the text, and how many of them are its own."""
         if expression[0] in ("text", "end"):
             ids = (
-                [self.end] if expression[0] == "end" else [self._ids[character] for character in expression[1]]
+                [self.end]
+                if expression[0] == "end"
+                else [self._ids[character] for character in expression[1]]
             )
             return torch.tensor(ids)[None].expand(count, -1), torch.full((count,), len(ids))
         turned = expression[0] == "reverse"
@@ -202,12 +204,10 @@ class DocumentData:
     # ---- sizes known before drawing -----------------------------------------------------------------
 
     def _width(self, split: Split) -> int:
-        return sum(
-            {"text": lambda e: len(e[1]), "end": lambda _: 1}.get(
-                piece[0], lambda e: self._number_width(e, split)
-            )(piece)
-            for piece in self.dataset.text
-        )
+        """Tokens of the longest document of a split."""
+        fixed = sum(len(piece[1]) for piece in self.dataset.text if piece[0] == "text")
+        ends = sum(piece[0] == "end" for piece in self.dataset.text)
+        return fixed + ends + sum(self._number_width(piece, split) for piece in self.dataset.text)
 
     def _number_width(self, expression: Expression, split: Split) -> int:
         """The most digits a number expression can have in a split; 0 for other pieces of a text."""

@@ -16,14 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spak_runtime.errors import SpakRuntimeError
+
 SCHEMA = "spak-experiment/1"
 
 Expression = Any
 """bool | int | float | str | list: see the module docstring."""
 
 
-class TrainingError(Exception):
-    """What a user can do something about: a missing corpus, an unknown profile, data that cannot be drawn."""
+class TrainingError(SpakRuntimeError):
+    """A run cannot go on: a corpus is missing, a profile unknown, data cannot be drawn, a kernel does not compute
+    what the model uses it for."""
+
+    code = "SPAK559"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +113,16 @@ class Readout:
 @dataclass(frozen=True, slots=True)
 class ModelFile:
     """`file` defines `name(config, ops)`, and `Config`. `uses` says which kernel computes an op; `ops` are all ops
-    of the model."""
+    of the model, `markers` the characters whose tokens its rules ask for, `separators` those that end a run of
+    digits and have a bias of their own."""
 
     name: str
     file: str
     uses: Mapping[str, str]
     ops: tuple[str, ...]
+    markers: tuple[str, ...]
+    separators: tuple[str, ...]
+    halting: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +161,7 @@ def read(folder: Path) -> Experiment:
         return Experiment(
             name=data["name"],
             source=data["source"],
-            model=ModelFile(
-                data["model"]["name"],
-                data["model"]["file"],
-                data["model"]["uses"],
-                tuple(data["model"]["ops"]),
-            ),
+            model=_model(data["model"]),
             data=_dataset(data["data"]),
             protocol=data["protocol"],
             gates=tuple(_gate(gate) for gate in data["gates"]),
@@ -171,6 +175,18 @@ def read(folder: Path) -> Experiment:
         )
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise TrainingError(f"{path} is no experiment: {type(error).__name__}: {error}") from error
+
+
+def _model(data: dict[str, Any]) -> ModelFile:
+    return ModelFile(
+        data["name"],
+        data["file"],
+        data["uses"],
+        tuple(data["ops"]),
+        tuple(data["markers"]),
+        tuple(data["separators"]),
+        data["halting"],
+    )
 
 
 def _dataset(data: dict[str, Any]) -> Dataset:

@@ -1,0 +1,78 @@
+"""Checkpoints: one safetensors file, written beside its place and renamed, so that a kill leaves the old or the new."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spak_runtime.training.optim import Optimizer
+
+_STATE = "spak"
+
+
+def save(path: Path, model: nn.Module, optimizer: Optimizer | None, state: dict[str, Any]) -> None:
+    """Writes weights, moments and `state` (JSON). Atomic: the file is the old one or the new one."""
+    tensors = {f"model.{name}": p.detach().contiguous() for name, p in model.named_parameters()}
+    if optimizer is not None:
+        for name, parameter in model.named_parameters():
+            for key, value in optimizer.adamw.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value.detach().contiguous()
+    temporary = path.with_name(path.name + ".new")
+    save_file(tensors, temporary, metadata={_STATE: json.dumps(state, sort_keys=True)})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """The state of a checkpoint, or None if there is none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {})[_STATE])
+            assert isinstance(state, dict)
+            return state
+    except (SafetensorError, KeyError, OSError, json.JSONDecodeError):
+        return None
+
+
+def load(path: Path, model: nn.Module, optimizer: Optimizer | None = None) -> None:
+    """Reads weights and moments into a model of the same shape. Raises ValueError if the file is no checkpoint, or
+    one of another model."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            parameters = dict(model.named_parameters())
+            found = {name.removeprefix("model.") for name in names if name.startswith("model.")}
+            if found != parameters.keys():
+                raise ValueError(f"{path} holds the weights of another model")
+            for name, parameter in parameters.items():
+                _into(parameter, file.get_tensor(f"model.{name}"), path)
+            if optimizer is not None:
+                for name, parameter in parameters.items():
+                    prefix = f"optimizer.{name}."
+                    moments = {
+                        key.removeprefix(prefix): file.get_tensor(key)
+                        for key in sorted(names)
+                        if key.startswith(prefix)
+                    }
+                    if moments:
+                        optimizer.adamw.state[parameter] = {
+                            key: value.to(parameter.device if key != "step" or parameter.is_cuda else "cpu")
+                            for key, value in moments.items()
+                        }
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is no checkpoint: {error}") from error
+
+
+def _into(parameter: nn.Parameter, value: Tensor, path: Path) -> None:
+    if parameter.shape != value.shape:
+        raise ValueError(f"{path} holds the weights of another model")
+    with torch.no_grad():
+        parameter.copy_(value)

@@ -1,0 +1,121 @@
+"""Exact match: the whole answer with its end token, decoded greedily in float32, one token after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from spak_runtime.training.documents import Documents
+from spak_runtime.training.spec import Readout
+
+_TOKENS = 1 << 15  # of a batch of decoding: enough to fill a device, little enough for attention's scores
+_SCORES = 1 << 24  # entries [rows, T, T] of it
+
+Reader = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""tokens [B, T] to logits [B, T, V] and, where tokens halt early, the loop [B, T] at which they did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """`correct` [N] bool. `loops` is the mean loop at which an answer's tokens halted, if they do."""
+
+    correct: Tensor
+    loops: float | None
+
+
+def reader(model: nn.Module, readout: Readout) -> Reader:
+    """How a readout turns tokens into logits."""
+
+    def read(tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        if readout.mode == "last":
+            return (model(tokens) if readout.loops is None else model(tokens, readout.loops)), None
+        logits, halted = model.halt(tokens, readout.loops, readout.mode)  # type: ignore[operator]
+        return logits, halted
+
+    return read
+
+
+@torch.no_grad()
+def exact_match(
+    model: nn.Module, documents: Documents, readout: Readout, pad: int, device: torch.device
+) -> Answers:
+    """Decodes every document's answer from its prompt. An answer counts if each token up to the end token is right.
+
+    A row stops at its first wrong token: what it would write after that cannot make it right."""
+    was_training = model.training
+    model.eval()
+    count, width = documents.tokens.shape
+    correct = torch.zeros(count, dtype=torch.bool)
+    halted, steps = 0.0, 0
+    read = reader(model, readout)
+    for rows in _batches(documents.prompt, width):
+        tokens = documents.tokens[rows].to(device)
+        prompt, length = documents.prompt[rows].to(device), documents.length[rows].to(device)
+        right, loops, tokens_read = _decode(read, tokens, prompt, length, pad)
+        correct[rows] = right.cpu()
+        halted, steps = halted + loops, steps + tokens_read
+    model.train(was_training)
+    return Answers(correct, halted / steps if readout.mode != "last" and steps else None)
+
+
+def _decode(
+    read: Reader, truth: Tensor, prompt: Tensor, length: Tensor, pad: int
+) -> tuple[Tensor, float, int]:
+    """Which rows are answered right; the sum of the loops at which tokens halted, and how many were written."""
+    right = torch.ones(len(truth), dtype=torch.bool, device=truth.device)
+    place = torch.arange(truth.shape[1], device=truth.device)[None]
+    written = truth.masked_fill(place >= prompt[:, None], pad)
+    at = prompt.clone()
+    halted, steps = 0.0, 0
+    while True:
+        open_rows = torch.nonzero(right & (at < length)).flatten()
+        if not len(open_rows):
+            return right, halted, steps
+        now = at[open_rows]
+        logits, loops = read(written[open_rows, : int(now.max())])
+        row = torch.arange(len(now), device=truth.device)
+        choice = logits[row, now - 1].argmax(-1)
+        if loops is not None:
+            halted += float(loops[row, now - 1].sum())
+        steps += len(now)
+        written[open_rows, now] = choice
+        right[open_rows] = choice == truth[open_rows, now]
+        at[open_rows] = now + 1
+
+
+def _batches(prompt: Tensor, width: int) -> list[Tensor]:
+    """Rows in batches, those with prompts of one length together so that a batch writes its answers abreast."""
+    size = max(1, min(_TOKENS // width, _SCORES // (width * width)))
+    return list(torch.split(torch.argsort(prompt, stable=True), size))
+
+
+@torch.no_grad()
+def teacher_forced(model: nn.Module, documents: Documents, device: torch.device) -> Tensor:
+    """Which answers [N] are right when every token sees the true ones before it: for a causal model decoded greedily,
+    exactly those of `exact_match`. A check of both."""
+    was_training = model.training
+    model.eval()
+    right = []
+    size = max(1, _TOKENS // documents.tokens.shape[1])
+    for rows in torch.split(torch.arange(len(documents.tokens)), size):
+        batch = documents.select(rows).batch().to(device)
+        choice = model(batch.inputs).argmax(-1)
+        right.append(((choice == batch.targets) | (batch.mask == 0)).all(1).cpu())
+    model.train(was_training)
+    return torch.cat(right)
+
+
+def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The two-sided interval of a share of `count` independent samples."""
+    if not count:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share, unit = correct / count, 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / unit
+    half = z / unit * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)

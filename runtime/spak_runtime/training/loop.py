@@ -1,0 +1,169 @@
+"""The training loop: batches, loss at the supervised loops, AdamW; a log and checkpoints that survive a kill.
+
+A step is a function of (weights, moments, seed, step), so a run that is killed at any moment and started again ends
+in the same bits: the checkpoint holds the weights, the moments and the step, and how long the log was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spak_runtime.training import checkpoint
+from spak_runtime.training.batch import Batch
+from spak_runtime.training.optim import Optimizer
+from spak_runtime.training.progress import Progress
+from spak_runtime.training.seeds import mix
+
+LOG_EVERY = 10
+SAVE_SECONDS = 15.0
+
+
+class Log:
+    """JSON lines. `length` is what a checkpoint remembers; `cut` drops what was written after one."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        """Opens the log and cuts it to `length` bytes."""
+        path.touch()
+        os.truncate(path, min(length, path.stat().st_size))
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, **row: Any) -> None:
+        self._file.write(json.dumps(row, sort_keys=True) + "\n")
+        self._file.flush()
+
+    @property
+    def length(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@dataclass(slots=True)
+class Trainer:
+    """Trains one model. `precision` "bf16" means autocast, on CUDA alone; weights and sums stay float32. `random`
+    says that the model itself draws (dropout, random offsets), from a generator seeded anew for every step."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    device: torch.device
+    seed: int
+    precision: str
+    clip: float | None
+    random: bool = False
+    step: int = 0
+    loss: float = float("nan")
+    seconds: float = 0.0
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def train(
+        self,
+        batches: Iterator[Batch],
+        steps: int,
+        *,
+        schedule: int | None = None,
+        progress: Progress | None = None,
+        log: Log | None = None,
+        save_to: Path | None = None,
+        save_seconds: float = SAVE_SECONDS,
+        every: Mapping[int, Callable[[int], dict[str, Any]]] | None = None,
+    ) -> None:
+        """Goes on from `self.step` to `steps`; `batches` starts at that step. `schedule` is the number of steps that
+        rates and phases are laid out over (default `steps`). `every[n](step)` is called after every n-th step
+        and its answer is logged. Checkpoints are written to `save_to` at the end and every `save_seconds`."""
+        self.model.train()
+        saved = started = time.monotonic()
+        while self.step < steps:
+            batch = next(batches).to(self.device)
+            loss, norm = self._forward_backward(batch)
+            rate = self.optimizer.step(self.step, schedule or steps)
+            self.step += 1
+            last = self.step == steps
+            if self.step % LOG_EVERY == 0 or last:
+                self.loss = float(loss)
+                if log is not None:
+                    log.write(
+                        step=self.step, loss=self.loss, lr=rate, norm=None if norm is None else float(norm)
+                    )
+                if progress is not None:
+                    progress.advance(self.step, f"loss {self.loss:.4f}")
+            for period, call in (every or {}).items():
+                if self.step % period == 0 and not last:
+                    answer = call(self.step)
+                    self.model.train()
+                    if log is not None:
+                        log.write(step=self.step, **answer)
+            now = time.monotonic()
+            if save_to is not None and (last or now - saved >= save_seconds):
+                self.seconds += now - started
+                started = saved = now
+                self.save(save_to, log)
+
+    def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        with self._randomness(), self.autocast():
+            loss = answer_loss(self.model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = None
+        if self.clip is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        return loss.detach(), norm
+
+    @contextlib.contextmanager
+    def _randomness(self) -> Iterator[None]:
+        if not self.random:
+            yield
+            return
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(mix("model", self.seed, self.step))
+            yield
+
+    def autocast(self) -> torch.autocast:
+        enabled = self.precision == "bf16" and self.device.type == "cuda"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    # ---- checkpoints --------------------------------------------------------------------------------
+
+    def save(self, path: Path, log: Log | None) -> None:
+        state = {
+            "step": self.step,
+            "loss": self.loss,
+            "seconds": self.seconds,
+            "log": log.length if log is not None else 0,
+            **self.state,
+        }
+        checkpoint.save(path, self.model, self.optimizer, state)
+
+    def resume(self, path: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Continues from a checkpoint whose state has all of `expected` (the fingerprint of the run), and returns
+        that state; None, and nothing changed, if there is none such."""
+        state = checkpoint.read_state(path)
+        if state is None or any(state.get(key) != value for key, value in expected.items()):
+            return None
+        checkpoint.load(path, self.model, self.optimizer)
+        self.step, self.loss, self.seconds = state["step"], state["loss"], state["seconds"]
+        self.state = {k: v for k, v in state.items() if k not in ("step", "loss", "seconds", "log")}
+        return state
+
+
+def answer_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean cross-entropy of the tokens that count, averaged over the supervised loops of a model that has such."""
+    supervised = getattr(model, "supervised", None)
+    readings = [model(batch.inputs)] if supervised is None else model(batch.inputs, read_at=supervised)
+    targets, mask = batch.targets.flatten(), batch.mask.flatten()
+    total = torch.zeros((), device=batch.inputs.device)
+    for logits in readings:
+        each = F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="none")
+        total = total + (each * mask).sum()
+    return total / (mask.sum() * len(readings))
