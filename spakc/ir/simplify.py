@@ -153,6 +153,11 @@ def where(condition: Expr, yes: Expr, no: Expr, span: Span | None = None) -> Exp
     match condition:
         case Apply("not", (inner,)):
             return where(inner, no, yes, span=span)
+    if ZERO in (yes, no):
+        factor, rest = split_constant(no if yes == ZERO else yes)
+        if factor != 1 and rest != ONE:
+            branches = (ZERO, rest) if yes == ZERO else (rest, ZERO)
+            return mul(Const(factor), Apply("where", (condition, *branches), span=span))
     return Apply("where", (condition, yes, no), span=span)
 
 
