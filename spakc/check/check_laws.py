@@ -13,7 +13,7 @@ import numpy as np
 from spakc.check.check_space import SpaceKey, is_present, targets_of, vacuous
 from spakc.check.findings import Finding, Findings
 from spakc.check.problems import Problem, bind_problem, problems_of
-from spakc.check.space import Space, missing_facts
+from spakc.check.space import Space, missing_facts, true_at
 from spakc.check.verdict import LawStatus, Status, Verdict, means_of, means_of_law
 from spakc.diagnostics import Sink
 from spakc.ir.constraint import (
@@ -243,10 +243,7 @@ def _restricted(law: Law, space: Space, findings: Findings) -> Status:
 
 def _lawful_where(space: Space, law: Law) -> int:
     assert law.when is not None
-    when = lanes(law.when, space.env)
-    if when.unknown is True:
-        return 0
-    mask = space.lawful & np.asarray(when.data, dtype=bool) & ~np.asarray(when.unknown, dtype=bool)
+    mask = space.lawful & true_at(lanes(law.when, space.env), space.lawful.ndim)
     return int(np.count_nonzero(mask)) * (space.points // int(np.size(mask)))
 
 
@@ -269,6 +266,14 @@ def _check_needs(schedule: Schedule, findings: Findings) -> None:
             )
 
 
+_KNOWN_LATER = {
+    Means.compiled: "known once the kernel is compiled",
+    Means.cases: "known once the kernel has run",
+    Means.measurement: "known once it is measured",
+    Means.none: "nothing establishes this",
+}
+
+
 def _check_prefers(kernel: Kernel, schedule: Schedule, findings: Findings) -> None:
     """A preference ranks before anything is built: it speaks of knobs, sizes, dtypes, options and facts."""
     for prefer in schedule.prefers:
@@ -279,7 +284,7 @@ def _check_prefers(kernel: Kernel, schedule: Schedule, findings: Findings) -> No
                     "SPAK209",
                     "a preference over what is not known when it ranks",
                     prefer.proposition.span or prefer.span,
-                    f"established by {means.value}",
+                    _KNOWN_LATER[means],
                     help=("prefer a knob, or state a law or a claim",),
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from spakc.check.conflict import nearest_point, nearest_values, smallest_conflict
+from spakc.check.conflict import Reach, nearest_point, nearest_values, smallest_conflict
 from spakc.check.findings import Finding, Findings
 from spakc.check.space import Space, Unbounded, build_space, missing_facts
 from spakc.check.verdict import means_of_law
@@ -90,12 +90,15 @@ def _empty(space: Space) -> Finding:
         f"no point of schedule `{space.schedule.name}` is lawful{{on}}: {together} {verb} none",
         space.schedule.span,
         f"{space.points:,} points, none lawful",
-        also=tuple((_proposition_span(r.law), str(r).split(": ", 1)[-1]) for r in conflict),
-        notes=tuple(str(reach) for reach in conflict)
-        if len(conflict) > 1
-        else ("this law alone rejects every point",),
+        also=tuple((_reached_span(reach), reach.label) for reach in conflict),
+        notes=() if len(conflict) > 1 else ("this law alone rejects every point",),
         help=("loosen one of these laws, or widen the domain of a knob that they mention",),
     )
+
+
+def _reached_span(reach: Reach) -> Span:
+    part = reach.comparison.span if reach.comparison is not None else None
+    return part or _proposition_span(reach.law)
 
 
 def _proposition_span(law: Law) -> Span:
@@ -162,9 +165,9 @@ def _absent(schedule: Schedule, config: Config, device: Device) -> Finding:
     failing = [need for need in schedule.needs if evaluate(need, env) is not True]
     return Finding(
         "SPAK204",
-        f"config `{config.name}` stands for a target on which `{schedule.name}` is absent{{on}}",
+        f"config `{config.name}`{{on}} is never used: `{schedule.name}` is absent there",
         config.span,
-        "never selected there",
+        "for a device without its schedule",
         also=tuple((need.span, "this is needed") for need in failing if need.span is not None),
         help=("leave this device out of `on`",),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spakc.check.space import Axis, Bools, Space
+from spakc.check.space import Axis, Bools, Space, true_at
 from spakc.ir.constraint import SYMBOLS, comparison_of, conjuncts, lanes, scalar, show
 from spakc.ir.lanes import Array, Scalar
 from spakc.ir.module import Law
@@ -21,19 +21,22 @@ MAX_SEARCH = 200_000
 @dataclass(frozen=True, slots=True)
 class Reach:
     """The best that the left side of a law reaches over the points that satisfy the other laws of a conflict,
-    with the right side there. Without a comparison in the law only the law is known."""
+    with the right side there. `comparison` is the part of the law that this is about; without a comparison in
+    the law, only the law is known."""
 
     law: Law
+    comparison: Apply | None = None
     left: Scalar | None = None
-    symbol: str = ""
     right: Scalar | None = None
 
-    def __str__(self) -> str:
-        if self.left is None or self.right is None:
-            return f"`{self.law.name}` holds at no point that satisfies the others"
+    @property
+    def label(self) -> str:
+        """What to say at the law."""
+        if self.comparison is None or self.left is None or self.right is None:
+            return "holds at no point that satisfies the others"
+        symbol = SYMBOLS[self.comparison.op]
         return (
-            f"`{self.law.name}`: the left side reaches {show(self.left)}, "
-            f"and {show(self.left)} {self.symbol} {show(self.right)} is false"
+            f"reaches {show(self.left)} at best, and {show(self.left)} {symbol} {show(self.right)} is false"
         )
 
 
@@ -161,32 +164,35 @@ def best_reachable(space: Space, law: Law, region: Bools) -> Reach:
         if when.unknown is not True:
             region = region & np.asarray(when.data, dtype=bool) & ~np.asarray(when.unknown, dtype=bool)
     best: tuple[int, Reach] | None = None
-    for part in conjuncts(law.proposition):
+    parts = conjuncts(law.proposition)
+    for part in parts:
         comparison = comparison_of(part)
-        reached = _extreme(space, comparison, region) if comparison is not None else None
-        if comparison is not None and reached is not None:
-            failures, left, right = reached
-            if failures and (best is None or failures > best[0]):
-                best = failures, Reach(law, left, SYMBOLS[comparison.op], right)
+        others = region
+        for other in parts:
+            if other is not part:
+                others = others & true_at(lanes(other, space.env), region.ndim)
+        for within in (others, region):  # where this part alone fails, if it ever does
+            reached = _extreme(space, comparison, within) if comparison is not None else None
+            if reached is not None:
+                break
+        if reached is not None and (best is None or reached[0] > best[0]):
+            best = reached[0], Reach(law, comparison, *reached[1:])
     return best[1] if best is not None else Reach(law)
 
 
 def _extreme(space: Space, comparison: Apply, region: Bools) -> tuple[int, Scalar, Scalar] | None:
-    """How often a comparison fails within `region`, and both sides where it is nearest to holding."""
+    """At how many points of `region` a comparison fails, and both sides where it is nearest to holding; None
+    if it fails nowhere or compares no numbers."""
     left, right, truth = (lanes(e, space.env) for e in (*comparison.args, comparison))
     if any(side.unknown is True for side in (left, right, truth)):
         return None
-    known = region & ~np.asarray(left.unknown) & ~np.asarray(right.unknown)
-    a, b, ok, known = np.broadcast_arrays(left.data, right.data, truth.data, known)
-    if a.dtype.kind in "Ub" or not known.any():
+    failing = region & ~np.asarray(truth.unknown) & ~np.asarray(truth.data, dtype=bool)
+    a, b, failing = np.broadcast_arrays(left.data, right.data, failing)
+    if a.dtype.kind in "Ub" or not failing.any():
         return None
-    gap = _floats(a) - _floats(b)
-    if comparison.op in ("gt", "ge"):
-        gap = -gap
-    elif comparison.op in ("eq", "ne"):
-        gap = np.abs(gap)
-    where = np.unravel_index(int(np.argmin(np.where(known, gap, np.inf))), gap.shape)
-    return int((known & ~ok).sum()), scalar(a[where]), scalar(b[where])
+    gap = np.abs(_floats(a) - _floats(b))
+    where = np.unravel_index(int(np.argmin(np.where(failing, gap, np.inf))), gap.shape)
+    return int(failing.sum()), scalar(a[where]), scalar(b[where])
 
 
 def _floats(array: Array) -> Array:

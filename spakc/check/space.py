@@ -205,7 +205,7 @@ def _evaluated(
     rank = len(axes) + 1
     shape = (len(problems), *(len(axis.values) for axis in axes))
     results = [lanes(implication(law.proposition, law.when), env) for law in laws]
-    holds = tuple(_true(result, rank) for result in results)
+    holds = tuple(true_at(result, rank) for result in results)
     seen = np.broadcast_shapes((1,) * rank, *(h.shape for h in holds))
     lawful = np.ones(seen, dtype=bool)
     for h in holds:
@@ -237,7 +237,7 @@ def _ranked(array: NDArray[np.bool_], rank: int) -> Bools:
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 
-def _true(result: Lanes, rank: int) -> Bools:
+def true_at(result: Lanes, rank: int) -> Bools:
     """Where a proposition is known to hold: a point at which a law has no truth value is not lawful."""
     known = np.asarray(result.data, dtype=bool) if result.unknown is not True else np.zeros((), dtype=bool)
     return _ranked(known & ~np.asarray(result.unknown, dtype=bool), rank)

@@ -132,13 +132,12 @@ def test_empty_space_names_the_conflict() -> None:
         == "no point of schedule `s` is lawful on h100: `fits_in_smem`, `deep` and `wide` leave none"
     )
     reached = 8 * (256 + 64) * 128 + 1024
-    assert (
-        found.notes[0] == f"`fits_in_smem`: the left side reaches {reached}, and {reached} <= 232448 is false"
-    )
-    assert found.notes[1:] == (
-        "`deep`: the left side reaches 5, and 5 >= 8 is false",
-        "`wide`: the left side reaches 128, and 128 >= 256 is false",
-    )
+    assert [label.text for label in found.labels] == [
+        "525 points, none lawful",
+        f"reaches {reached} at best, and {reached} <= 232448 is false",
+        "reaches 5 at best, and 5 >= 8 is false",
+        "reaches 128 at best, and 128 >= 256 is false",
+    ]
 
 
 def test_no_witness_is_an_error_unless_another_target_has_one() -> None:
