@@ -51,9 +51,21 @@ def lower_query(spec: QuerySpec, node: nodes.Call, scope: Scope, sink: Sink, low
             parameter = spec.positional[-1]
         else:
             continue
+        if (
+            parameter.kind is Kind.split
+            and spec.positional[0].kind is Kind.experiment
+            and _unknown_subject(args)
+        ):
+            args.append(args[0])  # whose split cannot be said, and the experiment has been reported
+            continue
         args.append(_argument(parameter, argument.value, subject, scope, sink, lower))
     values = _named_arguments(spec, named, subject, node.span, scope, sink, lower)
     return Query(spec.name, tuple(args), values, span=node.span)
+
+
+def _unknown_subject(args: list[Expr]) -> bool:
+    """Whether the first argument was not understood."""
+    return bool(args) and isinstance(args[0], Ref) and args[0].name == UNRESOLVED
 
 
 def _check_count(spec: QuerySpec, count: int, span: Span, sink: Sink) -> None:

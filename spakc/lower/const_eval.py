@@ -6,7 +6,7 @@ from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Const, Domain, Expr, Interval, Members, Ref, RefKind, Tuple
-from spakc.lower.expressions import is_unresolved
+from spakc.lower.resolve import is_unresolved
 
 MOST_VALUES = 1 << 16
 """A dim or knob with more values than this is no axis of a space that anyone compiles or searches."""

@@ -9,8 +9,8 @@ from spakc.ir.module import Equation, Tensor
 from spakc.ir.ops import Apply, Const, Expr, Ref, RefKind
 from spakc.ir.queries import Place
 from spakc.ir.visit import loads, walk
-from spakc.lower.expressions import is_unresolved, lower_expression
-from spakc.lower.resolve import Entry, Scope
+from spakc.lower.expressions import lower_expression
+from spakc.lower.resolve import Entry, Scope, is_unresolved
 from spakc.syntax import nodes
 
 

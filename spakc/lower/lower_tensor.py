@@ -11,9 +11,9 @@ from spakc.ir.ops import Const, Expr, Ref, RefKind
 from spakc.ir.queries import Place
 from spakc.ir.types import TYPE_NAMES, DType
 from spakc.ir.visit import walk
-from spakc.lower.expressions import is_unresolved, lower_expression
+from spakc.lower.expressions import lower_expression
 from spakc.lower.files import tensor_members
-from spakc.lower.resolve import Scope, nearest
+from spakc.lower.resolve import Scope, is_unresolved, nearest
 from spakc.syntax import nodes
 
 LAYOUTS = ("row", "column")

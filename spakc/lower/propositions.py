@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from spakc.diagnostics import Sink
 from spakc.ir import module as ir
 from spakc.ir.ops import Expr
-from spakc.lower.expressions import lower_expression, lower_let
+from spakc.lower.expressions import lower_expression
+from spakc.lower.lets import lower_let
 from spakc.lower.resolve import Scope, check_unique, nearest
 from spakc.source import Span
 from spakc.syntax import nodes
@@ -47,7 +48,7 @@ def lower_lets(
     for node in items:
         entry = scope.entries.get(node.name.text) if isinstance(node, nodes.Let) else None
         if isinstance(node, nodes.Let) and entry is not None and entry.value is node.value:
-            value = lower_let(entry, node.name.span, sink)
+            value = lower_let(entry, node.name.span, sink, lower_expression)
             lets.append(ir.Let(prefix + node.name.text, value, owner, span=node.name.span))
     return tuple(lets)
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from spakc.diagnostics import Sink
-from spakc.ir.ops import ACTIVATIONS, Expr, RefKind
+from spakc.ir.ops import ACTIVATIONS, Expr, Ref, RefKind
 from spakc.ir.queries import NAMESPACES, Place
 from spakc.ir.types import TYPE_NAMES
+from spakc.ir.visit import walk
 from spakc.source import Span
 from spakc.syntax import nodes
 
@@ -51,6 +52,16 @@ class Entry:
     scope: Scope | None = None
     callee: bool = False
     lowered: Expr | None = None
+
+
+def unresolved(span: Span) -> Expr:
+    """What stands where something was not understood."""
+    return Ref(UNRESOLVED, RefKind.symbol, span=span)
+
+
+def is_unresolved(expr: Expr) -> bool:
+    """Whether a mistake in the expression, or in one of its parts, has been reported already."""
+    return any(isinstance(node, Ref) and node.name == UNRESOLVED for node in walk(expr))
 
 
 class Scope:
