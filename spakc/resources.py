@@ -41,10 +41,11 @@ def derived(name: str, key: str, load: Callable[[str], _T], make: Callable[[], s
     `load` raises ValueError for a text that is damaged or of another key; then the next place is asked, and
     what was kept is replaced. A cache that cannot be read or written costs time and nothing else.
     """
+    with contextlib.suppress(OSError, ValueError):
+        return load((_PACKAGE / "_data" / name).read_text(encoding="utf-8"))
     cached = _cache_folder() / f"{Path(name).stem}-{key[:16]}{Path(name).suffix}"
-    for path in (_PACKAGE / "_data" / name, cached):
-        with contextlib.suppress(OSError, ValueError):
-            return load(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError):
+        return load(cached.read_text(encoding="utf-8"))
     text = make()
     with contextlib.suppress(OSError):
         write_atomically(cached, text)

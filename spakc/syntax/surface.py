@@ -42,13 +42,11 @@ class Surface:
     `statements`: for each word that heads a block, the words that begin a statement in it."""
 
     def __init__(self, parser: Lark) -> None:
-        from spakc.syntax.tables import WORD_END
-
-        self.literals: dict[str, str] = {}
-        for terminal in parser.terminals:
-            text = terminal.pattern.value.removesuffix(WORD_END)
-            if terminal.pattern.type == "str" or text.isalpha():
-                self.literals[terminal.name] = text
+        self.literals: dict[str, str] = {
+            terminal.name: terminal.pattern.value
+            for terminal in parser.terminals
+            if terminal.pattern.type == "str"
+        }
         self.words = frozenset(text for text in self.literals.values() if text.isalpha())
         self.signs = frozenset(self.literals.values()) - self.words | _VARIED_SIGNS
         self._expansions: dict[str, list[list[str]]] = {}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from lark import Lark
@@ -92,14 +96,35 @@ def test_tables_refuse_another_key_and_damage() -> None:
     text = tables.save_tables(tables.build_parser(grammar), key)
     assert tables.load_tables(text, key).parse("a b") == tables.build_parser(grammar).parse("a b")
     assert tables.tables_key(grammar + " ") != key
-    for damaged in (
-        "",
-        "{}",
-        "[]",
-        "null",
-        text[:-5],
-        text.replace('"states"', '"stutes"'),
-        text.replace(key, "x"),
-    ):
+    for damaged in ("", "{}", "null", text[:-5], text[1:], text.replace("NAME", "NAMF", 1)):
         with pytest.raises(ValueError):
             tables.load_tables(damaged, key)
+    with pytest.raises(ValueError):
+        tables.load_tables(text, "another key")
+
+
+def test_tables_are_the_same_whatever_the_hash_seed() -> None:
+    program = (
+        "import hashlib; from spakc.resources import grammar_text; from spakc.syntax import tables; "
+        "text = tables.save_tables(tables.build_parser(grammar_text()), 'key'); "
+        "print(hashlib.sha256(text.encode()).hexdigest())"
+    )
+    root = Path(__file__).parents[3]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+def test_saved_tables_spare_the_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser()  # kept from now on
+    parser.cache_clear()
+    monkeypatch.setattr(tables, "build_parser", None)
+    assert parser().parse("spak 1").data == "start"

@@ -1,0 +1,33 @@
+"""Wheel build hook: puts the parser's tables beside the grammar, so that an installed `spakc` starts without
+building them. A source checkout needs no hook: it keeps them in the user's cache."""
+
+from __future__ import annotations
+
+import runpy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class ParserTables(BuildHookInterface):  # type: ignore[type-arg]
+    """Adds `spakc/_data/spak.tables` to a wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            return
+        root = Path(self.root)
+        self._folder = tempfile.TemporaryDirectory()
+        saved = Path(self._folder.name) / "spak.tables"
+        tables = runpy.run_path(str(root / "spakc/syntax/tables.py"))  # needs nothing but Lark
+        grammar = (root / "grammar/spak.lark").read_text(encoding="utf-8")
+        text = tables["save_tables"](tables["build_parser"](grammar), tables["tables_key"](grammar))
+        saved.write_text(text, encoding="utf-8", newline="\n")
+        build_data["force_include"][str(saved)] = "spakc/_data/spak.tables"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        if version != "editable":
+            self._folder.cleanup()
