@@ -9,13 +9,14 @@ from dataclasses import replace as replace_fields
 from spakc.ir.inline import free_indices, reductions, replace
 from spakc.ir.lift import expand_softmax
 from spakc.ir.module import Kernel
-from spakc.ir.ops import Expr, Load, Reduce, Ref
+from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import walk
 from spakc.plan.match_product import ValueNames, rename_output
 from spakc.plan.mismatch import Mismatch, Output, outputs_of
 from spakc.plan.problem import Local, RowsProblem, Store
 
+CONDITIONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "member"))
 ROW_REDUCTIONS = ("sum", "max", "min", "logsumexp")
 
 
@@ -30,8 +31,10 @@ def match_rows(kernel: Kernel) -> RowsProblem:
             outputs[0].equation.span,
             "sum[n](…), max[n](…), logsumexp[n](…) or softmax[n](…), or the family elementwise",
         )
-    reduced = reductions(lead.value)[0].axes
     kept = _kept(lead)
+    # The file's name for the elements of a row, if the output has one; else the name under the sum.
+    along = tuple(name for name in lead.variables if name not in kept)
+    reduced = along or reductions(lead.value)[0].axes
     steps = _Steps(kernel, kept)
     rows: list[Store] = []
     elements: list[Store] = []
@@ -69,9 +72,10 @@ def _aligned(lead: Output, kept: Sequence[str], reduced: Sequence[str], output: 
     if not reductions(output.value):
         mine = output.variables[: len(kept)]
     rest = tuple(name for name in output.variables if name not in mine)
+    first = reductions(lead.value)[0]
     row = [lead.extents[name] for name in kept]
-    along = [lead.extents[name] for name in reduced]
-    lead_span = reductions(lead.value)[0].span or lead.equation.span
+    along = [lead.extents[axis] for axis in first.axes]
+    lead_span = first.span or lead.equation.span
     for node in reductions(output.value):
         span = node.span or output.equation.span
         if node.op not in ROW_REDUCTIONS:
@@ -116,6 +120,8 @@ class _Steps:
         def change(node: Expr) -> Expr | None:
             if isinstance(node, (Ref, Load)) or not reductions(node):
                 return None
+            if isinstance(node, Apply) and node.op in CONDITIONS:
+                return None  # cheap where it is used, and no number that a step could hold
             return self.step(node).ref if set(free_indices(node)) <= self.kept else None
 
         return simplify(replace(value, change))
