@@ -25,7 +25,7 @@ from spak_runtime.manifest import Launch, OptionSpec, Param
 from spak_runtime.nvrtc import BuildRequest, version
 from spak_runtime.tensor_map import MAP_BYTES, MapLayout, encode
 
-_FORMATS = {"u64": "Q", "i64": "q", "i32": "i", "f32": "f"}
+_FORMATS = {"u64": "<Q", "i64": "<q", "i32": "<i", "f32": "<f"}
 _SIZES = {"u64": 8, "i64": 8, "i32": 4, "f32": 4, "map": MAP_BYTES}
 _MAP_ALIGNMENT = 64
 _CLUSTER_ATTRIBUTE = "CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_"

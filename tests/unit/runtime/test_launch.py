@@ -1,0 +1,434 @@
+"""The launch path without a device: a driver that reads argument blocks as C would and computes on the
+CPU."""
+
+import ctypes
+import dataclasses
+import struct
+import threading
+from ctypes import c_float, c_int, c_int64, c_uint64, c_void_p
+from types import SimpleNamespace
+
+import pytest
+import torch
+from spak_runtime import kernel, plan
+from spak_runtime.choose import Chooser, LaunchShape, Target
+from spak_runtime.errors import CaptureError, DriverError, ExpressionError
+from spak_runtime.expressions import Environment, TensorFacts
+from spak_runtime.kernel import Loader, PreparedLaunch, layout_of_params
+from spak_runtime.manifest import Launch, OptionSpec, Param
+from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.plan import CudaPlan, Sources
+from spak_runtime.tensor_map import MapLayout
+
+TARGET = Target("NVIDIA A100", ("sm_80",), {})
+CAPTURING = "is_current_stream_capturing"
+
+
+class Affine(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("x", "gate", "y")),
+        *((name, c_int64) for name in ("x0", "x1", "y0", "y1")),
+        ("R", c_int),
+        ("N", c_int),
+        ("factor", c_float),
+    ]
+
+
+class Gradient(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("x", "gate", "grad_y", "grad_x", "grad_gate", "products")),
+        *((name, c_int64) for name in ("x0", "x1", "g0", "g1")),
+        ("R", c_int),
+        ("N", c_int),
+        ("factor", c_float),
+    ]
+
+
+class Moments(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("x", "total", "squares")),
+        ("x0", c_int64),
+        ("R", c_int),
+        ("N", c_int),
+    ]
+
+
+def floats(address, shape, strides):
+    """A float32 view of memory at an address."""
+    size = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    raw = (c_float * size).from_address(address)
+    return torch.frombuffer(raw, dtype=torch.float32).as_strided(shape, strides)
+
+
+def affine(p):
+    x = floats(p.x, (p.R, p.N), (p.x0, p.x1))
+    gate = floats(p.gate, (p.N,), (1,)) if p.gate else 1.0
+    floats(p.y, (p.R, p.N), (p.y0, p.y1)).copy_(x * gate * p.factor)
+
+
+def each(p):
+    shape = (p.R, p.N)
+    x, grad_y = floats(p.x, shape, (p.x0, p.x1)), floats(p.grad_y, shape, (p.g0, p.g1))
+    floats(p.grad_x, shape, (p.N, 1)).copy_(grad_y * p.factor * floats(p.gate, (p.N,), (1,)))
+    floats(p.products, shape, (p.N, 1)).copy_(grad_y * p.factor * x)
+
+
+def columns(p):
+    floats(p.grad_gate, (p.N,), (1,)).copy_(floats(p.products, (p.R, p.N), (p.N, 1)).sum(0))
+
+
+def moments(p):
+    x = floats(p.x, (p.R, p.N), (p.x0, 1))
+    floats(p.total, (p.R,), (1,)).copy_(x.sum(1))
+    floats(p.squares, (p.R,), (1,)).copy_((x * x).sum(1))
+
+
+KERNELS = {
+    "affine": (Affine, affine),
+    "each": (Gradient, each),
+    "columns": (Gradient, columns),
+    "moments": (Moments, moments),
+}
+
+
+class Driver:
+    """Executes launches; functions are entry names. `status` is what the next launch answers."""
+
+    def __init__(self):
+        self.launches = []
+        self.statuses = []
+
+    def cuLaunchKernel(self, function, x, y, z, bx, by, bz, shared, stream, params, extra):
+        assert (by, bz, extra) == (1, 1, 0)
+        self.launches.append((function, (x, y, z), bx, shared, stream))
+        if self.statuses:
+            return (self.statuses.pop(0),)
+        (address,) = (c_void_p * 1).from_address(params)
+        structure, compute = KERNELS[function]
+        compute(structure.from_address(address))
+        return (0,)
+
+
+class EntryLoader:
+    """Stands for a Loader: a function is its entry name."""
+
+    def __init__(self):
+        self.requests = []
+
+    def function(self, request, entry, _device, shared_bytes, _cluster):
+        self.requests.append((request, entry, shared_bytes))
+        return entry
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    fake = Driver()
+    monkeypatch.setattr(kernel, "_launcher", lambda: fake.cuLaunchKernel)
+    monkeypatch.setattr(plan, "current_stream", "stream of {}".format)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(torch.cuda, CAPTURING, lambda: False)
+    return fake
+
+
+def plan_of(function, call, loader=None):
+    """The plan that a CUDA call would have, over CPU memory."""
+    signature = function.signature
+    resolved = dataclasses.replace(signature.resolve(call), device=torch.device("cpu", 0))
+    choice = Chooser(function.spec).choose(TARGET, resolved.environment)
+    shared = function._shared.sources
+    return CudaPlan(
+        signature, resolved, choice, Sources(shared.kernels, shared.headers), loader or EntryLoader()
+    )
+
+
+def run(function, *args, loader=None, **kwargs):
+    call = function.signature.bind(args, kwargs)
+    tensors = [call.inputs.get(name, call.outputs.get(name)) for name in function.signature.specs]
+    return plan_of(function, call, loader).run(tensors)
+
+
+@pytest.mark.parametrize("columns", [16, 13])  # the first variant, and the one without guards
+@pytest.mark.parametrize("layout", ["row", "column"])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_call_through_argument_blocks(hand, driver, columns, layout, given):
+    x, gate = torch.randn(columns, 6).t(), torch.randn(columns) if given else None
+    (y,) = run(hand.affine, x, gate, factor=0.5, layout=layout)
+    torch.testing.assert_close(y, x * (gate if given else 1.0) * 0.5)
+    assert y.stride() == ((columns, 1) if layout == "row" else (1, 6))
+    threads = 256 if columns == 16 else 64
+    assert driver.launches == [("affine", (-(-6 * columns // threads), 1, 1), threads, 0, "stream of 0")]
+
+
+def test_two_launches_share_a_workspace(hand, driver):
+    x, gate, grad = torch.randn(6, 16), torch.randn(16), torch.randn(6, 16)
+    grad_x, grad_gate = run(hand.affine_gradient, x, gate, grad, factor=2.0)
+    torch.testing.assert_close(grad_x, grad * 2 * gate)
+    torch.testing.assert_close(grad_gate, (grad * 2 * x).sum(0))
+    assert [launch[0] for launch in driver.launches] == ["each", "columns"]
+
+
+def test_several_outputs_and_dynamic_shared_memory(hand, driver):
+    x, loader = torch.randn(4, 32), EntryLoader()
+    total, squares = run(hand.moments, x, loader=loader)
+    torch.testing.assert_close(total, x.sum(1))
+    torch.testing.assert_close(squares, (x * x).sum(1))
+    assert driver.launches[0][3] == 512
+    assert loader.requests[0][2] == 512
+
+
+@pytest.mark.usefixtures("driver")
+def test_provided_outputs_are_written_and_their_versions_move(hand):
+    x, y = torch.randn(6, 16), torch.zeros(6, 16)
+    (result,) = run(hand.affine, x, out=y)
+    assert result is y
+    assert y._version == 1
+    torch.testing.assert_close(y, x)
+
+
+def test_an_empty_grid_is_not_launched(hand, driver):
+    (y,) = run(hand.affine, torch.empty(0, 16))
+    assert y.shape == (0, 16)
+    assert driver.launches == []
+
+
+@pytest.mark.usefixtures("driver")
+def test_specialisations_follow_the_call(hand):
+    loader = EntryLoader()
+    run(hand.affine, torch.randn(6, 16), torch.randn(16), loader=loader)
+    run(hand.affine, torch.randn(6, 16), loader=loader)
+    given, absent = (set(request.options) for request, _, _ in loader.requests)
+    assert given - absent == {"-DPRESENT_gate=1"}
+    assert absent - given == {"-DPRESENT_gate=0"}
+    assert {"-DDTYPE_x=spak::f32", "-DOPTION_mode=plain"} <= given
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_plan_serves_threads_at_once(hand):
+    function = hand.affine
+    call = function.signature.bind((torch.randn(6, 16),), {})
+    shared = plan_of(function, call)
+    failures = []
+
+    def work(seed):
+        x = torch.full((6, 16), float(seed))
+        for _ in range(200):
+            (y,) = shared.run([x, None, None])
+            if not torch.equal(y, x):
+                failures.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_a_thread_that_has_not_used_the_device_gets_its_context(hand, driver, monkeypatch):
+    entered = []
+    monkeypatch.setattr(kernel, "make_current", entered.append)
+    driver.statuses = [201]
+    x = torch.randn(6, 16)
+    (y,) = run(hand.affine, x)
+    torch.testing.assert_close(y, x)
+    assert entered == [0]
+
+
+def test_a_failing_launch_is_told(hand, driver):
+    driver.statuses = [SimpleNamespace(name="CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES")]
+    with pytest.raises(
+        DriverError, match=r"affine with grid \(1, 1, 1\), 256 threads and 0 bytes .*OUT_OF_RES"
+    ):
+        run(hand.affine, torch.randn(6, 16))
+
+
+@pytest.mark.usefixtures("driver")
+def test_defaults_are_not_filled_during_a_capture(hand, monkeypatch):
+    monkeypatch.setattr(torch.cuda, CAPTURING, lambda: True)
+    with pytest.raises(CaptureError, match="the defaults of gate"):
+        run(hand.affine, torch.randn(6, 13))
+
+
+# -- argument blocks
+# ----------------------------------------------------------------------------------------------
+
+
+def test_fields_lie_as_in_c():
+    class Params(ctypes.Structure):
+        _fields_ = [("a", c_int), ("b", c_uint64), ("c", c_float), ("d", c_int), ("e", c_int), ("f", c_int64)]
+
+    types = ("i32", "u64", "f32", "i32", "i32", "i64")
+    layout = layout_of_params([Param("value", type) for type in types])
+    assert layout.offsets == tuple(getattr(Params, name).offset for name in "abcdef")
+    assert layout.size == ctypes.sizeof(Params)
+    with_map = layout_of_params([Param("dim", "i32"), Param("tensor_map", "map"), Param("dim", "i32")])
+    assert (with_map.offsets, with_map.size) == ((0, 64, 192), 256)
+    assert layout_of_params([]).size == 1
+
+
+class Catcher:
+    def __init__(self, monkeypatch, size):
+        self.size = size
+        monkeypatch.setattr(kernel, "_launcher", lambda: self.catch)
+
+    def catch(self, *arguments):
+        (address,) = (c_void_p * 1).from_address(arguments[9])
+        self.address, self.block = address, ctypes.string_at(address, self.size)
+        return (0,)
+
+
+ENVIRONMENT = Environment(
+    dims={"M": 70_000},
+    options={"mode": "fast", "flag": True, "rate": 0.5},
+    tensors={"x": TensorFacts("bf16", 2, (4096, 1))},
+)
+OPTIONS = {
+    "mode": OptionSpec("mode", ("slow", "fast"), None, "slow", True),
+    "flag": OptionSpec("flag", (), "bool", False, True),
+    "rate": OptionSpec("rate", (), "f32", 1.0, False),
+}
+
+
+def prepared(*params):
+    launch = Launch("k.cu", "k", params, (1, 1, 1), 32, 0)
+    return PreparedLaunch("k", launch, LaunchShape((1, 1, 1), 32, 0), ENVIRONMENT, OPTIONS, {"x": 0})
+
+
+def test_every_kind_of_parameter(monkeypatch):
+    launch = prepared(
+        Param("pointer", "u64", "x"),
+        Param("pointer", "u64", "absent"),
+        Param("stride", "i64", "x", 0),
+        Param("dim", "i32", "M"),
+        Param("option", "i32", "mode"),
+        Param("option", "i32", "flag"),
+        Param("option", "f32", "rate"),
+        Param("value", "i32", "", 0, ["ceil_div", ["dim", "M"], 128]),
+    )
+    catcher = Catcher(monkeypatch, 44)
+    launch.run([0x7F00_1234_5678], 0, 0)
+    assert struct.unpack("QQqiiifi", catcher.block) == (0x7F00_1234_5678, 0, 4096, 70_000, 1, 1, 0.5, 547)
+
+
+def test_a_tensor_map_lies_aligned_and_is_encoded_for_the_pointer(monkeypatch):
+    asked = []
+
+    def encode(address, layout):
+        asked.append((address, layout))
+        return bytes(range(128))
+
+    monkeypatch.setattr(kernel, "encode", encode)
+    rows = ["tensor_map", 128, [["stride", "x", 0], ["dim", "M"]], [["stride", "x", 0]], [64, 128]]
+    launch = prepared(Param("dim", "i32", "M"), Param("tensor_map", "map", "x", 0, rows))
+    catcher = Catcher(monkeypatch, 192)
+    launch.run([4096], 0, 0)
+    assert catcher.address % 64 == 0
+    assert catcher.block[64:192] == bytes(range(128))
+    assert asked == [(4096, MapLayout("bf16", 128, (4096, 70_000), (8192,), (64, 128)))]
+
+
+@pytest.mark.parametrize(
+    ("param", "says"),
+    [
+        (
+            Param("value", "i32", "big", 0, ["mul", ["dim", "M"], 100_000]),
+            "big of k: 7000000000 does not fit i32",
+        ),
+        (Param("value", "f32", "huge", 0, 1e300), "huge of k: 1e[+]300 does not fit f32"),
+        (Param("value", "i32", "word", 0, "row"), "'row' is no number"),
+        (Param("dim", "i32", "K"), "no value for 'K'"),
+        (Param("colour", "i32", "x"), "no parameter of kind 'colour'"),
+        (Param("tensor_map", "map", "x", 0, ["tensor_map", 48, [1], [], [1]]), "no swizzle of 48 bytes"),
+        (
+            Param("tensor_map", "map", "x", 0, ["tensor_map", 0, [1, 2], [], [1]]),
+            "2 dims, 0 strides and 1 box",
+        ),
+        (Param("tensor_map", "map", "x", 0, 3), "3 is no tensor map"),
+    ],
+)
+def test_a_parameter_without_a_value_is_told(param, says):
+    with pytest.raises(ExpressionError, match=says):
+        prepared(param)
+
+
+# -- loading
+# ------------------------------------------------------------------------------------------------------
+
+
+class LoadingDriver:
+    """Counts loads; attributes and values as the driver gives them."""
+
+    CUfunction_attribute = SimpleNamespace(
+        CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES="shared",
+        **{f"CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_{axis}": axis for axis in ("WIDTH", "HEIGHT", "DEPTH")},
+    )
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.calls.append((name, *arguments))
+            if name == "cuModuleLoadData":
+                return 0, f"module {len(arguments[0])}"
+            if name == "cuModuleGetFunction":
+                return 0, f"{arguments[1].decode()} of {arguments[0]}"
+            if name == "cuFuncGetAttribute":
+                return 0, 2 if arguments[0] == "WIDTH" else 0
+            return 0, 1
+
+        return call
+
+    def count(self, name):
+        return sum(call[0] == name for call in self.calls)
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    from contextlib import nullcontext
+
+    fake = LoadingDriver()
+    monkeypatch.setattr(kernel, "_driver", lambda: fake)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, CAPTURING, lambda: False)
+    return fake
+
+
+class EmptyCache:
+    def build(self, request):
+        return SimpleNamespace(cubin=request.source.encode())
+
+
+REQUEST = BuildRequest("k.cu", "source", {}, (), "sm_90a")
+
+
+def test_a_kernel_is_loaded_once_and_its_shared_memory_raised_as_needed(loading):
+    loader = Loader(EmptyCache())
+    first = loader.function(REQUEST, "k", 0, 0, (2, 1, 1))
+    assert loader.function(REQUEST, "k", 0, 100_000, (2, 1, 1)) == first == "k of module 6"
+    loader.function(REQUEST, "k", 0, 50_000, (2, 1, 1))
+    loader.function(REQUEST, "other", 0, 0, (2, 1, 1))
+    assert loading.count("cuModuleLoadData") == 1
+    assert loading.count("cuFuncLoad") == 2
+    assert [c[1:] for c in loading.calls if c[0] == "cuFuncSetAttribute"] == [(first, "shared", 100_000)]
+    loader.function(REQUEST, "k", 1, 0, (2, 1, 1))
+    assert loading.count("cuModuleLoadData") == 2
+
+
+@pytest.mark.usefixtures("loading")
+def test_a_cluster_that_the_code_does_not_have_is_refused():
+    with pytest.raises(DriverError, match=r"clusters of \(2, 1, 1\), its launch record says \(1, 1, 1\)"):
+        Loader(EmptyCache()).function(REQUEST, "k", 0, 0, (1, 1, 1))
+
+
+def test_nothing_is_loaded_during_a_capture(loading, monkeypatch):
+    loader = Loader(EmptyCache())
+    monkeypatch.setattr(torch.cuda, CAPTURING, lambda: True)
+    with pytest.raises(CaptureError, match="make the same call once before, or `prepare` it"):
+        loader.function(REQUEST, "k", 0, 0, (2, 1, 1))
+    assert loading.calls == []
+    monkeypatch.setattr(torch.cuda, CAPTURING, lambda: False)
+    loader.function(REQUEST, "k", 0, 0, (2, 1, 1))
+    monkeypatch.setattr(torch.cuda, CAPTURING, lambda: True)
+    assert loader.function(REQUEST, "k", 0, 0, (2, 1, 1)) == "k of module 6"
