@@ -62,7 +62,7 @@ class Signature:
         """Elements between neighbours along an axis."""
         if name not in self.carried:
             return ["stride", name, axis]
-        return product(lower(size) for size in self.carried[name].shape[axis + 1 :])
+        return product(stored_shape(self.carried[name])[axis + 1 :])
 
     def dtype(self, name: str) -> Expression:
         """The name of a tensor's dtype, as an expression or, where it is fixed, as a word."""
@@ -111,6 +111,19 @@ class Requirements:
 
     guards: tuple[Guard, ...] = ()
     layouts: tuple[str, ...] = ()  # tensors whose LAYOUT macro the source reads
+
+
+ROW_UNIT = 8
+"""Rows of a workspace tensor are a multiple of this many elements apart, so that 16-byte accesses of any of
+its rows are aligned."""
+
+
+def stored_shape(tensor: Tensor) -> list[Expression]:
+    """The shape of a workspace tensor in memory: the last axis of a matrix rounded up to whole units."""
+    sizes = [lower(size) for size in tensor.shape]
+    if len(sizes) > 1:
+        sizes[-1] = product([fold(["ceil_div", sizes[-1], ROW_UNIT]), ROW_UNIT])
+    return sizes
 
 
 def lower(expr: Expr) -> Expression:
@@ -243,4 +256,4 @@ def axes_of(problem: StepProblem, signature: Signature, layouts: Iterable[str]) 
 def workspace_spec(tensor: Tensor) -> TensorSpec:
     """A carried intermediate as the manifest lists it."""
     dtypes = tuple(dtype.value for dtype in tensor.dtypes)
-    return TensorSpec(tensor.name, "workspace", dtypes, tensor.same_as, tuple(map(lower, tensor.shape)))
+    return TensorSpec(tensor.name, "workspace", dtypes, tensor.same_as, tuple(stored_shape(tensor)))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spakc.diagnostics import Sink
-from spakc.ir.module import Device, Kernel, Module
+from spakc.ir.derive import Underivable, gradient
+from spakc.ir.module import Device, Gradient, Kernel, Module
+from spakc.plan.mismatch import Mismatch
 from spakc.plan.problem import Problem
 from spakc.plan.recognise import recognise
 from spakc.plan.select import Measurement
+from spakc.plan.split import split
 from spakc.plan.steps import Steps, steps_of
 from spakc.plan.templates import check_templates
 from spakc.plan.variants import Undecided, VariantPlan, variants_of
@@ -68,19 +71,27 @@ def plan(module: Module, archs: Iterable[str], sink: Sink, measurements: Sequenc
     SPAK704 (a schedule none of whose points can be built). `measurements` come from the evidence.
     """
     devices = _devices(module, tuple(archs), sink)
+    used = {name for model in module.models.values() for name in model.uses.values()}
     kernels: dict[str, KernelPlan] = {}
     for kernel in module.kernels.values():
         check_templates(kernel, sink)
-        kernels[kernel.name] = plan_kernel(kernel, devices, sink, tuple(measurements))
+        planned = _plan_kernel(kernel, recognise(kernel, sink), devices, sink, tuple(measurements))
+        backward = _backward(kernel, kernel.name in used, module, devices, sink)
+        gradients = tuple(gradient for gradient, _ in backward)
+        kernels[kernel.name] = replace(planned, gradients=gradients)
+        kernels |= {plan.kernel.name: plan for _, plan in backward}
     facts = {device.arch: dict(device.facts) for device in devices}
     return Plan(module, tuple(facts), kernels, facts)
 
 
-def plan_kernel(
-    kernel: Kernel, devices: tuple[Device, ...], sink: Sink, measurements: tuple[Measurement, ...] = ()
+def _plan_kernel(
+    kernel: Kernel,
+    problem: Problem | None,
+    devices: tuple[Device, ...],
+    sink: Sink,
+    measurements: tuple[Measurement, ...],
 ) -> KernelPlan:
-    """Plans one kernel. Reports why its mathematics has no form that is generated (4xx), and SPAK704."""
-    problem = recognise(kernel, sink)
+    """One kernel whose mathematics was recognised. Reports SPAK704."""
     if problem is None:
         reason = "its mathematics has no form that is generated"
         return KernelPlan(kernel, None, None, (), (Undecided(kernel.name, None, reason, kernel.span),))
@@ -91,6 +102,46 @@ def plan_kernel(
         return KernelPlan(kernel, problem, None, (), tuple(undecided) or (whole,))
     variants, missing = variants_of(kernel, steps, devices, sink, measurements)
     return KernelPlan(kernel, problem, steps, variants, missing)
+
+
+def _backward(
+    kernel: Kernel, used: bool, module: Module, devices: tuple[Device, ...], sink: Sink
+) -> list[tuple[GradientPlan, KernelPlan]]:
+    """The derived kernel of every declared gradient. A kernel that a model uses is trained through: without a
+    declaration it has the gradient of its floating-point outputs with respect to its floating-point inputs."""
+    declared = kernel.gradients
+    found = []
+    for wanted in declared or ((_implied(kernel),) if used else ()):
+        try:
+            derivation = gradient(kernel, wanted)
+            derived = _renamed(derivation.kernel, module)
+            problem = split(derived)
+        except (Underivable, Mismatch) as error:
+            if declared:
+                sink.report(error.code, str(error), error.span, also=[(wanted.span, "asked for here")])
+            continue
+        plan = GradientPlan(derived.name, wanted.outputs, wanted.inputs, derivation.saves)
+        found.append((plan, _plan_kernel(derived, problem, devices, sink, ())))
+    return found
+
+
+def _implied(kernel: Kernel) -> Gradient:
+    def of(role: str) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, tensor in kernel.tensors.items()
+            if tensor.role == role and all(dtype.is_float for dtype in tensor.dtypes)
+        )
+
+    return Gradient(of("output"), of("input"), span=kernel.span)
+
+
+def _renamed(derived: Kernel, module: Module) -> Kernel:
+    """The derived kernel under a name that no kernel of the file has."""
+    name = derived.name
+    while name in module.kernels:
+        name += "_"
+    return replace(derived, name=name)
 
 
 def _devices(module: Module, archs: tuple[str, ...], sink: Sink) -> tuple[Device, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spakc.ir.module import Kernel, Tensor
-from spakc.ir.ops import Expr, Load, Ref, RefKind
+from spakc.ir.ops import Expr, Ref, RefKind
 from spakc.ir.types import DType
-from spakc.ir.visit import walk
-from spakc.plan.launch import Signature, StepProblem, expressions_of
+from spakc.plan.launch import Signature, StepProblem
 from spakc.plan.problem import (
     AttentionProblem,
     ChainProblem,
@@ -43,10 +42,12 @@ def steps_of(problem: Problem, kernel: Kernel) -> Steps | str:
     )
     carried: dict[str, Tensor] = {}
     for name in names:
-        tensor = _carried(name, steps, kernel)
-        if tensor is None:
+        shape = _shape(name, steps)
+        if shape is None:
             return f"the intermediate `{name}` is not stored by plain indices"
-        carried[name] = tensor
+        carried[name] = Tensor(name, "workspace", (DType.f32,), None, shape, (), span=kernel.span)
+    for name, partner in _partners(steps, kernel, carried).items():
+        carried[name] = replace(carried[name], dtypes=(), same_as=partner)
     return Steps(tuple(steps), Signature(kernel, carried))
 
 
@@ -66,19 +67,14 @@ def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
     return problem.space
 
 
-def _carried(name: str, steps: list[StepProblem], kernel: Kernel) -> Tensor | None:
-    """The workspace tensor for an intermediate: shaped by the indices under which it is stored."""
+def _shape(name: str, steps: list[StepProblem]) -> tuple[Expr, ...] | None:
+    """The shape of an intermediate, by the indices under which it is stored."""
     for step in steps:
+        extents = {index.name: index.extent for index in ranges_of(step)}
         for store in stores_of(step):
             if store.tensor == name:
-                extents = {index.name: index.extent for index in ranges_of(step)}
                 shape = tuple(_extent(index, extents) for index in store.indices)
-                if None in shape:
-                    return None
-                same_as = _partner(name, steps, kernel)
-                dtypes = () if same_as is not None else (DType.f32,)
-                sizes = tuple(size for size in shape if size is not None)
-                return Tensor(name, "workspace", dtypes, same_as, sizes, (), span=kernel.span)
+                return None if None in shape else tuple(size for size in shape if size is not None)
     return None
 
 
@@ -88,24 +84,16 @@ def _extent(index: Expr, extents: dict[str, Expr]) -> Expr | None:
     return None
 
 
-def _partner(name: str, steps: list[StepProblem], kernel: Kernel) -> str | None:
-    """The declared tensor that an intermediate is multiplied with in a product: tensor cores want both operands of
-    one dtype. None where no product reads it: then it is kept in f32."""
-    for step in steps:
-        if isinstance(step, ProductProblem):
-            operands = [operand.tensor for operand in step.operands]
-            others = [tensor for tensor in operands if tensor != name and tensor in kernel.tensors]
-            if name in operands and others:
-                return others[0]
-    return None
-
-
-def reads(problem: StepProblem) -> frozenset[str]:
-    """Names of the tensors that a step loads."""
-    targets = {(store.tensor, store.indices) for store in stores_of(problem)}
-    return frozenset(
-        node.tensor
-        for expr in expressions_of(problem)
-        for node in walk(expr)
-        if isinstance(node, Load) and (node.tensor, node.indices) not in targets
-    )
+def _partners(steps: list[StepProblem], kernel: Kernel, carried: dict[str, Tensor]) -> dict[str, str]:
+    """For each intermediate that a product reads, a declared tensor whose dtype it gets: that of its partner, since
+    tensor cores want both operands of one dtype. Others keep f32."""
+    found: dict[str, str] = {}
+    products = [step for step in steps if isinstance(step, ProductProblem)]
+    for _ in products:  # through products of two intermediates
+        for step in products:
+            left, right = (operand.tensor for operand in step.operands)
+            for name, other in ((left, right), (right, left)):
+                partner = found.get(other) if other in carried else other
+                if name in carried and partner is not None:
+                    found.setdefault(name, partner)
+    return found

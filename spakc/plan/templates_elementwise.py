@@ -9,7 +9,7 @@ from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lowe
 from spakc.plan.problem import ElementwiseProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
-from spakc.plan.templates_product import size
+from spakc.plan.templates_product import is_multiple, size
 from spakc.plan.templates_rows import no_double
 from spakc.plan.vectors import innermost_offset, stores_are_vectors, vector_loads
 
@@ -61,7 +61,7 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
 
 
 def _multiple(value: Expression, of: int) -> Expression:
-    if isinstance(value, int) and value % of == 0:
+    if is_multiple(value, of):
         return True
     return ["eq", ["mod", value, of], 0]
 

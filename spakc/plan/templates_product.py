@@ -117,19 +117,32 @@ def _operand_guards(operand: Operand, outer: str, reduced: str, signature: Signa
     unit = _by_layout(name, contiguous, signature)
     if unit != 1:
         guards.append(Guard("contiguous", ["eq", unit, 1], f"rows or columns of {name} lie in one piece"))
-    aligned = [["eq", ["mod", step, 8], 0] for step in steps]
+    aligned = [["eq", ["mod", step, 8], 0] for step in steps if not is_multiple(step, 8)]
     if name not in signature.carried:
         aligned.insert(0, ["ge", ["alignment", name], 16])
+    if not aligned:
+        return guards + _half_guard(name, signature)
     condition = aligned[0] if len(aligned) == 1 else ["and", *aligned]
     guards.append(
         Guard(
             "aligned", condition, f"16-byte copies of {name} need its rows to begin at multiples of 16 bytes"
         )
     )
-    if any(dtype not in HALF for dtype in signature.alternatives(name)):
-        half = ["member", signature.dtype(name), ["set", *(dtype.value for dtype in HALF)]]
-        guards.append(Guard("half_precision", half, f"tensor cores multiply bf16 or f16, not other {name}"))
-    return guards
+    return guards + _half_guard(name, signature)
+
+
+def _half_guard(name: str, signature: Signature) -> list[Guard]:
+    if all(dtype in HALF for dtype in signature.alternatives(name)):
+        return []
+    half = ["member", signature.dtype(name), ["set", *(dtype.value for dtype in HALF)]]
+    return [Guard("half_precision", half, f"tensor cores multiply bf16 or f16, not other {name}")]
+
+
+def is_multiple(value: Expression, of: int) -> bool:
+    """Whether an expression is a multiple of a number whatever its names stand for."""
+    if isinstance(value, int):
+        return value % of == 0
+    return isinstance(value, list) and value[0] == "mul" and any(is_multiple(v, of) for v in value[1:])
 
 
 def _by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expression:

@@ -288,8 +288,9 @@ def _variant(way: _Way, kernel: Kernel, steps: Steps, selected: Selected, archs:
 
 def _template_for(wanted: Template, problem: StepProblem, steps: Steps) -> Template:
     """The wanted template where it computes this step, else the one that always does."""
-    family = default_templates(problem)[0].family
-    if wanted.family == family and wanted.cannot(problem, steps.signature) is None:
+    defaults = default_templates(problem)
+    suits = wanted in defaults or (problem is lead_of(steps) and wanted.family == defaults[0].family)
+    if suits and wanted.cannot(problem, steps.signature) is None:
         return wanted
     found = fallback(problem, steps.signature)
     assert found is not None, "a step without any template is found out before its kernel has variants"
