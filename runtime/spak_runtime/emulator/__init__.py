@@ -4,8 +4,8 @@ The kernel source is the one that the GPU gets: only the primitive header differ
 compiler is needed; numpy is the only library.
 
     kernel = build(Path("matmul.cu"), [Path("templates/cuda/include")], {"TILE_M": 128})
-    report = kernel.run("matmul", params, [Buffer("a", a), ..., Buffer("c", c, writable=True, write_once=True)],
-                        [(0, "a"), ...], grid=(1, 1, 1), block=256, shared_bytes=49152, seed=1)
+    buffers = [Buffer("a", a), ..., Buffer("c", c, writable=True, write_once=True)]
+    report = kernel.run("matmul", params, buffers, [(0, "a"), ...], (1, 1, 1), 256, 49152, seed=1)
     assert report.ok, report.errors
 """
 
@@ -42,8 +42,9 @@ def build(
 ) -> Kernel:
     """Builds a kernel source (a file, or its text, which errors then call `name`) for the CPU.
 
-    `include_dirs` hold the headers that are not primitives; the emulator's own come before them. `contract` lets
-    the compiler fuse a * b + c as nvcc does; cases are worth running both ways. Built once, then kept by content.
+    `include_dirs` hold the headers that are not primitives; the emulator's own come before them. `contract`
+    lets the compiler fuse a * b + c as nvcc does; cases are worth running both ways. Built once, then kept by
+    content.
 
     Raises ToolError without a C++ compiler, BuildError when it refuses the source.
     """

@@ -33,8 +33,8 @@ _SWIZZLE_SHIFT = {0: 0, 32: 1, 64: 2, 128: 3}
 class Buffer:
     """Global memory of a launch: a C-contiguous array, copied in before and, if writable, back after.
 
-    `write_once`: every element must be written exactly once (an output). `uninitialised`: the array's values are
-    not passed on; the kernel finds NaN, and reading before writing is a mistake (a workspace).
+    `write_once`: every element must be written exactly once (an output). `uninitialised`: the array's values
+    are not passed on; the kernel finds NaN, and reading before writing is a mistake (a workspace).
     """
 
     name: str
@@ -57,8 +57,8 @@ class Pointer:
 class TensorMap:
     """The 128 bytes at `offset` of the parameters (a multiple of 64) become a tensor map.
 
-    dims and box in elements, innermost first; strides in bytes, of all dims but the innermost; swizzle 0, 32, 64 or
-    128 bytes; dtype bf16, f16, f32, f64, int32 or int64.
+    dims and box in elements, innermost first; strides in bytes, of all dims but the innermost; swizzle 0, 32,
+    64 or 128 bytes; dtype bf16, f16, f32, f64, int32 or int64.
     """
 
     offset: int
@@ -75,8 +75,12 @@ class TensorMap:
         if self.dtype not in _ELEMENTS:
             return f"no tensor map of {self.dtype}"
         size = _ELEMENTS[self.dtype][0]
-        if not 1 <= len(self.dims) <= 5 or len(self.strides) != len(self.dims) - 1 or len(self.box) != len(self.dims):
-            return f"{len(self.dims)} dims, {len(self.strides)} strides and {len(self.box)} box sizes do not match"
+        if (
+            not 1 <= len(self.dims) <= 5
+            or len(self.strides) != len(self.dims) - 1
+            or len(self.box) != len(self.dims)
+        ):
+            return f"dims {self.dims}, strides {self.strides} and box {self.box} do not match"
         if self.offset % 64:
             return f"a tensor map at parameter offset {self.offset}, no multiple of 64"
         if self.swizzle not in _SWIZZLE_SHIFT:
@@ -87,7 +91,7 @@ class TensorMap:
             return f"dims {self.dims}: each is at least 1"
         inner = self.box[0] * size
         if inner % 16 or (self.swizzle and inner > self.swizzle):
-            return f"the box's inner side has {inner} bytes: a multiple of 16, at most the swizzle's {self.swizzle}"
+            return f"the box's inner side has {inner} bytes: a multiple of 16, at most the swizzle's"
         if any(stride % 16 or stride >= 2**40 for stride in self.strides):
             return f"strides {self.strides}: multiples of 16 bytes"
         if self.byte_offset % 16:
@@ -100,8 +104,14 @@ class _Options(ctypes.Structure):
 
 
 class _Buffer(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.c_void_p), ("bytes", ctypes.c_uint64)] + [
-        (n, ctypes.c_uint32) for n in ("granule", "writable", "write_once", "uninitialised")
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
+        ("bytes", ctypes.c_uint64),
+        ("granule", ctypes.c_uint32),
+        ("writable", ctypes.c_uint32),
+        ("write_once", ctypes.c_uint32),
+        ("uninitialised", ctypes.c_uint32),
     ]
 
 
@@ -185,12 +195,13 @@ class Kernel:
     ) -> Report:
         """Runs one launch and says what was found; writable buffers hold the result after.
 
-        `params_bytes` is the kernel's parameter struct as C lays it out; `pointers` and `tensor_maps` are filled in.
-        The same seed and mode give the same run. `isolate` runs in a child process, so that a crash or an endless
-        kernel is an error of the report and no more; `timeout_seconds` counts only then. `checks` off leaves races
-        and uninitialised reads unlooked for.
+        `params_bytes` is the kernel's parameter struct as C lays it out; `pointers` and `tensor_maps` are
+        filled in. The same seed and mode give the same run. `isolate` runs in a child process, so that a
+        crash or an endless kernel is an error of the report and no more; `timeout_seconds` counts only then.
+        `checks` off leaves races and uninitialised reads unlooked for.
 
-        Raises UnknownKernelError for an entry that the source lacks, CallError for arguments that fit no launch.
+        Raises UnknownKernelError for an entry that the source lacks, CallError for arguments that fit no
+        launch.
         """
         address, record = self._entry(entry)
         index = _index(buffers)

@@ -1,4 +1,4 @@
-"""What a run on the emulator says: mistakes found, bytes moved, wavefronts and sectors, and how often it looked."""
+"""What a run on the emulator says: mistakes found, bytes moved, what accesses cost, how often it looked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class EmulatorError:
     """One mistake. `kind` is a word of docs/emulator.md; `place` is None where it has no line; `other` is the
-    other side of a race. `count` says how often it was met at these places, `block` and `thread` where first."""
+    other side of a race. `count` says how often it was met there, `block` and `thread` where first."""
 
     kind: str
     message: str
@@ -50,9 +50,9 @@ class Traffic:
 class Access:
     """The cost of one line's memory accesses over the launch.
 
-    `units` are wavefronts of shared memory or 32-byte sectors of global memory, `ideal` the fewest possible for the
-    same bytes, `requests` how many warp-wide requests were looked at and `excess` how many of them cost more than
-    the ideal.
+    `units` are wavefronts of shared memory or 32-byte sectors of global memory, `ideal` the fewest possible
+    for the same bytes, `requests` how many warp-wide requests were looked at and `excess` how many of them
+    cost more than the ideal.
     """
 
     space: str
@@ -67,8 +67,8 @@ class Access:
 class Report:
     """The outcome of one launch.
 
-    `conflicts` are the shared-memory accesses by line, `sectors` the global ones, both of every line that made any;
-    `witnesses` counts what the checks looked at, so that silence can be told from absence.
+    `conflicts` are the shared-memory accesses by line, `sectors` the global ones, both of every line that
+    made any; `witnesses` counts what the checks looked at, so that silence can be told from absence.
     """
 
     errors: Sequence[EmulatorError]
@@ -144,7 +144,12 @@ def _merge(accesses: list[Access]) -> list[Access]:
             a
             if b is None
             else Access(
-                a.space, a.place, a.requests + b.requests, a.units + b.units, a.ideal + b.ideal, a.excess + b.excess
+                a.space,
+                a.place,
+                a.requests + b.requests,
+                a.units + b.units,
+                a.ideal + b.ideal,
+                a.excess + b.excess,
             )
         )
     return [found[key] for key in sorted(found)]

@@ -106,7 +106,9 @@ def runtime_library() -> Path:
 
         def build_object(source: Path) -> Path:
             made = scratch / f"{source.stem}.o"
-            _run([path, *flags, f"-I{INCLUDE}", f"-I{SOURCE}", "-c", str(source), "-o", str(made)], source.name)
+            _run(
+                [path, *flags, f"-I{INCLUDE}", f"-I{SOURCE}", "-c", str(source), "-o", str(made)], source.name
+            )
             return made
 
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from spak_runtime.emulator import Buffer, Kernel, Pointer, Report, TensorMap, build
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,7 +73,9 @@ class Params:
             self.buffers.append(buffer)
         array = buffer.array
         self.maps.append(
-            TensorMap(len(self.data), buffer.name, dtype, array.shape[::-1], array.strides[-2::-1], box, swizzle)
+            TensorMap(
+                len(self.data), buffer.name, dtype, array.shape[::-1], array.strides[-2::-1], box, swizzle
+            )
         )
         self.data += bytes(128)
         return self
@@ -94,7 +95,15 @@ def run(
     **options: Any,
 ) -> Report:
     return kernel.run(
-        entry, params.packed(), params.buffers, params.pointers, grid, block, shared, tensor_maps=params.maps, **options
+        entry,
+        params.packed(),
+        params.buffers,
+        params.pointers,
+        grid,
+        block,
+        shared,
+        tensor_maps=params.maps,
+        **options,
     )
 
 
@@ -102,7 +111,9 @@ def from_text(body: str, **defines: str | int) -> Kernel:
     return build(HEAD + body, INCLUDE, defines)
 
 
-def gemm_mma(m: int, n: int, k: int, plant: int = 0, element: str = "bf16", **options: Any) -> tuple[Report, bool]:
+def gemm_mma(
+    m: int, n: int, k: int, plant: int = 0, element: str = "bf16", **options: Any
+) -> tuple[Report, bool]:
     """Runs gemm_mma.cu on integers; returns the report and whether the result is exact."""
     kernel = build(KERNELS / "gemm_mma.cu", INCLUDE, {"PLANT": plant, "ELEMENT": element})
     rng = np.random.default_rng(m * 1000003 + n * 1009 + k)
@@ -110,7 +121,9 @@ def gemm_mma(m: int, n: int, k: int, plant: int = 0, element: str = "bf16", **op
     encode = to_bf16 if element == "bf16" else lambda x: x.astype(np.float16).view(np.uint16)
     c = np.zeros((m, n), np.uint16)
     params = Params().input("a", encode(a)).input("b", encode(b)).output("c", c).i32(m, n, k)
-    report = run(kernel, params, entry="gemm", grid=(-(-n // 128), -(-m // 128), 1), block=256, shared=49152, **options)
+    report = run(
+        kernel, params, entry="gemm", grid=(-(-n // 128), -(-m // 128), 1), block=256, shared=49152, **options
+    )
     return report, bool(np.array_equal(c, encode(a @ b)))
 
 
@@ -133,12 +146,19 @@ def gemm_wgmma(
     encode = to_bf16 if element == "bf16" else lambda x: x.astype(np.float16).view(np.uint16)
     c = np.zeros((m, n), np.uint16)
     params = Params()
-    params.map(Buffer("a", encode(np.ascontiguousarray(a.T if a_mn else a))), element, (64, 64 if a_mn else 128), 128)
     params.map(
-        Buffer("b", encode(np.ascontiguousarray(b.T if b_mn else b))), element, (64, 64 if b_mn else 128 // cluster), 128
+        Buffer("a", encode(np.ascontiguousarray(a.T if a_mn else a))), element, (64, 64 if a_mn else 128), 128
     )
-    params.map(Buffer("c", c, writable=True, write_once=True, uninitialised=True), element, (64, 64), 128).i32(m, n, k)
-    rows = -(-(-(-m // 128)) // cluster) * cluster
+    params.map(
+        Buffer("b", encode(np.ascontiguousarray(b.T if b_mn else b))),
+        element,
+        (64, 64 if b_mn else 128 // cluster),
+        128,
+    )
+    params.map(
+        Buffer("c", c, writable=True, write_once=True, uninitialised=True), element, (64, 64), 128
+    ).i32(m, n, k)
+    rows = (m + 128 * cluster - 1) // (128 * cluster) * cluster
     report = run(
         kernel,
         params,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.unit.emulator.emulator_cases import gemm_mma, gemm_wgmma
 
 MODES = ["late", "eager", "random"]
@@ -22,7 +23,9 @@ def test_mma_gemm_is_right_and_clean(shape: tuple[int, int, int], mode: str) -> 
 @pytest.mark.parametrize("b_mn", [False, True])
 def test_wgmma_gemm_in_every_layout(element: str, a_mn: bool, b_mn: bool) -> None:
     for mode in MODES:
-        report, exact = gemm_wgmma(200, 136, 72, a_mn=a_mn, b_mn=b_mn, element=element, seed=1, async_mode=mode)
+        report, exact = gemm_wgmma(
+            200, 136, 72, a_mn=a_mn, b_mn=b_mn, element=element, seed=1, async_mode=mode
+        )
         assert report.ok, report.errors
         assert exact
         assert not report.bank_conflicts()
@@ -135,7 +138,9 @@ def test_block_that_leaves_its_cluster_early() -> None:
 def test_deadlock_says_who_waits_where() -> None:
     report, _ = gemm_wgmma(128, 128, 128, 3)
     (error,) = [e for e in report.errors if e.kind == "deadlock"]
-    assert "mbarrier_wait(" in error.message and "gemm_wgmma.cu:" in error.message and " x 256" in error.message
+    assert (
+        "mbarrier_wait(" in error.message and "gemm_wgmma.cu:" in error.message and " x 256" in error.message
+    )
 
 
 def test_same_seed_same_run() -> None:

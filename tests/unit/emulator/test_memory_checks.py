@@ -67,9 +67,21 @@ def one_block(body: str, shared: int = 1024, block: int = 32, **options: object)
     [
         ("misaligned-global", "load_vector<4>(params.x + 1);", "load_vector<4>(params.x + 4);"),
         ("write-to-readonly", "store(const_cast<f32*>(params.x), 1.0f);", "store(params.y + t, 1.0f);"),
-        ("shared-out-of-bounds", "store_shared<f32>(base + 1024, 1.0f);", "store_shared<f32>(base + t * 4, 1.0f);"),
-        ("shared-out-of-bounds", "store_shared<f32>(base - 4, 1.0f);", "store_shared<f32>(base + t * 4, 1.0f);"),
-        ("misaligned-shared", "store_shared<f32>(base + 2 + t * 4, 1.0f);", "store_shared<f32>(base + t * 4, 1.0f);"),
+        (
+            "shared-out-of-bounds",
+            "store_shared<f32>(base + 1024, 1.0f);",
+            "store_shared<f32>(base + t * 4, 1.0f);",
+        ),
+        (
+            "shared-out-of-bounds",
+            "store_shared<f32>(base - 4, 1.0f);",
+            "store_shared<f32>(base + t * 4, 1.0f);",
+        ),
+        (
+            "misaligned-shared",
+            "store_shared<f32>(base + 2 + t * 4, 1.0f);",
+            "store_shared<f32>(base + t * 4, 1.0f);",
+        ),
         (
             "uninitialised-shared-read",
             "load_shared<f32>(base + t * 4);",
@@ -89,8 +101,8 @@ def one_block(body: str, shared: int = 1024, block: int = 32, **options: object)
             "race-write-after-read",
             "store_shared<f32>(base + t * 4, 1.0f); sync_warp(); load_shared<f32>(base + (t ^ 1) * 4);"
             "store_shared<f32>(base + t * 4, 2.0f);",
-            "store_shared<f32>(base + t * 4, 1.0f); sync_warp(); load_shared<f32>(base + (t ^ 1) * 4); sync_warp();"
-            "store_shared<f32>(base + t * 4, 2.0f);",
+            "store_shared<f32>(base + t * 4, 1.0f); sync_warp(); load_shared<f32>(base + (t ^ 1) * 4);"
+            "sync_warp(); store_shared<f32>(base + t * 4, 2.0f);",
         ),
         (
             "global-race-read-after-write",
@@ -98,8 +110,16 @@ def one_block(body: str, shared: int = 1024, block: int = 32, **options: object)
             "store(params.y + t, 1.0f); sync_threads(); load(params.y + (t ^ 1));",
         ),
         ("global-race-write-after-write", "store(params.y, 1.0f);", "if (t == 0) store(params.y, 1.0f);"),
-        ("register-out-of-bounds", "Reg<f32, 4> r; fill(r, 0.0f); r[t & 7] = 1.0f;", "Reg<f32, 4> r; r[t & 3] = 1.0f;"),
-        ("misaligned-cp-async", "cp_async_16(base + 8, params.x); cp_async_commit(); cp_async_wait<0>();", ""),
+        (
+            "register-out-of-bounds",
+            "Reg<f32, 4> r; fill(r, 0.0f); r[t & 7] = 1.0f;",
+            "Reg<f32, 4> r; r[t & 3] = 1.0f;",
+        ),
+        (
+            "misaligned-cp-async",
+            "cp_async_16(base + 8, params.x); cp_async_commit(); cp_async_wait<0>();",
+            "",
+        ),
         (
             "misaligned-cp-async",
             "cp_async_16(base + t * 16, params.x + 1); cp_async_commit(); cp_async_wait<0>();",
@@ -135,12 +155,17 @@ def test_each_check(kind: str, wrong: str, right: str) -> None:
 
 
 def test_uninitialised_workspace() -> None:
-    kernel = from_text("struct P { f32* w; f32* y; };\nSPAK_KERNEL(kernel, P, 32) {\n"
-                       "if (FIRST) store(params.w + thread_index(), 1.0f);\n"
-                       "store(params.y + thread_index(), load(params.w + thread_index())); }", FIRST=0)
-    good = from_text("struct P { f32* w; f32* y; };\nSPAK_KERNEL(kernel, P, 32) {\n"
-                     "store(params.w + thread_index(), 1.0f);\n"
-                     "store(params.y + thread_index(), load(params.w + thread_index())); }")
+    kernel = from_text(
+        "struct P { f32* w; f32* y; };\nSPAK_KERNEL(kernel, P, 32) {\n"
+        "if (FIRST) store(params.w + thread_index(), 1.0f);\n"
+        "store(params.y + thread_index(), load(params.w + thread_index())); }",
+        FIRST=0,
+    )
+    good = from_text(
+        "struct P { f32* w; f32* y; };\nSPAK_KERNEL(kernel, P, 32) {\n"
+        "store(params.w + thread_index(), 1.0f);\n"
+        "store(params.y + thread_index(), load(params.w + thread_index())); }"
+    )
     for k, kinds in ((kernel, {"uninitialised-global-read"}), (good, set())):
         w, y = np.zeros(32, np.float32), np.zeros(32, np.float32)
         report = run(k, Params().workspace("w", w, uninitialised=True).output("y", y))
@@ -158,14 +183,18 @@ def test_copies_hold_nan_until_waited_for() -> None:
     for wait in (0, 1):
         kernel = from_text(ONE_THREAD.replace("BODY", body), WAIT=wait)
         y = np.zeros(32, np.float32)
-        report = run(kernel, Params().input("x", np.ones(32, np.float32)).output("y", y), shared=128, checks=False)
+        report = run(
+            kernel, Params().input("x", np.ones(32, np.float32)).output("y", y), shared=128, checks=False
+        )
         assert report.ok
         assert np.isnan(y).all() == (wait == 0)
 
 
 def test_cp_async_fills_with_zero() -> None:
-    body = "cp_async_16(base + t * 16, params.x + t, t % 17); cp_async_commit(); cp_async_wait<0>();" \
-           "store_vector(params.y + t * 4, load_shared_vector<f32, 4>(base + t * 16));"
+    body = (
+        "cp_async_16(base + t * 16, params.x + t, t % 17); cp_async_commit(); cp_async_wait<0>();"
+        "store_vector(params.y + t * 4, load_shared_vector<f32, 4>(base + t * 16));"
+    )
     kernel = from_text(ONE_THREAD.replace("BODY", body).replace("params.x + t,", "params.x + t * 4,"))
     x, y = np.arange(1, 129, dtype=np.float32), np.zeros(128, np.float32)
     report = run(kernel, Params().input("x", x).output("y", y), shared=512)
@@ -178,8 +207,10 @@ def test_cp_async_fills_with_zero() -> None:
 
 @pytest.mark.parametrize(("stride", "factor"), [(4, 1), (8, 2), (128, 32), (0, 1)])
 def test_bank_conflicts_of_plain_loads(stride: int, factor: int) -> None:
-    body = f"if (t == 0) for (u32 i = 0; i < 1024; i++) store_shared<f32>(base + i * 4, 0.0f);\nsync_warp();\n" \
-           f"load_shared<f32>(base + t * {stride});"
+    body = (
+        f"if (t == 0) for (u32 i = 0; i < 1024; i++) store_shared<f32>(base + i * 4, 0.0f);\nsync_warp();\n"
+        f"load_shared<f32>(base + t * {stride});"
+    )
     report = one_block(body, shared=4096)
     assert report.ok, report.errors
     (load,) = [a for a in report.conflicts if a.place.line == 7]

@@ -7,15 +7,14 @@ namespace {
 
 constexpr const char* SETMAXNREG = "register_budget";
 
-// Hardware counts named barriers in whole warps: a part of a warp there is a mistake that a sum of threads can hide.
+// Hardware counts barriers in whole warps: a part of a warp is a mistake that the sum of threads can hide.
 void check_whole_warps(const Barrier& b) {
-  std::map<u32, u32> per_warp;
-  for (const Fiber* f : b.participants) per_warp[f->warp]++;
-  for (const auto& [warp, n] : per_warp) {
-    if (n % 32)
-      report("barrier-partial-warp", b.site, 0, "%u of the 32 threads of warp %u take part in a barrier of the block", n,
+  std::map<u32, std::array<u32, 32>> arrivals;
+  for (const Fiber* f : b.participants) arrivals[f->warp][f->lane]++;
+  for (const auto& [warp, lanes] : arrivals)
+    if (std::any_of(lanes.begin(), lanes.end(), [&](u32 n) { return n != lanes[0]; }))
+      report("barrier-partial-warp", b.site, 0, "only a part of warp %u takes part in a barrier of the block",
              warp % warps_per_block());
-  }
 }
 
 // What an arrival that does not wait publishes, it publishes now: later accesses are not covered.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -210,8 +211,9 @@ struct WgmmaOperation {
 };
 struct WgmmaAccumulator {
   float* registers[128];
-  u32 columns, last_epoch;
+  u32 columns, last_epoch, remaining;  // remaining: threads that have not yet waited
   bool live;
+  std::array<bool, 128> written_back;
   std::vector<float> values;  // 64 x columns
 };
 struct WgmmaArgument {

@@ -147,6 +147,8 @@ u32 find_accumulator(Warpgroup& g, const WgmmaArgument& first) {
   WgmmaAccumulator& acc = g.accumulators[index];
   acc.columns = columns;
   acc.live = true;
+  acc.remaining = 128;
+  acc.written_back.fill(false);
   acc.values.resize(64 * columns);
   for (u32 t = 0; t < 128; t++) {
     acc.registers[t] = g.argument[t].d;
@@ -157,11 +159,12 @@ u32 find_accumulator(Warpgroup& g, const WgmmaArgument& first) {
   return index;
 }
 
-void write_back(WgmmaAccumulator& acc) {
-  acc.live = false;
-  for (u32 t = 0; t < 128; t++)
-    for (u32 i = 0; i < acc.columns / 2; i++)
-      acc.registers[t][i] = acc.values[accumulator_row(t, i) * acc.columns + accumulator_column(t, i)];
+// A thread finds its part of the result at its own wait, whoever ran the operation.
+void write_back(WgmmaAccumulator& acc, u32 thread) {
+  for (u32 i = 0; i < acc.columns / 2; i++)
+    acc.registers[thread][i] = acc.values[accumulator_row(thread, i) * acc.columns + accumulator_column(thread, i)];
+  acc.written_back[thread] = true;
+  acc.live = --acc.remaining > 0;
 }
 
 void check_agreement(const Warpgroup& g, u32 site) {
@@ -232,9 +235,9 @@ void spak_emu_wgmma_wait(unsigned pending, SPAK_AT) {
       g.operations.pop_front();
     }
     g.done = epoch;
-    for (WgmmaAccumulator& acc : g.accumulators)
-      if (acc.live && acc.last_epoch <= epoch) write_back(acc);
   }
+  for (WgmmaAccumulator& acc : g.accumulators)
+    if (acc.live && acc.last_epoch <= epoch && !acc.written_back[thread_in_group()]) write_back(acc, thread_in_group());
   const u32 quarter = warp_in_block(*fiber) & 3;
   if (g.cached_in[quarter] == fiber->clock && g.cached_epoch[quarter] == epoch) {
     set_clock(*fiber, hold(g.cached_out[quarter]));

@@ -1,0 +1,242 @@
+"""Barriers, warp collectives, mbarriers, clusters and register budgets: right, and each misuse named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.unit.emulator.emulator_cases import Params, from_text, run
+
+KERNEL = """
+struct P { u32* y; };
+SPAK_KERNEL(kernel, P, BLOCK_ARGUMENTS) {
+  const u32 base = align_up(shared_base(), 128u);
+  const u32 t = thread_index(), lane = lane_index(), warp = warp_index();
+BODY
+}
+"""
+
+
+def go(body: str, arguments: str = "64", grid: tuple[int, int, int] = (1, 1, 1), **options: object) -> tuple:
+    kernel = from_text(KERNEL.replace("BLOCK_ARGUMENTS", arguments).replace("BODY", body))
+    block, _, *cluster = [int(x) for x in arguments.split(",")] + ([0] if "," not in arguments else [])
+    y = np.zeros(1024, np.uint32)
+    if cluster:
+        options["cluster"] = tuple(cluster)
+    report = run(kernel, Params().workspace("y", y), block=block, shared=8192, grid=grid, **options)
+    return report, y
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "right"),
+    [
+        ("bad-barrier-id", "named_barrier_sync(16, 64);", "named_barrier_sync(15, 64);"),
+        ("bad-barrier-count", "named_barrier_sync(1, 48);", "named_barrier_sync(1, 64);"),
+        (
+            "barrier-count-mismatch",
+            "named_barrier_sync(1, warp ? 64 : 32); named_barrier_sync(1, 64);",
+            "named_barrier_sync(1 + warp, 32); named_barrier_sync(3, 64);",
+        ),
+        (
+            "barrier-partial-warp",
+            "if (warp) named_barrier_sync(1, 64); else if (lane < 16) named_barrier_arrive(1, 64);\n"
+            "if (!warp && lane < 16) named_barrier_arrive(1, 64);",
+            "if (warp) named_barrier_arrive(1, 64); else named_barrier_sync(1, 64);",
+        ),
+        ("deadlock", "if (warp) named_barrier_sync(1, 64);", "named_barrier_sync(1, 64);"),
+        ("deadlock", "if (warp) sync_threads(); else named_barrier_sync(1, 64);", "sync_threads();"),
+        (
+            "divergent-warp-collective",
+            "if (lane & 1) shuffle(t, 0);\nelse shuffle(t, 0);",
+            "shuffle(t, lane & 1 ? 0 : 1);",
+        ),
+        (
+            "divergent-warp-collective",
+            "if (lane < 8) sync_warp();\nelse vote_any(true);",
+            "sync_warp(); vote_any(true);",
+        ),
+        (
+            "collective-misses-exited-thread",
+            "if (lane == 3) return;\nsync_warp();",
+            "if (warp) return; sync_warp();",
+        ),
+        ("sync-warp-without-self", "sync_warp(1);", "if (lane == 0) sync_warp(1);"),
+        (
+            "mbarrier-not-initialised",
+            "mbarrier_arrive(base);",
+            "if (t == 0) { mbarrier_init(base, 1); mbarrier_arrive(base); }",
+        ),
+        (
+            "mbarrier-init-not-visible",
+            "if (t == 0) mbarrier_init(base, 64); shuffle(t, 0); if (t == 1) mbarrier_arrive(base);",
+            "if (t == 0) mbarrier_init(base, 64); sync_threads(); mbarrier_arrive(base);",
+        ),
+        (
+            "mbarrier-over-arrival",
+            "if (t == 0) { mbarrier_init(base, 2); mbarrier_expect(base, 16);"
+            "mbarrier_arrive(base); mbarrier_arrive(base); mbarrier_arrive(base); }",
+            "if (t == 0) { mbarrier_init(base, 2); mbarrier_arrive(base); mbarrier_arrive(base); }",
+        ),
+        (
+            "deadlock",
+            "if (t == 0) mbarrier_init(base, 64); sync_threads();\n"
+            "if (t) mbarrier_arrive(base); mbarrier_wait(base, 0);",
+            "if (t == 0) mbarrier_init(base, 64); sync_threads();\n"
+            "mbarrier_arrive(base); mbarrier_wait(base, 0);",
+        ),
+        ("bad-mbarrier-count", "mbarrier_init(base + t * 8, 0);", "mbarrier_init(base + t * 8, 1);"),
+        ("misaligned-shared", "mbarrier_init(base + 4, 1);", "if (t == 0) mbarrier_init(base + 8, 1);"),
+        (
+            "race-read-after-write",  # an arrival does not cover what comes after it
+            "if (warp) store_shared<u32>(base + lane * 4, 1); sync_threads();\n"
+            "if (warp) { named_barrier_arrive(3, 64); store_shared<u32>(base + lane * 4, 2); }"
+            "else { named_barrier_sync(3, 64); load_shared<u32>(base + lane * 4); }",
+            "if (warp) { store_shared<u32>(base + lane * 4, 2); named_barrier_arrive(3, 64); }"
+            "else { named_barrier_sync(3, 64); load_shared<u32>(base + lane * 4); }",
+        ),
+    ],
+)
+def test_each_misuse(kind: str, wrong: str, right: str) -> None:
+    for seed in (0, 7):
+        report, _ = go(wrong, seed=seed)
+        if kind == "race-read-after-write":
+            assert report.kinds & {kind, "race-write-after-read"}, report.errors
+        else:
+            assert kind in report.kinds, report.errors
+        clean, _ = go(right, seed=seed)
+        assert clean.ok, clean.errors
+
+
+def test_shuffles_and_votes() -> None:
+    report, y = go(
+        "store(params.y + t, shuffle(t, (lane + 1) & 31)); store(params.y + 64 + t, shuffle_xor(t, 5u));\n"
+        "store(params.y + 128 + t, shuffle_up(t, 3)); store(params.y + 192 + t, shuffle_down(t, 3));\n"
+        "store(params.y + 256 + t, vote_ballot(lane % 3 == 0));\n"
+        "store(params.y + 320 + t, u32(vote_any(lane == 9)));\n"
+        "store(params.y + 384 + t, u32(vote_all(lane < 31))); store(params.y + 448 + t, u32(elect_one()));\n"
+        "store(params.y + 512 + t, bits_as<u32>(shuffle_xor(f32(t), 1u)));\n"
+        "store(params.y + 576 + t, u32(shuffle(u64(t) << 33, 2) >> 33));"
+    )
+    assert report.ok, report.errors
+    t = np.arange(64)
+    lane, first = t % 32, t // 32 * 32
+    part = y[: 64 * 10].reshape(10, 64)
+    assert np.array_equal(part[0], first + (lane + 1) % 32)
+    assert np.array_equal(part[1], first + (lane ^ 5))
+    assert np.array_equal(part[2], first + np.where(lane >= 3, lane - 3, lane))
+    assert np.array_equal(part[3], first + np.where(lane < 29, lane + 3, lane))
+    assert (part[4] == sum(1 << i for i in range(0, 32, 3))).all()
+    assert (part[5] == 1).all() and (part[6] == 0).all()
+    assert np.array_equal(part[7], lane == 0)
+    assert np.array_equal(part[8].view(np.float32), first + (lane ^ 1))
+    assert np.array_equal(part[9], first + 2)
+
+
+def test_partial_sync_warp_orders_its_lanes() -> None:
+    body = (
+        "if (warp) return;\nif (lane < 8) { store_shared<u32>(base + lane * 4, lane); SYNC\n"
+        "store(params.y + lane, load_shared<u32>(base + (lane ^ 1) * 4)); }"
+    )
+    report, y = go(body.replace("SYNC", "sync_warp(255);"))
+    assert report.ok, report.errors
+    assert np.array_equal(y[:8], np.arange(8) ^ 1)
+    assert go(body.replace("SYNC", ""))[0].kinds & {"race-read-after-write", "uninitialised-shared-read"}
+
+
+def test_cp_async_reports_to_an_mbarrier() -> None:
+    body = """
+      if (t == 0) mbarrier_init(base, 64);
+      sync_threads();
+      cp_async_4(base + 128 + t * 4, params.y + t);
+      cp_async_mbarrier_arrive(base);
+      WAIT
+      store(params.y + 512 + t, load_shared<u32>(base + 128 + (t ^ 33) * 4));
+    """
+    for mode in ("late", "eager", "random"):
+        report, _ = go(body.replace("WAIT", "mbarrier_wait(base, 0);"), async_mode=mode, seed=2)
+        assert report.ok, report.errors
+        report, _ = go(body.replace("WAIT", ""), async_mode=mode, seed=2)
+        assert report.kinds & {"race-read-after-write", "uninitialised-shared-read"}
+
+
+CLUSTER = "64, 1, 2, 1, 1"
+
+
+def test_cluster_exchange_through_shared_memory() -> None:
+    body = """
+      const u32 rank = cluster_rank();
+      store_shared<u32>(base + t * 4, 1000 * rank + t);
+      SYNC
+      store(params.y + rank * 64 + t, load_shared_remote<u32>(base + t * 4, rank ^ 1));
+      END
+    """
+    right = body.replace("SYNC", "cluster_sync();").replace("END", "cluster_sync();")
+    for seed in range(4):
+        report, y = go(right, CLUSTER, grid=(2, 1, 1), seed=seed)
+        assert report.ok, report.errors
+        assert np.array_equal(y[:128], np.concatenate([1000 + np.arange(64), np.arange(64)]))
+        report, _ = go(
+            body.replace("SYNC", "").replace("END", "cluster_sync();"), CLUSTER, grid=(2, 1, 1), seed=seed
+        )
+        assert report.kinds & {"race-read-after-write", "uninitialised-shared-read"}
+        report, _ = go(
+            body.replace("SYNC", "cluster_sync();").replace("END", ""), CLUSTER, grid=(2, 1, 1), seed=seed
+        )
+        assert report.kinds & {"exit-races-remote-access", "remote-access-to-exited-block"}
+
+
+def test_split_cluster_barrier_covers_only_what_came_before() -> None:
+    body = """
+      const u32 rank = cluster_rank();
+      BEFORE
+      cluster_arrive();
+      AFTER
+      cluster_wait();
+      store(params.y + rank * 64 + t, load_shared_remote<u32>(base + t * 4, rank ^ 1));
+      cluster_sync();
+    """
+    put = "store_shared<u32>(base + t * 4, t);"
+    assert go(body.replace("BEFORE", put).replace("AFTER", ""), CLUSTER, grid=(2, 1, 1))[0].ok
+    late = go(body.replace("BEFORE", "").replace("AFTER", put), CLUSTER, grid=(2, 1, 1))[0]
+    assert "race-read-after-write" in late.kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("bad-cluster-rank", "load_shared_remote<u32>(base, 2);"),
+        ("cluster-wait-without-arrive", "cluster_wait();"),
+        ("cluster-arrive-twice", "cluster_arrive(); cluster_arrive();"),
+        (
+            "deadlock",
+            "if (cluster_rank() == 0) { cluster_sync(); } else { named_barrier_sync(1, 32 * (1 + warp)); }",
+        ),
+    ],
+)
+def test_cluster_misuse(kind: str, body: str) -> None:
+    report, _ = go(body, CLUSTER, grid=(2, 1, 1))
+    assert report.kinds & {kind, "barrier-count-mismatch"}, report.errors
+
+
+def test_register_budgets() -> None:
+    good = "if (warp < 4) register_decrease<40>(); else register_increase<232>();"
+    assert go(good, "384, 1")[0].ok
+    assert go(good, "384")[0].kinds == {"bad-register-budget"}, "no min_blocks: the device ignores setmaxnreg"
+    too_many = go(good.replace("232", "240"), "384, 1")[0]
+    assert too_many.kinds == {"deadlock"} and "register_increase" in too_many.errors[0].message
+    assert go(good.replace("<40>", "<176>"), "384, 1")[0].kinds == {"bad-register-budget"}
+    assert go("if (lane) register_decrease<40>();", "384, 1")[0].kinds & {
+        "deadlock",
+        "collective-misses-exited-thread",
+    }
+
+
+def test_more_than_one_word_of_warps() -> None:
+    report, y = go(
+        "store(params.y + block_index_x() * 512 + t, t); cluster_sync();", "512, 1, 2, 1, 1", grid=(2, 1, 1)
+    )
+    assert report.ok, report.errors
+    assert np.array_equal(y, np.tile(np.arange(512), 2))
+    body = "if (t == 0) atomic_add(params.y, 1u); cluster_sync();"
+    report, y = go(body, "1024, 1, 4, 2, 1", grid=(8, 2, 1), seed=1)
+    assert report.ok and y[0] == 16, report.errors
