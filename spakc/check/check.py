@@ -7,7 +7,7 @@ from spakc.check.check_laws import check_laws
 from spakc.check.check_space import check_space
 from spakc.check.check_units import check_units
 from spakc.check.checked import CheckedModule, KernelFacts
-from spakc.check.infer_shapes import infer_shapes
+from spakc.check.infer_shapes import check_bound_ranges, infer_shapes
 from spakc.check.propositions import propositions
 from spakc.diagnostics import Sink
 from spakc.ir.extents import Extents
@@ -30,6 +30,8 @@ def check(module: Module, sink: Sink) -> CheckedModule:
     for proposition in propositions(module):
         check_proposition(proposition, sink)
         check_units(proposition, sink)
+        if proposition.kernel is None:
+            check_bound_ranges(proposition.expr, {}, sink)  # a kernel's are checked with its tensors
     if _errors(sink) > before:
         return CheckedModule(module, kernels, {}, ())
     spaces = check_space(module, sink)

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from spakc.check.propositions import Proposition
 from spakc.diagnostics import Sink
 from spakc.ir.facts import FACTS
+from spakc.ir.module import Kernel
 from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Reduce, Ref, RefKind
 from spakc.ir.queries import QUERIES
 from spakc.ir.types import BYTES, NUMBER, Unit
@@ -27,11 +28,12 @@ def check_units(proposition: Proposition, sink: Sink) -> None:
 
     A bare literal takes the unit of its partner, and so does a product with one: `4 * tile` may be bytes of
     four each. A knob, a dim and a count have no unit: to be compared with bytes they need `sizeof(…)`."""
-    _Units(sink).of(proposition.expr)
+    _Units(proposition.kernel, sink).of(proposition.expr)
 
 
 class _Units:
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, kernel: Kernel | None, sink: Sink) -> None:
+        self.kernel = kernel
         self.sink = sink
 
     def of(self, expr: Expr) -> Measure:
@@ -41,6 +43,8 @@ class _Units:
         if isinstance(expr, Ref):
             if expr.kind is RefKind.fact:
                 return FACTS[expr.name].unit
+            if expr.kind is RefKind.knob:
+                return self._knob(expr.name)
             return NUMBER if expr.kind in _COUNTS else None
         if isinstance(expr, Query):
             return self._query(expr)
@@ -51,6 +55,15 @@ class _Units:
         for child in children(expr):
             self.of(child)
         return None
+
+    def _knob(self, name: str) -> Unit:
+        """A knob counts, unless its domain has a unit: `knob buffer in {16 KiB, 32 KiB}`."""
+        for schedule in self.kernel.schedules.values() if self.kernel is not None else ():
+            knob = schedule.knobs.get(name)
+            for value in children(knob.domain) if knob is not None else ():
+                if isinstance(value, Const) and value.unit != NUMBER:
+                    return value.unit
+        return NUMBER
 
     def _query(self, expr: Query) -> Measure:
         measures = [self.of(argument) for argument in expr.args]
@@ -117,4 +130,4 @@ class _Units:
         )
 
 
-_COUNTS = frozenset((RefKind.dim, RefKind.knob, RefKind.option, RefKind.index))
+_COUNTS = frozenset((RefKind.dim, RefKind.option, RefKind.index))

@@ -52,6 +52,15 @@ def infer_shapes(kernel: Kernel, sink: Sink) -> Extents | None:
     return extents
 
 
+def check_bound_ranges(proposition: Expr, extents: Mapping[str, Expr], sink: Sink) -> None:
+    """That every axis of a reduction in a proposition has a known extent (SPAK308)."""
+    for node in walk(proposition):
+        if isinstance(node, Reduce):
+            for axis in node.axes:
+                if axis not in extents:
+                    sink.report("SPAK308", f"nothing says how far `{axis}` runs", node.span, "over no tensor")
+
+
 def _laws_of(kernel: Kernel) -> Iterator[Law]:
     yield from kernel.laws
     for schedule in kernel.schedules.values():
@@ -127,6 +136,7 @@ class _Work:
                 name = index_name(index)
                 if name is not None:
                     extents.setdefault(name, simplify(self.size(load, position)))
+        check_bound_ranges(law.proposition, extents, self.sink)
         self.accesses(found, extents, set(extents))
 
     def accesses(self, found: Sequence[Load], extents: Mapping[str, Expr], bound: set[str]) -> None:
@@ -167,7 +177,7 @@ class _Work:
             "SPAK302",
             f"`{name}` runs over axes of different sizes",
             axis.load.span,
-            f"{_written(axis.size)} here, {_written(extent)} there: {text} makes {size[row]} and {needed[row]}",
+            f"{_written(axis.size)} here, {_written(extent)} there: {size[row]}, {needed[row]} if {text}",
             also=also,
             help=["use another index variable, or declare both axes with one dim"],
         )

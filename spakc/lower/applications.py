@@ -7,8 +7,8 @@ from spakc.ir.ops import OPS, REDUCTIONS, Apply, Expr, Load, Query, Reduce, Ref,
 from spakc.ir.queries import QUERIES, Place
 from spakc.ir.types import TYPE_NAMES
 from spakc.lower.calls import Lower, lower_query
-from spakc.lower.members import lower_attribute
-from spakc.lower.resolve import Entry, Scope, nearest, report_unknown, unresolved
+from spakc.lower.members import dotted_name
+from spakc.lower.resolve import Entry, Scope, is_unresolved, nearest, report_unknown, unresolved
 from spakc.source import Span
 from spakc.syntax import nodes
 
@@ -100,11 +100,11 @@ def lower_call(node: nodes.Call, scope: Scope, sink: Sink, lower: Lower) -> Expr
     if isinstance(function, nodes.Index) and isinstance(function.base, nodes.NameExpr):
         return _reduction(node, function, function.base, scope, sink, lower)
     if isinstance(function, nodes.Attribute):
-        name = function.span.text.replace(" ", "")
-        if name in QUERIES:
-            return lower_query(QUERIES[name], node, scope, sink, lower)
-        lowered = lower_attribute(function, scope, sink)
-        if lowered is not None:
+        spec = QUERIES.get(dotted_name(function, scope))
+        if spec is not None and not spec.bare:
+            return lower_query(spec, node, scope, sink, lower)
+        if not is_unresolved(lower(function, scope, sink)):
+            name = " ".join(function.span.text.split())
             sink.report("SPAK128", f"`{name}` cannot be called", function.span, "this is no function")
         return unresolved(node.span)
     if not isinstance(function, nodes.NameExpr):

@@ -6,6 +6,7 @@ from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Const, Domain, Expr, Interval, Members, Ref, RefKind, Tuple
+from spakc.ir.types import NUMBER
 from spakc.lower.resolve import is_unresolved
 
 MOST_VALUES = 1 << 16
@@ -79,8 +80,12 @@ def _item(item: Expr, sink: Sink, what: str, integers: bool) -> Expr | None:
     if integers and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         _no_integer(item, sink, what)
         return None
-    unit = item.unit if isinstance(item, Const) else Const(0).unit
-    return Const(value, unit=unit, span=item.span)
+    return _as(value, item)
+
+
+def _as(value: Scalar, expr: Expr) -> Const:
+    """A value in the unit in which it was written."""
+    return Const(value, unit=expr.unit if isinstance(expr, Const) else NUMBER, span=expr.span)
 
 
 def _no_integer(item: Expr, sink: Sink, what: str) -> None:
@@ -109,7 +114,6 @@ def _interval(domain: Interval, sink: Sink, what: str, integers: bool) -> Domain
     elif integers and first < 1:
         _no_integer(domain.first, sink, what)
     else:
-        spans = (domain.first.span, domain.last.span)
-        step = None if domain.by is None else Const(by, span=domain.by.span)
-        return Interval(Const(first, span=spans[0]), Const(last, span=spans[1]), step, span=domain.span)
+        step = None if domain.by is None else _as(by, domain.by)
+        return Interval(_as(first, domain.first), _as(last, domain.last), step, span=domain.span)
     return broken

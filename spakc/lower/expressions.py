@@ -247,7 +247,7 @@ def use_entry(entry: Entry, span: Span, scope: Scope, sink: Sink) -> Expr:
 
 
 def _attribute(node: nodes.Attribute, scope: Scope, sink: Sink, _words: frozenset[str]) -> Expr:
-    return lower_attribute(node, scope, sink) or unresolved(node.span)
+    return lower_attribute(node, scope, sink, use_entry) or unresolved(node.span)
 
 
 def _index(node: nodes.Index, scope: Scope, sink: Sink, _words: frozenset[str]) -> Expr:

@@ -54,6 +54,7 @@ def lower_kernel(node: nodes.Kernel, file_scope: Scope, sink: Sink) -> LoweredKe
     options = {option.name.text: lower_option(option, scope, sink) for option in _all(node, nodes.OptionDecl)}
     for let in _all(node, nodes.Let):
         scope.add_let(let, sink)
+    _mention_inner_names(node, scope)
     lets = lower_lets(node.items, scope, (name,), sink)
     math = _at_most_one(_all(node, nodes.Math), "math", sink)
     equations = lower_math(math, node.name, tensors, scope, sink)
@@ -118,6 +119,17 @@ def _dims(node: nodes.Kernel, scope: Scope, sink: Sink) -> dict[str, ir.Dim]:
         scope.add(dim.name, "a dim", RefKind.dim, sink)
         dims.setdefault(dim.name.text, ir.Dim(dim.name.text, domain, span=dim.name.span))
     return dims
+
+
+def _mention_inner_names(node: nodes.Kernel, scope: Scope) -> None:
+    for schedule in _all(node, nodes.Schedule):
+        for item in schedule.items:
+            if isinstance(item, nodes.Knob):
+                where = f"schedule `{schedule.name.text}`"
+                scope.mention(item.name, f"it is a knob of {where}: what speaks of it stands there")
+    for math in _all(node, nodes.Math):
+        for equation in math.equations:
+            scope.mention(equation.target, "it is an intermediate result, known to the mathematics only")
 
 
 def _accumulate(node: nodes.Accumulate, sink: Sink) -> DType:

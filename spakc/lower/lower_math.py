@@ -31,7 +31,7 @@ def lower_math(
     written = () if math is None else math.equations
     targets = [equation for equation in written if _declare_target(equation, tensors, inner, sink)]
     equations = [_equation(node, inner, sink) for node in targets]
-    _check_assigned_once(equations, sink)
+    _check_assigned_once(equations, tensors, sink)
     _check_outputs(equations, kernel, tensors, sink)
     return _ordered(equations, tensors, sink)
 
@@ -148,13 +148,14 @@ def _is_offset(expr: Expr) -> bool:
 # ---- all equations ----------------------------------------------------------------------------------
 
 
-def _check_assigned_once(equations: Sequence[Equation], sink: Sink) -> None:
+def _check_assigned_once(equations: Sequence[Equation], tensors: Mapping[str, Tensor], sink: Sink) -> None:
     first: dict[str, Equation] = {}
     for equation in equations:
         other = first.setdefault(equation.target, equation)
         if other is equation:
             continue
-        if all(isinstance(index, Ref) for index in (*equation.indices, *other.indices)):
+        plain = all(isinstance(index, Ref) for index in (*equation.indices, *other.indices))
+        if plain or equation.target not in tensors:
             sink.report(
                 "SPAK134",
                 f"`{equation.target}` is assigned twice",

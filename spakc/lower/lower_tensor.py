@@ -43,6 +43,11 @@ def _tensor(
     same_as: str | None = None
     for kind in node.types:
         if kind.name == "same" and kind.argument is not None:
+            if same_as is not None:
+                text = f"`{node.name.text}` cannot have the types of two tensors"
+                sink.report(
+                    "SPAK311", text, kind.span, "one more `same`", also=[(node.name.span, "declared here")]
+                )
             same_as = _same(node, kind.argument, declared, sink)
         else:
             dtype = _dtype(kind, sink)

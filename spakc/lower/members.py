@@ -3,7 +3,8 @@ things."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from spakc.diagnostics import Sink
 from spakc.ir.facts import FACTS
@@ -14,8 +15,12 @@ from spakc.lower.resolve import Entry, Scope, nearest, report_unknown
 from spakc.source import Span
 from spakc.syntax import nodes
 
+Use: TypeAlias = Callable[[Entry, Span, Scope, Sink], Expr]
+"""What a use of a declared thing means: `use_entry` of expressions.py, handed in because it calls back
+here."""
 
-def lower_attribute(node: nodes.Attribute, scope: Scope, sink: Sink) -> Expr | None:
+
+def lower_attribute(node: nodes.Attribute, scope: Scope, sink: Sink, use: Use) -> Expr | None:
     """`device.x` is a fact; `cubin.x` and `launch.x` are queries; `torch.x` a library operation; behind a
     declared name stands one of its members, as an entity (`addition.train`, `A.shared`, `looplm.GPT`).
 
@@ -28,7 +33,15 @@ def lower_attribute(node: nodes.Attribute, scope: Scope, sink: Sink) -> Expr | N
     if scope.find(root.name) is None and root.name in NAMESPACES:
         return _predefined(node, root.name, scope, sink)
     entry = find_entry(node, scope, sink)
-    return None if entry is None else Ref(entry.ref, entry.kind, span=node.span)
+    return None if entry is None else use(entry, node.span, scope, sink)
+
+
+def dotted_name(node: nodes.Expr, scope: Scope) -> str:
+    """`cubin.count` as one name, when nothing declared hides the word before the dot; else nothing."""
+    if isinstance(node, nodes.NameExpr):
+        return node.name if scope.find(node.name) is None else ""
+    base = dotted_name(node.base, scope) if isinstance(node, nodes.Attribute) else ""
+    return f"{base}.{node.name.text}" if base and isinstance(node, nodes.Attribute) else ""
 
 
 def find_entry(node: nodes.Expr, scope: Scope, sink: Sink, *, dotted: bool = False) -> Entry | None:

@@ -84,6 +84,7 @@ class Scope:
         self.inner = inner
         self.entries: dict[str, Entry] = {}
         self.later: dict[str, Span] = {}
+        self.elsewhere: dict[str, tuple[Span, str]] = {}
         self.files: Mapping[str, Scope] = parent.files if parent else {}
         self.open_lets: list[Entry] = parent.open_lets if parent else []
 
@@ -172,6 +173,10 @@ class Scope:
             if name.text not in self.entries:
                 self.later.setdefault(name.text, name.span)
 
+    def mention(self, name: nodes.Name, help: str) -> None:
+        """Says that this name is known inside, but not here: a use of it gets this help."""
+        self.elsewhere.setdefault(name.text, (name.span, help))
+
     def words(self, words: Iterable[str]) -> None:
         """Makes words stand for themselves here, where nothing else has that name."""
         for word in words:
@@ -231,6 +236,13 @@ def report_unknown(name: str, span: Span, scope: Scope, sink: Sink, *, words: It
             also=[(later, "defined here")],
             help=["move the definition above its first use"],
         )
+        return
+    inside = next((around.elsewhere[name] for around in scope.chain() if name in around.elsewhere), None)
+    if inside is not None:
+        span_inside, help_inside = inside
+        also_inside = [(span_inside, f"`{name}` is declared here")]
+        text = f"`{name}` is not known here"
+        sink.report("SPAK120", text, span, "unknown name", also=also_inside, help=[help_inside])
         return
     visible = scope.visible()
     close = nearest(name, (*visible, *words))
