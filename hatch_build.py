@@ -24,8 +24,7 @@ class ParserTables(BuildHookInterface):  # type: ignore[type-arg]
         saved = Path(self._folder.name) / "spak.tables"
         tables = runpy.run_path(str(root / "spakc/syntax/tables.py"))  # needs nothing but Lark
         grammar = (root / "grammar/spak.lark").read_text(encoding="utf-8")
-        text = tables["save_tables"](tables["build_parser"](grammar), tables["tables_key"](grammar))
-        saved.write_text(text, encoding="utf-8", newline="\n")
+        saved.write_text(tables["build_tables"](grammar), encoding="utf-8", newline="\n")
         build_data["force_include"][str(saved)] = "spakc/_data/spak.tables"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002

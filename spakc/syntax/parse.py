@@ -58,7 +58,7 @@ def parser() -> Lark:
         "spak.tables",
         key,
         load=lambda text: tables.load_tables(text, key),
-        make=lambda: tables.save_tables(tables.build_parser(grammar), key),
+        make=lambda: tables.build_tables(grammar),
     )
 
 

@@ -279,13 +279,6 @@ def _hints(place: Place) -> list[str]:
         return [f"write `{previous.text}.0`"]
     if place.text == "." and place.next is not None and place.next.kind == "number":
         return [f"write `0.{place.next.text}`"]
-    if (
-        place.text == "="
-        and previous is not None
-        and previous.text == "="
-        and previous.end == place.found.start
-    ):
-        return ["write one `=` to give a value; `==` compares"]
     return []
 
 

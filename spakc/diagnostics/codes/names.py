@@ -105,7 +105,7 @@ _SYNTAX: tuple[Code, ...] = (
         "an invisible character",
         "Control characters, characters that change the direction of writing, and carriage returns without a "
         "line feed would let a file look different from what it says.",
-        wrong="spak 1\nlaw \x07small: 2 <= 3\n",
+        wrong="spak 1\nlaw \x0csmall: 2 <= 3\n",
         right="spak 1\nlaw small: 2 <= 3\n",
     ),
     Code(
