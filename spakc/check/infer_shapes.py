@@ -148,21 +148,23 @@ class _Work:
                     self.computed(load, position, index, extents)
                 elif name in extents:
                     axis = _Axis(load, position, self.size(load, position))
-                    self.plain(name, axis, first.setdefault(name, axis), extents[name], name in bound)
+                    fits = self.plain(name, axis, first.setdefault(name, axis), extents[name], name in bound)
+                    if not fits:
+                        break  # of one access, the first mistake: swapped indices are one
 
-    def plain(self, name: str, axis: _Axis, first: _Axis, extent: Expr, bound: bool) -> None:
-        """An axis that a variable runs along alone: as long as the variable needs, exactly as long for a
-        sum."""
+    def plain(self, name: str, axis: _Axis, first: _Axis, extent: Expr, bound: bool) -> bool:
+        """Whether an axis that a variable runs along alone is as long as the variable needs; for a sum,
+        exactly as long. Reports it when not."""
         if simplify(axis.size) == simplify(extent):
-            return
+            return True
         size, needed = self.sizes.values(axis.size), self.sizes.values(extent)
         if size is None or needed is None:
-            return
+            return True
         bad = size != needed if bound else size < needed
         dims = [*mentioned_dims(axis.size), *mentioned_dims(extent)]
         smallest = self.sizes.first(bad, dims)
         if smallest is None:
-            return
+            return True
         row, text = smallest
         other = first if first is not axis else None
         also = []
@@ -181,6 +183,7 @@ class _Work:
             also=also,
             help=["use another index variable, or declare both axes with one dim"],
         )
+        return False
 
     def computed(self, load: Load, position: int, index: Expr, extents: Mapping[str, Expr]) -> None:
         if any(isinstance(node, Load) for node in walk(index)):

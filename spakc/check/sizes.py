@@ -70,7 +70,9 @@ def sizes_of(kernel: Kernel) -> Sizes:
         if known and all(isinstance(part, Ref) and part.kind is RefKind.dim for part in known):
             truth = lanes(proposition, env)
             legal &= np.asarray(truth.data, dtype=bool) & ~np.asarray(truth.unknown)
-    chosen = np.flatnonzero(legal)[:_KEPT]
+    half = _TRIED // 2
+    small, mixed = np.flatnonzero(legal[:half]), half + np.flatnonzero(legal[half:])
+    chosen = np.concatenate([small[: _KEPT // 2], mixed[: _KEPT // 2]])
     return Sizes({name: column[chosen] for name, column in columns.items()}, len(chosen))
 
 
@@ -85,17 +87,16 @@ def _pool(domain: Domain | None) -> Sequence[int]:
 
 
 def _scatter(rows: NDArray[np.uint64], position: int, count: int) -> NDArray[np.int64]:
-    """Where each row looks into a pool: the first rows take its first values in turn, the others are
-    mixed."""
-    mixed = (rows + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(
-        position * 0x632BE59BD9B4E019 % 2**64
-    )
+    """Where each row looks into a pool. The first half counts through the small values of a few dims, so that
+    the smallest counterexample is likely among them; the second half is mixed."""
+    counted = rows // np.uint64(4 ** (position % 5)) + rows * np.uint64(position // 5)
+    counted %= np.uint64(min(count, 4))
+    mixed = (rows + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed += np.uint64(position * 0x632BE59BD9B4E019 % 2**64)
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     mixed ^= mixed >> np.uint64(32)
-    picked = (mixed % np.uint64(count)).astype(np.int64)
-    picked[: min(count, 4)] = np.arange(min(count, 4))
-    return picked
+    return np.where(rows < _TRIED // 2, counted, mixed % np.uint64(count)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

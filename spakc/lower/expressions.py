@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -23,13 +24,19 @@ from spakc.ir.ops import (
     RefKind,
     Tuple,
 )
-from spakc.ir.queries import NAMESPACES, QUERIES
+from spakc.ir.queries import NAMESPACES, QUERIES, Place
 from spakc.ir.types import NUMBER, UNITS, Unit
-from spakc.lower.applications import ARITHMETIC, COMPARISON, lower_call, lower_index
+from spakc.lower.applications import (
+    ARITHMETIC,
+    COMPARISON,
+    TENSOR_KINDS,
+    lower_call,
+    lower_index,
+)
 from spakc.lower.calls import check_place
 from spakc.lower.lets import inline_let
 from spakc.lower.members import lower_attribute
-from spakc.lower.resolve import WORDS, Entry, Scope, is_unresolved, report_unknown, unresolved
+from spakc.lower.resolve import WORDS, Entry, Scope, is_unresolved, nearest, report_unknown, unresolved
 from spakc.source import Span
 from spakc.syntax import nodes
 
@@ -135,6 +142,9 @@ def _compare(node: nodes.Compare, scope: Scope, sink: Sink, _words: frozenset[st
     # A word beside an enumerated option or knob: `mode == cooperative`, `activation != gelu`.
     words = {word for operand in node.operands for word in _words_of(operand, scope)}
     operands = [lower_expression(operand, scope, sink, words=words) for operand in node.operands]
+    for (a, left), (b, right) in pairwise(zip(node.operands, operands, strict=True)):
+        _check_choice(_words_of(a, scope), right, sink)
+        _check_choice(_words_of(b, scope), left, sink)
     parts: list[Expr] = [
         Apply(COMPARISON[op], (left, right), span=_span_over(left, right, node.span))
         for op, left, right in zip(node.ops, operands, operands[1:], strict=False)
@@ -143,6 +153,18 @@ def _compare(node: nodes.Compare, scope: Scope, sink: Sink, _words: frozenset[st
     for part in parts[1:]:
         result = Apply("and", (result, part), span=node.span)
     return result if len(parts) > 1 else replace(result, span=node.span)
+
+
+def _check_choice(choices: tuple[str, ...], word: Expr, sink: Sink) -> None:
+    """A word beside something whose values are words must be one of them."""
+    if not choices or not isinstance(word, Ref) or word.kind is not RefKind.symbol:
+        return
+    if word.name not in choices and not is_unresolved(word):
+        close = nearest(word.name, choices)
+        help_ = (
+            f"did you mean `{close}`?" if close else f"it is one of {', '.join(f'`{c}`' for c in choices)}"
+        )
+        sink.report("SPAK139", f"it is never `{word.name}`", word.span, "none of the choices", help=[help_])
 
 
 def _span_over(left: Expr, right: Expr, default: Span) -> Span:
@@ -198,6 +220,12 @@ def _phased(node: nodes.Phased, scope: Scope, sink: Sink, words: frozenset[str])
 
 def _name(node: nodes.NameExpr, scope: Scope, sink: Sink, words: frozenset[str]) -> Expr:
     entry = scope.find(node.name)
+    if entry is not None and scope.place is Place.math and entry.what in TENSOR_KINDS:
+        also = [] if entry.span is None else [(entry.span, "declared here")]
+        help_ = f"index it: `{node.name}[…]`, or `{node.name}[]` if it has no axes"
+        text = f"`{node.name}` is {entry.what}; mathematics is about its elements"
+        sink.report("SPAK128", text, node.span, "without indices", also=also, help=[help_])
+        return unresolved(node.span)
     if entry is not None:
         return use_entry(entry, node.span, scope, sink)
     if node.name in words or node.name in WORDS:
