@@ -13,7 +13,7 @@ import torch
 
 from spak_runtime.args import Form, Resolved, Signature, default_value, strides_of
 from spak_runtime.choose import Choice
-from spak_runtime.dtypes import SIZES, TORCH
+from spak_runtime.dtypes import SIZES, TORCH, word_of
 from spak_runtime.errors import CaptureError
 from spak_runtime.expressions import TensorFacts, evaluate
 from spak_runtime.kernel import Loader, PreparedLaunch, current_stream
@@ -80,7 +80,7 @@ class CudaPlan:
             word = resolved.dtypes[name]
             tensors[name] = TensorFacts(word, SIZES[word], tensor.stride(), resolved.layouts[name])
         for space in self._workspace:
-            word = next(word for word, dtype in TORCH.items() if dtype == space.form.dtype)
+            word = word_of(space.form.dtype)
             tensors[space.form.name] = TensorFacts(word, SIZES[word], space.form.strides)
         environment = replace(choice.environment, tensors=tensors)
         present = {name: name not in resolved.absent for name in signature.specs}
@@ -131,7 +131,9 @@ def _workspace(choice: Choice) -> list[Workspace]:
     for spec in choice.variant.workspace:
         where = f"workspace {spec.name} of {choice.variant.id}"
         shape = tuple(int(evaluate(size, choice.environment, where)) for size in spec.shape)
-        form = Form(spec.name, shape, strides_of(shape, "row"), TORCH[spec.dtypes[0]])
+        tensors = choice.environment.tensors
+        word = spec.dtypes[0] if spec.dtypes else tensors[spec.same_as or ""].dtype
+        form = Form(spec.name, shape, strides_of(shape, "row"), TORCH[word])
         spaces.append(Workspace(form, spec.default))
     return spaces
 

@@ -1,0 +1,209 @@
+"""Kernels compiled from the examples, on the device, against float64."""
+
+import itertools
+
+import pytest
+import torch
+from spak_runtime.numerics import compare, ulp
+
+SHAPES = [
+    (1, 1, 1),
+    (17, 33, 65),
+    (64, 64, 64),
+    (128, 256, 64),
+    (127, 129, 131),
+    (300, 320, 320),
+    (1, 1000, 40),
+]
+LAYOUTS = list(itertools.product(("row", "column"), repeat=2))
+ACTIVATIONS = {
+    "identity": lambda x: x,
+    "gelu": torch.nn.functional.gelu,
+    "relu_squared": lambda x: x.relu().square(),
+    "silu": torch.nn.functional.silu,
+}
+
+
+def matrix(rows, columns, layout, dtype, integers=False):
+    shape = (rows, columns) if layout == "row" else (columns, rows)
+    values = torch.randint(-4, 5, shape, device="cuda") if integers else torch.randn(shape, device="cuda")
+    values = values.to(dtype)
+    return values if layout == "row" else values.t()
+
+
+def agrees(result, reference, terms, size):
+    """Within one unit of the output and the rounding of a float32 sum of `terms` products of total size
+    `size`."""
+    found = compare(result, reference, ulp(reference, result.dtype) + terms * 2.0**-23 * size)
+    assert found.agrees, str(found)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("a_layout", "b_layout"), LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products(products, shape, a_layout, b_layout, dtype):
+    rows, columns, depth = shape
+    a, b = matrix(rows, depth, a_layout, dtype), matrix(depth, columns, b_layout, dtype)
+    reference, size = a.double() @ b.double(), a.double().abs() @ b.double().abs()
+    for wanted in (dtype, torch.float32):
+        agrees(products.matmul(a, b, dtype=wanted), reference, depth, size)
+
+
+@pytest.mark.parametrize(("a_layout", "b_layout"), LAYOUTS)
+def test_products_of_integers_are_exact(products, a_layout, b_layout):
+    for rows, columns, depth in SHAPES:
+        a = matrix(rows, depth, a_layout, torch.bfloat16, integers=True)
+        b = matrix(depth, columns, b_layout, torch.bfloat16, integers=True)
+        result = products.matmul(a, b, dtype=torch.float32)
+        assert torch.equal(result.double(), a.double() @ b.double())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("given", [True, False])
+def test_epilogues(products, activation, given):
+    a, b = matrix(130, 96, "row", torch.bfloat16), matrix(96, 72, "column", torch.bfloat16)
+    bias = torch.randn(72, device="cuda").bfloat16() if given else None
+    inner = a.double() @ b.double() + (bias.double() if given else 0.0)
+    size = a.double().abs() @ b.double().abs() + inner.abs() + 1
+    size = size * (2 * inner.abs() + 2)  # the slope of the steepest activation
+    result = products.matmul(a, b, bias, activation=activation)
+    agrees(result, ACTIVATIONS[activation](inner), 96, size)
+
+
+def test_operands_that_no_vector_fits(products):
+    wide = torch.randn(200, 203, device="cuda").bfloat16()
+    for a in (wide[:, 1:98], wide[3:, :97], wide.flatten()[1 : 1 + 97 * 50].view(50, 97)):
+        b = torch.randn(97, 40, device="cuda").bfloat16()
+        reference, size = a.double() @ b.double(), a.double().abs() @ b.double().abs()
+        agrees(products.matmul(a, b), reference, 97, size)
+
+
+def test_an_output_in_a_larger_buffer_leaves_its_surroundings(products):
+    a, b = matrix(70, 64, "row", torch.bfloat16), matrix(64, 50, "row", torch.bfloat16)
+    buffer = torch.full((72, 60), 7.0, device="cuda", dtype=torch.bfloat16)
+    products.matmul(a, b, out=buffer[1:71, 5:55])
+    agrees(buffer[1:71, 5:55], a.double() @ b.double(), 64, a.double().abs() @ b.double().abs())
+    buffer[1:71, 5:55] = 7.0
+    assert torch.equal(buffer, torch.full_like(buffer, 7.0))
+
+
+def test_every_element_of_the_output_is_written(products):
+    a, b = matrix(129, 72, "row", torch.bfloat16), matrix(72, 136, "row", torch.bfloat16)
+    poisoned = torch.full((129, 136), torch.nan, device="cuda", dtype=torch.bfloat16)
+    assert products.matmul(a, b, out=poisoned).isfinite().all()
+
+
+def test_products_in_streams_graphs_and_compiled_code(products):
+    a, b = matrix(256, 128, "row", torch.bfloat16), matrix(128, 192, "row", torch.bfloat16)
+    expected = products.matmul(a, b)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        streamed = products.matmul(a, b)
+    stream.synchronize()
+    assert torch.equal(streamed, expected)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = products.matmul(a, b)
+    graph.replay()
+    assert torch.equal(captured, expected)
+    compiled = torch.compile(lambda a, b: products.matmul(a, b) + 1, fullgraph=True)
+    torch.testing.assert_close(compiled(a, b), expected + 1)
+    inputs = (a, b, None, "identity", "")
+    torch.library.opcheck(products.matmul.operator, inputs)
+
+
+def test_only_the_chosen_kernel_runs(products):
+    a, b = matrix(256, 128, "row", torch.bfloat16), matrix(128, 192, "row", torch.bfloat16)
+    chosen = products.matmul.explain(a, b).variant
+    entries = {
+        launch.entry
+        for variant in products.manifest.kernels["matmul"].variants
+        if variant.id == chosen
+        for launch in variant.launches
+    }
+    products.matmul(a, b)
+    kinds = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=kinds) as profile:
+        products.matmul(a, b)
+        torch.cuda.synchronize()
+    ran = {event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA}
+    assert {name for name in ran if "ync" not in name} == entries
+
+
+# -- rows and element-wise kernels of a training step
+# -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("shape", [(1, 8), (33, 768), (200, 1000), (7, 4097)])
+def test_rms_norm(steps, shape, dtype):
+    x = torch.randn(shape, device="cuda").to(dtype).requires_grad_()
+    weight = torch.randn(shape[1], device="cuda").requires_grad_()
+    wide_x, wide_weight = (t.detach().double().requires_grad_() for t in (x, weight))
+    rstd = (wide_x.square().mean(-1) + 1e-6).rsqrt()
+    reference = wide_x * rstd[:, None] * wide_weight
+    y, our_rstd = steps.rms_norm(x, weight)
+    agrees(y.detach(), reference.detach(), 64, reference.detach().abs())
+    agrees(our_rstd.detach(), rstd.detach(), 64, rstd.detach())
+    grad = torch.randn(shape, device="cuda").to(dtype)
+    ours = torch.autograd.grad(y, (x, weight), grad)
+    theirs = torch.autograd.grad(reference, (wide_x, wide_weight), grad.double())
+    assert (ours[0].dtype, ours[1].dtype) == (dtype, torch.float32)
+    agrees(ours[0], theirs[0], 256, theirs[0].abs() + wide_weight.detach().abs() * rstd.detach()[:, None])
+    agrees(ours[1], theirs[1], 256, (grad.double() * wide_x.detach()).abs().sum(0) * rstd.detach().max() + 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(5, 2), (64, 1000), (16, 50304)])
+def test_cross_entropy(steps, shape, dtype):
+    logits = (4 * torch.randn(shape, device="cuda")).to(dtype).requires_grad_()
+    target = torch.randint(shape[1], shape[:1], device="cuda", dtype=torch.int32)
+    wide = logits.detach().double().requires_grad_()
+    reference = torch.nn.functional.cross_entropy(wide, target.long(), reduction="none")
+    loss = steps.cross_entropy(logits, target)
+    assert loss.dtype == torch.float32
+    agrees(loss.detach(), reference.detach(), 256, reference.detach() + 1)
+    (ours,) = torch.autograd.grad(loss.mean(), logits)
+    (theirs,) = torch.autograd.grad(reference.mean(), wide)
+    assert ours.dtype == dtype
+    agrees(ours, theirs, 256, theirs.abs() + 1 / shape[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("width", [64, 128])
+def test_rope(steps, width, dtype):
+    x = torch.randn(2, 37, 3, width, device="cuda").to(dtype).requires_grad_()
+    half = width // 2
+    angle = torch.outer(
+        torch.arange(37, device="cuda").double(),
+        10_000.0 ** (-2.0 * torch.arange(half, device="cuda").double() / width),
+    )[None, :, None, :]
+
+    def rotate(x, angle):
+        a, b = x[..., :half], x[..., half:]
+        turned = (a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos())
+        return torch.cat(turned, -1)
+
+    y = steps.rope(x)
+    agrees(y.detach(), rotate(x.detach().double(), angle), 512, torch.tensor(4.0, device="cuda"))
+    grad = torch.randn_like(x)
+    (ours,) = torch.autograd.grad(y, x, grad)
+    agrees(ours, rotate(grad.double(), -angle), 512, torch.tensor(4.0, device="cuda"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [1, 1000, 65_537])
+def test_adamw(steps, size, dtype):
+    p, m, v = (torch.randn(size, device="cuda") for _ in range(3))
+    v = v.square()
+    g = torch.randn(size, device="cuda").to(dtype)
+    lr, decay, c1, c2 = (torch.tensor(x, device="cuda") for x in (1e-2, 0.1, 0.1, 0.05))
+    wide = [t.double() for t in (p, m, v, g, lr, decay, c1, c2)]
+    steps.adamw(p, m, v, g, lr, decay, c1, c2)
+    p0, m0, v0, g0, *scalars = wide
+    rate, shrink, first, second = (float(s) for s in scalars)
+    m1, v1 = 0.9 * m0 + 0.1 * g0, 0.95 * v0 + 0.05 * g0.square()
+    p1 = p0 * (1 - rate * shrink) - rate * (m1 / first) / ((v1 / second).sqrt() + 1e-8)
+    for ours, theirs, before in ((m, m1, m0), (v, v1, v0), (p, p1, p0)):
+        agrees(ours, theirs, 16, theirs.abs() + before.abs() + 0.1)
