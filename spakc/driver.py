@@ -5,13 +5,17 @@ Every function raises `SpakError` for a user's mistake and leaves nothing half-w
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spakc.diagnostics import Sink, SpakError
+from spakc.diagnostics import Sink
 from spakc.lower.program import Program
 from spakc.resources import resource
 from spakc.source import SourceFile, Span
@@ -21,6 +25,8 @@ from spakc.syntax.parse import MAX_BYTES, parse
 
 if TYPE_CHECKING:
     from spakc.check.checked import CheckedModule
+    from spakc.emit.artifact import Templates
+    from spakc.plan.plan import Plan
 
 MAX_FILES = 256
 """A project of more files than this is a mistake or an attack."""
@@ -164,4 +170,96 @@ def check_file(path: Path) -> Checked:
     return Checked(path, program, checked, sink)
 
 
-__all__ = ["MAX_FILES", "Checked", "SpakError", "check_file", "load", "read_source"]
+def plan_file(checked: Checked, archs: Sequence[str] = ()) -> Plan:
+    """What will be generated, for these architectures or those of the file's targets."""
+    from spakc.plan.plan import plan
+
+    decided = plan(checked.module.module, archs, checked.sink)
+    checked.sink.stop_if_errors()
+    return decided
+
+
+def emit_files(checked: Checked, decided: Plan) -> dict[str, str]:
+    """Every file of the artifact by its path in it, with `/` between folders."""
+    from spakc.emit.artifact import emit
+    from spakc.emit.torch_glue import emit_experiments
+
+    models = emit_experiments(checked.module, decided, template_texts("torch"))
+    experiments = sorted({path.split("/")[1] for path in models})
+    return emit(decided, templates(), tuple(experiments)) | models
+
+
+def templates() -> Templates:
+    """The CUDA templates and headers that ship with the compiler."""
+    from spakc.emit.artifact import Templates
+
+    texts = template_texts("cuda")
+    headers = {name.removeprefix("include/"): text for name, text in texts.items() if name.startswith("include/")}
+    return Templates({name: text for name, text in texts.items() if name.endswith(".j2")}, headers)
+
+
+def template_texts(kind: str) -> dict[str, str]:
+    """Texts below templates/<kind> by relative path."""
+    root = resource("templates") / kind
+    return {p.relative_to(root).as_posix(): p.read_text("utf-8") for p in sorted(root.rglob("*.*")) if p.is_file()}
+
+
+def write_artifact(files: Mapping[str, str | bytes], out: Path) -> None:
+    """Writes a folder whole or not at all. Replaces an artifact; SPAK007 for a folder of anything else."""
+    sink = Sink()
+    if out.exists() and not _is_replaceable(out):
+        sink.report(
+            "SPAK007",
+            f"`{_shown(out)}` is not an artifact, so it is left alone",
+            None,
+            help=("name an empty or a new folder with `-o`",),
+        )
+        sink.stop_if_errors()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            for name, content in files.items():
+                path = fresh / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+            fresh.chmod(0o755)
+            if out.exists():
+                old = fresh.with_name(fresh.name + ".old")
+                out.rename(old)
+                fresh.rename(out)
+                shutil.rmtree(old)
+            else:
+                fresh.rename(out)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        sink.report("SPAK007", f"`{_shown(out)}` cannot be written: {error.strerror}", None)
+        sink.stop_if_errors()
+
+
+def _is_replaceable(out: Path) -> bool:
+    if not out.is_dir():
+        return False
+    if not any(out.iterdir()):
+        return True
+    try:
+        return str(json.loads((out / "manifest.json").read_text())["schema"]).startswith("spak-artifact/")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def compile_file(path: Path, out: Path, archs: Sequence[str] = ()) -> tuple[Checked, Plan]:
+    """Compiles to an artifact in `out`; with `archs` its default specialisations as cubins, too."""
+    checked = check_file(path)
+    decided = plan_file(checked, archs)
+    files: dict[str, str | bytes] = dict(emit_files(checked, decided))
+    if archs:
+        from spakc.cubins import build_cubins
+
+        files |= build_cubins({k: v for k, v in files.items() if isinstance(v, str)}, decided.archs)
+    write_artifact(files, out)
+    return checked, decided
+
+
+__all__ = ["Checked", "check_file", "compile_file", "emit_files", "load", "plan_file", "write_artifact"]

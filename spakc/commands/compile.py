@@ -1,0 +1,74 @@
+"""`spakc compile FILE`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from spakc import driver
+from spakc.cli import show
+from spakc.plan.plan import Plan
+
+
+def default_output(file: Path) -> Path:
+    """Where `compile` and `run` write unless told otherwise."""
+    return Path("out") / file.stem
+
+
+def run(file: Path, output: Path | None, archs: tuple[str, ...], emit: str | None, format: str) -> int:
+    """Writes the artifact, or prints one stage of it."""
+    if emit is not None:
+        return _print_stage(file, archs, emit)
+    out = output or default_output(file) / "artifact"
+    checked, decided = driver.compile_file(file, out, archs)
+    show(checked.sink.diagnostics, format == "json")
+    if format == "json":
+        click.echo(json.dumps({"schema": "spak-compiled/1", "artifact": str(out), "kernels": _summary(decided)}))
+    else:
+        click.echo(_text(decided))
+        click.echo(f"wrote {out}")
+    return 0
+
+
+def _print_stage(file: Path, archs: tuple[str, ...], stage: str) -> int:
+    from spakc.diagnostics import Sink
+    from spakc.ir.canonical import canonical
+
+    if stage == "ast":
+        program = driver.load(file, Sink())
+        click.echo("\n".join(repr(item) for item in program.files[program.root].items))
+        return 0
+    checked = driver.check_file(file)
+    if stage == "ir":
+        click.echo(canonical(checked.module.module))
+        return 0
+    decided = driver.plan_file(checked, archs)
+    if stage == "plan":
+        click.echo(_text(decided))
+    else:
+        files = driver.emit_files(checked, decided)
+        click.echo("\n".join(f"// ==== {name}\n{text}" for name, text in files.items() if name.endswith(".cu")))
+    return 0
+
+
+def _summary(decided: Plan) -> dict[str, object]:
+    return {
+        name: {
+            "variants": [{"id": v.id, "schedule": v.schedule, "reason": v.reason} for v in kernel.variants],
+            "undecided": [{"schedule": u.schedule, "reason": u.reason} for u in kernel.undecided],
+        }
+        for name, kernel in decided.kernels.items()
+    }
+
+
+def _text(decided: Plan) -> str:
+    lines = [f"for {', '.join(decided.archs)}:"]
+    for name, kernel in decided.kernels.items():
+        lines.append(f"{name}: {kernel.kernel.family}")
+        lines.extend(f"  {v.id}: {v.reason}" for v in kernel.variants)
+        lines.extend(f"  {u.schedule}: undecided (none): {u.reason}" for u in kernel.undecided)
+        if not kernel.variants:
+            lines.append("  computed by torch")
+    return "\n".join(lines)
