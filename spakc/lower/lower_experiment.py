@@ -187,13 +187,12 @@ class _Lowering:
         parent = self.parent
         statement = self._once(nodes.OfModel)
         if statement is None:
-            if parent is None:
+            if parent is None and self.node.like is None:
                 where = self.node.name.span
                 self.sink.report(
                     "SPAK534", f"experiment `{self.node.name.text}` has no model", where, "declared here"
                 )
-                return "", {}
-            return parent.model, dict(parent.overrides)
+            return (parent.model, dict(parent.overrides)) if parent is not None else ("", {})
         value = statement.value
         function = value.function if isinstance(value, nodes.Call) else value
         name = self._entity(function, "a model")
@@ -217,13 +216,12 @@ class _Lowering:
     def _data(self) -> tuple[str, ...]:
         statement = self._once(nodes.OfData)
         if statement is None:
-            if self.parent is None:
+            if self.parent is None and self.node.like is None:
                 where = self.node.name.span
                 self.sink.report(
                     "SPAK536", f"experiment `{self.node.name.text}` has no data", where, "declared here"
                 )
-                return ()
-            return self.parent.data
+            return self.parent.data if self.parent is not None else ()
         names = (self._entity(value, "a dataset") for value in statement.values)
         return tuple(name for name in names if name is not None)
 

@@ -15,8 +15,8 @@ from spakc.lower.propositions import lower_laws, lower_lets
 from spakc.lower.resolve import Scope, nearest, report_unknown
 from spakc.syntax import nodes
 
-OPERATIONS = ("attention", "norm", "mlp", "linear", "embed", "unembed", "dropout")
-"""What `uses K for op` may name: an `mlp`'s products are `linear`."""
+OPERATIONS = ("attention", "linear", "norm")
+"""What `uses K for op` may name. The products of `mlp`, of attention's projections and of `unembed` are `linear`."""
 
 _SIZES = ("B", "T", "vocab")
 

@@ -1,0 +1,361 @@
+"""Datasets: which documents a split can hold, what is proved about them, what must be tested when they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+
+from spakc.check.verdict import LawStatus, Status, Verdict, means_of_law
+from spakc.diagnostics import Sink
+from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members
+from spakc.ir.experiment import Dataset, Split
+from spakc.ir.module import Law, Module
+from spakc.ir.ops import Apply, Const, Expr, Interval, Query, Ref, RefKind
+from spakc.ir.queries import Means
+from spakc.ir.visit import walk
+
+MOST_DIGITS = 10_000
+MOST_CHOICES = 1 << 16
+
+END = "<end>"
+PAD = "<pad>"
+
+Choices = tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
+
+
+@dataclass(slots=True)
+class DatasetFacts:
+    """What is known of a dataset before anything is drawn or read. Of a corpus (`source`) that is little: its
+    vocabulary is None. `choices` are the parameters of each split as independent draws; `digits[split][sample]`
+    the numbers of digits a sample can have there; `exclude` the evaluation splits whose samples training must not
+    draw, since nothing proves that it could not."""
+
+    dataset: Dataset
+    source: Mapping[str, str] | None = None
+    vocabulary: tuple[str, ...] | None = None
+    separators: tuple[str, ...] = ()
+    choices: dict[str, Choices] = field(default_factory=dict)
+    digits: dict[str, dict[str, frozenset[int]]] = field(default_factory=dict)
+    train: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    laws: tuple[LawStatus, ...] = ()
+
+    def max_digits(self, split: str) -> int:
+        """Digits of the longest sample of a split: what `max_length(split)` means."""
+        return max((max(counts) for counts in self.digits[split].values() if counts), default=0)
+
+    def number_width(self, node: Expr, split: str) -> int:
+        """Digits that a number of the text can have at most in a split; 0 for other pieces."""
+        match node:
+            case Const(value=int()):
+                return len(str(node.value))
+            case Ref(kind=RefKind.sample):
+                return max(self.digits[split][node.name], default=0)
+            case Query(name="reverse"):
+                return self.number_width(node.args[0], split)
+            case Apply(op="add"):
+                return max(self.number_width(side, split) for side in node.args) + 1
+            case Apply(op="mul"):
+                return sum(self.number_width(side, split) for side in node.args)
+        return 0
+
+    def text_width(self, split: str) -> int:
+        """Tokens of the longest document of a split."""
+        total = 0
+        for piece in self.dataset.text:
+            if isinstance(piece, Const) and isinstance(piece.value, str):
+                total += len(piece.value)
+            else:
+                total += 1 if _is_end(piece) else self.number_width(piece, split)
+        return total
+
+    @property
+    def longest_text(self) -> int:
+        return max(self.text_width(split) for split in self.digits)
+
+    @property
+    def longest_number(self) -> int:
+        """Digits of the longest number of any text of any split."""
+        return max(self.number_width(piece, split) for split in self.digits for piece in self.dataset.text)
+
+
+def check_data(module: Module, sink: Sink) -> Mapping[str, DatasetFacts]:
+    """Facts of every dataset. Reports what cannot be drawn or written (SPAK523-529) and a `disjoint` law over splits
+    that share all their samples (541). A law about values stays undecided until documents are drawn (means: cases); one
+    that the supports decide is proved here. Leaves the reading of corpora to the run."""
+    facts: dict[str, DatasetFacts] = {}
+    for name, dataset in module.datasets.items():
+        found = _Check(dataset, sink).facts()
+        if found is not None:
+            facts[name] = found
+    return facts
+
+
+class _Check:
+    """One dataset."""
+
+    def __init__(self, dataset: Dataset, sink: Sink) -> None:
+        self.dataset = dataset
+        self.sink = sink
+        self.errors = False
+
+    def error(self, code: str, message: str, expr: Expr | Split | Dataset, label: str, *help: str) -> None:
+        self.errors = True
+        self.sink.report(code, message, expr.span, label, help=help)
+
+    def facts(self) -> DatasetFacts | None:
+        dataset = self.dataset
+        if not dataset.splits:
+            self.error("SPAK523", f"dataset `{dataset.name}` has no split", dataset, "declared here")
+            return None
+        source = self._corpus()
+        facts = DatasetFacts(dataset, source)
+        names = tuple(dataset.splits)
+        if source is not None:
+            self._parts()
+            facts.train = ("train",) if "train" in names else names[:1]
+            return None if self.errors else facts
+        self._samples()
+        self._text()
+        if self.errors:
+            return None
+        for split in dataset.splits.values():
+            self._support(split, facts)
+        if self.errors:
+            return None
+        facts.vocabulary, facts.separators = self._vocabulary()
+        facts.train = tuple(n for n, s in dataset.splits.items() if s.weight is not None) or (
+            ("train",) if "train" in names else names[:1]
+        )
+        if "train" in names and "train" not in facts.train and dataset.splits["train"].size is None:
+            facts.train = ("train", *facts.train)
+        held = [n for n in names if n not in facts.train]
+        facts.exclude = tuple(n for n in held if any(not _apart(facts, n, t) for t in facts.train))
+        facts.laws = tuple(self._law(law, facts) for law in dataset.laws)
+        return None if self.errors else facts
+
+    # ---- corpora ------------------------------------------------------------------------------------
+
+    def _corpus(self) -> dict[str, str] | None:
+        text = self.dataset.text
+        if not any(isinstance(piece, Query) and piece.name == "characters" for piece in text):
+            return None
+        piece = text[0]
+        inner = piece.args[0] if isinstance(piece, Query) and piece.args else piece
+        if len(text) > 1 or self.dataset.samples:
+            self.error(
+                "SPAK524", "a corpus is the whole text of a dataset", piece, "stands beside other pieces"
+            )
+        match inner:
+            case Query(name="corpus", args=(Const(value=str(name)),)):
+                return {"kind": "corpus", "name": name}
+            case Query(name="file", args=(Const(value=str(path)),)):
+                return {"kind": "file", "path": path}
+            case Query(name="url", args=(Const(value=str(address)),)):
+                hashed = dict(inner.named).get("sha256")
+                sha = hashed.value if isinstance(hashed, Const) else ""
+                return {"kind": "url", "url": address, "sha256": str(sha)}
+        self.error(
+            "SPAK524",
+            "`characters` needs a text",
+            inner,
+            "no text",
+            'write `characters(corpus("…"))` or `characters(url("…", sha256 = "…"))`',
+        )
+        return {"kind": "none"}
+
+    def _parts(self) -> None:
+        total = 0.0
+        for split in self.dataset.splits.values():
+            if split.fraction is None:
+                self.error(
+                    "SPAK525", f"split `{split.name}` says no fraction of the corpus", split, "no fraction"
+                )
+            else:
+                total += split.fraction
+        if total > 1 + 1e-9:
+            last = list(self.dataset.splits.values())[-1]
+            self.error("SPAK525", f"the splits take {total:.0%} of the corpus", last, "more than there is")
+
+    # ---- drawn documents ----------------------------------------------------------------------------
+
+    def _samples(self) -> None:
+        for name, value in self.dataset.samples.items():
+            if not (isinstance(value, Query) and value.name == "digits"):
+                self.error(
+                    "SPAK526", f"`{name}` is nothing that can be drawn", value, "no draw", "write `digits(n)`"
+                )
+
+    def _text(self) -> None:
+        dataset = self.dataset
+        for piece in dataset.text:
+            self._piece(piece)
+        ends = [piece for piece in dataset.text if _is_end(piece)]
+        if len(ends) != 1 or not _is_end(dataset.text[-1]):
+            where = ends[0] if ends else (dataset.text[-1] if dataset.text else dataset)
+            self.error("SPAK527", "a document closes with one `end`", where, "the last piece is to be `end`")
+        if dataset.loss_after is None:
+            return
+        holders = [p for p in dataset.text if isinstance(p, Const) and dataset.loss_after in str(p.value)]
+        count = sum(str(piece.value).count(dataset.loss_after) for piece in holders)
+        if count != 1:
+            times = "never" if not count else f"{count} times"
+            self.error(
+                "SPAK528",
+                f'the loss begins after "{dataset.loss_after}", which the text has {times}',
+                holders[-1] if holders else dataset,
+                "it must stand there once",
+            )
+
+    def _piece(self, piece: Expr, *, inner: bool = False) -> None:
+        match piece:
+            case Const(value=str()) if not inner:
+                if any(character in "0123456789" for character in str(piece.value)):
+                    self.error("SPAK527", "digits between numbers", piece, "would run into a number")
+            case Query(name="reverse") if not inner:
+                self._piece(piece.args[0], inner=True)
+            case Ref(kind=RefKind.sample):
+                pass
+            case Const(value=int(value)) if not isinstance(value, bool) and value >= 0:
+                pass
+            case Apply(op="add" | "mul"):
+                for side in piece.args:
+                    self._piece(side, inner=True)
+            case _ if not inner and _is_end(piece):
+                pass
+            case _:
+                self.error(
+                    "SPAK527",
+                    "this cannot be written into a document",
+                    piece,
+                    "no piece of a text",
+                    "a piece is a string, a number over samples with `+` and `*`, `reverse(…)` of one, or `end`",
+                )
+
+    def _support(self, split: Split, facts: DatasetFacts) -> None:
+        """The parameters of a split as values, and the digits its samples can have."""
+        if split.fraction is not None:
+            self.error(
+                "SPAK525", f"split `{split.name}` is a fraction, but documents are drawn", split, "of what?"
+            )
+            return
+        choices = []
+        bound: dict[str, frozenset[int]] = {}
+        for names, domain in split.binders:
+            rows = members(domain, Env(), MOST_CHOICES)
+            if isinstance(rows, TooMany | Unknown) or not rows:
+                self.error(
+                    "SPAK529", f"the parameters of split `{split.name}` have no known values", split, "here"
+                )
+                return
+            values = [row if isinstance(row, tuple) else (row,) for row in rows]
+            if any(len(row) != len(names) or not all(_whole(v) for v in row) for row in values):
+                self.error("SPAK529", "a parameter of a split is a whole number", split, "of this split")
+                return
+            integers = tuple(tuple(int(v) for v in row) for row in values)
+            choices.append((names, integers))
+            for column, name in enumerate(names):
+                bound[name] = frozenset(row[column] for row in integers)
+        facts.choices[split.name] = tuple(choices)
+        facts.digits[split.name] = {
+            name: self._counts(value, bound, split) for name, value in self.dataset.samples.items()
+        }
+
+    def _counts(self, sample: Expr, bound: Mapping[str, frozenset[int]], split: Split) -> frozenset[int]:
+        """How many digits a sample can have."""
+        assert isinstance(sample, Query)
+        found = self._values(sample.args[0], bound, split)
+        if found is not None and (min(found) < 1 or max(found) > MOST_DIGITS):
+            self.error(
+                "SPAK529",
+                f"a number has 1 to {MOST_DIGITS} digits",
+                split,
+                f"{min(found)} to {max(found)} here",
+            )
+        return found or frozenset((1,))
+
+    def _values(self, node: Expr, bound: Mapping[str, frozenset[int]], split: Split) -> frozenset[int] | None:
+        match node:
+            case Const(value=int(value)):
+                return frozenset((value,))
+            case Ref(kind=RefKind.parameter) if node.name in bound:
+                return bound[node.name]
+            case Ref(kind=RefKind.parameter):
+                self.error(
+                    "SPAK529", f"split `{split.name}` does not bind `{node.name}`", split, "not bound here"
+                )
+                return None
+            case Interval(by=None):
+                first, last = (self._values(bound_, bound, split) for bound_ in (node.first, node.last))
+                return None if first is None or last is None else frozenset(range(min(first), max(last) + 1))
+        self.error(
+            "SPAK526", "a number of digits is a number, a parameter or a range of them", node, "none of these"
+        )
+        return None
+
+    def _vocabulary(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """All characters that a text can hold, in order, with the end and the padding; and those of them that stand
+        between numbers, in the order of the text."""
+        written = [
+            str(p.value) for p in self.dataset.text if isinstance(p, Const) and isinstance(p.value, str)
+        ]
+        separators = tuple(dict.fromkeys("".join(written)))
+        return (*sorted({*separators, *"0123456789"}), END, PAD), separators
+
+    # ---- laws ---------------------------------------------------------------------------------------
+
+    def _law(self, law: Law, facts: DatasetFacts) -> LawStatus:
+        node = law.proposition
+        if isinstance(node, Query) and node.name == "disjoint" and law.when is None:
+            return self._disjoint(law, node, facts)
+        queries = [e for e in walk(node) if isinstance(e, Query) and e.name == "max_length"]
+        known = {q: facts.max_digits(_split(q.args[0])) for q in queries if _split(q.args[0]) in facts.digits}
+        value = evaluate(node, Env(queries=known))
+        if isinstance(value, bool):
+            if not value:
+                self.error("SPAK203", f"law `{law.name}` does not hold", node, "false")
+            return LawStatus(
+                law, Status(Verdict.holds if value else Verdict.violated, Means.proof, witnesses=1)
+            )
+        means = max(means_of_law(law), Means.cases, key=list(Means).index)
+        return LawStatus(law, Status(Verdict.undecided, means))
+
+    def _disjoint(self, law: Law, node: Query, facts: DatasetFacts) -> LawStatus:
+        """Proved where the digit counts of some sample differ; else training leaves out what evaluation holds, and
+        it is tested. Two evaluation splits over the same support can only be tested."""
+        names = [_split(argument) for argument in node.args]
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+        for a, b in pairs:
+            if a == b or (facts.choices[a] == facts.choices[b] and _tiny(facts, a)):
+                self.error("SPAK541", f"`{a}` and `{b}` share their samples", node, "these are not disjoint")
+                return LawStatus(law, Status(Verdict.violated, Means.proof))
+        if all(_apart(facts, a, b) for a, b in pairs):
+            note = "some number has other digit counts in each split"
+            return LawStatus(law, Status(Verdict.holds, Means.proof, witnesses=len(pairs), note=note))
+        return LawStatus(
+            law, Status(Verdict.undecided, Means.cases, note="training leaves out what is evaluated")
+        )
+
+
+def _apart(facts: DatasetFacts, a: str, b: str) -> bool:
+    """Whether no document can be in both splits: some sample never has the same number of digits."""
+    return any(not (facts.digits[a][name] & facts.digits[b][name]) for name in facts.dataset.samples)
+
+
+def _tiny(facts: DatasetFacts, split: str) -> bool:
+    """Whether a split has so few documents that two draws of it must meet."""
+    samples = facts.digits[split].values()
+    return len(list(product(*samples))) == 1 and all(max(counts) == 1 for counts in samples)
+
+
+def _split(node: Expr) -> str:
+    return node.name.rpartition(".")[2] if isinstance(node, Ref) else ""
+
+
+def _is_end(node: object) -> bool:
+    return isinstance(node, Ref) and node.kind is RefKind.symbol and node.name == "end"
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,144 @@
+"""Parameters and arithmetic of a model, counted from its text: known before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spakc.check.model_shapes import Shapes
+from spakc.ir.constraint import Env, evaluate
+from spakc.ir.model import Assign, Loop, Model, Part, Step
+from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
+from spakc.ir.visit import children
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a dataset adds to a model: tokens of the vocabulary, of the longest text, digits of the longest number,
+    rows of a bias table beyond those for digits."""
+
+    vocabulary: int
+    tokens: int
+    digits: int
+    other_kinds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`parameters`; `flops` of a forward pass per token, a multiply-add as two, attention over `tokens` keys."""
+
+    parameters: int
+    flops: int
+
+
+def count(model: Model, shapes: Shapes, hypers: Mapping[str, Value], sizes: Sizes) -> Count:
+    """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its arithmetic as
+    often as it runs; a tied unembedding adds arithmetic alone."""
+    return _Counter(model, shapes, hypers, sizes).part(model.forward)
+
+
+class _Counter:
+    def __init__(self, model: Model, shapes: Shapes, hypers: Mapping[str, Value], sizes: Sizes) -> None:
+        self.model = model
+        self.shapes = shapes
+        self.sizes = sizes
+        refs = {(RefKind.hyper, name): value for name, value in hypers.items()}
+        self.env = Env(refs).dims({"vocab": sizes.vocabulary})
+
+    def value(self, node: Expr) -> int:
+        value = evaluate(node, self.env)
+        assert isinstance(value, int), "checked before"
+        return value
+
+    def part(self, part: Part) -> Count:
+        return self.steps(part.body, 1, 1, 0)
+
+    def steps(self, body: tuple[Step, ...], copies: int, runs: int, loops: int) -> Count:
+        """`copies` of the weights, `runs` of the arithmetic; `loops` is the length of the innermost loop."""
+        parameters = flops = 0
+        for step in body:
+            if isinstance(step, Assign):
+                found = self.expr(step.value, loops)
+                part = Count(found.parameters * copies, found.flops * runs)
+            elif isinstance(step, Loop):
+                assert isinstance(step.domain, Interval)
+                length = self.value(step.domain.last)
+                start = self.expr(step.initial, loops)
+                inner = self.steps(step.body, copies, runs * length, length)
+                part = Count(start.parameters * copies + inner.parameters, start.flops * runs + inner.flops)
+            else:
+                times = self.value(step.count)
+                part = self.steps(step.body, copies * times, runs * times, loops)
+            parameters, flops = parameters + part.parameters, flops + part.flops
+        return Count(parameters, flops)
+
+    def expr(self, node: Expr, loops: int) -> Count:
+        inner = [self.expr(child, loops) for child in children(node)]
+        parameters = sum(part.parameters for part in inner)
+        flops = sum(part.flops for part in inner)
+        if isinstance(node, Query):
+            called = self.model.called(node)
+            own = self.part(called) if called is not None else self.operation(node, loops)
+            parameters, flops = parameters + own.parameters, flops + own.flops
+        return Count(parameters, flops)
+
+    def operation(self, node: Query, loops: int) -> Count:
+        if node.name in ("rope", "relative", "window", "coupled", "dropout"):
+            return Count(0, 0)  # counted where they are used
+        named = dict(node.named)
+        size = self.shapes.width(node)
+        assert size is not None, "checked before"
+        width = self.value(size)
+        bias = _flag(named.get("bias"), False)
+        match node.name:
+            case "embed":
+                return Count(
+                    self.sizes.vocabulary * width + self.positions(named.get("positions"), width, 0), 0
+                )
+            case "unembed":
+                weights = self.sizes.vocabulary * width
+                own = 0 if _flag(named.get("tied"), False) else weights + bias * self.sizes.vocabulary
+                return Count(own, 2 * weights)
+            case "norm":
+                return Count((_flag(named.get("weight"), True) + bias) * width, 0)
+            case "mlp":
+                hidden = self.value(named["hidden"])
+                return Count(2 * width * hidden + bias * (hidden + width), 4 * width * hidden)
+            case "linear":
+                out = self.value(named["out"])
+                return Count(width * out + bias * out, 2 * width * out)
+            case "step":
+                return Count(loops * width, 0)
+            case "attention":
+                heads = self.value(named["heads"])
+                shared = (
+                    2 * self.value(named["groups"]) * (width // heads) if "groups" in named else 2 * width
+                )
+                weights = width * (width + shared) + width * width
+                own = (
+                    weights
+                    + bias * (2 * width + shared)
+                    + self.positions(named.get("positions"), width, heads)
+                )
+                return Count(own, 2 * weights + 4 * self.sizes.tokens * width)
+        raise AssertionError(f"check lets no operation {node.name} through")
+
+    def positions(self, node: Expr | None, width: int, heads: int) -> int:
+        """Learned positions: a bias table by heads, or a vector for every place."""
+        if isinstance(node, Ref) and node.name == "learned":
+            return self.sizes.tokens * width
+        if not isinstance(node, Query):
+            return 0
+        named = dict(node.named)
+        if node.name in ("relative", "window"):
+            return (2 * self.value(named["clip"]) + 1 + self.sizes.other_kinds) * heads
+        if node.name == "coupled":
+            offset = self.value(named["random_offset"]) if "random_offset" in named else 0
+            return (self.sizes.digits + offset + 1) * width
+        return 0
+
+
+def _flag(node: Expr | None, default: bool) -> bool:
+    return bool(node.value) if isinstance(node, Const) else default
