@@ -27,12 +27,12 @@ _LINE = re.compile(r"[^\n]+")
 
 
 def text_within_limits(source: SourceFile, sink: Sink) -> bool:
-    """Size, characters, line length, brackets and numbers of the text; reports the first that is exceeded."""
+    """Size, characters, brackets, numbers and line length of the text; reports the first that is exceeded."""
     return (
         _size(source, sink)
         and _characters(source, sink)
-        and _lines(source, sink)
         and _brackets_and_numbers(source, sink)
+        and _lines(source, sink)
     )
 
 

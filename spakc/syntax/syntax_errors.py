@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from spakc.diagnostics import Sink
 from spakc.source import SourceFile, Span
 from spakc.syntax.place import Opening, Place, place_of
-from spakc.syntax.scan import CLOSING, Lexeme
+from spakc.syntax.scan import CLOSING, OPENING, Lexeme
 from spakc.syntax.slips import FOREIGN_SIGNS, FOREIGN_WORDS, LOOKALIKES, UNIT_SLIPS, UNITS
 from spakc.syntax.surface import TOP_LEVEL, UNUSABLE_NAMES
 
@@ -136,6 +136,7 @@ def _closing_bracket(place: Place, sink: Sink) -> bool:
         f"`{place.text}` does not close `{innermost.bracket.text}`",
         place.span,
         also=[(place.span_of(innermost.bracket), "this is open")],
+        help=[f"write `{OPENING[innermost.bracket.text]}`"],
     )
     return True
 
