@@ -62,11 +62,8 @@ def cuda_files(kernel: KernelPlan, sources: jinja2.Environment) -> dict[str, str
     for variant in kernel.variants:
         for launch in variant.launches:
             if launch.source not in files:
-                assert kernel.steps is not None, "a kernel with variants has steps"
                 file = kernel.kernel.span.source.name
-                files[launch.source] = cuda_source(
-                    sources, launch, kernel.steps.signature, variant.schedule, file
-                )
+                files[launch.source] = cuda_source(sources, launch, variant.signature, variant.schedule, file)
     return files
 
 

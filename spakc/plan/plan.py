@@ -10,9 +10,15 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from spak_runtime.manifest import Guard
+
+from spakc.check.checked import CheckedModule
 from spakc.diagnostics import Sink
 from spakc.ir.derive import Underivable, gradient
+from spakc.ir.inline import inline, plain_target
 from spakc.ir.module import Device, Gradient, Kernel, Module
+from spakc.ir.ops import Load
+from spakc.ir.specialise import specialise
 from spakc.plan.mismatch import Mismatch
 from spakc.plan.problem import Problem
 from spakc.plan.recognise import recognise
@@ -20,7 +26,7 @@ from spakc.plan.select import Measurement
 from spakc.plan.split import split
 from spakc.plan.steps import Steps, steps_of
 from spakc.plan.templates import check_templates
-from spakc.plan.variants import Undecided, VariantPlan, variants_of
+from spakc.plan.variants import Case, Undecided, VariantPlan, variants_of
 from spakc.source import Span
 from spakc.target import TARGETS, Target, target
 
@@ -43,7 +49,6 @@ class KernelPlan:
 
     kernel: Kernel
     problem: Problem | None
-    steps: Steps | None
     variants: tuple[VariantPlan, ...]
     undecided: tuple[Undecided, ...]
     gradients: tuple[GradientPlan, ...] = ()
@@ -63,13 +68,16 @@ class Plan:
         return tuple(itertools.chain.from_iterable(kernel.undecided for kernel in self.kernels.values()))
 
 
-def plan(module: Module, archs: Iterable[str], sink: Sink, measurements: Sequence[Measurement] = ()) -> Plan:
+def plan(
+    checked: CheckedModule, archs: Iterable[str], sink: Sink, measurements: Sequence[Measurement] = ()
+) -> Plan:
     """Plans every kernel of a checked module.
 
     `archs` are names of architectures (sm_80 …); without any, those of the file's targets. Reports SPAK701
     and SPAK702 (schedules and knobs without a template), SPAK703 (an architecture that does not exist),
     SPAK704 (a schedule none of whose points can be built). `measurements` come from the evidence.
     """
+    module = checked.module
     devices = _devices(module, tuple(archs), sink)
     used = {name for model in module.models.values() for name in model.uses.values()}
     kernels: dict[str, KernelPlan] = {}
@@ -90,18 +98,49 @@ def _plan_kernel(
     devices: tuple[Device, ...],
     sink: Sink,
     measurements: tuple[Measurement, ...],
+    derived: bool = False,
 ) -> KernelPlan:
     """One kernel whose mathematics was recognised. Reports SPAK704."""
     if problem is None:
         reason = "its mathematics has no form that is generated"
-        return KernelPlan(kernel, None, None, (), (Undecided(kernel.name, None, reason, kernel.span),))
+        return KernelPlan(kernel, None, (), (Undecided(kernel.name, None, reason, kernel.span),))
     steps = steps_of(problem, kernel)
     if isinstance(steps, str):
         undecided = [Undecided(kernel.name, s.name, steps, s.span) for s in kernel.schedules.values()]
         whole = Undecided(kernel.name, None, steps, kernel.span)
-        return KernelPlan(kernel, problem, None, (), tuple(undecided) or (whole,))
-    variants, missing = variants_of(kernel, steps, devices, sink, measurements)
-    return KernelPlan(kernel, problem, steps, variants, missing)
+        return KernelPlan(kernel, problem, (), tuple(undecided) or (whole,))
+    cases = (*(_special_cases(kernel, steps) if derived else ()), Case(steps))
+    variants, missing = variants_of(kernel, cases, devices, sink, measurements)
+    return KernelPlan(kernel, problem, variants, missing)
+
+
+def _special_cases(kernel: Kernel, general: Steps) -> list[Case]:
+    """Choices of an option under which a derivative takes fewer launches: without an activation, nothing of the
+    forward pass is computed again."""
+    found = []
+    for option in kernel.options.values():
+        for choice in option.choices:
+            fixed = _without_copies(specialise(kernel, {option.name: choice}))
+            try:
+                steps = steps_of(split(fixed), fixed)
+            except Mismatch:
+                continue
+            if not isinstance(steps, str) and len(steps.problems) < len(general.problems):
+                condition = ["eq", ["option", option.name], choice]
+                guard = Guard(option.name, condition, f"fewer launches where {option.name} is {choice}")
+                found.append(Case(steps, choice, (guard,)))
+    return found
+
+
+def _without_copies(kernel: Kernel) -> Kernel:
+    """The same kernel without intermediates that only rename a tensor."""
+    copies = {
+        e.target: e
+        for e in kernel.math
+        if isinstance(e.value, Load) and plain_target(e) and e.target not in kernel.tensors
+    }
+    math = tuple(replace(e, value=inline(e.value, copies)) for e in kernel.math if e.target not in copies)
+    return replace(kernel, math=math)
 
 
 def _backward(
@@ -121,7 +160,7 @@ def _backward(
                 sink.report(error.code, str(error), error.span, also=[(wanted.span, "asked for here")])
             continue
         plan = GradientPlan(derived.name, wanted.outputs, wanted.inputs, derivation.saves)
-        found.append((plan, _plan_kernel(derived, problem, devices, sink, ())))
+        found.append((plan, _plan_kernel(derived, problem, devices, sink, (), derived=True)))
     return found
 
 

@@ -17,6 +17,7 @@ from spakc.plan.problem import (
     RowsProblem,
     Store,
 )
+from spakc.plan.unfuse import unfuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class Steps:
 
 def steps_of(problem: Problem, kernel: Kernel) -> Steps | str:
     """The launches that compute a problem, or why no template can."""
+    if isinstance(problem, AttentionProblem):
+        problem = unfuse(problem, kernel)
     stages = problem.stages if isinstance(problem, ChainProblem) else (problem,)
     steps: list[StepProblem] = []
     for stage in stages:
         if isinstance(stage, AttentionProblem):
-            return "attention has no template yet"
+            return "attention inside of a chain has no template yet"
         steps.append(stage)
     names = (
         tuple(name for group in problem.carried for name in group)
@@ -46,7 +49,7 @@ def steps_of(problem: Problem, kernel: Kernel) -> Steps | str:
         if shape is None:
             return f"the intermediate `{name}` is not stored by plain indices"
         carried[name] = Tensor(name, "workspace", (DType.f32,), None, shape, (), span=kernel.span)
-    for name, partner in _partners(steps, kernel, carried).items():
+    for name, partner in _partners(steps, carried).items():
         carried[name] = replace(carried[name], dtypes=(), same_as=partner)
     return Steps(tuple(steps), Signature(kernel, carried))
 
@@ -84,7 +87,7 @@ def _extent(index: Expr, extents: dict[str, Expr]) -> Expr | None:
     return None
 
 
-def _partners(steps: list[StepProblem], kernel: Kernel, carried: dict[str, Tensor]) -> dict[str, str]:
+def _partners(steps: list[StepProblem], carried: dict[str, Tensor]) -> dict[str, str]:
     """For each intermediate that a product reads, a declared tensor whose dtype it gets: that of its partner, since
     tensor cores want both operands of one dtype. Others keep f32."""
     found: dict[str, str] = {}

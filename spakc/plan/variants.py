@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from spak_runtime.manifest import Guard, TensorSpec
@@ -18,6 +18,7 @@ from spakc.plan.guards import guard_of
 from spakc.plan.launch import (
     Config,
     LaunchPlan,
+    Signature,
     StepProblem,
     axes_of,
     params_of,
@@ -38,8 +39,10 @@ MAX_CANDIDATES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class VariantPlan:
-    """One schedule with one config: what a manifest's variant says, before it is written."""
+    """One schedule with one config: what a manifest's variant says, before it is written. `signature` is what
+    its sources are generated for."""
 
+    signature: Signature
     id: str
     schedule: str
     config: Config
@@ -67,6 +70,15 @@ class Undecided:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """The launches for calls in which options have these values (none: for every call); `label` names it."""
+
+    steps: Steps
+    label: str = ""
+    guards: tuple[Guard, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Way:
     """One way to compute the kernel: a schedule of the file (or none) and the template it stands for."""
 
@@ -77,37 +89,37 @@ class _Way:
 
 def variants_of(
     kernel: Kernel,
-    steps: Steps,
+    cases: Sequence[Case],
     devices: tuple[Device, ...],
     sink: Sink,
     measurements: tuple[Measurement, ...],
 ) -> tuple[tuple[VariantPlan, ...], tuple[Undecided, ...]]:
     """The variants in the order in which a call tries them, and the schedules that have none.
 
-    Guarded variants come first, the fastest by the order of `select`; the last has no guard of a template's
-    own, so that every legal call has an answer. Reports SPAK704 for a schedule none of whose lawful points
-    its template can build on any of the devices.
+    Special cases come before the general one, which is the last of `cases`; guarded variants before those
+    that are not, the fastest first by the order of `select`. The last variant for an architecture has no guard
+    of a template's own, so that every legal call has an answer. Reports SPAK704 for a schedule none of whose
+    lawful points its template can build on any of the devices.
     """
     found: list[VariantPlan] = []
     undecided: list[Undecided] = []
-    for way in _ways(kernel, steps, undecided):
-        result = _variants(way, kernel, steps, devices, measurements)
-        if isinstance(result, Undecided):
-            undecided.append(result)
-            if way.schedule is not None:
-                _report_unbuildable(way.schedule, result, sink)
-        else:
-            found += result
+    for case in cases:
+        ways, missing = _ways(kernel, case.steps)
+        if case is cases[-1]:
+            undecided += missing
+        for way in ways:
+            result = _variants(way, kernel, case, devices, measurements)
+            if not isinstance(result, Undecided):
+                found += result
+            elif case is cases[-1]:
+                undecided.append(result)
+                if way.schedule is not None:
+                    _report_unbuildable(way.schedule, result, sink)
     ordered = [v for v in found if v.guards] + [v for v in found if not v.guards]
     answered = {arch for variant in ordered if not variant.guards for arch in variant.archs}
-    ordered += _answer(kernel, steps, tuple(d for d in devices if d.arch not in answered))
-    legal = tuple(
-        guard
-        for law in kernel.laws
-        if means_of_law(law, kernel) is Means.guard
-        for guard in (guard_of(law),)
-        if guard is not None
-    )
+    ordered += _answer(kernel, cases[-1], tuple(d for d in devices if d.arch not in answered))
+    laws = (law for law in kernel.laws if means_of_law(law, kernel) is Means.guard)
+    legal = tuple(guard for guard in map(guard_of, laws) if guard is not None)
     return tuple(replace(v, guards=(*legal, *v.guards)) for v in ordered), tuple(undecided)
 
 
@@ -116,27 +128,33 @@ def lead_of(steps: Steps) -> StepProblem:
     return next((p for p in steps.problems if isinstance(p, ProductProblem)), steps.problems[0])
 
 
-def _ways(kernel: Kernel, steps: Steps, undecided: list[Undecided]) -> Iterator[_Way]:
-    """The schedules that have a template; where the file has no schedule, the family's default ones."""
-    if not kernel.schedules:
-        for default in default_templates(lead_of(steps)):
-            yield _Way(None, default.name, default)
+def _ways(kernel: Kernel, steps: Steps) -> tuple[list[_Way], list[Undecided]]:
+    """The schedules that have a template, and those that have none. Where there is none of the first kind, the
+    templates that suit the mathematics."""
+    ways: list[_Way] = []
+    undecided: list[Undecided] = []
     for schedule in kernel.schedules.values():
         template = template_of(kernel, schedule)
         if isinstance(template, NoTemplate):
             undecided.append(Undecided(kernel.name, schedule.name, template.reason, schedule.span))
         else:
-            yield _Way(schedule, schedule.name, template)
+            ways.append(_Way(schedule, schedule.name, template))
+    if not ways:
+        defaults = default_templates(lead_of(steps))
+        prefix = "" if kernel.family == defaults[0].family else "unfused_"
+        ways = [_Way(None, prefix + template.name, template) for template in defaults]
+    return ways, undecided
 
 
 def _variants(
     way: _Way,
     kernel: Kernel,
-    steps: Steps,
+    case: Case,
     devices: tuple[Device, ...],
     measurements: tuple[Measurement, ...],
 ) -> list[VariantPlan] | Undecided:
     """The selected configs of one way, those that several architectures share as one variant."""
+    steps = case.steps
     span = way.schedule.span if way.schedule is not None else kernel.span
     lead = lead_of(steps)
     cannot = way.template.cannot(lead, steps.signature)
@@ -170,7 +188,7 @@ def _variants(
                 chosen.append((selected, [known]))
     if not chosen:
         return Undecided(kernel.name, way.name, "; ".join(dict.fromkeys(reasons)), span)
-    return [_variant(way, kernel, steps, selected, archs) for selected, archs in _in_order(chosen)]
+    return [_variant(way, kernel, case, selected, archs) for selected, archs in _in_order(chosen)]
 
 
 def _in_order(chosen: list[tuple[Selected, list[Target]]]) -> list[tuple[Selected, list[Target]]]:
@@ -238,12 +256,13 @@ def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
     return found
 
 
-def _variant(way: _Way, kernel: Kernel, steps: Steps, selected: Selected, archs: list[Target]) -> VariantPlan:
+def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: list[Target]) -> VariantPlan:
     """The variant of one config: every step by the way's template where that computes it, else by its family's."""
-    signature = steps.signature
+    steps, signature = case.steps, case.steps.signature
+    name = f"{way.name}_{case.label}" if case.label else way.name
     config: dict[str, KnobValue] = dict(selected.config)
     lead = lead_of(steps)
-    guards: list[Guard] = []
+    guards: list[Guard] = list(case.guards)
     if selected.yields and isinstance(lead, ProductProblem):
         guards.append(fills_the_device(lead, selected.config, min(known.sms for known in archs)))
     if way.schedule is not None:
@@ -265,8 +284,8 @@ def _variant(way: _Way, kernel: Kernel, steps: Steps, selected: Selected, archs:
                 problem,
                 template.family,
                 template.path,
-                f"kernels/{kernel.name}/{way.name}{suffix}.cu",
-                f"spak_{kernel.name}_{way.name}{suffix}",
+                f"kernels/{kernel.name}/{name}{suffix}.cu",
+                f"spak_{kernel.name}_{name}{suffix}",
                 params_of(problem, signature),
                 shape.grid,
                 shape.threads,
@@ -274,8 +293,9 @@ def _variant(way: _Way, kernel: Kernel, steps: Steps, selected: Selected, archs:
             )
         )
     return VariantPlan(
-        f"{way.name}.{selected.name or _label(selected.config)}",
-        way.name,
+        signature,
+        f"{name}.{selected.name or _label(selected.config)}",
+        name,
         config,
         tuple(known.arch for known in archs),
         tuple(axes),
@@ -297,16 +317,15 @@ def _template_for(wanted: Template, problem: StepProblem, steps: Steps) -> Templ
     return found
 
 
-def _answer(kernel: Kernel, steps: Steps, devices: tuple[Device, ...]) -> list[VariantPlan]:
+def _answer(kernel: Kernel, case: Case, devices: tuple[Device, ...]) -> list[VariantPlan]:
     """The variant that answers what no other may, for devices where every other one has a guard."""
-    lead = lead_of(steps)
-    template = fallback(lead, steps.signature)
+    template = fallback(lead_of(case.steps), case.steps.signature)
     if template is None or not devices:
         return []
     known = [t for t in (target(device.arch) for device in devices) if t is not None]
     reason = "answers the calls that no other variant may"
     way = _Way(None, template.name, template)
-    return [_variant(way, kernel, steps, Selected(template.defaults, None, reason), known)]
+    return [_variant(way, kernel, case, Selected(template.defaults, None, reason), known)]
 
 
 def _label(config: Config) -> str:
