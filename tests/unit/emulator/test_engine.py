@@ -1,0 +1,175 @@
+"""The engine itself: contraction, builds and their errors, leaks, the portable context switch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from spak_runtime.emulator import Buffer, build, toolchain
+from spak_runtime.errors import BuildError, CallError, ToolError, UnknownKernelError
+
+from tests.unit.emulator.emulator_cases import (
+    HEAD,
+    INCLUDE,
+    ROOT,
+    Params,
+    from_text,
+    gemm_mma,
+    gemm_wgmma,
+    run,
+)
+
+DIFFERENCE = """
+struct P { const f32* x; const f32* m; f32* y; f32* z; f32 c; };
+SPAK_KERNEL(kernel, P, 32) {
+  const u32 t = thread_index();
+  store(params.y + t, load(params.x + t) * params.c - load(params.m + t) * params.c);
+  store(params.z + t, fma_f32(load(params.x + t), params.c, -(load(params.m + t) * params.c)));
+}
+"""
+
+
+def test_contraction_is_a_choice() -> None:
+    results = {}
+    for contract in (True, False):
+        kernel = build(HEAD + DIFFERENCE, INCLUDE, contract=contract)
+        x = np.full(32, -1e30, np.float32)
+        y, z = np.zeros(32, np.float32), np.zeros(32, np.float32)
+        params = Params().input("x", x).input("m", x.copy()).output("y", y).output("z", z).f32(0.18033688)
+        assert run(kernel, params).ok
+        results[contract] = y
+        assert abs(z[0]) > 1e20, "an explicit fma always rounds once"
+    assert (results[False] == 0).all()
+    assert abs(results[True][0]) > 1e20, "x*c - m*c leaves the rounding error of m*c when it is contracted"
+
+
+def test_approximations_flush_subnormals() -> None:
+    source = """
+    struct P { const f32* x; f32* y; };
+    SPAK_KERNEL(kernel, P, 32) {
+      const f32 x = load(params.x + thread_index());
+      store(params.y + thread_index(), exp2_approx(x));
+      store(params.y + 32 + thread_index(), exp2_polynomial(x));
+    }
+    """
+    x = np.linspace(-140, 0, 32, dtype=np.float32)
+    y = np.zeros(64, np.float32)
+    assert run(from_text(source), Params().input("x", x).output("y", y)).ok
+    assert (y[:32][x < -126] == 0).all() and (y[:32][x >= -126] > 0).all()
+    true = np.exp2(x[x > -125].astype(np.float64))
+    assert np.max(np.abs(y[:32][x > -125] / true - 1)) < 1e-6
+    assert np.max(np.abs(y[32:][x > -125] / true - 1)) < 2e-4
+
+
+def test_16_bit_conversions_are_those_of_numpy() -> None:
+    source = """
+    struct P { const f32* x; u16* h; u16* b; f32* back; };
+    SPAK_KERNEL(kernel, P, 256) {
+      const u32 i = block_index_x() * 256 + thread_index();
+      const f32 x = load(params.x + i);
+      const f16 h = from_f32<f16>(x);
+      store(params.h + i, h.bits);
+      store(params.b + i, from_f32<bf16>(x).bits);
+      store(params.back + i, to_f32(h));
+    }
+    """
+    import ml_dtypes
+
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**32, 1 << 14, dtype=np.uint64).astype(np.uint32)
+    bits[:4096] = np.arange(4096, dtype=np.uint32) * 4099 + 0x38000000  # around the smallest normal f16
+    bits[4096:8192] = 0x33000000 + np.arange(4096, dtype=np.uint32) * 8191  # subnormal f16
+    x = bits.view(np.float32)
+    x = np.where(np.isnan(x), np.float32(1), x)
+    h, b = np.zeros(x.size, np.uint16), np.zeros(x.size, np.uint16)
+    back = np.zeros(x.size, np.float32)
+    params = Params().input("x", x).output("h", h).output("b", b).output("back", back)
+    assert run(from_text(source), params, grid=(x.size // 256, 1, 1), block=256).ok
+    with np.errstate(over="ignore"):
+        expected = x.astype(np.float16)
+    assert np.array_equal(h, expected.view(np.uint16))
+    assert np.array_equal(back, expected.astype(np.float32))
+    assert np.array_equal(b, x.astype(ml_dtypes.bfloat16).view(np.uint16))
+
+
+def test_errors_of_a_build_name_the_line() -> None:
+    with pytest.raises(BuildError, match=r"case\.spak:2:.*load_globl_32"):
+        from_text("struct P { i32 n; };\nSPAK_KERNEL(kernel, P, 32) { load_globl_32(nullptr); }")
+
+
+def test_no_compiler_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    toolchain.compiler.cache_clear()
+    try:
+        with pytest.raises(ToolError, match="no-such-compiler"):
+            toolchain.compiler()
+    finally:
+        monkeypatch.undo()
+        toolchain.compiler.cache_clear()
+
+
+def test_builds_are_kept_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = from_text("struct P { i32 n; };\nSPAK_KERNEL(kernel, P, 32) {}")
+    monkeypatch.setattr(toolchain, "_run", lambda *_: pytest.fail("compiled again"))
+    assert from_text("struct P { i32 n; };\nSPAK_KERNEL(kernel, P, 32) {}").path == first.path
+
+
+def test_wrong_arguments() -> None:
+    kernel = from_text("struct P { f32* x; };\nSPAK_KERNEL(kernel, P, 32) {}")
+    x = np.zeros((8, 8), np.float32)
+    with pytest.raises(UnknownKernelError, match="other"):
+        run(kernel, Params().input("x", x), entry="other")
+    with pytest.raises(CallError, match="contiguous"):
+        run(kernel, Params().input("x", x.T[1:]))
+    with pytest.raises(CallError, match="there are"):
+        kernel.run("kernel", bytes(8), [Buffer("x", x)], [(0, "y")], (1, 1, 1), 32, 0)
+    with pytest.raises(CallError, match="outside"):
+        kernel.run("kernel", bytes(8), [Buffer("x", x)], [(4, "x")], (1, 1, 1), 32, 0)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_nothing_leaks() -> None:
+    def work(n: int) -> None:
+        for seed in range(n):
+            gemm_wgmma(128, 128, 72, seed=seed, async_mode="random", isolate=False)
+            gemm_wgmma(256, 128, 72, cluster=2, seed=seed, isolate=False)
+            gemm_mma(128, 128, 40, seed=seed, isolate=False)
+
+    work(3)
+    before = resident_bytes()
+    work(12)
+    assert resident_bytes() - before < 4 << 20
+
+
+def test_a_small_case_is_quick() -> None:
+    best = 1.0
+    for _ in range(5):
+        start = time.perf_counter()
+        gemm_mma(128, 128, 128)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.1, "about 0.012 s on an idle machine; the build is kept"
+
+
+@pytest.mark.slow
+def test_portable_context_switch() -> None:
+    """The same cases, with ucontext instead of the hand-written switch."""
+    program = """
+from spak_runtime.emulator import toolchain
+toolchain.RUNTIME_FLAGS += ("-DSPAK_EMU_UCONTEXT",)
+from tests.unit.emulator.emulator_cases import gemm_mma, gemm_wgmma
+for report, exact in (gemm_mma(136, 128, 72), gemm_wgmma(128, 128, 72)):
+    assert report.ok and exact, report.errors
+"""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "runtime")])
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONPATH": path}, cwd=ROOT
+    )
