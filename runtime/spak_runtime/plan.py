@@ -55,7 +55,9 @@ class CudaPlan:
         slots = {name: slot for slot, name in enumerate(names)}
         self._allocated = [(slots[form.name], form) for form in resolved.allocated]
         self._outputs = [slots[name] for name in signature.outputs]
-        self._written = [slots[name] for name in (*signature.outputs, *signature.inouts)]
+        fresh = {form.name for form in resolved.allocated}
+        written = (*signature.outputs, *signature.inouts)
+        self._overwritten = [slots[name] for name in written if name not in fresh]
         filled = _filled_defaults(signature, resolved, choice)
         self._filled = [(slots[name], tensor) for name, tensor in filled.items()]
         self._workspace = _workspace(choice)
@@ -115,9 +117,15 @@ class CudaPlan:
         stream = current_stream(self._index)
         for launch in self._launches:
             launch.run(pointers, stream, self._index)
-        written = [tensor for slot in self._written if (tensor := tensors[slot]) is not None]
-        torch.autograd.graph.increment_version(written)  # as every in-place operation of torch does
-        return written[: len(self._outputs)]
+        for slot in self._overwritten:
+            _bump(tensors[slot])
+        return [tensors[slot] for slot in self._outputs]  # type: ignore[misc]
+
+
+def _bump(tensor: torch.Tensor | None) -> None:
+    """Tells autograd that a tensor was written, as every in-place operation of torch does."""
+    if tensor is not None and not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)
 
 
 def _allocate(space: Workspace, device: torch.device) -> torch.Tensor:

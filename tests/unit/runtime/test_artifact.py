@@ -7,6 +7,7 @@ from spak_runtime.errors import ALL, ArtifactError, ExpressionError, SpakRuntime
 from spak_runtime.manifest import Manifest
 
 from tests.unit.runtime import hand_artifact
+from tests.unit.runtime.code_fixtures import codes_of
 
 
 def test_a_manifest_survives_its_file():
@@ -110,3 +111,8 @@ def test_every_error_has_a_code_of_its_own_and_an_entry():
     assert len(set(codes)) == len(codes)
     assert set(codes) == {code for code in CODES if "SPAK740" <= code <= "SPAK779"}
     assert all(issubclass(error, SpakRuntimeError) for error in ALL)
+
+
+@pytest.mark.parametrize("code", sorted(error.code for error in ALL))
+def test_every_code_is_earned(code, tmp_path):
+    assert codes_of(code, tmp_path) == [code]

@@ -184,6 +184,8 @@ def test_provided_outputs_are_written_and_their_versions_move(hand):
     assert result is y
     assert y._version == 1
     torch.testing.assert_close(y, x)
+    with torch.inference_mode():
+        assert torch.equal(run(hand.affine, x, out=torch.zeros(6, 16))[0], x)
 
 
 def test_an_empty_grid_is_not_launched(hand, driver):
