@@ -78,12 +78,14 @@ class Artifact:
         from spak_runtime.function import KernelFunction, Shared
         from spak_runtime.kernel import Loader
         from spak_runtime.plan import Sources
+        from spak_runtime.prebuilt import Prebuilt
 
         if self._shared is None:
             sources = Sources(self.sources, self.headers)
             namespace = f"spak_{self.digest[:16]}"
             facts = self.manifest.facts
-            self._shared = Shared(self.root, namespace, facts, sources, Loader(), self.__getitem__)
+            loader = Loader(prebuilt=Prebuilt.read(self.root))
+            self._shared = Shared(self.root, namespace, facts, sources, loader, self.__getitem__)
         return KernelFunction(spec, self._shared)
 
 

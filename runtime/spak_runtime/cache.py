@@ -33,7 +33,7 @@ ABANDONED_SECONDS = 3600
 """A temporary folder this old belongs to a process that died."""
 
 _FILES = ("kernel.cubin", "source.cu", "log.txt")
-_LINE_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*line\b.*$", re.MULTILINE)
+_LINE_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*line\b.*\n?", re.MULTILINE)
 
 
 def digest(request: BuildRequest, compiler: str) -> str:

@@ -22,7 +22,8 @@ from spak_runtime.choose import LaunchShape
 from spak_runtime.errors import CaptureError, DriverError, ExpressionError, ToolError
 from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import Launch, OptionSpec, Param
-from spak_runtime.nvrtc import BuildRequest, version
+from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.prebuilt import Prebuilt
 from spak_runtime.tensor_map import MAP_BYTES, MapLayout, encode
 
 _FORMATS = {"u64": "<Q", "i64": "<q", "i32": "<i", "f32": "<f"}
@@ -166,10 +167,12 @@ def _pack(block: bytearray, param: Param, offset: int, value: int | float, where
 
 
 class Loader:
-    """Builds kernels through a cache and loads them on devices; each one once per process and device."""
+    """Takes kernels from an artifact's own cubins or builds them through a cache, and loads them on
+    devices; each one once per process and device."""
 
-    def __init__(self, cache: KernelCache | None = None) -> None:
+    def __init__(self, cache: KernelCache | None = None, prebuilt: Prebuilt | None = None) -> None:
         self._cache = cache
+        self._prebuilt = prebuilt
         self._lock = threading.RLock()
         self._modules: dict[tuple[int, str], Any] = {}
         self._functions: dict[tuple[int, str, str], _Function] = {}
@@ -182,7 +185,7 @@ class Loader:
         Raises BuildError, ToolError, DriverError; CaptureError where it is not loaded yet and the current
         stream is being captured.
         """
-        key = digest(request, "nvrtc " + ".".join(map(str, version())))
+        key = digest(request, "this process's")
         with self._lock:
             found = self._functions.get((device, key, entry))
             if found is None and torch.cuda.is_current_stream_capturing():
@@ -202,10 +205,7 @@ class Loader:
         self, request: BuildRequest, entry: str, key: str, device: int, cluster: tuple[int, int, int]
     ) -> _Function:
         if (device, key) not in self._modules:
-            if self._cache is None:
-                self._cache = KernelCache()
-            cubin = self._cache.build(request).cubin
-            self._modules[device, key] = _call("cuModuleLoadData", cubin)
+            self._modules[device, key] = _call("cuModuleLoadData", self._cubin(request))
         function = _Function(_call("cuModuleGetFunction", self._modules[device, key], entry.encode()))
         _call("cuFuncLoad", function.handle)  # now, not at the first launch, which may be in a capture
         declared = function.cluster()
@@ -214,6 +214,14 @@ class Loader:
                 f"{entry} is compiled for clusters of {declared}, its launch record says {cluster}"
             )
         return function
+
+    def _cubin(self, request: BuildRequest) -> bytes:
+        cubin = self._prebuilt.find(request) if self._prebuilt is not None else None
+        if cubin is not None:
+            return cubin
+        if self._cache is None:
+            self._cache = KernelCache()
+        return self._cache.build(request).cubin
 
 
 class _Function:
