@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from spakc.check.statements import Statement
 from spakc.diagnostics import Sink
 
 SCHEMA = "spak-evidence/1"
 
 KERNEL_PARTS = frozenset(("source", "header", "flags"))
-"""What a kernel is made of: the emitted source, the headers it was compiled against, the compiler's flags."""
+"""What a kernel is made of: the emitted source with the constants of its config, the headers it was compiled
+against, and the compiler's other flags."""
 
 EXPERIMENT_PARTS = frozenset(("math", "model", "data", "settings", "runtime"))
 """What decides the values of a run: the meaning of the kernels' maths, the emitted model, the meaning of the
@@ -46,14 +48,18 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "compiled": Kind(KERNEL_PARTS),
-    "cases": Kind(KERNEL_PARTS | {"math", "data", "emulator", "oracle", "cases"}),
-    "values": Kind(KERNEL_PARTS | EXPERIMENT_PARTS, verified_parts=KERNEL_PARTS),
+    "cases": Kind(frozenset(("source", "header", "math", "data", "emulator", "oracle", "cases"))),
+    "device_cases": Kind(KERNEL_PARTS | {"math", "data", "oracle", "cases"}),
+    "counters": Kind(frozenset(("source", "header", "emulator", "cases"))),
+    "values": Kind(KERNEL_PARTS | EXPERIMENT_PARTS, verified_parts=frozenset(("source", "header"))),
     "time": Kind(KERNEL_PARTS | EXPERIMENT_PARTS),
     "memory": Kind(KERNEL_PARTS | EXPERIMENT_PARTS),
 }
-"""Proofs and guards have no rows: they are established anew at every check, in less time than reading one."""
+"""`cases` ran on the emulator, `device_cases` on a device; `counters` are the emulator's counts of
+traffic and conflicts. Proofs and guards have no rows: they are established anew at every check, in less
+time than it takes to read one."""
 
-_ORIGIN = re.compile(r"[ \t]*(//|#)[ \t]*\S+\.spak:\d+(-\d+)?[ \t]*$", re.MULTILINE)
+_ORIGIN = re.compile(r"([ \t]*(//|#)[ \t]*\S+\.spak:\d+(-\d+)?)+[ \t]*$", re.MULTILINE)
 _LINE_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(line[ \t]+)?\d+.*\n?", re.MULTILINE)
 
 
@@ -72,24 +78,32 @@ def hash_source(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that was examined. `owner` is the kernel or experiment that it belongs to, or empty."""
+    """One thing that was examined. `owner` is the kernel, experiment or dataset that it belongs to, empty
+    for the tool's own. `variant` is the schedule, or the profile of an experiment (`MAIN` for none);
+    `arch` the architecture it was made for. An empty `variant` or `arch` belongs to all of them."""
 
     kind: str
     owner: str
     name: str
     hash: str
+    variant: str = ""
+    arch: str = ""
 
     def __post_init__(self) -> None:
         assert self.kind in PART_KINDS, self.kind
 
     @property
     def key(self) -> str:
-        return f"{self.kind}|{self.owner}|{self.name}"
+        return "|".join((self.kind, self.owner, self.variant, self.arch, self.name))
+
+
+MAIN = "main"
+"""The variant of an experiment's parts when it runs as written, under no profile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was examined, by part: `kind|owner|name` to hash."""
+    """What was examined, by part: `kind|owner|variant|arch|name` to hash."""
 
     parts: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,14 +111,35 @@ class Subject:
     def of(parts: Iterable[Part]) -> Subject:
         return Subject({part.key: part.hash for part in sorted(parts, key=lambda p: p.key)})
 
-    def __or__(self, other: Subject) -> Subject:
-        """Both together: a claim about two experiments, an experiment with its kernels."""
-        return Subject(dict(sorted({**self.parts, **other.parts}.items())))
+    def about(self, statement: Statement, *, fact: str = "", profile: str = "", arch: str = "") -> Subject:
+        """Of everything that there is, what a fact about `statement` depends on. `fact` is its kind, by
+        default the statement's own; `profile` the one under which an experiment ran; `arch` that of the
+        device on which a statement without a target was examined. Empty for a statement that no evidence
+        can establish."""
+        wanted = KINDS[fact or statement.fact].parts if fact or statement.fact else frozenset()
+        made_for = statement.arch or arch
 
-    def for_kind(self, kind: str) -> Subject:
-        """Only the parts that a kind of fact depends on."""
-        wanted = KINDS[kind].parts
-        return Subject({key: value for key, value in self.parts.items() if key.split("|", 1)[0] in wanted})
+        def belongs(key: str) -> bool:
+            kind, owner, variant, for_arch, _ = key.split("|", 4)
+            if kind not in wanted:
+                return False
+            if kind == "cases":
+                return True
+            if kind in ("emulator", "oracle"):
+                return bool(statement.kernels)
+            if kind in KERNEL_PARTS or kind == "math":
+                return (
+                    owner in statement.kernels
+                    and (not statement.schedule or variant in ("", statement.schedule))
+                    and (not made_for or for_arch in ("", made_for))
+                )
+            if kind == "data":
+                return owner in statement.datasets
+            if kind == "runtime":
+                return bool(statement.experiments)
+            return owner in statement.experiments and variant in ("", profile or MAIN)
+
+        return Subject({key: value for key, value in self.parts.items() if belongs(key)})
 
     @property
     def hash(self) -> str:
@@ -273,18 +308,19 @@ def append_evidence(path: Path, rows: Iterable[Row]) -> None:
 def staleness(row: Row, meaning: str, subject: Subject, verified: Collection[str] = ()) -> tuple[str, ...]:
     """Why a row says nothing about the present, in words; empty for a fresh row.
 
-    `meaning` and `subject` are those of its statement now; parts that the row's kind does not depend on are
-    left out of account. `verified` names the kernels whose present source has fresh verification evidence."""
+    `meaning` and `subject` are those of its statement now. `verified` names the kernels whose present
+    source has fresh verification evidence."""
     reasons = [] if row.meaning == meaning else ["the statement, or something it depends on, changed"]
-    kind = KINDS[row.kind]
-    then, now = row.subject.for_kind(row.kind).parts, subject.for_kind(row.kind).parts
+    waived = KINDS[row.kind].verified_parts
+    then, now = row.subject.parts, subject.parts
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) == now.get(key):
             continue
-        part, owner, name = [*key.split("|", 2), "", ""][:3]
-        if part in kind.verified_parts and owner in verified:
+        kind, owner, variant, _, name = [*key.split("|", 4), "", "", "", ""][:5]
+        if kind in waived and owner in verified:
             continue
-        what = " ".join(word for word in (part, f"of {owner}" if owner else "", name) if word)
+        of = ".".join(part for part in (owner, variant) if part and part != MAIN)
+        what = " ".join(word for word in (kind, name, f"of {of}" if of else "") if word)
         reasons.append(
             f"{what} {'is new' if key not in then else 'is gone' if key not in now else 'changed'}"
         )

@@ -1,0 +1,459 @@
+"""Verdicts, recomputed from recorded figures every time; no file holds one.
+
+Figures have three forms, all plain JSON. A row may carry several.
+
+* `observations`: what compiled kernels or cases showed, `{"at": {"knob tile_m": 64, "dim M": 5}, "queries":
+{"cubin.registers": 168}, "count": 1, "selected": true}`. A law is evaluated at each of them; one that is not
+selected was dropped for breaking a law and only counted. * `checks`: outcomes of a comparison with the
+oracle, `{"cases": 200, "failures": 0, "tripwires": {"zeros": true}}`; a tripwire is true when the same check
+rejected it. * `quantities`: what claims compare, `{"query": "accuracy(e, s)", "at": {"n": 5}, "hits": […],
+"totals": […]}`, or `"samples": […], "rounds": "…"`, or `"exact": 42`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spakc.check.verdict import Verdict
+from spakc.ir.constraint import (
+    SYMBOLS,
+    Env,
+    Unknown,
+    evaluate,
+    explain,
+    implication,
+    lanes,
+    members,
+    mentions,
+    show,
+)
+from spakc.ir.experiment import Claim, Gate
+from spakc.ir.lanes import Scalar, Value
+from spakc.ir.module import Law
+from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
+from spakc.ir.types import DType
+from spakc.ir.visit import walk
+from spakc.statistics import Counts, Exact, Floats, Quantity, Samples, combined, geometric_mean
+from spakc.statistics import Interval as Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`witnesses` counts what the verdict rests on: kernels, cases, samples."""
+
+    verdict: Verdict
+    witnesses: int = 0
+    note: str = ""
+
+
+NOTHING = Judgement(Verdict.undecided)
+
+
+class Malformed(ValueError):
+    """Figures that no writer of this version produces. They establish nothing."""
+
+
+def key_of(expr: Expr) -> str:
+    """The text by which figures name a query: what was asked, in a form that formatting does not change."""
+    match expr:
+        case Query(name=name, args=args, named=named):
+            parts = [key_of(a) for a in args] + [f"{k} = {key_of(v)}" for k, v in sorted(named)]
+            return f"{name}({', '.join(parts)})" if parts else name
+        case Ref(name=name):
+            return name
+        case Const(value=value):
+            return json.dumps(value)
+        case Apply(op=op, args=args):
+            return f"{op}({', '.join(map(key_of, args))})"
+        case Members(items=items):
+            return f"{{{', '.join(map(key_of, items))}}}"
+        case Tuple(items=items):
+            return f"({', '.join(map(key_of, items))})"
+        case Interval(first=first, last=last, by=by):
+            return f"{key_of(first)}..{key_of(last)}" + (f" step {key_of(by)}" if by is not None else "")
+        case _:
+            return type(expr).__name__
+
+
+# ---- laws ---------------------------------------------------------------------------------------------
+
+_BINDINGS = {"knob": RefKind.knob, "dim": RefKind.dim, "option": RefKind.option, "sample": RefKind.sample}
+
+
+def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env) -> Judgement:
+    """Evaluates the law at every observation. `base` binds the facts of the device.
+
+    Holds if it is true at each selected one that its `when` admits, and there is one. Raises Malformed."""
+    whole = implication(law.proposition, law.when)
+    asked = [q for q in mentions(law.proposition, law.when) if isinstance(q, Query)]
+    witnesses = dropped = unknown = 0
+    broken = ""
+    for observation in _list(figures, "observations"):
+        count = _count(observation.get("count", 1))
+        env = _observed(observation, asked, base)
+        if observation.get("selected", True) is not True:
+            dropped += count
+            continue
+        if law.when is not None and evaluate(law.when, env) is False:
+            continue
+        truth = evaluate(whole, env)
+        if isinstance(truth, Unknown):
+            unknown += count
+            continue
+        witnesses += count
+        if truth is not True and not broken:
+            at = ", ".join(
+                f"{k.split(' ', 1)[-1]} = {show(v)}" for k, v in _object(observation, "at").items()
+            )
+            broken = explain(whole, env).text + (f" at {at}" if at else "")
+    notes = [broken] if broken else []
+    if dropped:
+        notes.append(f"{dropped} dropped for breaking a law")
+    if unknown:
+        notes.append(f"{unknown} without a value")
+    verdict = (
+        Verdict.violated if broken else Verdict.holds if witnesses and not unknown else Verdict.undecided
+    )
+    return Judgement(verdict, witnesses, "; ".join(notes))
+
+
+def _observed(observation: Mapping[str, Any], asked: Sequence[Query], base: Env) -> Env:
+    refs: dict[tuple[RefKind, str], Value] = {}
+    queries: dict[Query, Value] = {}
+    sizes: dict[str, int] = {}
+    for key, value in _object(observation, "at").items():
+        word, _, name = key.partition(" ")
+        if word == "dtype" and value in DType.__members__:
+            sizes[name] = DType(value).bytes
+        elif word in _BINDINGS:
+            refs[_BINDINGS[word], name] = _scalar(value)
+    answers = _object(observation, "queries")
+    for query in asked:
+        if query.name == "sizeof" and key_of(query.args[0]) in sizes:
+            queries[query] = sizes[key_of(query.args[0])]
+        elif key_of(query) in answers:
+            queries[query] = _scalar(answers[key_of(query)])
+    return base.bind(refs, queries)
+
+
+def judge_gate(gate: Gate, figures: Iterable[Mapping[str, Any]]) -> Judgement:
+    """Whether everything that a gate requires was so in the run that is recorded. Raises Malformed."""
+    rows = list(figures)
+    judged = [
+        judge_law(Law(gate.name, each.proposition, None, None, (), span=each.span), rows, Env())
+        for each in gate.require
+    ]
+    return _all(judged, 1) if judged else NOTHING
+
+
+def judge_checks(required: int, figures: Iterable[Mapping[str, Any]]) -> Judgement:
+    """Of a comparison with the oracle: no failure in at least `required` cases, and every tripwire rejected.
+
+    A check without a tripwire, or that let one pass, shows nothing. Raises Malformed."""
+    cases = failures = 0
+    passed: list[str] = []
+    tripwires = 0
+    for each in figures:
+        if "checks" not in each:
+            continue
+        checks = _object(each, "checks")
+        cases += _count(checks.get("cases", 0))
+        failures += _count(checks.get("failures", 0))
+        wires = _object(checks, "tripwires")
+        tripwires += len(wires)
+        passed += [name for name, rejected in wires.items() if rejected is not True]
+    if failures > cases:
+        raise Malformed("more failures than cases")
+    if failures:
+        return Judgement(Verdict.violated, cases, f"{failures} of {cases} cases fail")
+    if passed:
+        return Judgement(
+            Verdict.undecided, cases, f"the check accepts what is wrong: {', '.join(sorted(passed))}"
+        )
+    if not tripwires:
+        return Judgement(Verdict.undecided, cases, "no tripwire was tried" if cases else "")
+    if cases < max(1, required):
+        return Judgement(Verdict.undecided, cases, f"{cases} of {required} cases")
+    return Judgement(Verdict.holds, cases)
+
+
+# ---- claims -------------------------------------------------------------------------------------------
+
+Counter = Callable[[Query], "float | None"]
+"""What is known at compile time of a query: `parameters(e)`, `flops(e)`; None for any other."""
+
+
+def judge_claim(
+    claim: Claim, figures: Iterable[Mapping[str, Any]], counted: Counter = lambda _: None
+) -> Judgement:
+    """Whether the two-sided interval lies on the claimed side, at every point of the quantifier.
+
+    `geomean` takes the points together. `over = every_seed` asks it of each seed alone. Without a
+    confidence the figures themselves are compared. Raises Malformed."""
+    quantities = list(_quantities(figures))
+    points = [dict(point) for point in _points(claim)]
+    aggregated = any(isinstance(e, Query) and e.name == "geomean" for e in walk(claim.proposition))
+    groups = [points] if aggregated else [[point] for point in points]
+    judged = [_judge_group(claim, group, quantities, counted) for group in groups]
+    return _all(judged, len(points))
+
+
+def _all(judged: Sequence[Judgement], total: int) -> Judgement:
+    """The conjunction: one violation decides, else one undecided part leaves it open."""
+    for verdict in (Verdict.violated, Verdict.undecided):
+        hit = [j for j in judged if j.verdict is verdict]
+        if hit:
+            note = hit[0].note + (f" ({len(hit)} of {total} points)" if total > 1 and len(judged) > 1 else "")
+            return Judgement(verdict, sum(j.witnesses for j in judged), note)
+    notes = "; ".join(dict.fromkeys(j.note for j in judged if j.note)) if len(judged) <= 3 else judged[0].note
+    return Judgement(Verdict.holds, sum(j.witnesses for j in judged), notes)
+
+
+def _points(claim: Claim) -> Iterator[tuple[tuple[str, Scalar], ...]]:
+    """The points of `for every`, as (name, value) pairs."""
+    axes: list[list[tuple[tuple[str, Scalar], ...]]] = []
+    for names, domain in claim.quantifier:
+        if len(names) == 1:
+            values = members(domain, Env(), 1 << 16)
+            if not isinstance(values, tuple):
+                raise Malformed("a quantifier without a finite set of points")
+            axes.append([((names[0], value),) for value in values])
+            continue
+        items = domain.items if isinstance(domain, Members) else ()
+        axes.append([tuple(zip(names, _tuple(item), strict=True)) for item in items])
+    for point in itertools.product(*axes):
+        yield tuple(pair for part in point for pair in part)
+
+
+def _tuple(item: Expr) -> list[Scalar]:
+    values = [evaluate(part, Env()) for part in item.items] if isinstance(item, Tuple) else []
+    known = [v for v in values if not isinstance(v, Unknown)]
+    if len(known) != len(values) or not known:
+        raise Malformed("a quantifier over what is not constant")
+    return known
+
+
+def _judge_group(
+    claim: Claim, points: list[dict[str, Scalar]], found: list[_Found], counted: Counter
+) -> Judgement:
+    """One instance of the proposition, or all of them together under a `geomean`."""
+    asked = _asked(claim.proposition)
+    table: dict[tuple[Query, int], Quantity] = {}
+    for query in asked:
+        for i, point in enumerate(points):
+            exact = counted(query)
+            quantity = Exact(exact) if exact is not None else _lookup(query, point, found)
+            if quantity is None:
+                at = ", ".join(f"{k} = {show(v)}" for k, v in point.items())
+                return Judgement(
+                    Verdict.undecided, note=f"no figure for {key_of(query)}" + (f" at {at}" if at else "")
+                )
+            table[query, i] = quantity
+    per_seed = [key for key in table if _every_seed(key[0])]
+    if not per_seed:
+        return _judge(claim, claim.proposition, points, table)
+    seeds = {len(q.totals) for key in per_seed if isinstance(q := table[key], Counts)}
+    if len(seeds) != 1:
+        return Judgement(Verdict.undecided, note="not counted for the same number of seeds")
+    judged = []
+    for seed in range(seeds.pop()):
+        alone = {k: _of_seed(q, seed) if _every_seed(k[0]) else q for k, q in table.items()}
+        judged.append(_judge(claim, claim.proposition, points, alone))
+    return _all(judged, len(judged))
+
+
+def _asked(expr: Expr) -> list[Query]:
+    """The queries that need a figure, in the order written; those inside `geomean` at each point."""
+    found: dict[Query, None] = {}
+    stack: list[Expr] = [expr]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Query) and node.name != "geomean":
+            found[node] = None
+        elif isinstance(node, (Query, Apply)):
+            stack.extend(reversed(node.args))
+    return list(found)
+
+
+def _every_seed(query: Query) -> bool:
+    return any(name == "over" and isinstance(v, Ref) and v.name == "every_seed" for name, v in query.named)
+
+
+def _of_seed(quantity: Quantity, seed: int) -> Quantity:
+    if isinstance(quantity, Counts):
+        return Counts((quantity.hits[seed],), (quantity.totals[seed],))
+    return quantity
+
+
+def _judge(
+    claim: Claim, expr: Expr, points: list[dict[str, Scalar]], table: Mapping[tuple[Query, int], Quantity]
+) -> Judgement:
+    if isinstance(expr, Apply) and expr.op in ("and", "or", "not"):
+        return _connective(expr.op, [_judge(claim, arg, points, table) for arg in expr.args])
+    if not isinstance(expr, Apply) or expr.op not in SYMBOLS:
+        return Judgement(Verdict.undecided, note="not a comparison of figures")
+    keys = list(table)
+    difference = Apply("sub", expr.args)
+    seed = int(hashlib.sha256(f"{claim.name} {key_of(expr)}".encode()).hexdigest()[:8], 16)
+    try:
+        spread = combined(
+            lambda values: _figure(difference, points, dict(zip(keys, values, strict=True))),
+            [table[key] for key in keys],
+            claim.confidence if claim.confidence is not None else 0.95,
+            seed,
+        )
+        left, right = (
+            float(_figure(side, points, {k: np.array([table[k].estimate]) for k in keys})[0])
+            for side in expr.args
+        )
+    except ValueError:
+        return Judgement(Verdict.undecided, note="the figures give no finite value")
+    used = [table[k] for k in keys if k[0] in _asked(expr)]
+    return _side(expr.op, spread, claim.confidence, left, right, sum(q.size for q in used))
+
+
+def _side(
+    op: str, spread: Spread, confidence: float | None, left: float, right: float, witnesses: int
+) -> Judgement:
+    """On which side of zero the difference lies."""
+    low, high = (spread.low, spread.high) if confidence is not None else (spread.estimate, spread.estimate)
+    if op in ("lt", "le"):
+        low, high = -high, -low
+    strict = op in ("lt", "gt")
+    if op in ("eq", "ne"):
+        surely, never = low == high == 0, not low <= 0 <= high
+        if op == "ne":
+            surely, never = never, surely
+    else:
+        surely, never = (low > 0, high <= 0) if strict else (low >= 0, high < 0)
+    verdict = Verdict.holds if surely else Verdict.violated if never else Verdict.undecided
+    note = f"{left:.6g} {SYMBOLS[op]} {right:.6g}"
+    if spread.low != spread.high and confidence is not None:
+        note += f", the difference {spread.estimate:.4g} in [{spread.low:.4g}, {spread.high:.4g}]"
+    return Judgement(verdict if witnesses else Verdict.undecided, witnesses, note)
+
+
+def _connective(op: str, parts: list[Judgement]) -> Judgement:
+    if op == "not":
+        (part,) = parts
+        turned = {Verdict.holds: Verdict.violated, Verdict.violated: Verdict.holds}
+        return Judgement(turned.get(part.verdict, Verdict.undecided), part.witnesses, f"not ({part.note})")
+    decisive = Verdict.violated if op == "and" else Verdict.holds
+    other = Verdict.holds if op == "and" else Verdict.violated
+    for wanted in (decisive, Verdict.undecided):
+        hit = [p for p in parts if p.verdict is wanted]
+        if hit:
+            return Judgement(wanted, sum(p.witnesses for p in parts), hit[0].note)
+    return Judgement(other, sum(p.witnesses for p in parts), "; ".join(p.note for p in parts))
+
+
+def _figure(
+    expr: Expr, points: list[dict[str, Scalar]], values: Mapping[tuple[Query, int], Floats]
+) -> Floats:
+    """`expr` for every draw: a geometric mean over all points, everything else at the only one."""
+    queries: dict[Query, Value] = {}
+    for node in walk(expr):
+        if isinstance(node, Query) and node.name == "geomean":
+            means = [_plain(node.args[0], point, i, values) for i, point in enumerate(points)]
+            queries[node] = geometric_mean(means)
+    return _plain(expr, points[0], 0, values, queries)
+
+
+def _plain(
+    expr: Expr,
+    point: Mapping[str, Scalar],
+    index: int,
+    values: Mapping[tuple[Query, int], Floats],
+    more: Mapping[Query, Value] | None = None,
+) -> Floats:
+    bound: dict[Query, Value] = {query: array for (query, i), array in values.items() if i == index}
+    env = Env({(RefKind.parameter, k): v for k, v in point.items()}, {**bound, **(more or {})})
+    result = lanes(expr, env)
+    size = next((len(v) for v in values.values()), 1)
+    if result.unknown is True or isinstance(result.data, str):
+        return np.full(size, math.nan)
+    data = np.where(result.unknown, math.nan, np.asarray(result.data, dtype=np.float64))
+    return np.broadcast_to(data, (size,))
+
+
+# ---- reading figures ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    query: str
+    at: Mapping[str, Scalar]
+    quantity: Quantity
+
+
+def _quantities(figures: Iterable[Mapping[str, Any]]) -> Iterator[_Found]:
+    for each in _list(figures, "quantities"):
+        at = {str(k): _scalar(v) for k, v in _object(each, "at").items()}
+        query = each.get("query")
+        if not isinstance(query, str):
+            raise Malformed("a quantity without its query")
+        yield _Found(query, at, _quantity(each))
+
+
+def _quantity(data: Mapping[str, Any]) -> Quantity:
+    if "exact" in data:
+        return Exact(_number(data["exact"]))
+    if "samples" in data:
+        values = data["samples"]
+        if not isinstance(values, list) or not values:
+            raise Malformed("no samples")
+        return Samples(tuple(_number(v) for v in values), str(data.get("rounds", "")))
+    hits, totals = data.get("hits"), data.get("totals")
+    if not isinstance(hits, list) or not isinstance(totals, list) or len(hits) != len(totals) or not hits:
+        raise Malformed("hits and totals are lists of one length")
+    pairs = [(_count(k), _count(n)) for k, n in zip(hits, totals, strict=True)]
+    if any(k > n or n < 1 for k, n in pairs):
+        raise Malformed("more hits than samples")
+    return Counts(tuple(k for k, _ in pairs), tuple(n for _, n in pairs))
+
+
+def _lookup(query: Query, point: Mapping[str, Scalar], found: list[_Found]) -> Quantity | None:
+    """The last one recorded for this query at this point."""
+    key = key_of(query)
+    return next((f.quantity for f in reversed(found) if f.query == key and dict(f.at) == dict(point)), None)
+
+
+def _list(figures: Iterable[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
+    for each in figures:
+        items = each.get(name, [])
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise Malformed(f"{name} is a list of objects")
+        yield from items
+
+
+def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name, {})
+    if not isinstance(value, dict):
+        raise Malformed(f"{name} is an object")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
+        raise Malformed("a count is an integer that is not negative")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1e300:
+        raise Malformed("a figure is a finite number")
+    return float(value)
+
+
+def _scalar(value: Any) -> Scalar:
+    if not isinstance(value, (bool, int, float, str)):
+        raise Malformed("a value is a number, a word or a truth")
+    return value
