@@ -60,6 +60,7 @@ class Names:
     functional: str
     local: Mapping[str, str]  # tensors (old values), options, dims, intermediates
     new: Mapping[str, str]  # what this step writes
+    taken: frozenset[str]  # every name in use
     helpers: set[str] = field(default_factory=set)  # helper functions and tables that the code needs
     used: set[str] = field(default_factory=set)  # dims and options that the code mentions
 

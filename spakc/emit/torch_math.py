@@ -145,9 +145,9 @@ class _File:
             return []
         lines = []
         for name in self._parameters():
-            value = f"given[{name!r}]"
+            value = f'given["{name}"]'
             if name in self.kernel.options:
-                value = f"given.get({name!r}, {self._default(name)})"
+                value = f'given.get("{name}", {self._default(name)})'
             lines.append(f"{self.names.local[name]} = {value}")
         return lines
 
@@ -251,18 +251,19 @@ class _File:
             self.statements.append(f"{name} = {text}{self._cite(equation)}")
             return
         number = pieces.index(equation)
-        self.statements.append(f"{name}_{number} = {text}{self._cite(equation)}")
+        parts = [fresh(f"{name}_{i}", self.names.taken) for i in range(len(pieces))]
+        self.statements.append(f"{parts[number]} = {text}{self._cite(equation)}")
         if number == len(pieces) - 1:
-            self.statements.append(self._joined(name, pieces))
+            self.statements.append(self._joined(name, parts, pieces))
 
-    def _joined(self, name: str, pieces: Sequence[Equation]) -> str:
+    def _joined(self, name: str, parts: Sequence[str], pieces: Sequence[Equation]) -> str:
         """The pieces of a target side by side, along the axis in which they differ."""
         axis = next(
             axis
             for axis in range(len(pieces[0].indices))
             if any((split := split_offset(p.indices[axis])) is not None and split[1] != ZERO for p in pieces)
         )
-        starts = {f"{name}_{i}": split_offset(p.indices[axis]) for i, p in enumerate(pieces)}
+        starts = {part: split_offset(p.indices[axis]) for part, p in zip(parts, pieces, strict=True)}
         ordered = sorted(starts, key=lambda n: (split := starts[n]) is not None and split[1] != ZERO)
         cite = self._cite(pieces[-1])
         return f"{name} = {self.names.torch}.cat(({', '.join(ordered)}), dim={axis}){cite}"
@@ -308,7 +309,7 @@ def _names(kernel: Kernel) -> Names:
             new[name] = fresh(f"new_{name}", taken)
             taken.add(new[name])
     torch, math, functional = (fresh(module, taken) for module in ("torch", "math", "functional"))
-    return Names(torch, math, functional, local, new)
+    return Names(torch, math, functional, local, new, frozenset(taken))
 
 
 def _index_names(equation: Equation) -> Iterable[str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 
+from spakc.diagnostics.sink import Sink
 from spakc.ir.extents import is_even, normal_math, split_offset
 from spakc.ir.inline import (
     all_index_names,
@@ -28,7 +29,7 @@ from spakc.ir.inline import (
 from spakc.ir.lift import lift_reductions
 from spakc.ir.module import Equation, Gradient, Kernel
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
-from spakc.ir.partials import NoDerivative, partial
+from spakc.ir.partials import partial
 from spakc.ir.signature import derived_tensors
 from spakc.ir.simplify import (
     MINUS_INFINITY,
@@ -71,25 +72,32 @@ class Derivation:
 
 
 def gradient(kernel: Kernel, wanted: Gradient) -> Derivation:
-    """The backward kernel of one `gradient … wrt …`. Needs checked names and shapes. Raises Underivable."""
+    """The backward kernel of one `gradient … wrt …`. Needs checked names, shapes and dtypes (a gradient is of
+    floats). Raises Underivable."""
     _check_request(kernel, wanted)
     return _Reverse(kernel, wanted).run()
 
 
+def gradient_or_report(kernel: Kernel, wanted: Gradient, sink: Sink) -> Derivation | None:
+    """`gradient`, with what stands against it (SPAK420 to SPAK422) in the sink."""
+    try:
+        return gradient(kernel, wanted)
+    except Underivable as problem:
+        sink.report(
+            problem.code,
+            problem.message,
+            problem.span,
+            f"expected {problem.hint}",
+            also=[(wanted.span, "for this gradient")] if problem.span != wanted.span else [],
+        )
+    return None
+
+
 def _check_request(kernel: Kernel, wanted: Gradient) -> None:
-    for name in (*wanted.inputs, *wanted.outputs):
-        tensor = kernel.tensors[name]
-        if not all(dtype.is_float for dtype in tensor.dtypes):
-            raise Underivable(
-                "SPAK420",
-                f"{name} holds {tensor.dtypes[0].value}, which has no gradient",
-                wanted.span,
-                "a float tensor",
-            )
     for name, tensor in kernel.tensors.items():
         if tensor.role == "inout":
             raise Underivable(
-                "SPAK421",
+                "SPAK420",
                 f"the kernel changes {name} in place, so it has no gradient",
                 wanted.span,
                 "outputs only",
@@ -131,7 +139,7 @@ class _Reverse:
         for name in self.wanted.inputs:
             if name not in self.contributions:
                 raise Underivable(
-                    "SPAK422",
+                    "SPAK421",
                     f"{' and '.join(self.wanted.outputs)} does not depend on {name}: its gradient is zero",
                     self.wanted.span,
                     "an input that the output depends on",
@@ -161,8 +169,8 @@ class _Reverse:
 
     def _equation(self, equation: Equation, variables: Mapping[str, Expr]) -> None:
         incoming = self._incoming(equation)
-        if incoming is None:
-            return
+        if incoming is None or (isinstance(equation.value, Reduce) and equation.value.op in ("every", "any")):
+            return  # nothing flows into it, or nothing through it
         if isinstance(equation.value, Reduce):
             weight = self._through_reduction(equation, equation.value, incoming)
             body = equation.value.body
@@ -174,15 +182,7 @@ class _Reverse:
         for element in loads(body):
             if element.tensor not in self.active:
                 continue
-            try:
-                slope = partial(body, element, lambda option: self.kernel.options[option].choices)
-            except NoDerivative as error:
-                raise Underivable(
-                    "SPAK423",
-                    error.reason,
-                    error.node.span or equation.span,
-                    "an operation with a derivative",
-                ) from None
+            slope = partial(body, element, lambda option: self.kernel.options[option].choices)
             if slope != ZERO:
                 found = _Contribution(element.indices, simplify(mul(weight, slope)), known, equation.span)
                 self.contributions.setdefault(element.tensor, []).append(found)
@@ -211,12 +211,7 @@ class _Reverse:
             chosen = where(compare("eq", node.body, result), ONE, ZERO)
             ties = Reduce("sum", node.axes, chosen, span=node.span)
             return mul(incoming, div(chosen, self._named(f"ties_{equation.target}", equation, ties)))
-        raise Underivable(
-            "SPAK423",
-            f"{node.op} has no derivative",
-            node.span or equation.span,
-            "sum, max, min, logsumexp or softmax",
-        )
+        raise AssertionError(node.op)
 
     def _named(self, name: str, equation: Equation, value: Expr) -> Load:
         name = fresh(name, self.taken)
@@ -280,7 +275,7 @@ class _Reverse:
         if len(starts) > 1 or (short and not starts):
             span = next(iter(starts.values()), short[0].span if short else None)
             raise Underivable(
-                "SPAK424",
+                "SPAK422",
                 f"{tensor} is read at shifted indices that do not split its axis in two",
                 span,
                 "two halves: x[i] and x[i + D // 2], with D even",
@@ -335,7 +330,7 @@ class _Reverse:
         halves = is_even(self.kernel, size) and extent == Apply("floordiv", (size, Const(2)))
         if end is not None and extent != end and not halves:
             raise Underivable(
-                "SPAK424",
+                "SPAK422",
                 "a part of an axis is read that is no half of it",
                 contribution.span,
                 "two halves: x[i] and x[i + D // 2], with D even",

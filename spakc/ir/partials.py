@@ -32,24 +32,14 @@ Choices = Callable[[str], Sequence[str]]
 HALF = Const(0.5)
 
 
-class NoDerivative(Exception):
-    """An operation that cannot be differentiated with respect to a float."""
-
-    def __init__(self, node: Expr, reason: str) -> None:
-        super().__init__(reason)
-        self.node = node
-        self.reason = reason
-
-
 def partial(expr: Expr, element: Load, choices: Choices) -> Expr:
     """d expr / d element, simplified; every load equal to `element` varies, no other does.
 
-    Needs an expression without reductions. `choices` gives the words of an option that names an activation.
-    Raises NoDerivative."""
+    Needs an expression without reductions. `choices` gives the words of an option that names an
+    activation."""
     if expr == element:
         return ONE
-    if isinstance(expr, Reduce):
-        raise NoDerivative(expr, "a reduction is differentiated as an equation of its own")
+    assert not isinstance(expr, Reduce), "a reduction is differentiated as an equation of its own"
     if not isinstance(expr, Apply):
         return ZERO
     inner = [partial(child, element, choices) for child in children(expr)]
@@ -73,7 +63,7 @@ def _apply(expr: Apply, inner: list[Expr], choices: Choices) -> Expr:
         return _BINARY[op](args[0], args[1], inner[0], inner[1])
     if op in UNARY:
         return mul(inner[0], UNARY[op](args[0]), span=expr.span)
-    raise NoDerivative(expr, f"{op} has no derivative")
+    raise AssertionError(op)
 
 
 def _chosen(option: Expr, x: Expr, choices: Choices) -> Expr:

@@ -18,45 +18,48 @@ from spakc.plan.match_elementwise import match_elementwise
 from spakc.plan.match_product import match_product
 from spakc.plan.match_rows import match_rows
 from spakc.plan.mismatch import Mismatch
-from spakc.plan.problem import Problem
+from spakc.plan.problem import ChainProblem, Problem
+from spakc.plan.split import split
 
 FAMILIES: dict[str, Callable[[Kernel], Problem]] = {
     "product": match_product,
     "attention": match_attention,
     "rows": match_rows,
     "elementwise": match_elementwise,
+    "chain": split,
 }
 
 
 def recognise(kernel: Kernel, sink: Sink) -> Problem | None:
-    """The kernel as a problem of its family, or None with one diagnostic (SPAK401 to SPAK416) in the sink.
+    """The kernel as a problem of its family, or None with one diagnostic (SPAK401 to SPAK417) in the sink. A
+    chain of more than one stage is a warning (SPAK416): no template joins its stages on chip yet.
 
     Needs a kernel whose names, shapes and dtypes are checked; changes nothing."""
-    family = FAMILIES.get(kernel.family)
-    if family is None:
+    try:
+        problem = FAMILIES[kernel.family](kernel)
+    except Mismatch as mismatch:
         sink.report(
-            "SPAK416",
-            f"no code is generated for the family {kernel.family} yet",
-            kernel.span,
-            notes=["its maths is checked, and evaluated by the oracle"],
-            severity="warning",
+            mismatch.code,
+            mismatch.message,
+            mismatch.span,
+            f"expected {mismatch.expected}",
+            also=[*mismatch.also, (kernel.span, f"declared of the family {kernel.family} here")],
         )
         return None
-    try:
-        return family(kernel)
-    except Mismatch as problem:
-        sink.report(
-            problem.code,
-            problem.message,
-            problem.span,
-            f"expected {problem.expected}",
-            also=[*problem.also, (kernel.span, f"declared of the family {kernel.family} here")],
-        )
-    except UnknownExtent as problem:
+    except UnknownExtent as unknown:
         sink.report(
             "SPAK417",
-            f"nothing says how many values the index {problem.name} takes",
-            problem.span,
+            f"nothing says how many values the index {unknown.name} takes once intermediates are inlined",
+            unknown.span,
             "it runs along no axis of a tensor",
         )
-    return None
+        return None
+    if isinstance(problem, ChainProblem):
+        sink.report(
+            "SPAK416",
+            f"the {len(problem.stages)} stages of this chain run as launches of their own",
+            kernel.span,
+            "no template joins them on chip yet",
+            severity="warning",
+        )
+    return problem

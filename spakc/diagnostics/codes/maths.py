@@ -192,16 +192,69 @@ TABLE: tuple[Code, ...] = (
     ),
     Code(
         "SPAK416",
-        "no code for this family yet",
-        "The maths is parsed, typed and evaluated by the oracle; no template generates code for the family.",
+        "the stages of a chain run apart",
+        "A chain joins kernels by intermediates that stay on chip. No template does that yet: each stage is "
+        "launched by itself, and the intermediates go through memory. The results are the same.",
+        _kernel(
+            "chain",
+            "  dim M, N, K, J\n  input  a: f32 [M, K]\n  input  b: f32 [K, N]\n  input  c: f32 [N, J]\n"
+            "  output y: f32 [M, J]\n"
+            "  math { h[m, n] = sum[k](a[m, k] * b[k, n])  y[m, j] = sum[n](h[m, n] * c[n, j]) }",
+        ),
         _kernel("chain", "  dim N\n  input  x: f32 [N]\n  output y: f32 [N]\n  math { y[i] = x[i] }"),
-        _kernel("elementwise", "  dim N\n  input  x: f32 [N]\n  output y: f32 [N]\n  math { y[i] = x[i] }"),
     ),
     Code(
         "SPAK417",
-        "an index of unknown range",
-        "An index variable takes the values of the axis that it runs along; this one runs along none.",
-        _rows("s[r] = sum[n](x[r, n])  y[r, n] = s[r] + sum[i](i)"),
-        _rows("s[r] = sum[n](x[r, n])  y[r, n] = s[r] + sum[i](i * x[r, i])"),
+        "an index that loses its range when intermediates are inlined",
+        "Matching inlines intermediates. One that depends on nothing but its index is then a bare number, "
+        "and a reduction over that index alone has no axis to run along.",
+        _rows("w[i] = 2 * i  y[r, n] = x[r, n] * w[n]  s[r] = max[n](x[r, n]) + sum[i](w[i])"),
+        _rows("w[i] = 2 * i  y[r, n] = x[r, n] * w[n]  s[r] = max[n](x[r, n]) + sum[i](w[i] * x[r, i])"),
+    ),
+    Code(
+        "SPAK420",
+        "the gradient of a kernel that changes a tensor in place",
+        "A gradient is computed from the values that the forward pass read; an inout tensor has lost them.",
+        _kernel(
+            "elementwise",
+            "  dim N\n  inout  p: f32 [N]\n  input  g: f32 [N]\n  output y: f32 [N]\n"
+            "  math { p[i] = p[i] - g[i]  y[i] = g[i] }\n  gradient y wrt g",
+        ),
+        _kernel(
+            "elementwise",
+            "  dim N\n  input  p: f32 [N]\n  input  g: f32 [N]\n  output y: f32 [N]\n"
+            "  math { y[i] = p[i] - g[i] }\n  gradient y wrt g",
+        ),
+    ),
+    Code(
+        "SPAK421",
+        "a gradient that is zero",
+        "The outputs do not depend on the input, so nothing is to be computed.",
+        _kernel(
+            "elementwise",
+            "  dim N\n  input  x, w: f32 [N]\n  output y, z: f32 [N]\n"
+            "  math { y[i] = 2 * x[i]  z[i] = w[i] }\n  gradient y wrt w",
+        ),
+        _kernel(
+            "elementwise",
+            "  dim N\n  input  x, w: f32 [N]\n  output y, z: f32 [N]\n"
+            "  math { y[i] = 2 * x[i]  z[i] = w[i] }\n  gradient z wrt w",
+        ),
+    ),
+    Code(
+        "SPAK422",
+        "a gradient through indices that do not split an axis in two",
+        "Where a tensor is read at `x[i]` and `x[i + c]`, its gradient is written in two pieces that "
+        "together are the axis. Other shifts overlap or leave gaps.",
+        _kernel(
+            "elementwise",
+            "  dim N\n  input  x: f32 [N + 2]\n  output y: f32 [N]\n"
+            "  math { y[i] = x[i] + x[i + 1] + x[i + 2] }\n  gradient y wrt x",
+        ),
+        _kernel(
+            "elementwise",
+            "  dim N in {64}\n  input  x: f32 [N]\n  output y: f32 [N // 2]\n"
+            "  math { y[i] = x[i] + x[i + N // 2] }\n  gradient y wrt x",
+        ),
     ),
 )
