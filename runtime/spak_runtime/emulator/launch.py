@@ -227,7 +227,7 @@ class Kernel:
         )
         with _one_at_a_time:
             text = _library().spak_emu_run(ctypes.byref(spec)).decode(errors="replace")
-        return parse_report(text, seed, async_mode)
+        return parse_report(text, seed, async_mode, self.path)
 
     def _entry(self, name: str) -> tuple[int, int]:
         try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from spak_runtime.emulator.toolchain import call_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,8 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class EmulatorError:
     """One mistake. `kind` is a word of docs/emulator.md; `place` is None where it has no line; `other` is the
-    other side of a race. `count` says how often it was met there, `block` and `thread` where first."""
+    other side of a race. `count` says how often it was met there, `block` and `thread` where first. `via` are
+    the lines that called the function at `place`, the innermost first."""
 
     kind: str
     message: str
@@ -29,9 +34,11 @@ class EmulatorError:
     count: int
     block: int | None
     thread: int | None
+    via: tuple[Place, ...] = ()
 
     def __str__(self) -> str:
-        where = f"{self.place}: " if self.place else ""
+        called = "".join(f", called at {place}" for place in self.via)
+        where = f"{self.place}{called}: " if self.place else ""
         other = f" (the other side: {self.other})" if self.other else ""
         who = f" [block {self.block}, thread {self.thread}]" if self.thread is not None else ""
         times = f" x {self.count}" if self.count > 1 else ""
@@ -93,27 +100,26 @@ class Report:
         return [a for a in self.conflicts if a.units > a.ideal]
 
 
-def parse_report(text: str, seed: int, async_mode: str) -> Report:
+def parse_report(text: str, seed: int, async_mode: str, library: Path) -> Report:
     """Reads the runtime library's text: one record a line, tab-separated (src/report.cpp writes it)."""
-    errors: list[EmulatorError] = []
+    errors: list[tuple[EmulatorError, list[int]]] = []
     traffic: dict[str, Traffic] = {}
     accesses: list[Access] = []
     witnesses: dict[str, int] = {}
     for line in text.splitlines():
         kind, *fields = line.split("\t")
         if kind == "error":
-            name, file, row, other_file, other_row, count, block, thread, message = fields
-            errors.append(
-                EmulatorError(
-                    name,
-                    message,
-                    _place(file, row),
-                    _place(other_file, other_row),
-                    int(count),
-                    _optional(block),
-                    _optional(thread),
-                )
+            name, file, row, other_file, other_row, count, block, thread, frames, message = fields
+            error = EmulatorError(
+                name,
+                message,
+                _place(file, row),
+                _place(other_file, other_row),
+                int(count),
+                _optional(block),
+                _optional(thread),
             )
+            errors.append((error, [int(address) for address in frames.split()]))
         elif kind == "buffer":
             traffic[fields[0]] = Traffic(int(fields[1]), int(fields[2]))
         elif kind == "access":
@@ -124,7 +130,7 @@ def parse_report(text: str, seed: int, async_mode: str) -> Report:
             witnesses[fields[0]] = int(fields[1])
     merged = _merge(accesses)
     return Report(
-        tuple(errors),
+        _with_callers(errors, library),
         traffic,
         tuple(a for a in merged if a.space == "global"),
         tuple(a for a in merged if a.space == "shared"),
@@ -132,6 +138,19 @@ def parse_report(text: str, seed: int, async_mode: str) -> Report:
         seed,
         async_mode,
     )
+
+
+def _with_callers(errors: list[tuple[EmulatorError, list[int]]], library: Path) -> tuple[EmulatorError, ...]:
+    """Adds to each error the lines that lead to its place: what its frames say, less the primitive itself."""
+    paths = iter(call_paths(library, [address for _, frames in errors for address in frames]))
+    found = []
+    for error, frames in errors:
+        lines = [Place(*line) for _ in frames for line in next(paths)]
+        lines = [line for line in lines if not line.file.startswith("spak/primitives/")]
+        if error.place in lines:
+            lines = lines[lines.index(error.place) + 1 :]
+        found.append(dataclasses.replace(error, via=tuple(lines)))
+    return tuple(found)
 
 
 def _merge(accesses: list[Access]) -> list[Access]:

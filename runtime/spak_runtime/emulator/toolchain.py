@@ -25,9 +25,13 @@ HERE = Path(__file__).resolve().parent
 INCLUDE = HERE / "include"
 SOURCE = HERE / "src"
 
-RUNTIME_FLAGS = ("-std=c++17", "-O3", "-fno-exceptions", "-fPIC", "-w")
-KERNEL_FLAGS = ("-std=c++17", "-O1", "-fexpensive-optimizations", "-fno-exceptions", "-fPIC", "-shared", "-w")
-"""-O1, because the time goes into the runtime library; gcc contracts only with expensive optimizations."""
+RUNTIME_FLAGS = ("-std=c++17", "-O3", "-fno-exceptions", "-fno-omit-frame-pointer", "-fPIC", "-w")
+KERNEL_FLAGS = (
+    *("-std=c++17", "-O1", "-fexpensive-optimizations", "-fno-exceptions", "-fno-omit-frame-pointer"),
+    *("-g1", "-fPIC", "-shared", "-w"),
+)
+"""-O1, because the time goes into the runtime library; gcc contracts only with expensive optimizations.
+Frame pointers and line tables let an error say who called a helper."""
 BUILD_SECONDS = 300
 
 
@@ -130,7 +134,8 @@ def kernel_library(
     path, version = compiler()
     folders = [INCLUDE, *include_dirs]
     flags = (*KERNEL_FLAGS, *contraction_flags(contract), *(f"-D{key}={value}" for key, value in defines))
-    key = digest_of(text, name, *headers_of(folders), flags, version, [str(f) for f in folders])
+    headers = headers_of(folders)
+    key = digest_of(text, name, *headers, [_within(h, folders) for h in headers], flags, version)
     target = _folder() / f"kernel-{key[:32]}.so"
     if target.exists():
         return target
@@ -138,9 +143,40 @@ def kernel_library(
         made = Path(scratch) / "kernel.so"
         source = f'#line 1 "{name}"\n{text}'
         includes = [f"-I{folder}" for folder in folders]
-        _run([path, "-x", "c++", *flags, *includes, "-", "-o", str(made)], name, source)
+        # Names in reports are relative to the include folders, and the same on every machine.
+        names = [f"-ffile-prefix-map={folder}/=" for folder in folders]
+        here = f"-ffile-prefix-map={Path.cwd()}=."
+        _run([path, "-x", "c++", *flags, *includes, here, *names, "-", "-o", str(made)], name, source)
         made.replace(target)
     return target
+
+
+def call_paths(library: Path, addresses: Sequence[int]) -> list[list[tuple[str, int]]]:
+    """For each return address in a kernel's shared object, the source lines it stands for: the innermost
+    inlined function first. Empty lists where binutils' addr2line is missing or does not know."""
+    tool = shutil.which("addr2line")
+    if tool is None or not addresses:
+        return [[] for _ in addresses]
+    # A return address belongs to what comes after the call: step back into it.
+    command = [tool, "-a", "-i", "-e", str(library), *(hex(address - 1) for address in addresses)]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        return [[] for _ in addresses]
+    paths: list[list[tuple[str, int]]] = []
+    for line in said.stdout.splitlines():
+        if line.startswith("0x"):
+            paths.append([])
+            continue
+        file, _, row = line.partition(" ")[0].rpartition(":")
+        if paths and row.isdigit() and not file.startswith("?"):
+            paths[-1].append((os.path.normpath(file), int(row)))
+    return paths if len(paths) == len(addresses) else [[] for _ in addresses]
+
+
+def _within(header: Path, folders: Sequence[Path]) -> str:
+    """A header's name as an #include spells it."""
+    return next(str(header.relative_to(f)) for f in folders if header.is_relative_to(f))
 
 
 def _folder() -> Path:

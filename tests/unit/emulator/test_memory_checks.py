@@ -251,3 +251,25 @@ def test_launch_must_match_the_declaration() -> None:
     assert report.kinds == {"launch-mismatch"}
     report = run(kernel, Params().input("x", x).workspace("y", x.copy()).i32(1, 2), block=32)
     assert report.kinds == {"launch-mismatch"}
+
+
+def test_errors_name_the_callers_of_a_helper() -> None:
+    source = """
+SPAK_DEVICE void inner(u32 a) {
+  store_shared<f32>(a, 1.0f);
+}
+SPAK_DEVICE void outer(u32 a) {
+  inner(a);
+}
+struct P { f32* y; };
+SPAK_KERNEL(kernel, P, 32) {
+  outer(shared_base() + 4 * thread_index());
+  sync_warp();
+  outer(shared_base() + 4 * thread_index() + 4);
+}
+"""
+    report = run(from_text(source), Params().workspace("y", np.zeros(1, np.float32)), shared=128)
+    (error,) = report.errors
+    assert str(error.place) == "case.spak:3"
+    assert [str(place) for place in error.via] == ["case.spak:6", "case.spak:12"]
+    assert "called at case.spak:12" in str(error)

@@ -292,6 +292,7 @@ struct Site {
 struct Error {
   std::string kind, message;
   u32 site, other_site, count, block, thread;
+  std::vector<u64> frames;  // return addresses within the kernel's shared object, innermost first
 };
 enum AccessKind : u32 { SHARED = 0, GLOBAL = 1, ACCESS_KINDS = 2 };
 struct AccessCount {

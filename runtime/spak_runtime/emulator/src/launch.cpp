@@ -254,7 +254,7 @@ void on_signal(int signal) {
     snprintf(message, sizeof message, "not finished after %u s (the line is that of the last primitive)", crash_timeout);
   else
     snprintf(message, sizeof message, "signal %d (the line is that of the thread's last primitive)", signal);
-  snprintf(reinterpret_cast<char*>(crash_report), REPORT_BYTES, "error\t%s\t%s\t%u\t\t0\t1\t%u\t%u\t%s\n",
+  snprintf(reinterpret_cast<char*>(crash_report), REPORT_BYTES, "error\t%s\t%s\t%u\t\t0\t1\t%u\t%u\t\t%s\n",
            signal == SIGALRM ? "timeout" : "crash", where.file, where.line, block, thread, message);
   _exit(3);
 }
@@ -286,7 +286,7 @@ void put_report(const Arena& a, const std::string& text) {
 std::string run_isolated(const LaunchSpec& s, const Arena& a) {
   a.base[0] = 0;
   const pid_t child = fork();
-  if (child < 0) return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\tfork failed\n";
+  if (child < 0) return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tfork failed\n";
   if (child == 0) {
     install_handlers(s, a);
     put_report(a, run_launch(s, a));
@@ -296,7 +296,7 @@ std::string run_isolated(const LaunchSpec& s, const Arena& a) {
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (a.base[0] == 0)
-    return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\tthe emulator's process ended with status " + std::to_string(status) + "\n";
+    return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tthe emulator's process ended with status " + std::to_string(status) + "\n";
   return reinterpret_cast<const char*>(a.base);
 }
 
@@ -308,7 +308,7 @@ extern "C" {
 const char* spak_emu_run(const LaunchSpec* s) {
   static std::string text;
   const Arena a = make_arena(*s);
-  if (!a.base) return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\tno memory for the buffers\n";
+  if (!a.base) return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tno memory for the buffers\n";
   fill_arena(*s, a);
   text = s->isolate ? run_isolated(*s, a) : run_launch(*s, a);
   for (u32 i = 0; i < s->buffers; i++)

@@ -1,4 +1,6 @@
 // Source positions, errors, counters, and the text that goes back to Python.
+#include <dlfcn.h>
+
 #include <cstdarg>
 
 #include "emulator.h"
@@ -25,6 +27,31 @@ u32 site_of(const char* file, u32 line) {
   }
 }
 
+namespace {
+
+// Walks the frame pointers of the running fiber. A primitive called by a helper of a shared header is reported at the
+// helper's line; these addresses say who called the helper.
+std::vector<u64> kernel_frames() {
+  std::vector<u64> found;
+  if (!world || !fiber) return found;
+  Dl_info kernel, here;
+  if (!dladdr(reinterpret_cast<void*>(launch->kernel), &kernel)) return found;
+  const char* const bottom = world->stacks + STACK_BYTES * fiber->id;
+  void** frame = static_cast<void**>(__builtin_frame_address(0));
+  while (reinterpret_cast<char*>(frame) >= bottom && reinterpret_cast<char*>(frame) < bottom + STACK_BYTES - 64 &&
+         found.size() < 8) {
+    void* const address = frame[1];
+    if (address && dladdr(address, &here) && here.dli_fbase == kernel.dli_fbase)
+      found.push_back(reinterpret_cast<u64>(address) - reinterpret_cast<u64>(kernel.dli_fbase));
+    void** const next = static_cast<void**>(frame[0]);
+    if (next <= frame) break;
+    frame = next;
+  }
+  return found;
+}
+
+}  // namespace
+
 void report(const char* kind, u32 site, u32 other_site, const char* format, ...) {
   // Met again at the same places, a mistake is only counted; without a place its text tells it from others.
   char key[96], text[512];
@@ -50,7 +77,7 @@ void report(const char* kind, u32 site, u32 other_site, const char* format, ...)
   launch->error_index[key] = launch->errors.size();
   const bool inside = world && fiber;
   launch->errors.push_back({kind, text, site, other_site, 1, inside ? this_block().linear : NONE,
-                            inside ? fiber->view.thread : NONE});
+                            inside ? fiber->view.thread : NONE, kernel_frames()});
 }
 
 void count(Counter c, u64 n) { launch->counters[c] += n; }
@@ -74,6 +101,12 @@ std::string place(u32 site) {
   return clean(launch->sites[site].file) + "\t" + std::to_string(launch->sites[site].line);
 }
 
+std::string frames(const Error& e) {
+  std::string s;
+  for (const u64 address : e.frames) s += (s.empty() ? "" : " ") + std::to_string(address);
+  return s;
+}
+
 std::string optional(u32 n) { return n == NONE ? "-1" : std::to_string(n); }
 
 }  // namespace
@@ -83,7 +116,7 @@ std::string serialise_report() {
   std::string out;
   for (const Error& e : launch->errors)
     out += "error\t" + e.kind + "\t" + place(e.site) + "\t" + place(e.other_site) + "\t" + std::to_string(e.count) +
-           "\t" + optional(e.block) + "\t" + optional(e.thread) + "\t" + clean(e.message) + "\n";
+           "\t" + optional(e.block) + "\t" + optional(e.thread) + "\t" + frames(e) + "\t" + clean(e.message) + "\n";
   for (const Buffer& b : launch->buffers)
     out += "buffer\t" + clean(b.name) + "\t" + std::to_string(b.bytes_read) + "\t" + std::to_string(b.bytes_written) +
            "\n";
