@@ -66,7 +66,8 @@ def lower_index(node: nodes.Index, scope: Scope, sink: Sink, lower: Lower) -> Ex
 
 def _one_index(node: nodes.Expr, scope: Scope, sink: Sink, lower: Lower) -> Expr:
     """An index; a name alone that nothing declares is meant as an index variable."""
-    unbound = isinstance(node, nodes.NameExpr) and scope.find(node.name) is None
+    entry = scope.find(node.name) if isinstance(node, nodes.NameExpr) else None
+    unbound = entry is None or (entry.kind is RefKind.entity and entry.what not in TENSOR_KINDS)
     if not unbound or not isinstance(node, nodes.NameExpr) or scope.find_later(node.name) is not None:
         return lower(node, scope, sink)
     if scope.place is Place.math:

@@ -8,7 +8,7 @@ from spakc.ir.ops import Expr, Query
 from spakc.ir.queries import QUERIES, Place
 from spakc.ir.visit import children, walk
 from spakc.lower.calls import Lower, check_place
-from spakc.lower.resolve import Entry, Scope, unresolved
+from spakc.lower.resolve import Entry, Scope, is_unresolved, unresolved
 from spakc.source import Span
 
 _MOST_NODES = 4000
@@ -43,14 +43,16 @@ def lower_let(entry: Entry, span: Span, sink: Sink, lower: Lower) -> Expr:
         )
         return unresolved(span)
     if len(cycle) >= _MOST_NESTED:
-        sink.report(
-            "SPAK136", f"`{entry.name}` needs too long a chain of definitions", entry.span, "too deep"
-        )
+        if not any(diagnostic.code == "SPAK136" for diagnostic in sink.diagnostics):  # one chain, one report
+            text = f"`{entry.name}` needs too long a chain of definitions"
+            sink.report("SPAK136", text, entry.span, f"more than {_MOST_NESTED} of them")
         return unresolved(span)
     cycle.append(entry)
     entry.lowered = lower(entry.value, entry.scope.at(Place.let), sink)
     cycle.pop()
-    if _too_large(entry.lowered):
+    if is_unresolved(entry.lowered):
+        entry.lowered = unresolved(entry.value.span)
+    elif _too_large(entry.lowered):
         sink.report(
             "SPAK136",
             f"`{entry.name}` is too large once its parts are written out",

@@ -41,7 +41,8 @@ def lower_devices(program: Program, scope: Scope, sink: Sink) -> Mapping[str, De
         facts: dict[str, Value] = {}
         for ancestor in chain:
             facts |= own[ancestor]
-        if "arch" not in facts and complete:
+        stated = any(setting.key == "arch" for ancestor in chain for setting in found[ancestor][0].settings)
+        if not stated and complete:
             sink.report(
                 "SPAK315",
                 f"device `{node.name.text}` does not say its architecture",

@@ -137,6 +137,7 @@ def _config(
 ) -> ir.Config:
     values: dict[str, Scalar] = {}
     spans: dict[str, Span] = {}
+    keys: dict[str, Span] = {}
     for setting in node.settings:
         key, span = setting.key, setting.path[0].span
         if key not in knobs:
@@ -150,11 +151,10 @@ def _config(
                 help=[f"did you mean `{close}`?"] if close else (),
             )
             continue
-        if key in spans:
-            sink.report(
-                "SPAK133", f"`{key}` is given twice", span, "again", also=[(spans[key], "first here")]
-            )
+        if key in keys:
+            sink.report("SPAK133", f"`{key}` is given twice", span, "again", also=[(keys[key], "first here")])
             continue
+        keys[key] = span
         spans[key] = setting.value.span
         value = _value(setting, knobs[key], scope, sink)
         if value is not None:

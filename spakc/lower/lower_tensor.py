@@ -97,6 +97,9 @@ def _same(
             )
             return None
         if name.text in seen:
+            circle = seen[seen.index(name.text) :]
+            if node.name.text != min(circle, key=lambda other: declared[other].name.span.start):
+                return None  # a circle is reported once
             text = f"the type of `{node.name.text}` is that of `{name.text}`, which needs it in turn"
             also = [(declared[name.text].name.span, "declared here")]
             sink.report("SPAK311", text, argument.span, "a circle", also=also)
