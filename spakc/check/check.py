@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from spakc.check.check_data import check_data
 from spakc.check.check_dtypes import check_math_dtypes, check_proposition
+from spakc.check.check_experiment import check_experiments
 from spakc.check.check_laws import check_laws
+from spakc.check.check_model import check_models
 from spakc.check.check_space import check_space
 from spakc.check.check_units import check_units
 from spakc.check.checked import CheckedModule, KernelFacts
@@ -32,11 +35,14 @@ def check(module: Module, sink: Sink) -> CheckedModule:
         check_units(proposition, sink)
         if proposition.kernel is None:
             check_bound_ranges(proposition.expr, {}, sink)  # a kernel's are checked with its tensors
+    models = check_models(module, sink)
+    data = check_data(module, sink)
     if _errors(sink) > before:
-        return CheckedModule(module, kernels, {}, ())
+        return CheckedModule(module, kernels, {}, (), models, data)
     spaces = check_space(module, sink)
     laws = check_laws(module, spaces, sink)
-    return CheckedModule(module, kernels, spaces, laws)
+    experiments = check_experiments(module, models, data, sink)
+    return CheckedModule(module, kernels, spaces, laws, models, data, experiments)
 
 
 def _errors(sink: Sink) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from spakc.ir.extents import Extents
@@ -11,7 +11,10 @@ from spakc.ir.module import Module
 from spakc.ir.types import DType
 
 if TYPE_CHECKING:
+    from spakc.check.check_data import DatasetFacts
+    from spakc.check.check_experiment import ExperimentFacts
     from spakc.check.check_space import SpaceKey
+    from spakc.check.model_shapes import Shapes
     from spakc.check.space import Space
     from spakc.check.verdict import LawStatus
 
@@ -35,3 +38,6 @@ class CheckedModule:
     kernels: Mapping[str, KernelFacts]
     spaces: Mapping[SpaceKey, Space]
     laws: tuple[LawStatus, ...]
+    models: Mapping[str, Shapes] = field(default_factory=dict)
+    data: Mapping[str, DatasetFacts] = field(default_factory=dict)
+    experiments: Mapping[str, ExperimentFacts] = field(default_factory=dict)
