@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from spakc.ir.ops import Apply, Const, Interval, Members, Ref, RefKind
-from spakc.ir.types import DType
+from spakc.ir.types import BYTES, DType
 from tests.unit.lower.front import COPY, DEVICES, kernel, kernel_text, lowered, marked, only
 
-KNOBS = "schedule base { knob tile in {32, 64} let bytes_ = tile * sizeof(x) law fits: bytes_ <= device.smem_per_block }"
+KNOBS = (
+    "schedule base { knob tile in {32, 64} let bytes_ = tile * sizeof(x) "
+    "law fits: bytes_ <= device.smem_per_block }"
+)
 
 
 def test_tensors_keep_their_order_types_and_defaults() -> None:
@@ -42,12 +45,14 @@ def test_like_inherits_and_overrides_by_name() -> None:
     assert inherited.scope == ("k", "more")
     assert Ref("stages", RefKind.knob) in inherited.proposition.args[0].args[0].args  # type: ignore[attr-defined]
     assert schedules["most"].knobs["tile"].domain == Members((Const(128),))
-    assert schedules["most"].laws[0].proposition.args[1] == Const(49152, unit=Const(0).unit.__class__(byte=1))  # type: ignore[attr-defined]
+    limit = schedules["most"].laws[0].proposition.args[1]  # type: ignore[attr-defined]
+    assert limit == Const(48 * 1024, unit=BYTES)
     assert schedules["most"].knobs["stages"].domain == Interval(Const(2), Const(4))
 
 
 def test_domains_are_constant_folded_and_words_are_symbols() -> None:
-    text = f"let big = 2 * 64 {COPY} schedule s {{ knob t in {{big, big + 1}} knob m in {{fast, slow}} law l: t > 1 when m == fast }}"
+    knobs = "knob t in {big, big + 1} knob m in {fast, slow} law l: t > 1 when m == fast"
+    text = f"let big = 2 * 64 {COPY} schedule s {{ {knobs} }}"
     schedule = kernel(text).schedules["s"]
     assert schedule.knobs["t"].domain == Members((Const(128), Const(129)))
     assert schedule.knobs["m"].domain == Members((Ref("fast", RefKind.symbol), Ref("slow", RefKind.symbol)))
@@ -55,12 +60,10 @@ def test_domains_are_constant_folded_and_words_are_symbols() -> None:
 
 
 def test_configs() -> None:
-    text = kernel_text(
-        f"{COPY} schedule s {{ knob t in 8..64 step 8 knob m in {{fast, slow}} config c on gpu {{ t = 4 * 6 m = slow }} }}"
-    )
-    config = (
-        lowered(f'spak 1\nuse "gpus.spak"\n{text[7:]}', gpus=DEVICES).kernels["k"].schedules["s"].configs[0]
-    )
+    knobs = "knob t in 8..64 step 8 knob m in {fast, slow} config c on gpu { t = 4 * 6 m = slow }"
+    text = kernel_text(f"{COPY} schedule s {{ {knobs} }}")
+    module = lowered(f'spak 1\nuse "gpus.spak"\n{text[7:]}', gpus=DEVICES)
+    config = module.kernels["k"].schedules["s"].configs[0]
     assert config.values == {"t": 24, "m": "slow"} and config.on == ("gpu",)
     assert config.value_spans["t"].text == "4 * 6"
 
