@@ -14,8 +14,8 @@ from typing import Any
 from spak_runtime.errors import DriverError, ExpressionError
 from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import Param
+from spak_runtime.params import MAP_BYTES
 
-MAP_BYTES = 128
 REMEMBERED = 1024
 
 _SWIZZLES = {0: "NONE", 32: "32B", 64: "64B", 128: "128B"}

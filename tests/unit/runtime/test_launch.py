@@ -14,9 +14,10 @@ from spak_runtime import kernel, plan
 from spak_runtime.choose import Chooser, LaunchShape, Target
 from spak_runtime.errors import CaptureError, DriverError, ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts
-from spak_runtime.kernel import Loader, PreparedLaunch, layout_of_params
+from spak_runtime.kernel import Loader, PreparedLaunch
 from spak_runtime.manifest import Launch, OptionSpec, Param
 from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.params import layout_of_params
 from spak_runtime.plan import CudaPlan, Sources
 from spak_runtime.tensor_map import MapLayout
 
@@ -252,8 +253,122 @@ def test_defaults_are_not_filled_during_a_capture(hand, monkeypatch):
         run(hand.affine, torch.randn(6, 13))
 
 
-# -- argument blocks
-# ----------------------------------------------------------------------------------------------
+# ---- the fast path -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_cuda(driver, monkeypatch, tmp_path):
+    """An artifact of its own whose CPU tensors take the way of CUDA tensors; counts the plans that are
+    made."""
+    monkeypatch.setattr(torch.Tensor, "get_device", lambda _: 0)
+    monkeypatch.setattr(function, "_is_on_cpu", lambda _: False)
+    made = []
+
+    def plan(self, call, _resolved):
+        key = function._argument_key(call)
+        if key not in self._plans:
+            made.append(self.spec.name)
+            self._plans[key] = plan_of(self, call)
+        return self._plans[key]
+
+    monkeypatch.setattr(function.KernelFunction, "_plan", plan)
+    header = (
+        hand_artifact.HEADER + f"// {tmp_path}\n"
+    )  # operators are shared by artifacts of the same content
+    artifact = spak_runtime.load(hand_artifact.write(tmp_path, files={"include/spak/hand.cuh": header}))
+    return SimpleNamespace(artifact=artifact, made=made, driver=driver)
+
+
+def test_a_call_of_a_known_shape_makes_no_plan_and_no_check(as_cuda, monkeypatch):
+    kernel = as_cuda.artifact.affine
+    gate, y = torch.randn(16), torch.empty(6, 16)
+    calls = (
+        lambda x: kernel(x, gate, factor=2.0),
+        lambda x: kernel(x, gate=gate, factor=2.0),
+        lambda x: kernel(gate=gate, factor=2.0, x=x),
+        lambda x: kernel(x, gate, factor=2.0, out=y),
+        lambda x: kernel(x, gate, factor=2.0, y=y),
+        lambda x: kernel(x, gate, factor=2.0, dtype=torch.float32, layout="row"),
+    )
+    for call in calls:
+        call(torch.randn(6, 16))
+    made = len(as_cuda.made)
+    monkeypatch.setattr(type(kernel.signature), "resolve", None)
+    monkeypatch.setattr(type(kernel.signature), "bind", None)
+    for call in calls:
+        x = torch.randn(6, 16)
+        torch.testing.assert_close(call(x), x * gate * 2)
+    assert (
+        len(as_cuda.made) == made == 3
+    )  # plain, with an output provided, with a dtype and a layout asked for
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[:5],
+        lambda x: x[:, :8],
+        lambda x: x.t().contiguous().t(),
+        lambda x: torch.cat([x, x])[1:7],
+        lambda x: x.flatten()[1:81].view(5, 16),
+    ],
+)
+def test_another_shape_stride_or_alignment_is_another_call(as_cuda, change):
+    kernel, x = as_cuda.artifact.affine, torch.randn(6, 16)
+    torch.testing.assert_close(kernel(x), x)
+    other = change(x)
+    torch.testing.assert_close(kernel(other), other)
+    torch.testing.assert_close(kernel(other), other)
+    assert len(kernel._calls) == (2 if function._tensor_key(other) != function._tensor_key(x) else 1)
+
+
+def test_options_of_one_number_and_several_meanings(as_cuda):
+    kernel, x = as_cuda.artifact.affine, torch.ones(2, 16)
+    for factor in (0.0, -0.0, 1.0, 1, 0, 2.5):
+        y = kernel(x, factor=factor)
+        assert torch.equal(y, x * factor)
+        assert torch.equal(torch.signbit(y), torch.signbit(x * factor))
+    for wrong in (True, "1.0"):
+        with pytest.raises(OptionError):
+            kernel(x, factor=wrong)
+
+
+def test_gradients_never_take_the_fast_path(as_cuda):
+    kernel = as_cuda.artifact.affine
+    x, gate = torch.randn(6, 16), torch.randn(16)
+    kernel(x, gate)
+    y = kernel(x.requires_grad_(), gate)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(grad, gate.expand(6, 16))
+    assert "affine_gradient" in as_cuda.made
+    with torch.no_grad():
+        assert not kernel(x, gate).requires_grad
+
+
+def test_a_mode_of_torch_sees_the_operator(as_cuda):
+    seen = []
+
+    class Spy(TorchDispatchMode):
+        def __torch_dispatch__(self, func, _types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    kernel, x = as_cuda.artifact.affine, torch.randn(6, 16)
+    kernel(x)
+    with Spy():
+        kernel(x)
+    assert kernel.operator in seen
+
+
+def test_plans_do_not_pile_up(as_cuda, monkeypatch):
+    monkeypatch.setattr(function, "REMEMBERED", 4)
+    kernel = as_cuda.artifact.affine
+    for rows in range(1, 10):
+        kernel(torch.zeros(rows, 16))
+    assert len(kernel._calls) == 4
+
+
+# ---- argument blocks -----------------------------------------------------------------------------------
 
 
 def test_fields_lie_as_in_c():
@@ -354,8 +469,7 @@ def test_a_parameter_without_a_value_is_told(param, says):
         prepared(param)
 
 
-# -- loading
-# ------------------------------------------------------------------------------------------------------
+# ---- loading -------------------------------------------------------------------------------------------
 
 
 class LoadingDriver:
