@@ -7,10 +7,11 @@ everything else is judged anew from the figures of fresh evidence.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spakc.check.check_experiment import DEFAULT
 from spakc.check.checked import CheckedModule
 from spakc.check.statements import Statement, statements
 from spakc.check.verdict import LawStatus, Status, Verdict
@@ -18,6 +19,7 @@ from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject, staleness
 from spakc.ir.constraint import Env
 from spakc.ir.module import Module
+from spakc.ir.ops import Query, Ref
 from spakc.ir.queries import Means
 from spakc.verdicts import (
     NOTHING,
@@ -73,16 +75,15 @@ def status(
     rows: Iterable[Row],
     now: Subject,
     sink: Sink,
-    counted: Counter = lambda _: None,
 ) -> list[StatementStatus]:
     """The status of every statement, in the order of the module.
 
-    `rows` is the evidence, `now` every part that exists at present (emitted sources, headers, flags,
-    oracle …), `counted` answers what is known of a model at compile time. Reports rows whose figures make
-    no sense (SPAK901, a warning); they are ignored."""
+    `rows` is the evidence, `now` every part that exists at present: emitted sources, headers, flags, oracle …
+    Reports rows whose figures make no sense (SPAK901, a warning); they are ignored."""
+    counted = compile_time_counts(checked)
     module = checked.module
     found = list(statements(module))
-    page = _Page(module, _by_law(checked.laws), _by_statement(rows, sink, found), now, counted, frozenset())
+    page = _Page(module, _by_law(_laws(checked)), _by_statement(rows, sink, found), now, counted, frozenset())
     verified = frozenset(
         kernel
         for each in found
@@ -95,6 +96,33 @@ def status(
 
 def _is_known(entry: StatementStatus) -> bool:
     return entry.status.verdict is Verdict.holds and entry.status.fresh
+
+
+def _laws(checked: CheckedModule) -> Iterator[LawStatus]:
+    """What check said of every law, those of models and datasets included."""
+    yield from checked.laws
+    for data in checked.data.values():
+        yield from data.laws
+    for experiment in checked.experiments.values():
+        yield from experiment.laws
+
+
+def compile_time_counts(checked: CheckedModule) -> Counter:
+    """Answers `parameters(e)` and `flops(e)` of an experiment; None for a sweep, whose points differ, and
+    where they hang on a corpus that nobody has read."""
+
+    def counted(query: Query) -> float | None:
+        named = query.args[0] if query.args else None
+        facts = checked.experiments.get(named.name) if isinstance(named, Ref) else None
+        if facts is None or query.name not in ("parameters", "flops"):
+            return None
+        counts = {point.count for point in facts.points.get(DEFAULT, ())}
+        (count, *others) = counts or {None}
+        if count is None or others:
+            return None
+        return float(count.parameters if query.name == "parameters" else count.flops)
+
+    return counted
 
 
 def _by_law(found: Iterable[LawStatus]) -> dict[tuple[str, str], list[LawStatus]]:
@@ -162,8 +190,11 @@ class _Page:
         target, means = statement.target, statement.means
         if statement.kind == "law":
             known = self._checked_law(statement)
-            if known is not None and (means in (Means.proof, Means.guard) or not known.applicable):
+            waits = known is not None and known.means not in (Means.proof, Means.guard)
+            if known is not None and not (waits and known.applicable and known.verdict is Verdict.undecided):
                 return StatementStatus(statement, known)
+            if known is not None:
+                means = known.means
         if statement.kind == "intent":
             return StatementStatus(statement, Status(Verdict.undecided, Means.none, target, note="prose"))
         if means is Means.proof and statement.kind == "claim":
@@ -171,11 +202,12 @@ class _Page:
             return StatementStatus(
                 statement, Status(judged.verdict, means, target, judged.witnesses, note=judged.note)
             )
-        if not statement.fact:
-            return StatementStatus(statement, Status(Verdict.undecided, means, target))
+        if means in (Means.proof, Means.guard, Means.none):
+            note = "nothing instantiates it" if means is Means.proof else ""
+            return StatementStatus(statement, Status(Verdict.undecided, means, target, note=note))
         if statement.kind == "prefer":
             return StatementStatus(statement, Status(Verdict.undecided, means, target, note="ranks only"))
-        return self._by_evidence(statement)
+        return self._by_evidence(statement, means)
 
     def _checked_law(self, statement: Statement) -> Status | None:
         """What check said: of a law that is instantiated several times, the conjunction."""
@@ -194,7 +226,7 @@ class _Page:
             Verdict.holds, first.means, first.target, sum(s.witnesses for s in said), note=first.note
         )
 
-    def _by_evidence(self, statement: Statement) -> StatementStatus:
+    def _by_evidence(self, statement: Statement, means: Means) -> StatementStatus:
         mine = [
             row
             for row in self.rows.get(statement.id, ())
@@ -203,26 +235,24 @@ class _Page:
         runs = [(row, self._staleness(statement, row)) for row in mine if not row.profile]
         fresh = [row for row, reasons in runs if not reasons]
         if not runs:
-            return self._by_profile(statement, [row for row in mine if row.profile])
+            return self._by_profile(statement, means, [row for row in mine if row.profile])
         used = _latest_of_each(fresh) if fresh else [runs[-1][0]]
         judged = self._judged(statement, used)
         last = used[-1]
-        known = Status(
-            judged.verdict, statement.means, statement.target, judged.witnesses, bool(fresh), judged.note
-        )
+        known = Status(judged.verdict, means, statement.target, judged.witnesses, bool(fresh), judged.note)
         return StatementStatus(statement, known, () if fresh else runs[-1][1], last.device, last.date)
 
-    def _by_profile(self, statement: Statement, rows: list[Row]) -> StatementStatus:
+    def _by_profile(self, statement: Statement, means: Means, rows: list[Row]) -> StatementStatus:
         """A profile is another experiment: its figure is shown as the profile's, and decides nothing."""
         fresh = [row for row in rows if not self._staleness(statement, row)]
         if not fresh:
-            return StatementStatus(statement, Status(Verdict.undecided, statement.means, statement.target))
+            return StatementStatus(statement, Status(Verdict.undecided, means, statement.target))
         last = fresh[-1]
         judged = self._judged(statement, _latest_of_each([r for r in fresh if r.profile == last.profile]))
         note = (
             f"profile {last.profile}: {judged.note}" if judged.note else f"ran under profile {last.profile}"
         )
-        known = Status(Verdict.undecided, statement.means, statement.target, note=note)
+        known = Status(Verdict.undecided, means, statement.target, note=note)
         return StatementStatus(statement, known, (), last.device, last.date)
 
     def _judged(self, statement: Statement, rows: list[Row]) -> Judgement:

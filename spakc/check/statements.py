@@ -7,7 +7,7 @@ without being it. `id` is stable under reordering and formatting.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spakc.check.check_space import targets_of
@@ -47,7 +47,7 @@ class Statement:
     text: str
     body: Any
     depends: tuple[Any, ...]
-    span: Span | None = None
+    span: Span | None = field(default=None, compare=False)
     fact: str = ""
     target: str = ""
     kernels: frozenset[str] = frozenset()
