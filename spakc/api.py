@@ -38,7 +38,7 @@ def load(path: str | Path) -> Artifact:
     from spak_runtime.cache import default_root
 
     checked = driver.check_file(Path(path))
-    files = driver.emit_files(checked, driver.plan_file(checked))
+    files = driver.emit_files(driver.plan_file(checked))
     key = hashlib.sha256()
     for name, text in sorted(files.items()):
         key.update(f"{name}\0{len(text)}\0".encode() + text.encode())

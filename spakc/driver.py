@@ -174,34 +174,31 @@ def plan_file(checked: Checked, archs: Sequence[str] = ()) -> Plan:
     """What will be generated, for these architectures or those of the file's targets."""
     from spakc.plan.plan import plan
 
-    decided = plan(checked.module.module, archs, checked.sink)
+    decided = plan(checked.module, archs, checked.sink)
     checked.sink.stop_if_errors()
     return decided
 
 
-def emit_files(checked: Checked, decided: Plan) -> dict[str, str]:
+def emit_files(decided: Plan) -> dict[str, str]:
     """Every file of the artifact by its path in it, with `/` between folders."""
     from spakc.emit.artifact import emit
-    from spakc.emit.torch_glue import emit_experiments
 
-    models = emit_experiments(checked.module, decided, template_texts("torch"))
-    experiments = sorted({path.split("/")[1] for path in models})
-    return emit(decided, templates(), tuple(experiments)) | models
+    return emit(decided, templates())
 
 
 def templates() -> Templates:
-    """The CUDA templates and headers that ship with the compiler."""
+    """The templates and headers that ship with the compiler."""
     from spakc.emit.artifact import Templates
 
-    texts = template_texts("cuda")
-    headers = {name.removeprefix("include/"): text for name, text in texts.items() if name.startswith("include/")}
-    return Templates({name: text for name, text in texts.items() if name.endswith(".j2")}, headers)
+    cuda = _texts("cuda", "*.j2")
+    headers = {n.removeprefix("include/"): text for n, text in _texts("cuda", "*.cuh").items()}
+    return Templates(cuda, _texts("torch", "*.j2"), headers)
 
 
-def template_texts(kind: str) -> dict[str, str]:
+def _texts(kind: str, pattern: str) -> dict[str, str]:
     """Texts below templates/<kind> by relative path."""
     root = resource("templates") / kind
-    return {p.relative_to(root).as_posix(): p.read_text("utf-8") for p in sorted(root.rglob("*.*")) if p.is_file()}
+    return {p.relative_to(root).as_posix(): p.read_text("utf-8") for p in sorted(root.rglob(pattern))}
 
 
 def write_artifact(files: Mapping[str, str | bytes], out: Path) -> None:
@@ -253,7 +250,7 @@ def compile_file(path: Path, out: Path, archs: Sequence[str] = ()) -> tuple[Chec
     """Compiles to an artifact in `out`; with `archs` its default specialisations as cubins, too."""
     checked = check_file(path)
     decided = plan_file(checked, archs)
-    files: dict[str, str | bytes] = dict(emit_files(checked, decided))
+    files: dict[str, str | bytes] = dict(emit_files(decided))
     if archs:
         from spakc.cubins import build_cubins
 

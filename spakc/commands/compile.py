@@ -48,7 +48,7 @@ def _print_stage(file: Path, archs: tuple[str, ...], stage: str) -> int:
     if stage == "plan":
         click.echo(_text(decided))
     else:
-        files = driver.emit_files(checked, decided)
+        files = driver.emit_files(decided)
         click.echo("\n".join(f"// ==== {name}\n{text}" for name, text in files.items() if name.endswith(".cu")))
     return 0
 
