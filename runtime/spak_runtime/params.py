@@ -1,7 +1,7 @@
 """The parameter struct of a launch: where each field lies, and what stands in it.
 
-Needs neither torch nor a GPU. The device launch and the emulator fill the same struct by the same rules; only pointers and tensor maps are
-written by whoever knows the memory.
+Needs neither torch nor a GPU. The device launch and the emulator fill the same struct by the same rules;
+only pointers and tensor maps are written by whoever knows the memory.
 """
 
 from __future__ import annotations
