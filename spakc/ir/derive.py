@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 
 from spakc.diagnostics.sink import Sink
-from spakc.ir.extents import is_even, normal_math, split_offset
+from spakc.ir.extents import UnknownExtent, is_even, normal_math, split_offset
 from spakc.ir.inline import (
     all_index_names,
     free_indices,
@@ -79,7 +79,7 @@ def gradient(kernel: Kernel, wanted: Gradient) -> Derivation:
 
 
 def gradient_or_report(kernel: Kernel, wanted: Gradient, sink: Sink) -> Derivation | None:
-    """`gradient`, with what stands against it (SPAK420 to SPAK422) in the sink."""
+    """`gradient`, with what stands against it (SPAK417, SPAK420 to SPAK422) in the sink."""
     try:
         return gradient(kernel, wanted)
     except Underivable as problem:
@@ -89,6 +89,14 @@ def gradient_or_report(kernel: Kernel, wanted: Gradient, sink: Sink) -> Derivati
             problem.span,
             f"expected {problem.hint}",
             also=[(wanted.span, "for this gradient")] if problem.span != wanted.span else [],
+        )
+    except UnknownExtent as unknown:
+        sink.report(
+            "SPAK417",
+            f"nothing says how many values the index {unknown.name} takes in simplified form",
+            unknown.span,
+            "it runs along no axis of a tensor",
+            also=[(wanted.span, "for this gradient")],
         )
     return None
 

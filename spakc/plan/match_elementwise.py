@@ -46,12 +46,15 @@ def _no_reduction(output: Output) -> None:
 
 def _aligned(first: Output, other: Output) -> Output:
     """`other` over the index variables of the first output. Raises Mismatch if its points are others."""
-    mine = [first.extents[name] for name in first.variables]
-    theirs = [other.extents[name] for name in other.variables]
-    if dict(zip(first.variables, mine, strict=True)) == dict(zip(other.variables, theirs, strict=True)):
-        return other
-    if mine == theirs:
-        return rename_output(other, dict(zip(other.variables, first.variables, strict=True)), ())
+    renaming: dict[str, str] = {}
+    for name in sorted(other.variables, key=lambda n: n not in first.variables):
+        free = [n for n in first.variables if n not in renaming.values()]
+        fitting = [n for n in free if first.extents[n] == other.extents[name]]
+        if not fitting:
+            break
+        renaming[name] = name if name in fitting else fitting[0]
+    if len(renaming) == len(first.variables) == len(other.variables):
+        return rename_output(other, renaming, ())
     raise Mismatch(
         "SPAK407",
         f"{other.equation.target} does not range over the points of {first.equation.target}",

@@ -9,7 +9,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from spakc.ir.extents import Extents, normal_math
 from spakc.ir.inline import free_indices, fresh, loads, plain_target
@@ -56,7 +56,6 @@ def _match(kernel: Kernel) -> Stage | Mismatch:
 class _Stage:
     targets: tuple[str, ...]
     problem: Stage
-    reads: set[str] = field(default_factory=set)
 
 
 class _Splitter:
@@ -73,11 +72,19 @@ class _Splitter:
         self.kernel, self.extents = normal_math(self.kernel)
 
     def run(self) -> ChainProblem:
-        for name, tensor in self.kernel.tensors.items():
-            if tensor.role != "input":
-                self._emit(name)
+        stored = -1
+        while stored != len(self.stored):  # what is stored for one output, every other may read
+            stored = len(self.stored)
+            self._emit_all(merge=False)
+        self._emit_all(merge=True)
         carried = tuple(tuple(n for n in stage.targets if n in self.stored) for stage in self.stages)
         return ChainProblem(self.kernel.name, tuple(stage.problem for stage in self.stages), carried)
+
+    def _emit_all(self, merge: bool) -> None:
+        self.stages = []
+        for name, tensor in self.kernel.tensors.items():
+            if tensor.role != "input":
+                self._emit(name, merge)
 
     # ---- products read tensors ---------------------------------------------------------------------------
 
@@ -116,7 +123,7 @@ class _Splitter:
 
     # ---- stages ------------------------------------------------------------------------------------------
 
-    def _emit(self, name: str) -> None:
+    def _emit(self, name: str, merge: bool) -> None:
         """Adds the stage that writes a tensor or a stored intermediate, after those that it reads."""
         if any(name in stage.targets for stage in self.stages):
             return
@@ -127,23 +134,25 @@ class _Splitter:
                 break
             if not self._store_reductions(part, name):
                 raise problem
-        reads = self._reads(part)
-        for other in reads:
+        for other in sorted(self._reads(part)):
             if other != name and other in self.stored:
-                self._emit(other)
-        if not self._merged(name, reads):
-            self.stages.append(_Stage((name,), problem, reads))
+                self._emit(other, merge)
+        if not (merge and self._merged(name)):
+            self.stages.append(_Stage((name,), problem))
 
-    def _merged(self, name: str, reads: set[str]) -> bool:
+    def _merged(self, name: str) -> bool:
         """Lets an earlier stage of one family write this too, where one pass can."""
         for position, stage in enumerate(self.stages):
-            later = {t for s in self.stages[position:] for t in s.targets}
-            if isinstance(stage.problem, (ProductProblem, AttentionProblem)) or reads & later:
+            if isinstance(stage.problem, (ProductProblem, AttentionProblem)):
                 continue
             together = (*stage.targets, name)
-            problem = _match(self._part(together))
+            part = self._part(together)
+            later = {target for after in self.stages[position + 1 :] for target in after.targets}
+            if self._reads(part) & later:
+                continue
+            problem = _match(part)
             if type(problem) is type(stage.problem) and not isinstance(problem, Mismatch):
-                self.stages[position] = _Stage(together, problem, stage.reads | reads)
+                self.stages[position] = _Stage(together, problem)
                 return True
         return False
 

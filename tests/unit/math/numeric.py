@@ -10,6 +10,7 @@ import numpy as np
 from spakc.ir.derive import Derivation, gradient
 from spakc.ir.extents import evaluate_size
 from spakc.ir.module import Gradient, Kernel
+from spakc.ir.ops import Ref
 from spakc.verify.oracle import evaluate
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -28,29 +29,35 @@ def random_inputs(kernel: Kernel, dims: Mapping[str, int], seed: int = 0, bound:
     return found
 
 
-def derived(kernel: Kernel, wanted: Gradient, inputs: Arrays, seeds: Arrays, options: Mapping[str, Any]) -> Arrays:
+def derived(
+    kernel: Kernel, wanted: Gradient, inputs: Arrays, seeds: Arrays, options: Mapping[str, Any]
+) -> Arrays:
     """Gradients by the symbolic derivative, in float64."""
     derivation: Derivation = gradient(kernel, wanted)
     forward = evaluate(kernel, inputs, options)
     given = {**inputs, **{name: forward[name] for name in derivation.saves}}
     given |= {f"grad_{name}": seed for name, seed in seeds.items()}
     needed = {n: a for n, a in given.items() if n in derivation.kernel.tensors}
-    dims = {n: s for n, s in _dims(kernel, inputs).items()}
-    found = evaluate(derivation.kernel, needed, options, dims)
+    found = evaluate(derivation.kernel, needed, options, _dims(kernel, inputs))
     return {name: found[f"grad_{name}"] for name in wanted.inputs}
 
 
 def _dims(kernel: Kernel, inputs: Arrays) -> dict[str, int]:
     return {
-        getattr(size, "name"): length
+        size.name: length
         for name, array in inputs.items()
         for size, length in zip(kernel.tensors[name].shape, array.shape, strict=True)
-        if hasattr(size, "name")
+        if isinstance(size, Ref)
     }
 
 
 def differences(
-    kernel: Kernel, wanted: Gradient, inputs: Arrays, seeds: Arrays, options: Mapping[str, Any], step: float = 1e-5
+    kernel: Kernel,
+    wanted: Gradient,
+    inputs: Arrays,
+    seeds: Arrays,
+    options: Mapping[str, Any],
+    step: float = 1e-5,
 ) -> Arrays:
     """Gradients of sum(seed * output) by central differences, element by element."""
 
