@@ -10,8 +10,11 @@ def _kernel(body: str) -> str:
 
 def _model(line: str) -> str:
     """A smallest model with one more line."""
-    forward = "  forward(tokens: int [B, T]) -> logits: [B, T, vocab] { logits = unembed(embed(tokens)) }\n"
-    return f"spak 1\nmodel M {{\n  hyper n_embd = 8\n  {line}\n{forward}}}\n"
+    part = "  part block(x: [B, T, n_embd]) -> y: [B, T, n_embd] { y = x }\n"
+    forward = (
+        "  forward(tokens: int [B, T]) -> logits: [B, T, vocab] { logits = unembed(block(embed(tokens))) }\n"
+    )
+    return f"spak 1\nmodel M {{\n  hyper n_embd = 8\n  {line}\n{part}{forward}}}\n"
 
 
 _COPY = "  math { y[i] = x[i] }\n"

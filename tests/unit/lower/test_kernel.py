@@ -37,7 +37,7 @@ def test_options() -> None:
 
 def test_like_inherits_and_overrides_by_name() -> None:
     text = f"""{COPY} {KNOBS}
-      schedule more like base needs device.tma {{ knob stages in 2..4 let bytes_ = stages * tile * sizeof(x) }}
+    schedule more like base needs device.tma {{ knob stages in 2..4 let bytes_ = stages * tile * sizeof(x) }}
       schedule most like more {{ knob tile in {{128}} law fits: bytes_ <= 48 KiB }}"""
     schedules = kernel(text).schedules
     assert set(schedules["more"].knobs) == {"tile", "stages"} and len(schedules["more"].needs) == 1
