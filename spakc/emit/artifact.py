@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jinja2
-
 from spak_runtime.manifest import (
     Expression,
     GradientSpec,
@@ -17,8 +16,12 @@ from spak_runtime.manifest import (
     TensorSpec,
     Variant,
 )
+
 from spakc.emit.cuda import cuda_source
 from spakc.emit.environment import environment
+from spakc.emit.torch_glue import emit_experiments
+from spakc.emit.torch_math import math_source
+from spakc.ir.canonical import meaning
 from spakc.ir.constraint import Env, TooMany, Unknown, members
 from spakc.ir.module import Dim, Kernel, Option, Tensor
 from spakc.plan.guards import runtime_expression
@@ -32,17 +35,16 @@ EmittedFiles = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Texts by path: `cuda` below templates/cuda (`.j2` files), `headers` below its include folder."""
+    """Texts by path: `cuda` below templates/cuda, `torch` below templates/torch (`.j2` files), `headers` below
+    templates/cuda/include."""
 
     cuda: Mapping[str, str]
+    torch: Mapping[str, str]
     headers: Mapping[str, str]
 
 
-def emit(plan: Plan, templates: Templates, experiments: tuple[str, ...] = ()) -> dict[str, str]:
-    """Every file of the artifact but those of models: writes nothing, decides nothing.
-
-    `experiments` are the folders under models/ that others add.
-    """
+def emit(plan: Plan, templates: Templates) -> dict[str, str]:
+    """Every file of the artifact, in order of their paths. Writes nothing, decides nothing."""
     sources = environment(templates.cuda)
     files = {f"include/{name}": text for name, text in templates.headers.items()}
     kernels: dict[str, KernelSpec] = {}
@@ -50,8 +52,12 @@ def emit(plan: Plan, templates: Templates, experiments: tuple[str, ...] = ()) ->
         kernels[kernel.kernel.name] = kernel_spec(kernel)
         files[_math_path(kernel.kernel)] = math_source(kernel.kernel)
         files |= cuda_files(kernel, sources)
+    checked = plan.checked
+    files |= emit_experiments(
+        checked.module, checked.models, checked.data, checked.experiments, templates.torch
+    )
     facts = {arch: dict(values) for arch, values in plan.facts.items()}
-    manifest = Manifest(plan.module.root, plan.archs, kernels, facts, experiments)
+    manifest = Manifest(checked.module.root, plan.archs, kernels, facts, tuple(sorted(checked.experiments)))
     files["manifest.json"] = manifest.to_json()
     return dict(sorted(files.items()))
 
@@ -79,7 +85,7 @@ def kernel_spec(plan: KernelPlan) -> KernelSpec:
         tuple(_variant(variant) for variant in plan.variants),
         _math_path(kernel),
         tuple(GradientSpec(g.kernel, g.outputs, g.inputs, g.saves) for g in plan.gradients),
-        "",
+        meaning(kernel),
     )
 
 

@@ -6,6 +6,7 @@ every line of mathematics carries its `#line`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from spakc.emit.expressions import (
 from spakc.emit.source_map import from_math
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.types import DType
-from spakc.ir.visit import references, walk
+from spakc.ir.visit import walk
 from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, uses_of
 from spakc.plan.problem import (
     ElementwiseProblem,
@@ -48,6 +49,7 @@ _CPP_TYPES = {
     DType.int64: "i64",
     DType.bool: "bool",
 }
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
 
 
@@ -182,12 +184,11 @@ def _dispatchers(launch: LaunchPlan, signature: Signature) -> list[dict[str, Any
     ]
 
 
-def _group(ranges: Iterable[IndexRange], scope: Scope, used: Iterable[Expr]) -> Group:
-    names = frozenset(identifier("i", name) for expr in used for name in references(expr, RefKind.index))
-    return Group(
-        tuple((identifier("i", r.name), expression(r.extent, scope).text) for r in ranges),
-        names,
-    )
+def _group(ranges: Iterable[IndexRange], scope: Scope, code: Iterable[str]) -> Group:
+    """The indices that a counter runs through; `code` is what stands after their declaration."""
+    indices = tuple((identifier("i", r.name), expression(r.extent, scope).text) for r in ranges)
+    words = {word for text in code for word in _WORD.findall(text)}
+    return Group(indices, frozenset(name for name, _ in indices if name in words))
 
 
 def _with_indices(scope: Scope, ranges: Iterable[IndexRange]) -> Scope:
@@ -200,10 +201,6 @@ def _store(store: Store, scope: Scope, indent: int) -> str:
     return from_math(f"write({target}, {expression(store.value, scope).text});", store.span, indent)
 
 
-def _parts(store: Store) -> tuple[Expr, ...]:
-    return (*store.indices, store.value)
-
-
 # ---- product --------------------------------------------------------------------------------------------
 
 
@@ -211,24 +208,32 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
     every = (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
     inner = _with_indices(scope, every)
     outer = inner.with_locals({problem.accumulator: Code("accumulator", "f32")})
-    reads = (problem.left.load, problem.right.load)
-    writes = tuple(part for store in problem.outputs for part in _parts(store))
-    left, right = (expression(load, inner) for load in reads)
-    accumulate = f"accumulator = fma_f32({as_float(left)}, {as_float(right)}, accumulator);"
+    left, right = (expression(operand.load, inner) for operand in problem.operands)
+    step = f"accumulator = fma_f32({as_float(left)}, {as_float(right)}, accumulator);"
+    outputs = [_product_output(store, problem, outer) for store in problem.outputs]
+    whole = [step, *(output["write"] for output in outputs)]
     context: dict[str, Any] = {
-        "batch": _group(problem.batch, scope, (*reads, *writes)),
-        "rows": _group(problem.rows, scope, (*reads, *writes)),
-        "columns": _group(problem.columns, scope, (*reads, *writes)),
-        "reduced": _group(problem.reduced, scope, reads),
-        "accumulate": from_math(accumulate, problem.span, 4),
-        "outputs": [_product_output(store, problem, outer) for store in problem.outputs],
+        "batch": _group(problem.batch, scope, whole),
+        "rows": _group(problem.rows, scope, whole),
+        "columns": _group(problem.columns, scope, whole),
+        "reduced": _group(problem.reduced, scope, [step]),
+        "accumulate": from_math(step, problem.span, 4),
+        "outputs": outputs,
     }
-    context["value_rows"] = _group(problem.rows, scope, [store.value for store in problem.outputs])
-    context["value_columns"] = _group(problem.columns, scope, [store.value for store in problem.outputs])
     if len(problem.rows) == len(problem.columns) == len(problem.reduced) == 1:
         reduced = problem.reduced[0].name
-        context["left"] = _operand(problem.left, problem.rows[0].name, reduced, signature, inner)
-        context["right"] = _operand(problem.right, problem.columns[0].name, reduced, signature, inner)
+        operands = {
+            "left": _operand(problem.left, problem.rows[0].name, reduced, signature, inner),
+            "right": _operand(problem.right, problem.columns[0].name, reduced, signature, inner),
+        }
+        values = [output["value"] for output in outputs]
+        origins = [part.get("origin", "") for part in (*operands.values(), *outputs)]
+        context |= operands
+        context["tile"] = {
+            "batch": _group(problem.batch, scope, [*values, *origins]),
+            "rows": _group(problem.rows, scope, values),
+            "columns": _group(problem.columns, scope, values),
+        }
     return context
 
 
@@ -294,22 +299,23 @@ def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
             part = f"part_{number}"
             value = expression(step.value.body, inner)
             statement = from_math(f"{part}.add({as_float(value)});", step.span, 4)
-            reducer, code = _REDUCERS[step.value.op], Code(name, "f32")
+            reducer, result = _REDUCERS[step.value.op], Code(name, "f32")
         else:
             value = expression(step.value, inner)
             statement = from_math(f"const auto {name} = {value.text};", step.span, 2)
-            reducer, part, code = "", "", Code(name, value.kind)
+            reducer, part, result = "", "", Code(name, value.kind)
         stages.append({"name": name, "reducer": reducer, "part": part, "statement": statement})
-        inner = inner.with_locals({step.name: code})
-    used: list[Expr] = [step.value for step in problem.steps]
-    for store in (*problem.row_outputs, *problem.element_outputs):
-        used += _parts(store)
+        inner = inner.with_locals({step.name: result})
+    row_outputs = [{"write": _store(store, inner, 4)} for store in problem.row_outputs]
+    element_outputs = [{"write": _store(store, inner, 4)} for store in problem.element_outputs]
+    code = [stage["statement"] for stage in stages]
+    code += [output["write"] for output in (*row_outputs, *element_outputs)]
     return {
-        "kept": _group(problem.kept, scope, used),
-        "reduced": _group(problem.reduced, scope, used),
+        "kept": _group(problem.kept, scope, code),
+        "reduced": _group(problem.reduced, scope, code),
         "stages": stages,
-        "row_outputs": [{"write": _store(store, inner, 4)} for store in problem.row_outputs],
-        "element_outputs": [{"write": _store(store, inner, 4)} for store in problem.element_outputs],
+        "row_outputs": row_outputs,
+        "element_outputs": element_outputs,
     }
 
 
@@ -320,9 +326,6 @@ def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope
     inner = _with_indices(scope, problem.space)
     last = problem.space[-1].name if problem.space else None
     first = inner.with_indices({last: _FIRST} if last is not None else {})
-    used: list[Expr] = [local.value for local in problem.locals]
-    for store in problem.outputs:
-        used += _parts(store)
     vectors, registers = [], {}
     for number, load in enumerate(vector_loads(problem, signature)):
         name = f"vector_{number}"
@@ -336,15 +339,19 @@ def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope
         name = identifier("v", local.name)
         statements.append(from_math(f"const auto {name} = {code.text};", local.span, 6))
         inner = inner.with_locals({local.name: Code(name, code.kind)})
-    space = _group(problem.space, scope, used)
+    outputs = [_element_output(n, store, last, inner, first) for n, store in enumerate(problem.outputs)]
+    inside = [*statements, *(output["compute"] for output in outputs)]
+    around = [*(v["address"] for v in vectors), *(output.get("write", "") for output in outputs)]
+    space = _group(problem.space, scope, [*inside, *around])
+    last_used = last is not None and bool(_group(problem.space[-1:], scope, inside).used)
     return {
         "space": _named_first(space),
         "points": " * ".join(f"static_cast<i64>({extent})" for _, extent in space.indices) or "1",
-        "inner": identifier("i", last) if last is not None else "",
+        "inner": identifier("i", last) if last is not None and last_used else "",
         "first": _FIRST,
         "vectors": vectors,
         "locals": statements,
-        "outputs": [_element_output(n, store, last, inner, first) for n, store in enumerate(problem.outputs)],
+        "outputs": outputs,
     }
 
 

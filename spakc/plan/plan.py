@@ -58,7 +58,7 @@ class KernelPlan:
 class Plan:
     """Everything that is generated, for these architectures. `facts` are what the file says of its devices."""
 
-    module: Module
+    checked: CheckedModule
     archs: tuple[str, ...]
     kernels: Mapping[str, KernelPlan]
     facts: Mapping[str, Mapping[str, bool | int | float | str]]
@@ -89,7 +89,7 @@ def plan(
         kernels[kernel.name] = replace(planned, gradients=gradients)
         kernels |= {plan.kernel.name: plan for _, plan in backward}
     facts = {device.arch: dict(device.facts) for device in devices}
-    return Plan(module, tuple(facts), kernels, facts)
+    return Plan(checked, tuple(facts), kernels, facts)
 
 
 def _plan_kernel(

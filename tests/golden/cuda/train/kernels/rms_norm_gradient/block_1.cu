@@ -1,0 +1,66 @@
+// rms_norm_gradient, block: rows by rows/block.cu.j2
+// Generated. The mathematics is quoted line by line from train.spak; change it there.
+#include "spak/element.cuh"
+#include "spak/functions.cuh"
+#include "spak/reduce.cuh"
+#include "spak/words.cuh"
+using namespace spak;
+
+using T_x = DTYPE_x;
+using T_weight = f32;
+using T_rstd = f32;
+using T_grad_y = T_x;
+using T_grad_x = T_x;
+
+struct Params {
+  const T_x* t_x;  // [R, N]
+  i64 s_x_0;
+  i64 s_x_1;
+  const T_weight* t_weight;  // [N]
+  i64 s_weight_0;
+  const T_rstd* t_rstd;  // [R]
+  i64 s_rstd_0;
+  const T_grad_y* t_grad_y;  // [R, N]
+  i64 s_grad_y_0;
+  i64 s_grad_y_1;
+  T_grad_x* t_grad_x;  // [R, N]
+  i64 s_grad_x_0;
+  i64 s_grad_x_1;
+  i32 d_R;
+  i32 d_N;
+};
+
+constexpr u32 THREADS = KNOB_threads;
+using Group = BlockGroup<THREADS>;
+
+// A block computes one row at a time; neighbouring threads read neighbouring elements.
+SPAK_KERNEL(spak_rms_norm_gradient_block_1, Params, THREADS) {
+  const Group group(shared_base());
+  const i32 kept = static_cast<i32>(block_index_x());
+  constexpr bool active = true;
+const i32 reduced = params.d_N;
+  const i32 rank = static_cast<i32>(group.rank());
+  constexpr i32 step = static_cast<i32>(Group::size);
+  const i32 i_r = kept;
+
+  Sum part_0;
+  for (i32 position = rank; position < reduced; position += step) {
+    const i32 i_n = position;
+#line 15 "train.spak"
+    part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_weight + i_n * params.s_weight_0))));
+#line 52 "kernels/rms_norm_gradient/block_1.cu"
+  }
+  const f32 v_d_rstd = group.reduced(part_0).value();
+
+#line 14 "train.spak"
+  const auto v_row = (v_d_rstd * (divide_f32(static_cast<f32>(1), static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
+#line 58 "kernels/rms_norm_gradient/block_1.cu"
+
+  for (i32 position = rank; active && position < reduced; position += step) {
+    const i32 i_n = position;
+#line 15 "train.spak"
+    write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, ((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0))) - (v_row * read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1))));
+#line 64 "kernels/rms_norm_gradient/block_1.cu"
+  }
+
+}

@@ -1,0 +1,69 @@
+"""Every selected variant of the example kernels becomes a cubin for every architecture, without a GPU: no spill, no
+warning, no advisory of the assembler."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from spak_runtime.manifest import KernelSpec, Variant
+from spak_runtime.nvrtc import compile_cubin
+from spak_runtime.specialise import Binding, bindings, build_request
+
+from tests.unit.emit.planned import ARCHS, Emitted, example, headers
+
+COMPILE_SECONDS = 5.0
+"""All selected variants of one kernel for one architecture, cold, in their first specialisation."""
+
+
+def first(spec: KernelSpec, variant: Variant) -> Binding:
+    return next(bindings(spec, variant))
+
+
+def build(kernel: Emitted, variant: Variant, binding: Binding, arch: str) -> None:
+    for launch in variant.launches:
+        compiled = compile_cubin(build_request(kernel.files, headers(), variant, launch, binding, arch))
+        assert not compiled.messages, f"{variant.id} on {arch}: {compiled.messages}"
+        assert not compiled.advisories, f"{variant.id} on {arch}: {compiled.advisories}"
+        resources = compiled.entries[launch.entry]
+        assert resources.spill_bytes == 0, f"{variant.id} on {arch} spills {resources.spill_bytes} bytes"
+        assert resources.stack_bytes == 0 or "powf" in kernel.files[launch.source] or _trigonometric(kernel, launch.source)
+
+
+def _trigonometric(kernel: Emitted, source: str) -> bool:
+    """Accurate sin and cos of large arguments keep a table on the stack."""
+    return "sin_f32" in kernel.files[source] or "cos_f32" in kernel.files[source]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("name", ["matmul", "train"])
+def test_selected_variants_compile(name: str, arch: str) -> None:
+    for kernel in example(name, ARCHS).values():
+        for variant in kernel.spec.variants:
+            if arch in variant.archs:
+                build(kernel, variant, first(kernel.spec, variant), arch)
+
+
+@pytest.mark.parametrize("arch", ["sm_80"])
+def test_attention_compiles(arch: str) -> None:
+    for kernel in example("fmha", ARCHS).values():
+        for variant in kernel.spec.variants:
+            build(kernel, variant, first(kernel.spec, variant), arch)
+
+
+def test_every_specialisation_of_a_product_compiles() -> None:
+    kernel = example("matmul", ARCHS)["matmul"]
+    variant = next(v for v in kernel.spec.variants if v.schedule == "pipelined" and v.config["tile_m"] == 64)
+    found = list(bindings(kernel.spec, variant))
+    assert len(found) > 100
+    for binding in found[:: len(found) // 12]:
+        build(kernel, variant, binding, "sm_80")
+
+
+def test_cold_compile_is_quick() -> None:
+    kernel = example("matmul", ARCHS)["matmul"]
+    begin = time.process_time()
+    for variant in kernel.spec.variants:
+        if "sm_90a" in variant.archs:
+            build(kernel, variant, first(kernel.spec, variant), "sm_90a")
+    assert time.process_time() - begin < COMPILE_SECONDS

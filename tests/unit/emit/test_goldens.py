@@ -1,0 +1,15 @@
+"""The emitted CUDA of the example kernels, kept as text: a refactoring leaves it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.unit.emit.planned import ARCHS, example
+
+
+@pytest.mark.parametrize("name", ["matmul", "train"])
+def test_emitted_cuda(name: str, golden: Callable[[str, Mapping[str, str]], None]) -> None:
+    files = {path: text for kernel in example(name, ARCHS).values() for path, text in kernel.files.items()}
+    golden(f"cuda/{name}", files)
