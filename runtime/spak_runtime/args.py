@@ -94,8 +94,7 @@ class Signature:
             for name, spec in self.specs.items()
         }
 
-    # -- names
-    # ----------------------------------------------------------------------------------------------------
+    # ---- names -----------------------------------------------------------------------------------------
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
         """Positional arguments are the inputs in the order of declaration; any tensor or option may be
@@ -186,8 +185,7 @@ class Signature:
             raise DTypeError(f"{self.name}: {wanted!r} is no element type; they are {', '.join(TORCH)}")
         return word
 
-    # -- checks
-    # ---------------------------------------------------------------------------------------------------
+    # ---- checks ----------------------------------------------------------------------------------------
 
     def resolve(self, call: Arguments) -> Resolved:
         """Checks devices, dtypes, shapes, strides and alignment of a bound call, and describes its outputs.

@@ -68,6 +68,9 @@ class Artifact:
             if not hasattr(type(self), name):
                 self.__dict__.setdefault(name, function)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Artifact:
+        return self  # a copy of a model uses the same kernels
+
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self.kernels})
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import collections
 import os
+import re
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,7 @@ class KernelFunction:
         self._chooser = Chooser(spec, shared.facts)
         self._maths = Mathematics(self.signature, shared.root / spec.math)
         self._form = ops.FlatForm(self.signature)
-        self._result = collections.namedtuple(spec.name, self.signature.outputs, rename=True)  # type: ignore[misc]
+        self._result = _result_type(spec.name, self.signature.outputs)
         self._slots = {name: slot for slot, name in enumerate(self.signature.specs)}
         self._plans: dict[Any, CudaPlan] = {}
         self._calls: dict[Any, tuple[CudaPlan, tuple[tuple[int, int], ...], tuple[tuple[str, int], ...]]] = {}
@@ -88,13 +90,15 @@ class KernelFunction:
         self._derivatives = tuple(Derivative(g, shared.kernel(g.kernel)) for g in spec.gradients)
         self._differentiable = make_function(self, self._derivatives) if self._derivatives else None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> KernelFunction:
+        return self  # a copy of a model uses the same kernels
+
     def __repr__(self) -> str:
         return f"<kernel {self.spec.name}: {self.spec.family}, {len(self.spec.variants)} variants>"
 
-    # -- calls
-    # ----------------------------------------------------------------------------------------------------
+    # ---- calls -----------------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return self._general(self.signature.bind(args, kwargs))
         key = _call_key(args, kwargs)
@@ -109,7 +113,7 @@ class KernelFunction:
             tensors[slot] = kwargs[name]
         return self._returned(plan.run(tensors))
 
-    def prepare(self, *args: Any, **kwargs: Any) -> None:
+    def prepare(self, /, *args: Any, **kwargs: Any) -> None:
         """Builds and loads all that the same call would need, without launching it; for CUDA graphs. Gradient
         kernels are prepared by a backward pass before the capture."""
         call = self.signature.bind(args, kwargs)
@@ -117,7 +121,7 @@ class KernelFunction:
         if resolved.device.type == "cuda":
             self._plan(call, resolved)
 
-    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+    def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
         """Who would compute this call, and why the variants before it do not. Launches and builds nothing.
 
         Raises what the call would: ArchError, NoVariantError and every error of an argument.
@@ -127,8 +131,7 @@ class KernelFunction:
             return Explanation(self.spec.name, "cpu", None, "CPU tensors")
         return self._explanation(resolved, self._choose(resolved))
 
-    # -- execution
-    # ------------------------------------------------------------------------------------------------
+    # ---- execution -------------------------------------------------------------------------------------
 
     def execute(self, call: Arguments) -> Sequence[torch.Tensor]:
         """The outputs in order, without regard to gradients: through the operator while torch traces, else
@@ -292,7 +295,18 @@ def _is_on_cpu(call: Arguments) -> bool:
     return all(t is None or t.device.type == "cpu" for t in tensors)
 
 
+_remembering = threading.Lock()
+
+
 def _remember(table: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(table) >= REMEMBERED:
-        table.pop(next(iter(table)), None)
-    table[key] = value
+    with _remembering:
+        if len(table) >= REMEMBERED:
+            del table[next(iter(table))]
+        table[key] = value
+
+
+def _result_type(kernel: str, outputs: Sequence[str]) -> Callable[..., Any]:
+    """The named tuple of a kernel's outputs; an output whose name Python forbids has its position for a
+    name."""
+    name = re.sub(r"\W", "_", kernel) + "_result"
+    return collections.namedtuple(name, outputs, rename=True)

@@ -9,50 +9,24 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from spak_runtime.cache import KernelCache, digest
 from spak_runtime.choose import LaunchShape
-from spak_runtime.errors import CaptureError, DriverError, ExpressionError, ToolError
-from spak_runtime.expressions import Environment, evaluate
-from spak_runtime.manifest import Launch, OptionSpec, Param
+from spak_runtime.errors import CaptureError, DriverError, ToolError
+from spak_runtime.expressions import Environment
+from spak_runtime.manifest import Launch, OptionSpec
 from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.params import MAP_ALIGNMENT, MAP_BYTES, layout_of_params, pack, value_of
 from spak_runtime.prebuilt import Prebuilt
-from spak_runtime.tensor_map import MAP_BYTES, MapLayout, encode
+from spak_runtime.tensor_map import MapLayout, encode
 
-_FORMATS = {"u64": "<Q", "i64": "<q", "i32": "<i", "f32": "<f"}
-_SIZES = {"u64": 8, "i64": 8, "i32": 4, "f32": 4, "map": MAP_BYTES}
-_MAP_ALIGNMENT = 64
 _CLUSTER_ATTRIBUTE = "CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_"
 _INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: this thread has not used the device yet
-
-
-@dataclass(frozen=True, slots=True)
-class BlockLayout:
-    """Where each parameter lies in the struct that the kernel takes by value."""
-
-    offsets: tuple[int, ...]
-    size: int
-
-
-def layout_of_params(params: Sequence[Param]) -> BlockLayout:
-    """Offsets as a C compiler lays the fields out: each aligned to its size, a tensor map to 64 bytes."""
-    offset, widest = 0, 1
-    offsets = []
-    for param in params:
-        size = _SIZES[param.type]
-        alignment = _MAP_ALIGNMENT if param.type == "map" else size
-        widest = max(widest, alignment)
-        offset = -(-offset // alignment) * alignment
-        offsets.append(offset)
-        offset += size
-    return BlockLayout(tuple(offsets), -(-max(offset, 1) // widest) * widest)
 
 
 class PreparedLaunch:
@@ -85,8 +59,8 @@ class PreparedLaunch:
                 maps = MapLayout.of(param, environment, launch.entry)
                 self._maps.append((offset, slots[param.name], maps))
             else:
-                value = _value_of(param, environment, options, launch.entry)
-                _pack(template, param, offset, value, launch.entry)
+                value = value_of(param, environment, options, launch.entry)
+                pack(template, param, offset, value, launch.entry)
         self._template = bytes(template)
         self._pool: list[_Block] = []
 
@@ -123,47 +97,14 @@ class _Block:
     """One copy of an argument block and the array of one pointer to it that a launch takes."""
 
     def __init__(self, template: bytes) -> None:
-        self.buffer = bytearray(len(template) + _MAP_ALIGNMENT + 8)
+        self.buffer = bytearray(len(template) + MAP_ALIGNMENT + 8)
         whole = (ctypes.c_char * len(self.buffer)).from_buffer(self.buffer)
         base = ctypes.addressof(whole)
-        self.start = -base % _MAP_ALIGNMENT
+        self.start = -base % MAP_ALIGNMENT
         self.buffer[self.start : self.start + len(template)] = template
         self.words = (ctypes.c_uint64 * (len(template) // 8)).from_buffer(self.buffer, self.start)
         self._parameters = (ctypes.c_void_p * 1)(base + self.start)
         self.address = ctypes.addressof(self._parameters)
-
-
-def _value_of(
-    param: Param, environment: Environment, options: Mapping[str, OptionSpec], where: str
-) -> int | float:
-    name = f"parameter {param.name or param.kind} of {where}"
-    if param.kind == "value":
-        return _number(evaluate(param.value, environment, name), name)
-    if param.kind == "option":
-        value = evaluate(["option", param.name], environment, name)
-        return options[param.name].choices.index(value) if isinstance(value, str) else _number(value, name)
-    if param.kind == "stride":
-        return _number(evaluate(["stride", param.name, param.axis], environment, name), name)
-    if param.kind == "dim":
-        return _number(evaluate(["dim", param.name], environment, name), name)
-    raise ExpressionError(f"{name}: there is no parameter of kind {param.kind!r}")
-
-
-def _number(value: Any, where: str) -> int | float:
-    if isinstance(value, (bool, int, float)):
-        return int(value) if isinstance(value, bool) else value
-    raise ExpressionError(f"{where}: {value!r} is no number")
-
-
-def _pack(block: bytearray, param: Param, offset: int, value: int | float, where: str) -> None:
-    try:
-        exact = float(value) if param.type == "f32" else int(value)
-        struct.pack_into(_FORMATS[param.type], block, offset, exact)
-    except (struct.error, OverflowError) as error:
-        name = param.name or param.kind
-        raise ExpressionError(
-            f"parameter {name} of {where}: {value} does not fit {param.type}: {error}"
-        ) from None
 
 
 class Loader:

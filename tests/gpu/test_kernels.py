@@ -131,8 +131,7 @@ def test_only_the_chosen_kernel_runs(products):
     assert {name for name in ran if "ync" not in name} == entries
 
 
-# -- rows and element-wise kernels of a training step
-# -----------------------------------------------------------
+# ---- rows and element-wise kernels of a training step --------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])

@@ -105,8 +105,7 @@ def test_nothing_is_allocated_beyond_outputs(hand):
     assert y.untyped_storage().nbytes() == 4 * 512 * 512
 
 
-# -- streams, threads, graphs
-# -------------------------------------------------------------------------------------
+# ---- streams, threads, graphs --------------------------------------------------------------------------
 
 
 def test_a_call_runs_on_the_current_stream(hand):
@@ -185,8 +184,7 @@ def test_a_cold_kernel_is_refused_during_capture(tmp_path):
     assert torch.equal(cold.affine(x), x)
 
 
-# -- gradients and tracing
-# ----------------------------------------------------------------------------------------
+# ---- gradients and tracing -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

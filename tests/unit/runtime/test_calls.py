@@ -24,8 +24,7 @@ def gate():
     return torch.randn(16)
 
 
-# -- results
-# ------------------------------------------------------------------------------------------------------
+# ---- results -------------------------------------------------------------------------------------------
 
 
 def test_positions_names_and_options(hand, x, gate):
@@ -97,8 +96,7 @@ def test_it_says_that_torch_computes(hand, x):
     assert str(explanation) == "affine on cpu: computed by torch: CPU tensors"
 
 
-# -- refusals
-# -----------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -206,8 +204,7 @@ def misaligned(rows, columns):
     return torch.frombuffer(raw.numpy()[1:].data, dtype=torch.float32).view(rows, columns)
 
 
-# -- layouts
-# ------------------------------------------------------------------------------------------------------
+# ---- layouts -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -242,8 +239,7 @@ def test_strides_of_a_layout(shape):
         assert strides_of(shape, "column") == torch.empty(swapped).transpose(-1, -2).stride()
 
 
-# -- gradients
-# ----------------------------------------------------------------------------------------------------
+# ---- gradients -----------------------------------------------------------------------------------------
 
 
 def gradients(result, *inputs):
@@ -309,8 +305,7 @@ def G(*shape):
     return torch.zeros(*shape, requires_grad=True)
 
 
-# -- torch's tracers
-# ----------------------------------------------------------------------------------------------
+# ---- torch's tracers -----------------------------------------------------------------------------------
 
 
 def test_opcheck(hand, x, gate):
@@ -363,8 +358,7 @@ def test_an_op_refuses_disagreeing_shapes_while_traced(hand):
         compiled(torch.zeros(5, 16), torch.zeros(8))
 
 
-# -- the package
-# --------------------------------------------------------------------------------------------------
+# ---- the package ---------------------------------------------------------------------------------------
 
 
 def test_loading_imports_neither_torch_nor_cuda(hand):
