@@ -143,6 +143,8 @@ def test_a_grid_says_what_its_points_say(expr: Expr, big: int) -> None:
         for position, (name, values) in enumerate(axes.items())
     }
     grid = lanes(expr, EMPTY.knobs(arrays))
+    if "a choice between different kinds of value" in grid.reasons:
+        return  # no array holds words beside numbers; such a `where` is refused before it is evaluated
     shape = (4, 3, 4, 2)
     data, unknown = np.broadcast_to(grid.data, shape), np.broadcast_to(grid.unknown, shape)
     for index in np.ndindex(shape):
