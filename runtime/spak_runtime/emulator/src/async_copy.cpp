@@ -1,4 +1,4 @@
-// cp.async. A copy is issued now and lands later: until the thread waits for its group the destination holds NaN.
+// cp.async. A copy is issued now and lands later: until its thread waits, the destination holds NaN.
 #include "emulator.h"
 
 namespace spak_emulator {
@@ -40,7 +40,8 @@ void spak_emu_cp_async(unsigned dst, const void* src, unsigned size, unsigned by
   const u32 site = here(file, line);
   Block& b = this_block();
   if (dst % size || (bytes && reinterpret_cast<uintptr_t>(src) % size)) {
-    report("misaligned-cp-async", site, 0, "cp.async of %u bytes: both addresses must be multiples of %u", size, size);
+    report("misaligned-cp-async", site, 0, "cp.async of %u bytes: both addresses must be multiples of %u",
+           size, size);
     fail();
   }
   if (bytes > size) {

@@ -1,4 +1,4 @@
-// Barriers of a block, a warp and a cluster; the proxy fence; the register budget of warp-specialised kernels.
+// Barriers of a block, a warp and a cluster; the proxy fence; the register budgets of warps.
 #include "emulator.h"
 
 namespace spak_emulator {
@@ -85,12 +85,13 @@ void spak_emu_barrier(unsigned id, unsigned threads, int wait, SPAK_AT) {
   Barrier& b = block.barriers[id];
   const u32 expected = threads ? threads : block.alive;
   if (expected % 32 || expected > launch->threads) {
-    report("bad-barrier-count", site, 0, "%u threads: a multiple of 32 up to the block's %u", expected, launch->threads);
+    report("bad-barrier-count", site, 0, "%u threads: a multiple of 32 up to the block's %u", expected,
+           launch->threads);
     fail();
   }
   if (b.expected && b.expected != expected) {
-    report("barrier-count-mismatch", site, b.site, "barrier %u is used with %u and with %u threads", id, expected,
-           b.expected);
+    report("barrier-count-mismatch", site, b.site, "barrier %u is used with %u and with %u threads", id,
+           expected, b.expected);
     fail();
   }
   b.expected = expected;
@@ -167,7 +168,8 @@ void spak_emu_fence_proxy_async(int, SPAK_AT) {
     covered = hold(w.fence_out);
   } else {
     covered = copy_clock(f.clock);
-    for (u32 i = 0; i < 2 * w.threads; i++) covered->at[2 * w.threads + i] = std::max(covered->at[2 * w.threads + i], covered->at[i]);
+    for (u32 i = 0; i < 2 * w.threads; i++)
+      covered->at[2 * w.threads + i] = std::max(covered->at[2 * w.threads + i], covered->at[i]);
     drop(w.fence_in);
     drop(w.fence_out);
     w.fence_in = hold(f.clock);
@@ -183,7 +185,8 @@ void spak_emu_fence_proxy_async(int, SPAK_AT) {
 void spak_emu_register_budget(unsigned registers, int increase, SPAK_AT) {
   const u32 site = here(file, line);
   if (launch->min_blocks == 0) {
-    report("bad-register-budget", site, 0, "the kernel is declared without min_blocks, so setmaxnreg would be ignored");
+    report("bad-register-budget", site, 0,
+           "the kernel is declared without min_blocks, so setmaxnreg would be ignored");
     fail();
   }
   if (!meet(SETMAXNREG, site, nullptr, nullptr, registers)) return;

@@ -1,8 +1,8 @@
-// The emulator's state. One process runs one launch at a time on one OS thread, so the current launch, world and fiber
-// are plain globals.
+// The emulator's state. One process runs one launch at a time on one OS thread, so the current launch, world
+// and fiber are plain globals.
 //
 //   Launch  one kernel launch: buffers, options, errors, counters, and the worlds that are resident
-//   World   one cluster (or one block where there are no clusters): its fibers, shared memory, barriers, clocks
+//   World   one cluster (or one block without clusters): its fibers, shared memory, barriers, clocks
 //   Block   one thread block of a world
 //   Warp    32 fibers that meet in collectives
 //   Fiber   one thread
@@ -68,11 +68,12 @@ using Knowledge = std::map<u32, Snapshot>;
 // The last accesses to each 2-byte granule of a block's shared memory.
 struct Shadow {
   u32 granules = 0, slots = 0;
-  std::vector<u16> writer;       // actor + 1; 0: never written
+  std::vector<u16> writer;  // actor + 1; 0: never written
   std::vector<u32> write_epoch;
-  std::vector<u16> write_site;   // top bit: an atomic
-  std::vector<u64> readers;      // mask over slots
-  std::unique_ptr<u64[]> reads;  // granule * slots + slot: actor << 48 | site << 32 | epoch; valid where `readers` says
+  std::vector<u16> write_site;  // top bit: an atomic
+  std::vector<u64> readers;     // mask over slots
+  // At granule * slots + slot, and valid where `readers` has the slot: actor << 48 | site << 32 | epoch.
+  std::unique_ptr<u64[]> reads;
 };
 
 // The last write and the last read of one element of a writable global buffer.
@@ -133,8 +134,9 @@ struct Fiber {
   u32 id, block, warp, lane;  // id and warp count over the world
   bool done = false;
 
-  // Happens-before. `epoch` stamps this thread's own accesses and grows at each release; `copied` is the last epoch of
-  // its cp.async that it has waited for; the fenced_ pair is what its last proxy fence covered of each.
+  // Happens-before. `epoch` stamps this thread's own accesses and grows at each release; `copied` is the last
+  // epoch of its cp.async that it has waited for; the fenced_ pair is what its last proxy fence covered of
+  // each.
   Clock* clock = nullptr;
   u32 epoch = 1, copied = 0, fenced_epoch = 0, fenced_copied = 0;
   Knowledge fence_release, fence_acquire;  // fence_device() with relaxed atomics
@@ -177,7 +179,7 @@ struct Rendezvous {
 struct Warp {
   u32 ready = 0, arrived = 0, exited = 0, registers = 0, site = 0;
   Rendezvous argument[32];
-  std::map<u32, u32> partial;  // sync_warp with a partial mask: mask -> lanes that have arrived
+  std::map<u32, u32> partial;   // sync_warp with a partial mask: mask -> lanes that have arrived
   std::vector<AccessLog> logs;  // by site and kind
   std::vector<u32> dirty;
 };
@@ -187,8 +189,8 @@ struct Warp {
 struct Barrier {  // named barriers and the cluster barrier
   std::vector<Fiber*> participants, waiting;
   u32 expected = 0, phase = 0, site = 0;
-  Clock* gathering = nullptr;  // what arrivals that did not wait have published; `completed`: the last phase's clock
-  Clock* completed = nullptr;
+  Clock* gathering = nullptr;  // what arrivals that did not wait have published
+  Clock* completed = nullptr;  // the last phase's clock
 };
 
 struct Mbarrier {
@@ -252,7 +254,8 @@ struct Block {
   u8* at(u32 address) { return memory.data() + (address - base); }
 };
 
-struct ForeignWorld {  // what is known about another world: snapshots[n - 1] is known to who has epoch n of `actor`
+// What is known about another world: whoever has epoch n of `actor` knows snapshots[n - 1].
+struct ForeignWorld {
   u32 actor;
   std::vector<Snapshot> snapshots;
 };
@@ -300,8 +303,24 @@ struct AccessCount {
 };
 
 enum Counter : u32 {
-  SWITCHES, CLUSTERS, SHARED_ACCESSES, GLOBAL_ACCESSES, MMA, LDMATRIX, STMATRIX, WGMMA, CP_ASYNC, TMA_LOADS, TMA_STORES,
-  BARRIERS, MBARRIER_PHASES, WARP_COLLECTIVES, ATOMICS, SEMAPHORE_WAITS, GRANULES_CHECKED, COUNTERS
+  SWITCHES,
+  CLUSTERS,
+  SHARED_ACCESSES,
+  GLOBAL_ACCESSES,
+  MMA,
+  LDMATRIX,
+  STMATRIX,
+  WGMMA,
+  CP_ASYNC,
+  TMA_LOADS,
+  TMA_STORES,
+  BARRIERS,
+  MBARRIER_PHASES,
+  WARP_COLLECTIVES,
+  ATOMICS,
+  SEMAPHORE_WAITS,
+  GRANULES_CHECKED,
+  COUNTERS
 };
 
 struct Launch {
@@ -327,7 +346,9 @@ inline World* world = nullptr;
 inline Fiber* fiber = nullptr;
 
 // The shared address that a swizzle of 16 << shift bytes sends `address` to.
-inline u32 swizzled(u32 address, u32 shift) { return address ^ (((address >> 7) & ((1u << shift) - 1)) << 4); }
+inline u32 swizzled(u32 address, u32 shift) {
+  return address ^ (((address >> 7) & ((1u << shift) - 1)) << 4);
+}
 
 inline Block& this_block() { return world->blocks[fiber->block]; }
 inline u32 warps_per_block() { return launch->threads / 32; }
@@ -336,7 +357,8 @@ inline u32 warp_in_block(const Fiber& f) { return f.warp - f.block * warps_per_b
 // report.cpp
 u32 site_of(const char* file, u32 line);
 inline u32 here(const char* file, u32 line) { return fiber->last_site = site_of(file, line); }
-void report(const char* kind, u32 site, u32 other_site, const char* format, ...) __attribute__((format(printf, 4, 5)));
+void report(const char* kind, u32 site, u32 other_site, const char* format, ...)
+    __attribute__((format(printf, 4, 5)));
 [[noreturn]] void fail();  // ends the launch after a report
 void count(Counter c, u64 n = 1);
 std::string serialise_report();
@@ -359,12 +381,14 @@ void join_into(Clock* into, const Clock* from);
 void publish(Clock* into, Fiber& f);  // the thread's own components; begins its next epoch
 u32 new_actor(const char* what);
 bool ordered(const Fiber& f, u32 actor, u32 epoch, bool async_access);
-void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, bool async_access,
-                        u32 site, bool atomic = false);
+void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch,
+                        bool async_access, u32 site, bool atomic = false);
 void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, u32 slot,
                        bool async_access, u32 site);
-void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic, u32 site);
-void check_global_read(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic, u32 site);
+void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access,
+                        bool atomic, u32 site);
+void check_global_read(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic,
+                       u32 site);
 Knowledge knowledge_of(Fiber& f);
 void merge_knowledge(Knowledge& into, const Knowledge& from);
 void learn(Fiber& f, const Knowledge& k);
@@ -387,8 +411,8 @@ void count_global_run(u64 address, u64 bytes, u32 site);
 Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site);
 
 // warp.cpp
-bool meet(const char* op, u32 site, void* pointer = nullptr, const void* pointer2 = nullptr, u64 value = 0, u32 a = 0,
-          u32 b = 0);
+bool meet(const char* op, u32 site, void* pointer = nullptr, const void* pointer2 = nullptr, u64 value = 0,
+          u32 a = 0, u32 b = 0);
 void order_together(Fiber* const* fibers, size_t n);
 void release_barrier(Barrier& b);
 void complete_cluster_barrier_if_due();

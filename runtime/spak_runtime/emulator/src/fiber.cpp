@@ -1,5 +1,5 @@
-// The switch between two stacks on x86-64. It keeps neither a signal mask nor floating-point control words: kernels
-// change neither, and saving them is what makes ucontext thirty times slower.
+// The switch between two stacks on x86-64. It keeps neither a signal mask nor floating-point control words:
+// kernels change neither, and saving them is what makes ucontext thirty times slower.
 #include "fiber.h"
 
 #ifndef SPAK_EMU_UCONTEXT

@@ -39,7 +39,8 @@ struct Context {
 // Saves the registers that a called function must preserve, changes stacks, restores them (fiber.cpp).
 extern "C" void spak_emu_switch(void** save, void* load);
 
-// `stagger` moves the top of the stack, so that the hot ends of 32 stacks do not fall into one set of the L1 cache.
+// `stagger` moves the top of the stack, so that the hot ends of 32 stacks do not fall into one set of the L1
+// cache.
 inline void prepare_context(Context& c, char* stack, unsigned stagger, void (*entry)()) {
   auto** top = reinterpret_cast<void**>(stack + STACK_BYTES - 128 - (stagger % 32) * 1088);
   *--top = nullptr;  // where a return address of `entry` would be: keeps the stack aligned as after a call
@@ -48,7 +49,9 @@ inline void prepare_context(Context& c, char* stack, unsigned stagger, void (*en
   for (int i = 0; i < 6; i++) top[i] = nullptr;
   c.stack_pointer = top;
 }
-inline void switch_context(Context& from, Context& to) { spak_emu_switch(&from.stack_pointer, to.stack_pointer); }
+inline void switch_context(Context& from, Context& to) {
+  spak_emu_switch(&from.stack_pointer, to.stack_pointer);
+}
 
 #endif
 

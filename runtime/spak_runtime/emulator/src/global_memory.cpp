@@ -1,4 +1,4 @@
-// Global memory: exact bounds, alignment, read-only and write-once buffers, atomics, semaphores, device fences.
+// Global memory: bounds, alignment, read-only and write-once buffers, atomics, semaphores, device fences.
 #include "emulator.h"
 
 namespace spak_emulator {
@@ -21,12 +21,12 @@ Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site) {
     }
   }
   if (nearest)
-    report("global-out-of-bounds", site, 0, "%s of %llu bytes at %s%+lld; it has %llu bytes", write ? "write" : "read",
-           static_cast<unsigned long long>(bytes), nearest->name.c_str(), static_cast<long long>(first - nearest->base),
-           static_cast<unsigned long long>(nearest->bytes));
+    report("global-out-of-bounds", site, 0, "%s of %llu bytes at %s%+lld; it has %llu bytes",
+           write ? "write" : "read", static_cast<unsigned long long>(bytes), nearest->name.c_str(),
+           static_cast<long long>(first - nearest->base), static_cast<unsigned long long>(nearest->bytes));
   else
-    report("global-out-of-bounds", site, 0, "%s of %llu bytes; the launch has no buffers", write ? "write" : "read",
-           static_cast<unsigned long long>(bytes));
+    report("global-out-of-bounds", site, 0, "%s of %llu bytes; the launch has no buffers",
+           write ? "write" : "read", static_cast<unsigned long long>(bytes));
   fail();
 }
 
@@ -34,7 +34,8 @@ namespace {
 
 void check_alignment(const void* p, u32 bytes, u32 site) {
   if (reinterpret_cast<uintptr_t>(p) % bytes == 0) return;
-  report("misaligned-global", site, 0, "an access of %u bytes at an address that is no multiple of %u", bytes, bytes);
+  report("misaligned-global", site, 0, "an access of %u bytes at an address that is no multiple of %u", bytes,
+         bytes);
   fail();
 }
 
@@ -65,8 +66,8 @@ void spak_emu_global_load(const void* p, unsigned bytes, void* out, SPAK_AT) {
   check_alignment(p, bytes, site);
   count(GLOBAL_ACCESSES);
   b.bytes_read += bytes;
-  check_global_read(b, static_cast<u64>(static_cast<const u8*>(p) - b.base), bytes, fiber->id, fiber->epoch, false,
-                    false, site);
+  check_global_read(b, static_cast<u64>(static_cast<const u8*>(p) - b.base), bytes, fiber->id, fiber->epoch,
+                    false, false, site);
   log_access(GLOBAL, reinterpret_cast<u64>(p), bytes, site);
   memcpy(out, p, bytes);
 }
@@ -77,21 +78,22 @@ void spak_emu_global_store(void* p, unsigned bytes, const void* value, SPAK_AT) 
   check_alignment(p, bytes, site);
   count(GLOBAL_ACCESSES);
   b.bytes_written += bytes;
-  check_global_write(b, static_cast<u64>(static_cast<u8*>(p) - b.base), bytes, fiber->id, fiber->epoch, false, false,
-                     site);
+  check_global_write(b, static_cast<u64>(static_cast<u8*>(p) - b.base), bytes, fiber->id, fiber->epoch, false,
+                     false, site);
   log_access(GLOBAL, reinterpret_cast<u64>(p), bytes, site);
   memcpy(p, value, bytes);
 }
 
-void spak_emu_global_atomic(void* p, char op, char type, const void* operand, const void* operand2, void* old, int order,
-                            SPAK_AT) {
+void spak_emu_global_atomic(void* p, char op, char type, const void* operand, const void* operand2, void* old,
+                            int order, SPAK_AT) {
   const u32 site = here(file, line), bytes = type == 'l' ? 8 : 4;
   Buffer& b = find_buffer(p, bytes, true, site);
   check_alignment(p, bytes, site);
   count(ATOMICS);
   b.bytes_read += bytes;
   b.bytes_written += bytes;
-  if (b.write_once) report("atomic-on-write-once", site, 0, "%s is to be written once, and not by atomics", b.name.c_str());
+  if (b.write_once)
+    report("atomic-on-write-once", site, 0, "%s is to be written once, and not by atomics", b.name.c_str());
   const u64 offset = static_cast<u64>(static_cast<u8*>(p) - b.base);
   check_global_read(b, offset, bytes, fiber->id, fiber->epoch, false, true, site);
   check_global_write(b, offset, bytes, fiber->id, fiber->epoch, false, true, site);
@@ -101,8 +103,8 @@ void spak_emu_global_atomic(void* p, char op, char type, const void* operand, co
   else if (type == 'u') apply(static_cast<u32*>(p), op, operand, operand2, old);
   else apply(static_cast<u64*>(p), op, operand, operand2, old);
 
-  // An acquire takes over what earlier releases at this address knew; a release adds to it. A relaxed atomic does both
-  // only together with fence_device() before and after it.
+  // An acquire takes over what earlier releases at this address knew; a release adds to it. A relaxed atomic
+  // does both only together with fence_device() before and after it.
   const auto released = launch->releases.find(p);
   if (order) {
     acquire_from(p);
@@ -135,15 +137,16 @@ void spak_emu_semaphore_wait(const void* p, unsigned value, SPAK_AT) {
     block_fiber("semaphore_wait", site, static_cast<u32>(static_cast<const u8*>(p) - b.base), value);
   }
   acquire_from(p);
-  check_global_read(b, static_cast<u64>(static_cast<const u8*>(p) - b.base), 4, fiber->id, fiber->epoch, false, true,
-                    site);
+  check_global_read(b, static_cast<u64>(static_cast<const u8*>(p) - b.base), 4, fiber->id, fiber->epoch,
+                    false, true, site);
 }
 
 void spak_emu_semaphore_release(void* p, unsigned value, SPAK_AT) {
   const u32 site = here(file, line);
   Buffer& b = find_buffer(p, 4, true, site);
   check_alignment(p, 4, site);
-  check_global_write(b, static_cast<u64>(static_cast<u8*>(p) - b.base), 4, fiber->id, fiber->epoch, false, true, site);
+  check_global_write(b, static_cast<u64>(static_cast<u8*>(p) - b.base), 4, fiber->id, fiber->epoch, false,
+                     true, site);
   launch->releases[p] = knowledge_of(*fiber);
   memcpy(p, &value, 4);
 }

@@ -1,13 +1,13 @@
 // Race detection by happens-before.
 //
-// Every access is stamped with an actor and that actor's epoch. A clock says, for each actor, up to which epoch its
-// holder comes after. With T threads in a world the actors are
+// Every access is stamped with an actor and that actor's epoch. A clock says, for each actor, up to which
+// epoch its holder comes after. With T threads in a world the actors are
 //   0 .. T-1     the threads themselves
 //   T .. 2T-1    their cp.async copies: an epoch is known once the thread has waited for it
-//   2T .. 4T-1   the same two, as far as a proxy fence has covered them: an access by the async proxy (TMA, wgmma)
-//                to what plain code wrote is ordered only if a fence stood between
+//   2T .. 4T-1   the same two, as far as a proxy fence has covered them: an access by the async proxy
+//                (TMA, wgmma) to what plain code wrote is ordered only if a fence stood between
 //   4T ..        mbarriers (epoch = phase), wgmma of each warp, bulk stores, other worlds
-// An access that nobody has yet ordered is a race whatever the schedule was: the check does not depend on luck.
+// An access that nothing has ordered is a race whatever the schedule was: the check does not depend on luck.
 #include "emulator.h"
 
 namespace spak_emulator {
@@ -60,7 +60,8 @@ void publish(Clock* into, Fiber& f) {
 }
 u32 new_actor(const char* what) {
   if (world->next_actor >= world->actors) {
-    report("emulator-limit", fiber ? fiber->last_site : 0, 0, "too many asynchronous actors in one cluster (%s)", what);
+    report("emulator-limit", fiber ? fiber->last_site : 0, 0,
+           "too many asynchronous actors in one cluster (%s)", what);
     fail();
   }
   return world->next_actor++;
@@ -86,7 +87,7 @@ namespace {
 
 constexpr u16 ATOMIC = 0x8000;
 
-// A wgmma's read is stamped with the first of its warpgroup's four actors: it is over when all four warps waited.
+// A wgmma read is stamped with the first of its warpgroup's four actors: it ends when all four have waited.
 bool read_is_ordered(const Fiber& f, u32 actor, u32 epoch, u32 slot) {
   if (slot < warpgroup_slot(0) || slot >= store_slot()) return ordered(f, actor, epoch, false);
   for (u32 q = 0; q < 4; q++)
@@ -107,8 +108,8 @@ void report_readers(const Block& b, u32 granule, const Fiber& f, u32 site) {
 
 }  // namespace
 
-void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, bool async_access,
-                        u32 site, bool atomic) {
+void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch,
+                        bool async_access, u32 site, bool atomic) {
   if (!launch->options.checks) return;
   Shadow& s = b.shadow;
   const u32 first = (address - b.base) >> 1, last = (address - b.base + bytes + 1) >> 1;
@@ -118,11 +119,13 @@ void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 ac
     const bool both_atomic = atomic && (s.write_site[g] & ATOMIC);
     if (w && !both_atomic && !ordered(f, w - 1, s.write_epoch[g], async_access)) {
       const bool only_fence = async_access && ordered(f, w - 1, s.write_epoch[g], false);
-      report(only_fence ? "missing-proxy-fence" : "race-write-after-write", site, s.write_site[g] & ~ATOMIC,
-             only_fence ? "shared memory +%u was written by plain code and is overwritten by the async proxy without "
-                          "fence_proxy_async_shared between"
-                        : "shared memory +%u is written twice without an order",
-             g * 2);
+      report(
+          only_fence ? "missing-proxy-fence" : "race-write-after-write", site, s.write_site[g] & ~ATOMIC,
+          only_fence
+              ? "shared memory +%u was written by plain code and is overwritten by the async proxy without "
+                "fence_proxy_async_shared between"
+              : "shared memory +%u is written twice without an order",
+          g * 2);
     }
     if (s.readers[g]) report_readers(b, g, f, site);
     s.readers[g] = 0;
@@ -151,9 +154,10 @@ void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 act
       } else {
         const bool only_fence = async_access && ordered(f, w - 1, e, false);
         report(only_fence ? "missing-proxy-fence" : "race-read-after-write", site, s.write_site[g] & ~ATOMIC,
-               only_fence ? "shared memory +%u was written by plain code and is read by the async proxy without "
-                            "fence_proxy_async_shared between"
-                          : "shared memory +%u is read without an order after its write",
+               only_fence
+                   ? "shared memory +%u was written by plain code and is read by the async proxy without "
+                     "fence_proxy_async_shared between"
+                   : "shared memory +%u is read without an order after its write",
                g * 2);
       }
     }
@@ -180,23 +184,25 @@ bool globally_ordered(u32 in_world, u32 actor, u32 epoch, bool async_access) {
 
 }  // namespace
 
-void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic,
-                        u32 site) {
+void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access,
+                        bool atomic, u32 site) {
   if (b.cells.empty()) return;
   for (u64 g = offset / b.granule; g < (offset + bytes + b.granule - 1) / b.granule; g++) {
     GlobalCell& c = b.cells[g];
     if (b.write_once && c.write_world) {
       report(c.write_world == world->id ? "double-write" : "double-write-between-blocks", site, c.write_site,
-             "element %llu of %s is written more than once", static_cast<unsigned long long>(g), b.name.c_str());
+             "element %llu of %s is written more than once", static_cast<unsigned long long>(g),
+             b.name.c_str());
     } else if (launch->options.checks && !b.write_once) {
       if (c.write_world && !(atomic && c.atomic) &&
           !globally_ordered(c.write_world, c.write_actor, c.write_epoch, async_access))
-        report("global-race-write-after-write", site, c.write_site, "element %llu of %s is written twice without an order",
-               static_cast<unsigned long long>(g), b.name.c_str());
+        report("global-race-write-after-write", site, c.write_site,
+               "element %llu of %s is written twice without an order", static_cast<unsigned long long>(g),
+               b.name.c_str());
       if (c.read_world && !globally_ordered(c.read_world, c.read_actor, c.read_epoch, false))
         report("global-race-write-after-read", site, c.read_site,
-               "element %llu of %s is overwritten without an order after a read", static_cast<unsigned long long>(g),
-               b.name.c_str());
+               "element %llu of %s is overwritten without an order after a read",
+               static_cast<unsigned long long>(g), b.name.c_str());
     }
     c.write_world = world->id;
     c.write_actor = static_cast<u16>(actor);
@@ -218,8 +224,8 @@ void check_global_read(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, b
     if (c.write_world && !(atomic && c.atomic) &&
         !globally_ordered(c.write_world, c.write_actor, c.write_epoch, async_access))
       report("global-race-read-after-write", site, c.write_site,
-             "element %llu of %s is read without an order after its write", static_cast<unsigned long long>(g),
-             b.name.c_str());
+             "element %llu of %s is read without an order after its write",
+             static_cast<unsigned long long>(g), b.name.c_str());
     if (atomic) continue;
     c.read_world = world->id;
     c.read_actor = static_cast<u16>(actor);
@@ -248,7 +254,8 @@ void merge_knowledge(Knowledge& into, const Knowledge& from) {
       continue;
     }
     std::vector<u32> joined(*mine);
-    for (size_t i = 0; i < joined.size() && i < snapshot->size(); i++) joined[i] = std::max(joined[i], (*snapshot)[i]);
+    for (size_t i = 0; i < joined.size() && i < snapshot->size(); i++)
+      joined[i] = std::max(joined[i], (*snapshot)[i]);
     mine = std::make_shared<const std::vector<u32>>(std::move(joined));
   }
 }
@@ -261,7 +268,8 @@ void learn(Fiber& f, const Knowledge& k) {
       continue;
     }
     auto found = world->foreign.find(id);
-    if (found == world->foreign.end()) found = world->foreign.emplace(id, ForeignWorld{new_actor("other blocks"), {}}).first;
+    if (found == world->foreign.end())
+      found = world->foreign.emplace(id, ForeignWorld{new_actor("other blocks"), {}}).first;
     ForeignWorld& other = found->second;
     Knowledge joined{{id, snapshot}};
     if (!other.snapshots.empty()) merge_knowledge(joined, {{id, other.snapshots.back()}});

@@ -1,8 +1,9 @@
 // The entry from Python: lays out buffers, fills in parameters, runs all blocks, hands back a report.
 //
-// With `isolate` the launch runs in a forked child whose buffers are shared memory: a kernel that crashes, overruns its
-// stack or never ends fails its own case and nothing else. Clusters run one after another; one whose threads all wait
-// for a semaphore is set aside until the value comes, so blocks may wait for one another as on a device.
+// With `isolate` the launch runs in a forked child whose buffers are shared memory: a kernel that crashes,
+// overruns its stack or never ends fails its own case and nothing else. Clusters run one after another; one
+// whose threads all wait for a semaphore is set aside until the value comes, so blocks may wait for one
+// another as on a device.
 #include <csignal>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -122,8 +123,16 @@ void set_up_launch(Launch& l, const LaunchSpec& s, const Arena& a) {
   l.site_table.assign(1 << 13, 0);
   for (u32 i = 0; i < s.buffers; i++) {
     const BufferSpec& b = s.buffer[i];
-    l.buffers.push_back({b.name, a.base + a.offset[i], b.bytes, b.granule, b.writable != 0, b.write_once != 0,
-                         b.uninitialised != 0, 0, 0, {}});
+    l.buffers.push_back({b.name,
+                         a.base + a.offset[i],
+                         b.bytes,
+                         b.granule,
+                         b.writable != 0,
+                         b.write_once != 0,
+                         b.uninitialised != 0,
+                         0,
+                         0,
+                         {}});
     if (b.writable) l.buffers.back().cells.resize((b.bytes + b.granule - 1) / b.granule);
   }
 }
@@ -133,23 +142,26 @@ bool agrees_with_record(const LaunchSpec& s) {
   const SpakLaunchRecord& r = *s.record;
   const size_t before = launch->errors.size();
   if (s.params_bytes != r.params_bytes)
-    report("launch-mismatch", 0, 0, "%u bytes of parameters; the kernel takes %u", s.params_bytes, r.params_bytes);
+    report("launch-mismatch", 0, 0, "%u bytes of parameters; the kernel takes %u", s.params_bytes,
+           r.params_bytes);
   if (s.threads != r.threads)
-    report("launch-mismatch", 0, 0, "%u threads a block; the kernel is declared for %u", s.threads, r.threads);
+    report("launch-mismatch", 0, 0, "%u threads a block; the kernel is declared for %u", s.threads,
+           r.threads);
   if (s.threads % 32 || s.threads == 0 || s.threads > 1024)
     report("launch-mismatch", 0, 0, "%u threads a block: a multiple of 32 up to 1024", s.threads);
   u64 blocks = 1;
   for (u32 i = 0; i < 3; i++) {
     blocks *= s.cluster[i];
     if (s.cluster[i] != r.cluster[i])
-      report("launch-mismatch", 0, 0, "cluster dimension %u is %u; the kernel is declared with %u", i, s.cluster[i],
-             r.cluster[i]);
+      report("launch-mismatch", 0, 0, "cluster dimension %u is %u; the kernel is declared with %u", i,
+             s.cluster[i], r.cluster[i]);
     else if (s.grid[i] == 0 || s.grid[i] % s.cluster[i])
-      report("launch-mismatch", 0, 0, "grid dimension %u is %u, no multiple of the cluster's %u", i, s.grid[i],
-             s.cluster[i]);
+      report("launch-mismatch", 0, 0, "grid dimension %u is %u, no multiple of the cluster's %u", i,
+             s.grid[i], s.cluster[i]);
   }
-  if (blocks > 16) 
-    report("launch-mismatch", 0, 0, "a cluster of %llu blocks: at most 16", static_cast<unsigned long long>(blocks));
+  if (blocks > 16)
+    report("launch-mismatch", 0, 0, "a cluster of %llu blocks: at most 16",
+           static_cast<unsigned long long>(blocks));
   return launch->errors.size() == before;
 }
 
@@ -164,7 +176,8 @@ std::vector<u32> start_order(u32 clusters) {
   std::vector<u32> order(clusters);
   for (u32 i = 0; i < clusters; i++) order[i] = i;
   if (launch->options.seed)
-    for (u32 i = 0; i + 1 < clusters; i++) std::swap(order[i], order[i + launch->random.below(std::min(4u, clusters - i))]);
+    for (u32 i = 0; i + 1 < clusters; i++)
+      std::swap(order[i], order[i + launch->random.below(std::min(4u, clusters - i))]);
   return order;
 }
 
@@ -221,8 +234,9 @@ void check_outputs() {
         first = i;
       }
     if (missing)
-      report("unwritten-output", 0, 0, "%s: %llu of %zu elements were never written, the first is element %llu",
-             b.name.c_str(), static_cast<unsigned long long>(missing), b.cells.size(),
+      report("unwritten-output", 0, 0,
+             "%s: %llu of %zu elements were never written, the first is element %llu", b.name.c_str(),
+             static_cast<unsigned long long>(missing), b.cells.size(),
              static_cast<unsigned long long>(first));
   }
 }
@@ -251,7 +265,8 @@ void on_signal(int signal) {
   const unsigned block = fiber && world ? this_block().linear : 0, thread = fiber ? fiber->view.thread : 0;
   char message[160];
   if (signal == SIGALRM)
-    snprintf(message, sizeof message, "not finished after %u s (the line is that of the last primitive)", crash_timeout);
+    snprintf(message, sizeof message, "not finished after %u s (the line is that of the last primitive)",
+             crash_timeout);
   else
     snprintf(message, sizeof message, "signal %d (the line is that of the thread's last primitive)", signal);
   snprintf(reinterpret_cast<char*>(crash_report), REPORT_BYTES, "error\t%s\t%s\t%u\t\t0\t1\t%u\t%u\t\t%s\n",
@@ -270,7 +285,8 @@ void install_handlers(const LaunchSpec& s, const Arena& a) {
   struct sigaction action = {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_ONSTACK;
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGALRM}) sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGALRM})
+    sigaction(signal, &action, nullptr);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -296,7 +312,8 @@ std::string run_isolated(const LaunchSpec& s, const Arena& a) {
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (a.base[0] == 0)
-    return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tthe emulator's process ended with status " + std::to_string(status) + "\n";
+    return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tthe emulator's process ended with status " +
+           std::to_string(status) + "\n";
   return reinterpret_cast<const char*>(a.base);
 }
 

@@ -13,7 +13,8 @@ Mbarrier& find_mbarrier(Block& b, u32 address, u32 site) {
     fail();
   }
   Mbarrier& m = b.mbarriers[index - 1];
-  if (launch->options.checks && fiber && m.init_fiber != fiber->id && fiber->clock->at[m.init_fiber] < m.init_epoch)
+  if (launch->options.checks && fiber && m.init_fiber != fiber->id &&
+      fiber->clock->at[m.init_fiber] < m.init_epoch)
     report("mbarrier-init-not-visible", site, 0, "no barrier stands between mbarrier_init at +%u and its use",
            address - b.base);
   return m;
@@ -84,7 +85,8 @@ void spak_emu_mbarrier_arrive(unsigned a, int rank, unsigned arrivals, unsigned 
   m.bytes += bytes;
   if (arrivals == 0) return;
   if (m.pending <= 0) {
-    report("mbarrier-over-arrival", site, 0, "more arrivals than the %u that mbarrier_init promised", m.count);
+    report("mbarrier-over-arrival", site, 0, "more arrivals than the %u that mbarrier_init promised",
+           m.count);
     fail();
   }
   m.pending--;
@@ -101,7 +103,8 @@ void spak_emu_mbarrier_wait(unsigned a, unsigned parity, SPAK_AT) {
   const u32 site = here(file, line);
   Mbarrier& m = find_mbarrier(this_block(), a, site);
   for (bool waited = false; (m.phase & 1) == (parity & 1); waited = true) {
-    if (waited) report("mbarrier-phase-lapped", site, 0, "a whole further phase completed while a thread waited");
+    if (waited)
+      report("mbarrier-phase-lapped", site, 0, "a whole further phase completed while a thread waited");
     m.waiting.push_back(fiber);
     block_fiber("mbarrier_wait", site, a - this_block().base, parity);
   }

@@ -1,7 +1,7 @@
-// Counting what memory accesses cost: 32-byte sectors of global memory and wavefronts of shared memory, per source line.
+// What memory accesses cost by source line: 32-byte sectors of global memory, wavefronts of shared memory.
 //
-// The lanes of a warp run one after another here, so a request of the warp is put together from the i-th access that
-// each lane makes at a line. Requests are closed when the warp meets in a collective, or ends.
+// The lanes of a warp run one after another here, so a request of the warp is put together from the i-th
+// access that each lane makes at a line. Requests are closed when the warp meets in a collective, or ends.
 #include "emulator.h"
 
 namespace spak_emulator {
@@ -39,11 +39,13 @@ u64 sectors_of(const AccessRow& r, u64& ideal) {
   return distinct;
 }
 
-// 32 banks of 4 bytes. Lanes that ask for one word share it. 8-byte accesses go by half warps, 16-byte by quarters.
+// 32 banks of 4 bytes. Lanes that ask for one word share it. 8-byte accesses go by halves of a warp,
+// 16-byte accesses by quarters.
 u64 wavefronts_of(const u64* address, const u32* lanes, u32 n, u32 bytes) {
   u32 words[128], count = 0;
   for (u32 i = 0; i < n; i++)
-    for (u32 k = 0; k < std::max(1u, bytes / 4); k++) words[count++] = static_cast<u32>(address[lanes[i]] >> 2) + k;
+    for (u32 k = 0; k < std::max(1u, bytes / 4); k++)
+      words[count++] = static_cast<u32>(address[lanes[i]] >> 2) + k;
   std::sort(words, words + count);
   count = static_cast<u32>(std::unique(words, words + count) - words);
   u32 per_bank[32] = {}, worst = 0;
@@ -91,7 +93,8 @@ void log_access(AccessKind kind, u64 address, u32 bytes, u32 site) {
 void flush_logs(Warp& w) {
   for (const u32 key : w.dirty) {
     AccessLog& log = w.logs[key];
-    for (const AccessRow& r : log.rows) close_row(key / ACCESS_KINDS, static_cast<AccessKind>(key % ACCESS_KINDS), r);
+    for (const AccessRow& r : log.rows)
+      close_row(key / ACCESS_KINDS, static_cast<AccessKind>(key % ACCESS_KINDS), r);
     log.rows.clear();
     memset(log.count, 0, sizeof log.count);
     log.dirty = false;

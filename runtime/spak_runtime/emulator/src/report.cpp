@@ -9,7 +9,8 @@ namespace spak_emulator {
 
 // Positions get small numbers, found again by the address of the file name and the line.
 u32 site_of(const char* file, u32 line) {
-  const u64 mixed = (reinterpret_cast<uintptr_t>(file) ^ line * 0x9E3779B97F4A7C15ull) * 0xD1B54A32D192ED03ull;
+  const u64 mixed =
+      (reinterpret_cast<uintptr_t>(file) ^ line * 0x9E3779B97F4A7C15ull) * 0xD1B54A32D192ED03ull;
   const u32 size = static_cast<u32>(launch->site_table.size());
   for (u32 i = static_cast<u32>(mixed >> 40) & (size - 1);; i = (i + 1) & (size - 1)) {
     const u32 known = launch->site_table[i];
@@ -29,8 +30,8 @@ u32 site_of(const char* file, u32 line) {
 
 namespace {
 
-// Walks the frame pointers of the running fiber. A primitive called by a helper of a shared header is reported at the
-// helper's line; these addresses say who called the helper.
+// Walks the frame pointers of the running fiber. A primitive called by a helper of a shared header is
+// reported at the helper's line; these addresses say who called the helper.
 std::vector<u64> kernel_frames() {
   std::vector<u64> found;
   if (!world || !fiber) return found;
@@ -38,8 +39,8 @@ std::vector<u64> kernel_frames() {
   if (!dladdr(reinterpret_cast<void*>(launch->kernel), &kernel)) return found;
   const char* const bottom = world->stacks + STACK_BYTES * fiber->id;
   void** frame = static_cast<void**>(__builtin_frame_address(0));
-  while (reinterpret_cast<char*>(frame) >= bottom && reinterpret_cast<char*>(frame) < bottom + STACK_BYTES - 64 &&
-         found.size() < 8) {
+  while (reinterpret_cast<char*>(frame) >= bottom &&
+         reinterpret_cast<char*>(frame) < bottom + STACK_BYTES - 64 && found.size() < 8) {
     void* const address = frame[1];
     if (address && dladdr(address, &here) && here.dli_fbase == kernel.dli_fbase)
       found.push_back(reinterpret_cast<u64>(address) - reinterpret_cast<u64>(kernel.dli_fbase));
@@ -85,9 +86,10 @@ void count(Counter c, u64 n) { launch->counters[c] += n; }
 namespace {
 
 const char* const COUNTER_NAMES[COUNTERS] = {
-    "switches", "clusters", "shared_accesses", "global_accesses", "mma", "ldmatrix", "stmatrix", "wgmma", "cp_async",
-    "tma_loads", "tma_stores", "barriers", "mbarrier_phases", "warp_collectives", "atomics", "semaphore_waits",
-    "granules_checked"};
+    "switches",        "clusters",        "shared_accesses", "global_accesses",  "mma",
+    "ldmatrix",        "stmatrix",        "wgmma",           "cp_async",         "tma_loads",
+    "tma_stores",      "barriers",        "mbarrier_phases", "warp_collectives", "atomics",
+    "semaphore_waits", "granules_checked"};
 
 std::string clean(const std::string& s) {
   std::string r = s;
@@ -115,17 +117,18 @@ std::string optional(u32 n) { return n == NONE ? "-1" : std::to_string(n); }
 std::string serialise_report() {
   std::string out;
   for (const Error& e : launch->errors)
-    out += "error\t" + e.kind + "\t" + place(e.site) + "\t" + place(e.other_site) + "\t" + std::to_string(e.count) +
-           "\t" + optional(e.block) + "\t" + optional(e.thread) + "\t" + frames(e) + "\t" + clean(e.message) + "\n";
+    out += "error\t" + e.kind + "\t" + place(e.site) + "\t" + place(e.other_site) + "\t" +
+           std::to_string(e.count) + "\t" + optional(e.block) + "\t" + optional(e.thread) + "\t" + frames(e) +
+           "\t" + clean(e.message) + "\n";
   for (const Buffer& b : launch->buffers)
-    out += "buffer\t" + clean(b.name) + "\t" + std::to_string(b.bytes_read) + "\t" + std::to_string(b.bytes_written) +
-           "\n";
+    out += "buffer\t" + clean(b.name) + "\t" + std::to_string(b.bytes_read) + "\t" +
+           std::to_string(b.bytes_written) + "\n";
   for (u32 i = 0; i < launch->accesses.size(); i++) {
     const AccessCount& a = launch->accesses[i];
     if (a.requests == 0) continue;
     out += std::string("access\t") + (i % ACCESS_KINDS == SHARED ? "shared" : "global") + "\t" +
-           place(i / ACCESS_KINDS) + "\t" + std::to_string(a.requests) + "\t" + std::to_string(a.units) + "\t" +
-           std::to_string(a.ideal) + "\t" + std::to_string(a.excess) + "\n";
+           place(i / ACCESS_KINDS) + "\t" + std::to_string(a.requests) + "\t" + std::to_string(a.units) +
+           "\t" + std::to_string(a.ideal) + "\t" + std::to_string(a.excess) + "\n";
   }
   for (u32 i = 0; i < COUNTERS; i++)
     out += std::string("counter\t") + COUNTER_NAMES[i] + "\t" + std::to_string(launch->counters[i]) + "\n";

@@ -1,6 +1,6 @@
-// Who runs next. Seeded: the same seed gives the same run. A fiber runs until it has to wait; then the next is most
-// often one of the same warp, sometimes one of a random warp. Asynchronous copies run when nobody else can (LATE), at
-// once (EAGER) or at random points (RANDOM).
+// Who runs next. Seeded: the same seed gives the same run. A fiber runs until it has to wait; then the next
+// is most often one of the same warp, sometimes one of a random warp. Asynchronous copies run when nobody
+// else can (LATE), at once (EAGER) or at random points (RANDOM).
 #include <sys/mman.h>
 
 #include "emulator.h"
@@ -106,10 +106,12 @@ void leave_block(Fiber& f) {
   Block& b = world->blocks[f.block];
   Warp& warp = world->warp[f.warp];
   if (f.last_copy > std::max(f.copied, f.copies_handed_over))
-    report("exit-with-pending-cp-async", f.last_site, 0, "a thread ends without having waited for its last cp.async");
+    report("exit-with-pending-cp-async", f.last_site, 0,
+           "a thread ends without having waited for its last cp.async");
   if (f.last_store > f.stores_read)
-    report("exit-with-pending-store", f.last_site, 0,
-           "a thread ends without having waited for its last bulk store: its shared memory may still be read");
+    report(
+        "exit-with-pending-store", f.last_site, 0,
+        "a thread ends without having waited for its last bulk store: its shared memory may still be read");
   finish_stores(f, f.store_epoch, false);
   if (warp.arrived) {
     report("collective-misses-exited-thread", warp.site, f.last_site,
@@ -141,7 +143,8 @@ void leave_block(Fiber& f) {
 void fiber_main() {
   launch->kernel(launch->params);
   if (*canary_of(*world, fiber->id) != CANARY) {
-    report("stack-overflow", fiber->last_site, 0, "a thread used more than %zu bytes of local memory", STACK_BYTES);
+    report("stack-overflow", fiber->last_site, 0, "a thread used more than %zu bytes of local memory",
+           STACK_BYTES);
     fail();
   }
   leave_block(*fiber);
@@ -159,7 +162,8 @@ void reset_barrier(Barrier& b) {
 void reset_block(Block& b, u32 rank, u32 linear_world) {
   const Launch& l = *launch;
   const u32 clusters_x = l.grid[0] / l.cluster[0], clusters_y = l.grid[1] / l.cluster[1];
-  const u32 first[3] = {linear_world % clusters_x * l.cluster[0], linear_world / clusters_x % clusters_y * l.cluster[1],
+  const u32 first[3] = {linear_world % clusters_x * l.cluster[0],
+                        linear_world / clusters_x % clusters_y * l.cluster[1],
                         linear_world / clusters_x / clusters_y * l.cluster[2]};
   b.index[0] = first[0] + rank % l.cluster[0];
   b.index[1] = first[1] + rank / l.cluster[0] % l.cluster[1];
@@ -279,7 +283,7 @@ void fail() {
   __builtin_trap();
 }
 
-// Sets a world to the start of cluster `linear`. Shared memory gets a random base: only 16-byte alignment is promised.
+// Sets a world to the start of cluster `linear`. Shared memory gets a random base, a multiple of 16.
 void begin_world(World& w, u32 linear) {
   world = &w;
   fiber = nullptr;
@@ -302,7 +306,8 @@ void begin_world(World& w, u32 linear) {
     w.blocks[rank].base = base;
     reset_block(w.blocks[rank], rank, linear);
   }
-  const u32 per_warp = launch->min_blocks ? std::min(248u, 65536 / launch->threads / launch->min_blocks / 8 * 8) : 0;
+  const u32 per_warp =
+      launch->min_blocks ? std::min(248u, 65536 / launch->threads / launch->min_blocks / 8 * 8) : 0;
   for (Warp& x : w.warp) {
     x.ready = x.arrived = x.exited = 0;
     x.registers = per_warp;
@@ -340,7 +345,8 @@ void report_deadlock(const std::vector<World*>& stuck) {
       if (f.done) continue;
       const Site& s = launch->sites[f.wait_site];
       char text[256];
-      snprintf(text, sizeof text, "%s(0x%x, %u) at %s:%u", f.waiting ? f.waiting : "?", f.wait_a, f.wait_b, s.file, s.line);
+      snprintf(text, sizeof text, "%s(0x%x, %u) at %s:%u", f.waiting ? f.waiting : "?", f.wait_a, f.wait_b,
+               s.file, s.line);
       waits[text]++;
       threads++;
       site = f.wait_site;

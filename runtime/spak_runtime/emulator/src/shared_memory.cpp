@@ -3,7 +3,7 @@
 
 namespace spak_emulator {
 
-// Reader slots of a block's shadow: one a warp, one a warpgroup (wgmma), one for bulk stores, one for cluster peers.
+// Reader slots of a block's shadow: one a warp, one a warpgroup (wgmma), one for bulk stores, one for peers.
 u32 warp_slot(const Fiber& f) { return warp_in_block(f); }
 u32 warpgroup_slot(u32 warpgroup) { return launch->threads / 32 + warpgroup; }
 u32 store_slot() { return launch->threads / 32 + (launch->threads + 127) / 128; }
@@ -20,7 +20,8 @@ namespace {
 
 void check_alignment(u32 address, u32 bytes, u32 site) {
   if (address % bytes == 0) return;
-  report("misaligned-shared", site, 0, "an access of %u bytes at address %u, no multiple of %u", bytes, address, bytes);
+  report("misaligned-shared", site, 0, "an access of %u bytes at address %u, no multiple of %u", bytes,
+         address, bytes);
   fail();
 }
 
@@ -71,7 +72,8 @@ void spak_emu_shared_atomic_add(unsigned a, char type, const void* operand, void
   check_alignment(a, 4, site);
   count(ATOMICS);
   if (launch->options.checks && b.shadow.writer[(a - b.base) >> 1] == 0)
-    report("uninitialised-shared-read", site, 0, "shared memory +%u is added to and was never written", a - b.base);
+    report("uninitialised-shared-read", site, 0, "shared memory +%u is added to and was never written",
+           a - b.base);
   check_shared_write(b, a, 4, *fiber, fiber->id, fiber->epoch, false, site, true);
   memcpy(old, b.at(a), 4);
   if (type == 'f') {
@@ -95,7 +97,8 @@ void spak_emu_remote_load(unsigned a, unsigned rank, unsigned bytes, void* out, 
   check_shared_bounds(b, a, bytes, "a remote load", site);
   check_alignment(a, bytes, site);
   const bool own = rank == fiber->block;
-  check_shared_read(b, a, bytes, *fiber, fiber->id, fiber->epoch, own ? warp_slot(*fiber) : remote_slot(), false, site);
+  check_shared_read(b, a, bytes, *fiber, fiber->id, fiber->epoch, own ? warp_slot(*fiber) : remote_slot(),
+                    false, site);
   memcpy(out, b.at(a), bytes);
 }
 
@@ -110,7 +113,8 @@ void spak_emu_remote_store(unsigned a, unsigned rank, unsigned bytes, const void
 
 void spak_emu_register_fault(unsigned index, unsigned size) {
   report("register-out-of-bounds", fiber->last_site, 0,
-         "element %u of a register array of %u (the line is that of the thread's last primitive)", index, size);
+         "element %u of a register array of %u (the line is that of the thread's last primitive)", index,
+         size);
   fail();
 }
 

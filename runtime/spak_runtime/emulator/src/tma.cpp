@@ -1,5 +1,6 @@
-// TMA and bulk copies. A load lands at some later point and then completes its bytes at an mbarrier; a store reads shared
-// memory and writes global memory no later than its thread waits for each. Until a load lands its destination holds NaN.
+// TMA and bulk copies. A load lands at some later point and then completes its bytes at an mbarrier; a store
+// reads shared memory and writes global memory no later than its thread waits for each. Until a load lands
+// its destination holds NaN.
 #include "emulator.h"
 
 namespace spak_emulator {
@@ -16,8 +17,8 @@ u32 total_bytes(const BulkCopy& copy) {
   return n;
 }
 
-// Calls visit(row, global address of the row's first byte, low, high): bytes low .. high of the row are inside of the
-// tensor.
+// Calls visit(row, global address of the row's first byte, low, high): bytes low .. high of the row are
+// inside of the tensor.
 template <class Visit>
 void for_each_row(const BulkCopy& copy, Visit visit) {
   if (copy.linear) {
@@ -59,8 +60,9 @@ TensorMapData read_map(const void* map, u32 rank, u32 site) {
   }
   memcpy(&m, p, sizeof m);
   if (m.magic != TENSOR_MAP_MAGIC || m.rank != rank) {
-    report("bad-tensor-map", site, 0, m.magic == TENSOR_MAP_MAGIC ? "the map has rank %u, the copy %u"
-                                                                   : "not filled in (magic %u, rank %u)",
+    report("bad-tensor-map", site, 0,
+           m.magic == TENSOR_MAP_MAGIC ? "the map has rank %u, the copy %u"
+                                       : "not filled in (magic %u, rank %u)",
            m.magic == TENSOR_MAP_MAGIC ? m.rank : m.magic, rank);
     fail();
   }
@@ -70,11 +72,12 @@ TensorMapData read_map(const void* map, u32 rank, u32 site) {
 void check_shared_address(const BulkCopy& copy, const char* what) {
   const u32 need = copy.linear ? 16 : 128u << copy.map.swizzle_shift;
   if (copy.shared_address % (copy.linear ? 16 : 128))
-    report("misaligned-tma", copy.site, 0, "%s: shared address %u is no multiple of %u", what, copy.shared_address,
-           copy.linear ? 16 : 128);
+    report("misaligned-tma", copy.site, 0, "%s: shared address %u is no multiple of %u", what,
+           copy.shared_address, copy.linear ? 16 : 128);
   else if (copy.shared_address % need)
-    report("tma-not-swizzle-aligned", copy.site, 0, "%s: shared address %u is no multiple of %u, where the swizzle begins",
-           what, copy.shared_address, need);
+    report("tma-not-swizzle-aligned", copy.site, 0,
+           "%s: shared address %u is no multiple of %u, where the swizzle begins", what, copy.shared_address,
+           need);
   else return;
   fail();
 }
@@ -108,14 +111,16 @@ void issue_load(BulkCopy copy) {
   for (u32 rank = 0; rank < 32; rank++) {
     if (!(copy.mask >> rank & 1)) continue;
     if (rank >= world->blocks.size()) {
-      report("bad-cluster-rank", copy.site, 0, "a multicast to block %u of a cluster of %zu", rank, world->blocks.size());
+      report("bad-cluster-rank", copy.site, 0, "a multicast to block %u of a cluster of %zu", rank,
+             world->blocks.size());
       fail();
     }
     Block& b = world->blocks[rank];
     check_shared_bounds(b, copy.shared_address, n, "a TMA load", copy.site);
     Mbarrier& m = find_mbarrier(b, copy.barrier, copy.site);
     if (!m.fenced && launch->options.checks)
-      report("mbarrier-init-not-fenced", copy.site, 0, "mbarrier_init_fence is missing: TMA may not see the mbarrier");
+      report("mbarrier-init-not-fenced", copy.site, 0,
+             "mbarrier_init_fence is missing: TMA may not see the mbarrier");
     check_shared_write(b, copy.shared_address, n, *fiber, m.actor, m.phase + 1, true, copy.site);
     if (launch->options.async_mode != EAGER) memset(b.at(copy.shared_address), 0xff, n);
   }
@@ -136,7 +141,8 @@ void issue_store(BulkCopy copy) {
     fiber->write_engine = new_actor("bulk stores");
   }
   copy.epoch = fiber->last_store = fiber->store_epoch;
-  check_shared_read(b, copy.shared_address, n, *fiber, fiber->read_engine, copy.epoch, store_slot(), true, copy.site);
+  check_shared_read(b, copy.shared_address, n, *fiber, fiber->read_engine, copy.epoch, store_slot(), true,
+                    copy.site);
   check_global_side(copy, true, fiber->write_engine, copy.epoch);
   count_shared_side(copy);
   fiber->stores.push_back(copy);
@@ -147,7 +153,8 @@ void read_shared_side(BulkCopy& copy) {
   const u32 inner = row_bytes(copy), rows = total_bytes(copy) / inner;
   copy.staged.resize(total_bytes(copy));
   for (u32 row = 0; row < rows; row++)
-    for (u32 x = 0; x < inner; x += 16) memcpy(&copy.staged[row * inner + x], b.at(shared_place(copy, row, x)), 16);
+    for (u32 x = 0; x < inner; x += 16)
+      memcpy(&copy.staged[row * inner + x], b.at(shared_place(copy, row, x)), 16);
   copy.read_done = true;
 }
 
@@ -200,7 +207,8 @@ BulkCopy linear_copy(const void* global, u32 shared_address, u32 bytes, u32 site
   copy.linear = static_cast<u8*>(const_cast<void*>(global));
   copy.bytes = bytes;
   if (bytes == 0 || bytes % 16 || reinterpret_cast<uintptr_t>(global) % 16) {
-    report("misaligned-tma", site, 0, "a bulk copy of %u bytes: size and address must be multiples of 16", bytes);
+    report("misaligned-tma", site, 0, "a bulk copy of %u bytes: size and address must be multiples of 16",
+           bytes);
     fail();
   }
   return copy;
@@ -245,8 +253,8 @@ void finish_stores(Fiber& f, u32 up_to_epoch, bool read_only) {
 
 extern "C" {
 
-void spak_emu_tma_load(unsigned dst, const void* map, unsigned barrier, const int* c, unsigned rank, unsigned mask,
-                       SPAK_AT) {
+void spak_emu_tma_load(unsigned dst, const void* map, unsigned barrier, const int* c, unsigned rank,
+                       unsigned mask, SPAK_AT) {
   const u32 site = here(file, line);
   BulkCopy copy = tensor_copy(map, dst, c, rank, site);
   copy.barrier = barrier;

@@ -1,6 +1,6 @@
-// What a warp does together: shuffles, votes, ldmatrix, stmatrix, mma. Each lane parks with its arguments; the last to
-// arrive checks that all 32 are at the same call, computes for all, and wakes the others. Meeting orders no memory
-// accesses: only barriers do.
+// What a warp does together: shuffles, votes, ldmatrix, stmatrix, mma. Each lane parks with its arguments;
+// the last to arrive checks that all 32 are at the same call, computes for all, and wakes the others. Meeting
+// orders no memory accesses: only barriers do.
 #include "emulator.h"
 
 namespace spak_emulator {
@@ -68,7 +68,8 @@ void check_rows(u32* address, u32 rows, const char* op, u32 site) {
   for (u32 i = 0; i < rows; i++) {
     address[i] = warp.argument[i].a;
     if (address[i] % 16) {
-      report("misaligned-shared", site, 0, "%s: the row of lane %u starts at %u, no multiple of 16", op, i, address[i]);
+      report("misaligned-shared", site, 0, "%s: the row of lane %u starts at %u, no multiple of 16", op, i,
+             address[i]);
       fail();
     }
     check_shared_bounds(b, address[i], 16, op, site);
@@ -120,7 +121,8 @@ void spak_emu_ldmatrix(unsigned* r, unsigned address, unsigned matrices, int tra
   count(LDMATRIX);
   check_rows(rows, matrices * 8, op, site);
   for (u32 i = 0; i < matrices * 8; i++)
-    check_shared_read(b, rows[i], 16, lanes[i], lanes[i].id, lanes[i].epoch, warp_slot(lanes[i]), false, site);
+    check_shared_read(b, rows[i], 16, lanes[i], lanes[i].id, lanes[i].epoch, warp_slot(lanes[i]), false,
+                      site);
   count_matrix_rows(rows, matrices, site);
   for (u32 m = 0; m < matrices; m++) {
     u16 element[8][8];
@@ -174,7 +176,8 @@ void spak_emu_mma(float* d, const unsigned* a, unsigned b0, unsigned b1, char ty
       at[0] = to_float(type, static_cast<u16>(x[i]));
       at[1] = to_float(type, static_cast<u16>(x[i] >> 16));
     }
-    for (u32 i = 0; i < 4; i++) right[t + (i & 1) + (i >> 1) * 8][g] = to_float(type, static_cast<u16>(r.value >> (16 * i)));
+    for (u32 i = 0; i < 4; i++)
+      right[t + (i & 1) + (i >> 1) * 8][g] = to_float(type, static_cast<u16>(r.value >> (16 * i)));
     const float* const c = static_cast<const float*>(r.pointer);
     for (u32 i = 0; i < 4; i++) sum[g + (i >> 1) * 8][t + (i & 1)] = c[i];
   }

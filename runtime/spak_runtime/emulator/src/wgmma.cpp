@@ -1,12 +1,12 @@
-// Warpgroup matrix multiply. Operands are read from shared memory some time between the issue and the wait; the
-// accumulators live in the operation between the two, and in their registers stands NaN.
+// Warpgroup matrix multiply. Operands are read from shared memory some time between the issue and the wait;
+// the accumulators live in the operation between the two, and in their registers stands NaN.
 #include "emulator.h"
 
 namespace spak_emulator {
 
 namespace {
 
-struct Operand {  // a descriptor, taken apart
+struct Operand {                        // a descriptor, taken apart
   u32 address, leading, stride, shift;  // shift: 0 none, 1 32B, 2 64B, 3 128B
 };
 
@@ -19,13 +19,16 @@ Operand take_apart(u64 descriptor) {
 // K-major: the 8 elements k = 8 half .. of row r are 16 contiguous bytes.
 u32 k_major_place(const Operand& o, u32 row, u32 half) {
   const u32 pitch = o.shift ? 16u << o.shift : 16;
-  return swizzled(o.address + (row >> 3) * o.stride + (row & 7) * pitch + (o.shift ? half * 16 : half * o.leading), o.shift);
+  return swizzled(
+      o.address + (row >> 3) * o.stride + (row & 7) * pitch + (o.shift ? half * 16 : half * o.leading),
+      o.shift);
 }
 // MN-major: the 8 rows r .. r + 7 (r a multiple of 8) of column k are 16 contiguous bytes.
 u32 mn_major_place(const Operand& o, u32 row, u32 k) {
   if (o.shift == 0) return o.address + (row >> 3) * o.stride + (k >> 3) * o.leading + (k & 7) * 16;
   const u32 width = 8u << o.shift;
-  return swizzled(o.address + row / width * o.leading + row % width * 2 + (k >> 3) * o.stride + (k & 7) * (16u << o.shift),
+  return swizzled(o.address + row / width * o.leading + row % width * 2 + (k >> 3) * o.stride +
+                      (k & 7) * (16u << o.shift),
                   o.shift);
 }
 
@@ -36,7 +39,8 @@ void for_each_chunk(u64 descriptor, bool mn_major, u32 rows, Visit visit) {
   for (u32 first = 0; first < rows; first += 8)
     for (u32 half = 0; half < 2; half++)
       for (u32 i = 0; i < 8; i++)
-        visit(mn_major ? mn_major_place(o, first, half * 8 + i) : k_major_place(o, first + i, half), first, half, i);
+        visit(mn_major ? mn_major_place(o, first, half * 8 + i) : k_major_place(o, first + i, half), first,
+              half, i);
 }
 
 // rows x 16 elements as floats; out[row * 16 + k].
@@ -51,7 +55,9 @@ void read_operand(Block& b, u64 descriptor, bool mn_major, u32 rows, char type, 
   });
 }
 
-u32 accumulator_row(u32 thread, u32 i) { return (thread >> 5) * 16 + ((thread & 31) >> 2) + ((i >> 1) & 1) * 8; }
+u32 accumulator_row(u32 thread, u32 i) {
+  return (thread >> 5) * 16 + ((thread & 31) >> 2) + ((i >> 1) & 1) * 8;
+}
 u32 accumulator_column(u32 thread, u32 i) { return (i >> 2) * 8 + (thread & 3) * 2 + (i & 1); }
 
 void execute(Warpgroup& g, Block& b, WgmmaOperation& op) {
@@ -101,7 +107,8 @@ Warpgroup& this_warpgroup(u32 site) {
   Block& b = this_block();
   const u32 index = warp_in_block(*fiber) >> 2;
   if ((index + 1) * 128 > launch->threads) {
-    report("wgmma-incomplete-warpgroup", site, 0, "wgmma needs 4 whole warps; the block has %u threads", launch->threads);
+    report("wgmma-incomplete-warpgroup", site, 0, "wgmma needs 4 whole warps; the block has %u threads",
+           launch->threads);
     fail();
   }
   Warpgroup& g = b.warpgroups[index];
@@ -118,8 +125,8 @@ void check_operand(Block& b, const Warpgroup& g, u64 descriptor, bool mn_major, 
   const Operand o = take_apart(descriptor);
   const u32 repeat = o.shift ? 128u << o.shift : 16;
   if (o.shift && o.address % repeat >= 16u << o.shift) {
-    report("wgmma-not-swizzle-aligned", site, 0, "an operand starts at %u: its tile must start where the swizzle begins (%u)",
-           o.address, repeat);
+    report("wgmma-not-swizzle-aligned", site, 0,
+           "an operand starts at %u: its tile must start where the swizzle begins (%u)", o.address, repeat);
     fail();
   }
   std::vector<u32> chunks;
@@ -162,7 +169,8 @@ u32 find_accumulator(Warpgroup& g, const WgmmaArgument& first) {
 // A thread finds its part of the result at its own wait, whoever ran the operation.
 void write_back(WgmmaAccumulator& acc, u32 thread) {
   for (u32 i = 0; i < acc.columns / 2; i++)
-    acc.registers[thread][i] = acc.values[accumulator_row(thread, i) * acc.columns + accumulator_column(thread, i)];
+    acc.registers[thread][i] =
+        acc.values[accumulator_row(thread, i) * acc.columns + accumulator_column(thread, i)];
   acc.written_back[thread] = true;
   acc.live = --acc.remaining > 0;
 }
@@ -171,10 +179,12 @@ void check_agreement(const Warpgroup& g, u32 site) {
   const WgmmaArgument& first = g.argument[0];
   for (u32 t = 1; t < 128; t++) {
     const WgmmaArgument& x = g.argument[t];
-    if (x.site == first.site && x.descriptor_a == first.descriptor_a && x.descriptor_b == first.descriptor_b &&
-        x.registers == first.registers && x.accumulate == first.accumulate)
+    if (x.site == first.site && x.descriptor_a == first.descriptor_a &&
+        x.descriptor_b == first.descriptor_b && x.registers == first.registers &&
+        x.accumulate == first.accumulate)
       continue;
-    report("divergent-wgmma", site, x.site, "thread %u of the warpgroup issues another wgmma than thread 0", t);
+    report("divergent-wgmma", site, x.site, "thread %u of the warpgroup issues another wgmma than thread 0",
+           t);
     fail();
   }
 }
@@ -193,16 +203,27 @@ void spak_emu_wgmma(float* d, unsigned registers, const unsigned* a, unsigned lo
   const u32 site = here(file, line);
   Warpgroup& g = this_warpgroup(site);
   if (!fiber->wgmma_fenced)
-    report("wgmma-without-fence", site, 0, "no wgmma_fence since the last wgmma_wait: registers may not be ready");
-  g.argument[thread_in_group()] = {d,    a,   descriptor_a, descriptor_b, registers, site, accumulate != 0,
-                                   a_mn != 0, b_mn != 0, type};
+    report("wgmma-without-fence", site, 0,
+           "no wgmma_fence since the last wgmma_wait: registers may not be ready");
+  g.argument[thread_in_group()] = {
+      d, a, descriptor_a, descriptor_b, registers, site, accumulate != 0, a_mn != 0, b_mn != 0, type};
   if (!meet_warpgroup(g, "wgmma", site)) return;
   check_agreement(g, site);
   Block& b = this_block();
   if (!a) check_operand(b, g, descriptor_a, a_mn, 64, site);
   check_operand(b, g, descriptor_b, b_mn, registers * 2, site);
-  WgmmaOperation op{descriptor_a, descriptor_b, registers * 2, g.epoch, find_accumulator(g, g.argument[0]),
-                    accumulate != 0, a != nullptr, a_mn != 0, b_mn != 0, false, type, {}};
+  WgmmaOperation op{descriptor_a,
+                    descriptor_b,
+                    registers * 2,
+                    g.epoch,
+                    find_accumulator(g, g.argument[0]),
+                    accumulate != 0,
+                    a != nullptr,
+                    a_mn != 0,
+                    b_mn != 0,
+                    false,
+                    type,
+                    {}};
   g.accumulators[op.accumulator].last_epoch = g.epoch;
   if (a) {
     op.a_registers.resize(128 * 4);
@@ -212,7 +233,8 @@ void spak_emu_wgmma(float* d, unsigned registers, const unsigned* a, unsigned lo
   g.operations.push_back(std::move(op));
   // In order: an operation may run early only if all before it have.
   const bool in_order = g.operations.size() < 2 || g.operations[g.operations.size() - 2].executed;
-  if (in_order && (mode == EAGER || (mode == RANDOM && (world->random.next() & 1)))) execute(g, b, g.operations.back());
+  if (in_order && (mode == EAGER || (mode == RANDOM && (world->random.next() & 1))))
+    execute(g, b, g.operations.back());
 }
 
 void spak_emu_wgmma_commit(SPAK_AT) {
@@ -221,8 +243,8 @@ void spak_emu_wgmma_commit(SPAK_AT) {
   if (meet_warpgroup(g, "wgmma_commit", site)) g.epoch++;
 }
 
-// The first thread to wait runs the operations; each thread learns of its own warp's part only, so a release of the
-// operands needs an arrival from every warp.
+// The first thread to wait runs the operations; each thread learns of its own warp's part only, so a release
+// of the operands needs an arrival from every warp.
 void spak_emu_wgmma_wait(unsigned pending, SPAK_AT) {
   const u32 site = here(file, line);
   Warpgroup& g = this_warpgroup(site);
@@ -237,7 +259,8 @@ void spak_emu_wgmma_wait(unsigned pending, SPAK_AT) {
     g.done = epoch;
   }
   for (WgmmaAccumulator& acc : g.accumulators)
-    if (acc.live && acc.last_epoch <= epoch && !acc.written_back[thread_in_group()]) write_back(acc, thread_in_group());
+    if (acc.live && acc.last_epoch <= epoch && !acc.written_back[thread_in_group()])
+      write_back(acc, thread_in_group());
   const u32 quarter = warp_in_block(*fiber) & 3;
   if (g.cached_in[quarter] == fiber->clock && g.cached_epoch[quarter] == epoch) {
     set_clock(*fiber, hold(g.cached_out[quarter]));

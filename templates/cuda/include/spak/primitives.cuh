@@ -1,9 +1,10 @@
 // The primitive layer: everything a generated kernel may call.
 //
-// A kernel body uses only `spak::` functions, `Reg<T, ...>` register arrays and `u32` shared-memory addresses.
-// Shared memory is never a C++ pointer, so each access is a call that the CPU emulator can check. This header
-// implements the calls with PTX; the emulator has a header of the same name that implements them on a CPU, and
-// the same kernel source compiles against either. No CUDA header is included: NVRTC needs nothing else.
+// A kernel body uses only `spak::` functions, `Reg<T, ...>` register arrays and `u32` shared-memory
+// addresses. Shared memory is never a C++ pointer, so each access is a call that the CPU emulator can check.
+// This header implements the calls with PTX; the emulator has a header of the same name that implements them
+// on a CPU, and the same kernel source compiles against either. No CUDA header is included: NVRTC needs
+// nothing else.
 //
 //   primitives/types.cuh        scalar types and integer helpers (one file for both implementations)
 //   primitives/base.cuh         SPAK_KERNEL, SPAK_DEVICE, SPAK_UNROLL, Reg

@@ -1,4 +1,5 @@
-// Calls every primitive that exists from sm_80 on. Compiled for devices and for the emulator; not meant to run.
+// Calls every primitive that exists from sm_80 on. Compiled for devices and for the emulator; not meant to
+// run.
 #include "spak/primitives.cuh"
 using namespace spak;
 
@@ -13,11 +14,14 @@ struct Params {
 };
 
 SPAK_DEVICE f32 every_function(f32 s) {
-  s += exp_f32(s) + exp2_f32(s) + expm1_f32(s) + log_f32(s) + log2_f32(s) + log1p_f32(s) + sin_f32(s) + cos_f32(s);
-  s += tanh_f32(s) + erf_f32(s) + pow_f32(s, 2.0f) + sqrt_f32(s) + rsqrt_f32(s) + reciprocal_f32(s) + divide_f32(s, 3.0f);
+  s += exp_f32(s) + exp2_f32(s) + expm1_f32(s) + log_f32(s) + log2_f32(s) + log1p_f32(s) + sin_f32(s) +
+       cos_f32(s);
+  s += tanh_f32(s) + erf_f32(s) + pow_f32(s, 2.0f) + sqrt_f32(s) + rsqrt_f32(s) + reciprocal_f32(s) +
+       divide_f32(s, 3.0f);
   s += floor_f32(s) + ceil_f32(s) + round_f32(s) + abs_f32(s) + fma_f32(s, s, s) + infinity_f32();
   s += max_f32(s, 1.0f) + min_f32(s, 1.0f) + max_nan_f32(s, 1.0f);
-  s += exp2_approx(s) + exp_approx(s) + log2_approx(s) + reciprocal_approx(s) + rsqrt_approx(s) + tanh_approx(s);
+  s += exp2_approx(s) + exp_approx(s) + log2_approx(s) + reciprocal_approx(s) + rsqrt_approx(s) +
+       tanh_approx(s);
   return s + exp2_polynomial(s);
 }
 
@@ -34,7 +38,8 @@ SPAK_DEVICE f32 every_shared_access(u32 a, f32 s) {
   store_shared<i64>(a, load_shared<i64>(a));
   store_shared<u8>(a, load_shared<u8>(a));
   s += shared_atomic_add(a, 1.0f) + shared_atomic_add(a, 1u) + shared_atomic_add(a, 1);
-  return s + load_shared<f32>(a) + to_f32(load_shared<f16>(a)) + load_shared_8(a) + load_shared_16(a) + load_shared_32(a);
+  return s + load_shared<f32>(a) + to_f32(load_shared<f16>(a)) + load_shared_8(a) + load_shared_16(a) +
+         load_shared_32(a);
 }
 
 SPAK_DEVICE f32 every_global_access(const Params& p, u32 t) {
@@ -50,7 +55,8 @@ SPAK_DEVICE f32 every_global_access(const Params& p, u32 t) {
   store_global_32(p.y, load_global_32(p.x));
   store_global_64(p.y, load_global_64(p.x));
   store_global_128(p.y, load_global_128(p.x));
-  s += atomic_add(p.f, s) + atomic_add(p.integer, 1) + atomic_add(p.semaphore, 1u) + atomic_add(p.wide, u64(1));
+  s += atomic_add(p.f, s) + atomic_add(p.integer, 1) + atomic_add(p.semaphore, 1u) +
+       atomic_add(p.wide, u64(1));
   s += atomic_max(p.integer, 1) + atomic_max(p.semaphore, 1u) + atomic_exchange(p.semaphore, 1u);
   s += atomic_compare_exchange(p.semaphore, 0u, 1u) + atomic_add_acq_rel(p.semaphore, 1u);
   semaphore_wait(p.semaphore, 0);
@@ -94,6 +100,7 @@ SPAK_KERNEL(every, Params, 128, 2) {
   fence_device();
   s += every_shared_access(a, s) + every_warp_operation(s, a);
   s += block_index_x() + block_index_y() + block_index_z() + grid_size_x() + grid_size_y() + grid_size_z();
-  s += lane_index() + warp_index() + block_threads() + ceil_div(t, 3u) + align_down(t, 2u) + minimum(t, 3u) + maximum(t, 4u);
+  s += lane_index() + warp_index() + block_threads() + ceil_div(t, 3u) + align_down(t, 2u) + minimum(t, 3u) +
+       maximum(t, 4u);
   store(params.f + t, s + bits_as<f32>(t));
 }

@@ -39,7 +39,8 @@ SPAK_DEVICE f32 every_wgmma(u32 a) {
   Reg<u32, 4> r;
   fill(d, 0.0f);
   fill(r, a);
-  const u64 k_major = wgmma_descriptor(a, 16, 1024, Swizzle::b128), mn_major = wgmma_descriptor(a, 8192, 1024, Swizzle::b64);
+  const u64 k_major = wgmma_descriptor(a, 16, 1024, Swizzle::b128),
+            mn_major = wgmma_descriptor(a, 8192, 1024, Swizzle::b64);
   wgmma_fence();
   wgmma_ss<bf16, Major::k, Major::k>(d, k_major, k_major, true);
   wgmma_ss<f16, Major::mn, Major::mn>(d, mn_major, mn_major, true);

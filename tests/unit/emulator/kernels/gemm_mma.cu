@@ -1,5 +1,5 @@
-// C[m, n] = A[m, k] * B[k, n], all row-major T: cp.async ring, ldmatrix, mma.sync. Tile 128 x 128 x 32, 8 warps.
-// PLANT selects one planted mistake (0: none); the tests expect the emulator to name each.
+// C[m, n] = A[m, k] * B[k, n], all row-major T: cp.async ring, ldmatrix, mma.sync. Tile 128 x 128 x 32, 8
+// warps. PLANT selects one planted mistake (0: none); the tests expect the emulator to name each.
 #include "spak/primitives.cuh"
 using namespace spak;
 
@@ -20,7 +20,8 @@ struct Params {
 constexpr i32 BLOCK_M = 128, BLOCK_N = 128, BLOCK_K = 32, STAGES = 3;
 constexpr u32 A_BYTES = BLOCK_M * BLOCK_K * 2, STAGE_BYTES = A_BYTES + BLOCK_K * BLOCK_N * 2;
 
-// Byte offset of 16-byte chunk `chunk` of a row: an XOR swizzle keeps ldmatrix and cp.async free of bank conflicts.
+// Byte offset of 16-byte chunk `chunk` of a row: an XOR swizzle keeps ldmatrix and cp.async free of bank
+// conflicts.
 SPAK_DEVICE u32 a_offset(u32 row, u32 chunk) {
   if (PLANT == 3) return row * 64 + chunk * 16;
   return row * 64 + ((chunk ^ ((row >> 1) & 3)) * 16);
@@ -42,7 +43,8 @@ SPAK_DEVICE void load_stage(const Params& p, u32 stage, i32 k0, i32 m0, i32 n0) 
     const u32 row = (t + i * 256) >> 4, chunk = t & 15;
     const i32 gk = k0 + row, gn = n0 + chunk * 8;
     const bool inside = gk < p.k && gn < p.n;
-    cp_async_16(stage + A_BYTES + b_offset(row, chunk), p.b + (inside ? (i64)gk * p.n + gn : 0), inside ? 16 : 0);
+    cp_async_16(stage + A_BYTES + b_offset(row, chunk), p.b + (inside ? (i64)gk * p.n + gn : 0),
+                inside ? 16 : 0);
   }
 }
 
@@ -78,23 +80,20 @@ SPAK_KERNEL(gemm, Params, 256) {
       for (u32 j = 0; j < 2; j++)
         ldmatrix_x4_trans(fb[j], b + b_offset(kk * 16 + (lane & 15), warp_n * 4 + j * 2 + (lane >> 4)));
       SPAK_UNROLL
-      for (u32 i = 0; i < 4; i++)
-        SPAK_UNROLL
-        for (u32 j = 0; j < 4; j++)
-          mma_m16n8k16<ELEMENT>(acc[i][j], fa[i], fb[j >> 1][(j & 1) * 2], fb[j >> 1][(j & 1) * 2 + 1]);
+      for (u32 i = 0; i < 4; i++) SPAK_UNROLL
+      for (u32 j = 0; j < 4; j++)
+        mma_m16n8k16<ELEMENT>(acc[i][j], fa[i], fb[j >> 1][(j & 1) * 2], fb[j >> 1][(j & 1) * 2 + 1]);
     }
   }
   SPAK_UNROLL
-  for (u32 i = 0; i < 4; i++)
-    SPAK_UNROLL
-    for (u32 j = 0; j < 4; j++)
-      SPAK_UNROLL
-      for (u32 half = 0; half < 2; half++) {
-        const i32 row = m0 + warp_m * 64 + i * 16 + (lane >> 2) + half * 8;
-        i32 column = n0 + warp_n * 32 + j * 8 + (lane & 3) * 2;
-        if (PLANT == 10 && j == 3) column -= 8;
-        if (row < params.m && column < params.n)
-          store_global_32(params.c + (i64)row * params.n + column,
-                          pack<ELEMENT>(acc[i][j][half * 2], acc[i][j][half * 2 + 1]));
-      }
+  for (u32 i = 0; i < 4; i++) SPAK_UNROLL
+  for (u32 j = 0; j < 4; j++) SPAK_UNROLL
+  for (u32 half = 0; half < 2; half++) {
+    const i32 row = m0 + warp_m * 64 + i * 16 + (lane >> 2) + half * 8;
+    i32 column = n0 + warp_n * 32 + j * 8 + (lane & 3) * 2;
+    if (PLANT == 10 && j == 3) column -= 8;
+    if (row < params.m && column < params.n)
+      store_global_32(params.c + (i64)row * params.n + column,
+                      pack<ELEMENT>(acc[i][j][half * 2], acc[i][j][half * 2 + 1]));
+  }
 }

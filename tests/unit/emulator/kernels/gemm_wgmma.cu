@@ -1,6 +1,7 @@
-// C = A * B, f32 accumulators, T in and out: TMA, mbarrier ring, wgmma, stmatrix, TMA store. One producer warpgroup and
-// two consumers; tile 128 x 128 x 64; cluster of CLUSTER blocks along m that share B by multicast.
-// A_MN: A is stored [k, m], else [m, k]. B_MN: B is stored [k, n], else [n, k]. FROM_REGISTERS: A goes through ldmatrix.
+// C = A * B, f32 accumulators, T in and out: TMA, mbarrier ring, wgmma, stmatrix, TMA store. One producer
+// warpgroup and two consumers; tile 128 x 128 x 64; cluster of CLUSTER blocks along m that share B by
+// multicast. A_MN: A is stored [k, m], else [m, k]. B_MN: B is stored [k, n], else [n, k]. FROM_REGISTERS: A
+// goes through ldmatrix.
 #include "spak/primitives.cuh"
 using namespace spak;
 
@@ -65,8 +66,8 @@ SPAK_KERNEL(gemm, Params, 384, 1, 1, CLUSTER, 1) {
           tma_load_2d(b_tiles + s * B_BYTES, &params.b, full + s * 8, n0, k0);
           tma_load_2d(b_tiles + s * B_BYTES + 8192, &params.b, full + s * 8, n0 + 64, k0);
         } else if (CLUSTER > 1) {
-          tma_load_2d_multicast(b_tiles + s * B_BYTES + rank * (B_BYTES / CLUSTER), &params.b, full + s * 8, k0,
-                                n0 + rank * (BLOCK_N / CLUSTER), (1 << CLUSTER) - 1);
+          tma_load_2d_multicast(b_tiles + s * B_BYTES + rank * (B_BYTES / CLUSTER), &params.b, full + s * 8,
+                                k0, n0 + rank * (BLOCK_N / CLUSTER), (1 << CLUSTER) - 1);
         } else {
           tma_load_2d(b_tiles + s * B_BYTES, &params.b, full + s * 8, k0, n0);
         }
@@ -89,7 +90,8 @@ SPAK_KERNEL(gemm, Params, 384, 1, 1, CLUSTER, 1) {
       for (u32 kk = 0; kk < 4; kk++) {
         const u32 a_step = A_MN ? 2048 : PLANT == 12 ? 16 : 32, b_step = B_MN ? 2048 : 32;
         wgmma_ss<ELEMENT, MAJOR_A, MAJOR_B>(d, wgmma_descriptor(a + kk * a_step, 8192, 1024, swizzle),
-                                            wgmma_descriptor(b + kk * b_step, 8192, 1024, swizzle), step + kk != 0);
+                                            wgmma_descriptor(b + kk * b_step, 8192, 1024, swizzle),
+                                            step + kk != 0);
       }
       wgmma_commit();
       if (PLANT == 2) wgmma_wait<1>();

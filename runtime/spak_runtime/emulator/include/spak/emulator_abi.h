@@ -27,11 +27,11 @@ void spak_emu_shared_store(unsigned a, unsigned bytes, const void* value, SPAK_A
 void spak_emu_remote_load(unsigned a, unsigned rank, unsigned bytes, void* out, SPAK_AT);
 void spak_emu_remote_store(unsigned a, unsigned rank, unsigned bytes, const void* value, SPAK_AT);
 
-// Atomics. `op` is one of the letters below; `type` one of f (f32), i (i32), u (u32), l (u64). `old` receives the value
-// before. order: 0 relaxed, 1 acquire and release.
+// Atomics. `op` is one of the letters below; `type` one of f (f32), i (i32), u (u32), l (u64). `old` receives
+// the value before. order: 0 relaxed, 1 acquire and release.
 //   '+' add, 'M' max, 'X' exchange, 'C' compare and exchange (operand2 = expected)
-void spak_emu_global_atomic(void* p, char op, char type, const void* operand, const void* operand2, void* old, int order,
-                            SPAK_AT);
+void spak_emu_global_atomic(void* p, char op, char type, const void* operand, const void* operand2, void* old,
+                            int order, SPAK_AT);
 void spak_emu_shared_atomic_add(unsigned a, char type, const void* operand, void* old, SPAK_AT);
 void spak_emu_semaphore_wait(const void* p, unsigned value, SPAK_AT);
 void spak_emu_semaphore_release(void* p, unsigned value, SPAK_AT);
@@ -65,7 +65,8 @@ void spak_emu_fence_proxy_async(int shared_only, SPAK_AT);
 void spak_emu_register_budget(unsigned count, int increase, SPAK_AT);
 
 // mask 0: this block only.
-void spak_emu_tma_load(unsigned dst, const void* map, unsigned barrier, const int* c, unsigned rank, unsigned mask, SPAK_AT);
+void spak_emu_tma_load(unsigned dst, const void* map, unsigned barrier, const int* c, unsigned rank,
+                       unsigned mask, SPAK_AT);
 void spak_emu_tma_store(const void* map, unsigned src, const int* c, unsigned rank, int reduce_add, SPAK_AT);
 void spak_emu_bulk_load(unsigned dst, const void* src, unsigned bytes, unsigned barrier, SPAK_AT);
 void spak_emu_bulk_store(void* dst, unsigned src, unsigned bytes, int reduce_add_f32, SPAK_AT);

@@ -1,5 +1,5 @@
-// 16-bit floating point on a host that may not have it: conversions as the device does them (nearest even, canonical
-// NaN 0x7fff).
+// 16-bit floating point on a host that may not have it: conversions as the device does them (nearest even,
+// canonical NaN 0x7fff).
 #pragma once
 
 namespace spak_emulator {

@@ -1,5 +1,6 @@
-// The primitive layer on a CPU: the same interface as the device header of the same name (which documents it).
-// Each call goes to the emulator's runtime with the source line it was made from, so reports name that line.
+// The primitive layer on a CPU: the same interface as the device header of the same name (which documents
+// it). Each call goes to the emulator's runtime with the source line it was made from, so reports name that
+// line.
 #pragma once
 
 #include "spak/primitives/base.cuh"

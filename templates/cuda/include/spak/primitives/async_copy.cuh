@@ -1,11 +1,12 @@
 // cp.async: copies from global to shared memory that run behind the thread's back.
 //
-//   cp_async_16(dst, src, bytes = 16)   dst and src 16-byte aligned. Only `bytes` (0 .. 16) are read; the rest of
-//                                       the 16 written bytes is zero. With bytes = 0, src is not read, but must be
-//                                       a valid pointer. Bypasses L1.
-//   cp_async_8, cp_async_4              the same for 8 and 4 bytes
-//   cp_async_commit()                   closes this thread's current group of copies
-//   cp_async_wait<N>()                  waits until at most N of this thread's groups are pending
+//   cp_async_16(dst, src, bytes = 16)
+//                              dst and src 16-byte aligned. Only `bytes` (0 .. 16) are read; the rest of the
+//                              16 written bytes is zero. With bytes = 0, src is not read, but must be a valid
+//                              pointer. Bypasses L1.
+//   cp_async_8, cp_async_4     the same for 8 and 4 bytes
+//   cp_async_commit()          closes this thread's current group of copies
+//   cp_async_wait<N>()         waits until at most N of this thread's groups are pending
 //
 // A wait makes the copies visible to the thread that waited: other threads also need a barrier after it.
 #pragma once

@@ -1,15 +1,17 @@
 // Atomics, and waits between blocks.
 //
 //   atomic_add(p, v), atomic_max(p, v), atomic_exchange(p, v), atomic_compare_exchange(p, expected, v)
-//       return the old value, order nothing else (relaxed, device scope). add: f32, i32, u32, u64; others 32-bit ints.
-//   atomic_add_acq_rel(p, v)       u32; also orders what this thread did before against what it does after: the
-//                                  "last block to arrive" pattern
-//   shared_atomic_add(a, v)        f32, i32 or u32 in shared memory
-//   semaphore_wait(p, value)       this thread waits until *p == value (acquire, device scope)
-//   semaphore_release(p, value)    *p = value (release, device scope)
+//                               return the old value and order nothing else (relaxed, device scope).
+//                               add: f32, i32, u32, u64; max: i32, u32; the others u32
+//   atomic_add_acq_rel(p, v)    u32; also orders what this thread did before against what it does after: the
+//                               "last block to arrive" pattern
+//   shared_atomic_add(a, v)     f32, i32 or u32 in shared memory
+//   semaphore_wait(p, value)    this thread waits until *p == value (acquire, device scope)
+//   semaphore_release(p, value) *p = value (release, device scope)
 //
-// A block may wait only for blocks that are certain to run: ones with a smaller linear block index.
-// For a whole block: one thread waits, then sync_threads(); before a release, sync_threads(), then one thread releases.
+// A block may wait only for blocks that are certain to run: ones with a smaller linear block index. For a
+// whole block, one thread waits, then sync_threads(); before a release, sync_threads(), then one thread
+// releases.
 #pragma once
 
 namespace spak {
@@ -39,7 +41,9 @@ SPAK_DEVICE u32 shared_atomic_add(u32 a, u32 v) {
   asm volatile("atom.shared.add.u32 %0, [%1], %2;" : "=r"(old) : "r"(a), "r"(v) : "memory");
   return old;
 }
-SPAK_DEVICE i32 shared_atomic_add(u32 a, i32 v) { return static_cast<i32>(shared_atomic_add(a, static_cast<u32>(v))); }
+SPAK_DEVICE i32 shared_atomic_add(u32 a, i32 v) {
+  return static_cast<i32>(shared_atomic_add(a, static_cast<u32>(v)));
+}
 
 SPAK_DEVICE void semaphore_wait(const u32* p, u32 value) {
   u32 now;

@@ -17,15 +17,16 @@
 #define SPAK_UNROLL _Pragma("unroll")
 #define SPAK_NO_UNROLL _Pragma("unroll 1")
 
-#define SPAK_KERNEL(...) \
-  SPAK_KERNEL_PICK(__VA_ARGS__, SPAK_KERNEL_7, SPAK_KERNEL_BAD, SPAK_KERNEL_BAD, SPAK_KERNEL_4, SPAK_KERNEL_3, \
-                   SPAK_KERNEL_BAD, SPAK_KERNEL_BAD)(__VA_ARGS__)
+#define SPAK_KERNEL(...)                                                                        \
+  SPAK_KERNEL_PICK(__VA_ARGS__, SPAK_KERNEL_7, SPAK_KERNEL_BAD, SPAK_KERNEL_BAD, SPAK_KERNEL_4, \
+                   SPAK_KERNEL_3, SPAK_KERNEL_BAD, SPAK_KERNEL_BAD)(__VA_ARGS__)
 #define SPAK_KERNEL_PICK(a, b, c, d, e, f, g, chosen, ...) chosen
 #define SPAK_KERNEL_3(name, Params, threads) \
   extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Params params)
-#define SPAK_KERNEL_4(name, Params, threads, min_blocks) \
-  extern "C" __global__ void __launch_bounds__(threads, min_blocks) name(const __grid_constant__ Params params)
-#define SPAK_KERNEL_7(name, Params, threads, min_blocks, cx, cy, cz)                          \
+#define SPAK_KERNEL_4(name, Params, threads, min_blocks)            \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks) \
+      name(const __grid_constant__ Params params)
+#define SPAK_KERNEL_7(name, Params, threads, min_blocks, cx, cy, cz)                             \
   extern "C" __global__ void __cluster_dims__(cx, cy, cz) __launch_bounds__(threads, min_blocks) \
       name(const __grid_constant__ Params params)
 

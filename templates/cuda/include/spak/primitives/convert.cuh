@@ -37,10 +37,8 @@ template <class T>
 SPAK_DEVICE u32 pack(f32 low, f32 high) {
   static_assert(same_type<T, bf16> || same_type<T, f16>, "pack: bf16 or f16");
   u32 r;
-  if constexpr (same_type<T, bf16>)
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-  else
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  if constexpr (same_type<T, bf16>) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  else asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
   return r;
 }
 template <class T>

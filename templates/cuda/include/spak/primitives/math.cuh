@@ -1,8 +1,10 @@
 // f32 functions. The suffix _f32 marks the accurate form (a few ulp at most), _approx the hardware one:
 //
-//   exp2_approx, log2_approx, reciprocal_approx, rsqrt_approx   2 ulp or so; subnormal inputs and results are 0
-//   exp_approx(x) = exp2_approx(x * log2 e); tanh_approx        about 2^-11 relative
-//   exp2_polynomial(x), x <= 0                                  about 1e-4 relative, on the FMA pipe instead of MUFU
+//   exp2_approx, log2_approx, reciprocal_approx, rsqrt_approx
+//                         2 ulp or so; subnormal inputs and results are 0
+//   exp_approx(x)         exp2_approx(x * log2 e)
+//   tanh_approx           about 2^-11 relative
+//   exp2_polynomial(x)    for x <= 0; about 1e-4 relative, on the FMA pipe instead of MUFU
 //
 // max_f32 and min_f32 return the other operand when one is NaN; max_nan_f32 returns NaN.
 // fma_f32 rounds once. Ordinary expressions may be contracted to fma: never rely on a*b - a*b being 0.
@@ -72,8 +74,8 @@ SPAK_DEVICE f32 exp2_polynomial(f32 x) {
   const f32 clamped = fmaxf(x, -126.0f);
   const f32 shifted = __fadd_rd(clamped, 12582912.0f);
   const f32 fraction = clamped - (shifted - 12582912.0f);
-  const f32 cubic = __fmaf_rn(
-      __fmaf_rn(__fmaf_rn(0.077119f, fraction, 0.227564f), fraction, 0.695146f), fraction, 1.0f);
+  const f32 cubic =
+      __fmaf_rn(__fmaf_rn(__fmaf_rn(0.077119f, fraction, 0.227564f), fraction, 0.695146f), fraction, 1.0f);
   return __int_as_float((__float_as_int(shifted) << 23) + __float_as_int(cubic));
 }
 

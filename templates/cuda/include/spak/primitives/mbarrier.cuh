@@ -1,29 +1,36 @@
 // sm_90 and later: transaction barriers in shared memory, clusters, async-proxy fences, register budgets.
 //
-//   mbarrier_init(a, count)          one thread; a is 8-byte aligned. Then mbarrier_init_fence() by that thread and a
-//                                    barrier (sync_threads, or cluster_sync in a cluster) before anyone uses it.
+//   mbarrier_init(a, count)          one thread; a is 8-byte aligned. Then mbarrier_init_fence() by that
+//                                    thread and a barrier (sync_threads, or cluster_sync in a cluster) before
+//                                    anyone uses it
 //   mbarrier_arrive(a)               one arrival (release)
 //   mbarrier_arrive_expect(a, n)     one arrival, and n more bytes to come in this phase
 //   mbarrier_expect(a, n)            n more bytes to come, no arrival
-//   mbarrier_arrive_remote(a, rank)  one arrival at the same address in block `rank` of the cluster. It carries no
-//                                    release fence (that form costs a full memory barrier): it may only report that
-//                                    shared memory was READ, by wgmma that has been waited for or by plain loads.
-//   mbarrier_wait(a, parity)         blocks until the phase of that parity is complete (acquire). A fresh barrier
-//                                    counts as having completed parity 1.
-//   cp_async_mbarrier_arrive(a)      one arrival when this thread's earlier cp.async copies have landed; the count
-//                                    given to mbarrier_init includes it
+//   mbarrier_arrive_remote(a, rank)  one arrival at the same address in block `rank` of the cluster. It
+//                                    carries no release fence (that form costs a full memory barrier): it may
+//                                    only report that shared memory was READ, by wgmma that has been waited
+//                                    for or by plain loads
+//   mbarrier_wait(a, parity)         blocks until the phase of that parity is complete (acquire). A fresh
+//                                    barrier counts as having completed parity 1
+//   cp_async_mbarrier_arrive(a)      one arrival when this thread's earlier cp.async copies have landed; the
+//                                    count given to mbarrier_init includes it
 //
 //   cluster_rank()                   this block's number in its cluster
-//   cluster_sync()                   barrier over all threads of the cluster; = cluster_arrive() then cluster_wait()
-//   load_shared_remote<T>(a, rank), store_shared_remote<T>(a, rank, v)   32-bit accesses to a peer's shared memory
+//   cluster_sync()                   barrier over all threads of the cluster: cluster_arrive() and then
+//                                    cluster_wait()
+//   load_shared_remote<T>(a, rank), store_shared_remote<T>(a, rank, v)
+//                                    32-bit accesses to a peer's shared memory
 //
-//   fence_proxy_async_shared()       makes this thread's view of shared memory visible to the async proxy (TMA,
-//                                    wgmma). Between plain stores and the barrier that precedes the TMA store.
+//   fence_proxy_async_shared()       makes this thread's view of shared memory visible to the async proxy
+//                                    (TMA, wgmma). Between plain stores and the barrier that precedes the TMA
+//                                    store
 //   fence_proxy_async()              the same for global memory too; costs a full memory barrier
-//   register_increase<N>(), register_decrease<N>()   setmaxnreg: all warps of a warpgroup, N a multiple of 8 in
-//                                    24 .. 256, in a kernel that was declared with min_blocks
+//   register_increase<N>(), register_decrease<N>()
+//                                    setmaxnreg: all warps of a warpgroup, N a multiple of 8 in 24 .. 256, in
+//                                    a kernel that was declared with min_blocks
 //   elect_one()                      true in one lane of a converged warp
-//   grid_dependency_wait(), grid_dependency_launch()   programmatic dependent launch
+//   grid_dependency_wait(), grid_dependency_launch()
+//                                    programmatic dependent launch
 #pragma once
 
 #if __CUDA_ARCH__ >= 900
@@ -48,7 +55,8 @@ SPAK_DEVICE void mbarrier_arrive_remote(u32 a, u32 rank) {
       ".reg .b32 peer;\n"
       "mapa.shared::cluster.u32 peer, %0, %1;\n"
       "mbarrier.arrive.shared::cluster.b64 _, [peer];\n"
-      "}" ::"r"(a), "r"(rank)
+      "}" ::"r"(a),
+      "r"(rank)
       : "memory");
 }
 SPAK_DEVICE void mbarrier_wait(u32 a, u32 parity) {
@@ -60,7 +68,8 @@ SPAK_DEVICE void mbarrier_wait(u32 a, u32 parity) {
       "@complete bra DONE;\n"
       "bra AGAIN;\n"
       "DONE:\n"
-      "}" ::"r"(a), "r"(parity)
+      "}" ::"r"(a),
+      "r"(parity)
       : "memory");
 }
 SPAK_DEVICE void cp_async_mbarrier_arrive(u32 a) {
@@ -99,7 +108,8 @@ SPAK_DEVICE void store_shared_remote(u32 a, u32 rank, T v) {
       ".reg .b32 peer;\n"
       "mapa.shared::cluster.u32 peer, %0, %1;\n"
       "st.shared::cluster.b32 [peer], %2;\n"
-      "}" ::"r"(a), "r"(rank), "r"(bits_as<u32>(v))
+      "}" ::"r"(a),
+      "r"(rank), "r"(bits_as<u32>(v))
       : "memory");
 }
 

@@ -28,8 +28,12 @@ SPAK_DEVICE Reg<u32, 4> load_global_128(const void* p) {
 }
 SPAK_DEVICE void store_global_16(void* p, u16 v) { *static_cast<u16*>(p) = v; }
 SPAK_DEVICE void store_global_32(void* p, u32 v) { *static_cast<u32*>(p) = v; }
-SPAK_DEVICE void store_global_64(void* p, const Reg<u32, 2>& v) { *static_cast<uint2*>(p) = bits_as<uint2>(v); }
-SPAK_DEVICE void store_global_128(void* p, const Reg<u32, 4>& v) { *static_cast<uint4*>(p) = bits_as<uint4>(v); }
+SPAK_DEVICE void store_global_64(void* p, const Reg<u32, 2>& v) {
+  *static_cast<uint2*>(p) = bits_as<uint2>(v);
+}
+SPAK_DEVICE void store_global_128(void* p, const Reg<u32, 4>& v) {
+  *static_cast<uint4*>(p) = bits_as<uint4>(v);
+}
 
 // ---- shared, untyped ----
 
@@ -110,15 +114,25 @@ SPAK_DEVICE void store_shared(u32 a, T v) {
 template <u32 Bytes>
 struct RawBits;
 template <>
-struct RawBits<1> { using type = u8; };
+struct RawBits<1> {
+  using type = u8;
+};
 template <>
-struct RawBits<2> { using type = u16; };
+struct RawBits<2> {
+  using type = u16;
+};
 template <>
-struct RawBits<4> { using type = u32; };
+struct RawBits<4> {
+  using type = u32;
+};
 template <>
-struct RawBits<8> { using type = uint2; };
+struct RawBits<8> {
+  using type = uint2;
+};
 template <>
-struct RawBits<16> { using type = uint4; };
+struct RawBits<16> {
+  using type = uint4;
+};
 
 template <u32 N, class T>
 SPAK_DEVICE Reg<T, N> load_vector(const T* p) {
@@ -154,7 +168,8 @@ SPAK_DEVICE void store_streaming(T* p, T v) {
 template <class T, u32 N>
 SPAK_DEVICE Reg<T, N> load_shared_vector(u32 a) {
   constexpr u32 bytes = N * sizeof(T);
-  static_assert(bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16, "one access of 1 .. 16 bytes");
+  static_assert(bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16,
+                "one access of 1 .. 16 bytes");
   if constexpr (bytes == 1) return bits_as<Reg<T, N>>(load_shared_8(a));
   else if constexpr (bytes == 2) return bits_as<Reg<T, N>>(load_shared_16(a));
   else if constexpr (bytes == 4) return bits_as<Reg<T, N>>(load_shared_32(a));
@@ -164,7 +179,8 @@ SPAK_DEVICE Reg<T, N> load_shared_vector(u32 a) {
 template <class T, u32 N>
 SPAK_DEVICE void store_shared_vector(u32 a, const Reg<T, N>& r) {
   constexpr u32 bytes = N * sizeof(T);
-  static_assert(bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16, "one access of 1 .. 16 bytes");
+  static_assert(bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16,
+                "one access of 1 .. 16 bytes");
   if constexpr (bytes == 1) store_shared_8(a, bits_as<u8>(r));
   else if constexpr (bytes == 2) store_shared_16(a, bits_as<u16>(r));
   else if constexpr (bytes == 4) store_shared_32(a, bits_as<u32>(r));

@@ -5,10 +5,12 @@
 //   named_barrier_arrive(id, n)       counts this thread's warp in without waiting
 //   sync_warp(mask)                   the named lanes; orders their shared-memory accesses
 //   shuffle(v, lane), shuffle_xor(v, mask), shuffle_up(v, n), shuffle_down(v, n)
-//                                     all 32 lanes take part; values of 4 or 8 bytes. up and down return the
-//                                     lane's own value where the source lane does not exist. They order nothing.
-//   vote_any(p), vote_all(p), vote_ballot(p)   all 32 lanes take part
+//                                     values of 4 or 8 bytes. up and down return the lane's own value where
+//                                     the source lane does not exist
+//   vote_any(p), vote_all(p), vote_ballot(p)
 //   fence_block(), fence_device()     memory fences for hand-made synchronisation (see atomic.cuh)
+//
+// All 32 lanes take part in shuffles and votes, which order no memory accesses.
 #pragma once
 
 namespace spak {

@@ -1,24 +1,32 @@
-// sm_90a: warpgroup matrix multiply, m64nNk16 on bf16 or f16 with f32 accumulators. 128 consecutive threads take part.
+// sm_90a: warpgroup matrix multiply, m64nNk16 on bf16 or f16 with f32 accumulators. 128 consecutive threads
+// (from a multiple of 128 on) take part.
 //
 //   wgmma_ss<T, MajorA, MajorB>(d, descriptor_a, descriptor_b, accumulate)   both operands in shared memory
 //   wgmma_rs<T, MajorB>(d, a, descriptor_b, accumulate)                      A in registers
-//       d: Reg<f32, N/2>, N = 8 .. 256 in steps of 8. d = a*b (+ d if accumulate). d may not be touched between the
-//       issue and the wait; a may not be written.
-//   Element i of d, i = 4j + 2h + c: row 16 (warp % 4) + lane/4 + 8h, column 8j + 2 (lane % 4) + c.
-//   A in registers: a[0..3] as for mma_m16n8k16, for the warp's own 16 rows.
+//       d: Reg<f32, N/2>, N = 8 .. 256 in steps of 8. d = a*b (+ d if accumulate). d may not be touched
+//       between the issue and the wait; a may not be written.
+//       Element i = 4j + 2h + c of d: row 16 (warp % 4) + lane/4 + 8h, column 8j + 2 (lane % 4) + c.
+//       A in registers: a[0..3] as for mma_m16n8k16, for the warp's own 16 rows.
 //
-//   wgmma_descriptor(address, leading, stride, swizzle)   offsets in bytes, Swizzle::none, b32, b64, b128
-//       Major::k  (the reduction is contiguous): `stride` from one group of 8 rows to the next; `leading` only without
-//                 swizzle, from the first 8 k to the second. The next 16 k: address + 32.
-//       Major::mn (rows or columns contiguous), swizzle of S bytes: `leading` from one group of S/2 rows to the next,
-//                 `stride` from one group of 8 k to the next (8 * S when packed). The next 16 k: address + 2 * stride.
+//   wgmma_descriptor(address, leading, stride, swizzle)
+//       offsets in bytes; Swizzle::none, b32, b64, b128. The operand is rows (of A) or columns (of B) x k.
+//       Major::k, the reduction is contiguous:
+//           `stride` from one group of 8 rows to the next; `leading` only without a swizzle, from the first
+//           8 k to the second. The next 16 k: address + 32 (with a swizzle).
+//       Major::mn, the rows are contiguous, with a swizzle of S bytes:
+//           `leading` from one group of S/2 rows to the next, `stride` from one group of 8 k to the next
+//           (8 * S when packed). The next 16 k: address + 2 * stride.
+//       Major::mn without a swizzle: 8x8 matrices of 128 contiguous bytes;
+//           `stride` from one group of 8 rows to the next, `leading` from one group of 8 k to the next.
 //       With a swizzle of S bytes every tile starts at a multiple of 8 * S. descriptor + n adds n * 16 bytes.
 //
-//   wgmma_fence()     before the first wgmma, and whenever registers of d or a were written since
-//   wgmma_commit()    closes the group; wgmma_wait<N>() waits until at most N groups are pending
-//   register_pin(d)   keeps the compiler from moving uses of d across a wait: call it right after wgmma_wait
-//   order_before_wait(x)   keeps the arithmetic that x (>= 0 or NaN) comes from before the next wait; ptxas sinks it
-//                          below otherwise
+//   wgmma_fence()          before the first wgmma, and whenever registers of d or a were written since
+//   wgmma_commit()         closes the group
+//   wgmma_wait<N>()        waits until at most N groups are pending
+//   register_pin(d)        keeps the compiler from moving uses of d across a wait: call it right after the
+//                          wait
+//   order_before_wait(x)   keeps the arithmetic that x (>= 0 or NaN) comes from before the next wait; ptxas
+//                          sinks it below otherwise
 #pragma once
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -51,7 +59,7 @@ struct WgmmaShared;
 template <class T, Major MajorB, u32 Registers>
 struct WgmmaRegisters;
 
-// The accumulator's place in the instruction text (%0, %1, ...) and in the operand list, four registers at a time.
+// The accumulator in the instruction text (%0, %1, ...) and in the operand list, four registers at a time.
 #define SPAK_TEXT_4 "%0,%1,%2,%3"
 #define SPAK_TEXT_8 SPAK_TEXT_4 ",%4,%5,%6,%7"
 #define SPAK_TEXT_12 SPAK_TEXT_8 ",%8,%9,%10,%11"
@@ -118,30 +126,32 @@ struct WgmmaRegisters;
 #define SPAK_OPERANDS_128 SPAK_OPERANDS_124, "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
 
 // One shape, one type. p0 .. p6 are the operand numbers that follow the accumulator.
-#define SPAK_WGMMA_TYPE(N, R, Type, name, p0, p1, p2, p3, p4, p5, p6)                                              \
-  template <Major MajorA, Major MajorB>                                                                            \
-  struct WgmmaShared<Type, MajorA, MajorB, R> {                                                                    \
-    static SPAK_DEVICE void issue(Reg<f32, R>& d, u64 a, u64 b, i32 accumulate) {                                  \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p2 ", 0;\n"                                                \
-                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." name "." name " {" SPAK_TEXT_##R "}, " p0     \
-                   ", " p1 ", p, 1, 1, " p3 ", " p4 ";\n}"                                                         \
-                   : SPAK_OPERANDS_##R                                                                             \
-                   : "l"(a), "l"(b), "r"(accumulate), "n"(MajorA == Major::mn), "n"(MajorB == Major::mn));         \
-    }                                                                                                              \
-  };                                                                                                               \
-  template <Major MajorB>                                                                                          \
-  struct WgmmaRegisters<Type, MajorB, R> {                                                                         \
-    static SPAK_DEVICE void issue(Reg<f32, R>& d, const Reg<u32, 4>& a, u64 b, i32 accumulate) {                   \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p5 ", 0;\n"                                                \
-                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." name "." name " {" SPAK_TEXT_##R "}, {" p0    \
-                   ", " p1 ", " p2 ", " p3 "}, " p4 ", p, 1, 1, " p6 ";\n}"                                        \
-                   : SPAK_OPERANDS_##R                                                                             \
-                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate),                          \
-                     "n"(MajorB == Major::mn));                                                                    \
-    }                                                                                                              \
+#define SPAK_WGMMA_TYPE(N, R, Type, name, p0, p1, p2, p3, p4, p5, p6)                                      \
+  template <Major MajorA, Major MajorB>                                                                    \
+  struct WgmmaShared<Type, MajorA, MajorB, R> {                                                            \
+    static SPAK_DEVICE void issue(Reg<f32, R>& d, u64 a, u64 b, i32 accumulate) {                          \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p2                                                  \
+                   ", 0;\n"                                                                                \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." name "." name " {" SPAK_TEXT_##R      \
+                   "}, " p0 ", " p1 ", p, 1, 1, " p3 ", " p4 ";\n}"                                        \
+                   : SPAK_OPERANDS_##R                                                                     \
+                   : "l"(a), "l"(b), "r"(accumulate), "n"(MajorA == Major::mn), "n"(MajorB == Major::mn)); \
+    }                                                                                                      \
+  };                                                                                                       \
+  template <Major MajorB>                                                                                  \
+  struct WgmmaRegisters<Type, MajorB, R> {                                                                 \
+    static SPAK_DEVICE void issue(Reg<f32, R>& d, const Reg<u32, 4>& a, u64 b, i32 accumulate) {           \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p5                                                  \
+                   ", 0;\n"                                                                                \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." name "." name " {" SPAK_TEXT_##R      \
+                   "}, {" p0 ", " p1 ", " p2 ", " p3 "}, " p4 ", p, 1, 1, " p6 ";\n}"                      \
+                   : SPAK_OPERANDS_##R                                                                     \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate),                  \
+                     "n"(MajorB == Major::mn));                                                            \
+    }                                                                                                      \
   };
-#define SPAK_WGMMA(N, R, ...)                               \
-  SPAK_WGMMA_TYPE(N, R, bf16, "bf16", __VA_ARGS__)          \
+#define SPAK_WGMMA(N, R, ...)                      \
+  SPAK_WGMMA_TYPE(N, R, bf16, "bf16", __VA_ARGS__) \
   SPAK_WGMMA_TYPE(N, R, f16, "f16", __VA_ARGS__)
 
 SPAK_WGMMA(8, 4, "%4", "%5", "%6", "%7", "%8", "%9", "%10")

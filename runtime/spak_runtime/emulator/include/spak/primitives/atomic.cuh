@@ -36,7 +36,11 @@ inline f32 shared_atomic_add(u32 a, f32 v, SPAK_HERE) { return shared_atomic(a, 
 inline u32 shared_atomic_add(u32 a, u32 v, SPAK_HERE) { return shared_atomic(a, v, SPAK_PASS); }
 inline i32 shared_atomic_add(u32 a, i32 v, SPAK_HERE) { return shared_atomic(a, v, SPAK_PASS); }
 
-inline void semaphore_wait(const u32* p, u32 value, SPAK_HERE) { spak_emu_semaphore_wait(p, value, SPAK_PASS); }
-inline void semaphore_release(u32* p, u32 value, SPAK_HERE) { spak_emu_semaphore_release(p, value, SPAK_PASS); }
+inline void semaphore_wait(const u32* p, u32 value, SPAK_HERE) {
+  spak_emu_semaphore_wait(p, value, SPAK_PASS);
+}
+inline void semaphore_release(u32* p, u32 value, SPAK_HERE) {
+  spak_emu_semaphore_release(p, value, SPAK_PASS);
+}
 
 }  // namespace spak

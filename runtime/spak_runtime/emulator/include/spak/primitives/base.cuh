@@ -1,7 +1,8 @@
 // Kernel declaration and register arrays (emulator).
 //
-// A kernel is an extern "C" function of one reference, beside a record of its launch facts that the emulator compares
-// with the launch it is asked for. Reg is bounds-checked, and filled with ones (NaN) when it comes to life.
+// A kernel is an extern "C" function of one reference, beside a record of its launch facts that the emulator
+// compares with the launch it is asked for. Reg is bounds-checked, and filled with ones (NaN) when it comes
+// to life.
 #pragma once
 
 #include "spak/emulator_abi.h"
@@ -11,17 +12,19 @@
 #define SPAK_UNROLL
 #define SPAK_NO_UNROLL
 
-#define SPAK_KERNEL(...)                                                                                           \
-  SPAK_KERNEL_PICK(__VA_ARGS__, SPAK_KERNEL_7, SPAK_KERNEL_BAD, SPAK_KERNEL_BAD, SPAK_KERNEL_4, SPAK_KERNEL_3,     \
-                   SPAK_KERNEL_BAD, SPAK_KERNEL_BAD)(__VA_ARGS__)
+#define SPAK_KERNEL(...)                                                                        \
+  SPAK_KERNEL_PICK(__VA_ARGS__, SPAK_KERNEL_7, SPAK_KERNEL_BAD, SPAK_KERNEL_BAD, SPAK_KERNEL_4, \
+                   SPAK_KERNEL_3, SPAK_KERNEL_BAD, SPAK_KERNEL_BAD)(__VA_ARGS__)
 #define SPAK_KERNEL_PICK(a, b, c, d, e, f, g, chosen, ...) chosen
 #define SPAK_KERNEL_3(name, Params, threads) SPAK_KERNEL_7(name, Params, threads, 0, 1, 1, 1)
-#define SPAK_KERNEL_4(name, Params, threads, min_blocks) SPAK_KERNEL_7(name, Params, threads, min_blocks, 1, 1, 1)
-#define SPAK_KERNEL_7(name, Params, threads, min_blocks, cx, cy, cz)                                               \
-  extern "C" {                                                                                                     \
-  extern const SpakLaunchRecord name##_launch_record;                                                              \
-  const SpakLaunchRecord name##_launch_record = {sizeof(Params), (threads), (min_blocks), {(cx), (cy), (cz)}};     \
-  }                                                                                                                \
+#define SPAK_KERNEL_4(name, Params, threads, min_blocks) \
+  SPAK_KERNEL_7(name, Params, threads, min_blocks, 1, 1, 1)
+#define SPAK_KERNEL_7(name, Params, threads, min_blocks, cx, cy, cz) \
+  extern "C" {                                                       \
+  extern const SpakLaunchRecord name##_launch_record;                \
+  const SpakLaunchRecord name##_launch_record = {                    \
+      sizeof(Params), (threads), (min_blocks), {(cx), (cy), (cz)}};  \
+  }                                                                  \
   extern "C" void name(const Params& params)
 
 #include "spak/primitives/types.cuh"

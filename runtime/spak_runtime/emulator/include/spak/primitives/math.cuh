@@ -42,7 +42,8 @@ inline f32 tanh_approx(f32 x) { return __builtin_tanhf(x); }
 inline f32 exp2_polynomial(f32 x) {
   const f32 clamped = __builtin_fmaxf(x, -126.0f);
   const f32 whole = __builtin_floorf(clamped), fraction = clamped - whole;
-  const f32 cubic = fma_f32(fma_f32(fma_f32(0.077119f, fraction, 0.227564f), fraction, 0.695146f), fraction, 1.0f);
+  const f32 cubic =
+      fma_f32(fma_f32(fma_f32(0.077119f, fraction, 0.227564f), fraction, 0.695146f), fraction, 1.0f);
   return bits_as<f32>((static_cast<i32>(whole) << 23) + bits_as<i32>(cubic));
 }
 

@@ -9,7 +9,9 @@ inline void mbarrier_arrive(u32 a, SPAK_HERE) { spak_emu_mbarrier_arrive(a, -1, 
 inline void mbarrier_arrive_expect(u32 a, u32 bytes, SPAK_HERE) {
   spak_emu_mbarrier_arrive(a, -1, 1, bytes, SPAK_PASS);
 }
-inline void mbarrier_expect(u32 a, u32 bytes, SPAK_HERE) { spak_emu_mbarrier_arrive(a, -1, 0, bytes, SPAK_PASS); }
+inline void mbarrier_expect(u32 a, u32 bytes, SPAK_HERE) {
+  spak_emu_mbarrier_arrive(a, -1, 0, bytes, SPAK_PASS);
+}
 inline void mbarrier_arrive_remote(u32 a, u32 rank, SPAK_HERE) {
   spak_emu_mbarrier_arrive(a, static_cast<i32>(rank), 1, 0, SPAK_PASS);
 }

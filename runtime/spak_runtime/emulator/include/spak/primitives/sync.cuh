@@ -5,8 +5,12 @@ namespace spak {
 
 inline void sync_threads(SPAK_HERE) { spak_emu_barrier(0, 0, 1, SPAK_PASS); }
 inline void sync_warp(u32 mask = 0xffffffffu, SPAK_HERE) { spak_emu_sync_warp(mask, SPAK_PASS); }
-inline void named_barrier_sync(u32 id, u32 threads, SPAK_HERE) { spak_emu_barrier(id, threads, 1, SPAK_PASS); }
-inline void named_barrier_arrive(u32 id, u32 threads, SPAK_HERE) { spak_emu_barrier(id, threads, 0, SPAK_PASS); }
+inline void named_barrier_sync(u32 id, u32 threads, SPAK_HERE) {
+  spak_emu_barrier(id, threads, 1, SPAK_PASS);
+}
+inline void named_barrier_arrive(u32 id, u32 threads, SPAK_HERE) {
+  spak_emu_barrier(id, threads, 0, SPAK_PASS);
+}
 inline void fence_block(SPAK_HERE) { spak_emu_fence(0, SPAK_PASS); }
 inline void fence_device(SPAK_HERE) { spak_emu_fence(1, SPAK_PASS); }
 

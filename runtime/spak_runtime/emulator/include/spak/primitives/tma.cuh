@@ -13,18 +13,20 @@ inline void tma_load_2d(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 
 inline void tma_load_3d(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2, SPAK_HERE) {
   tma_load(dst, map, barrier, {c0, c1, c2}, 0, SPAK_PASS);
 }
-inline void tma_load_4d(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2, i32 c3, SPAK_HERE) {
+inline void tma_load_4d(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2, i32 c3,
+                        SPAK_HERE) {
   tma_load(dst, map, barrier, {c0, c1, c2, c3}, 0, SPAK_PASS);
 }
-inline void tma_load_2d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, u16 mask, SPAK_HERE) {
+inline void tma_load_2d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, u16 mask,
+                                  SPAK_HERE) {
   tma_load(dst, map, barrier, {c0, c1}, mask, SPAK_PASS);
 }
-inline void tma_load_3d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2, u16 mask,
-                                  SPAK_HERE) {
+inline void tma_load_3d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2,
+                                  u16 mask, SPAK_HERE) {
   tma_load(dst, map, barrier, {c0, c1, c2}, mask, SPAK_PASS);
 }
-inline void tma_load_4d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2, i32 c3, u16 mask,
-                                  SPAK_HERE) {
+inline void tma_load_4d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2, i32 c3,
+                                  u16 mask, SPAK_HERE) {
   tma_load(dst, map, barrier, {c0, c1, c2, c3}, mask, SPAK_PASS);
 }
 

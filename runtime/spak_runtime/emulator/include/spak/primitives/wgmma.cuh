@@ -1,5 +1,5 @@
-// Warpgroup matrix multiply (emulator). The accumulator stays where it is between issue and wait: the runtime keeps its
-// address, fills it with NaN at the issue and writes the result at the wait.
+// Warpgroup matrix multiply (emulator). The accumulator stays where it is between issue and wait: the runtime
+// keeps its address, fills it with NaN at the issue and writes the result at the wait.
 #pragma once
 
 namespace spak {
