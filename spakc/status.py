@@ -17,6 +17,7 @@ from spakc.check.statements import Statement, statements
 from spakc.check.verdict import LawStatus, Status, Verdict
 from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject, staleness
+from spakc.figures import Malformed
 from spakc.ir.constraint import Env
 from spakc.ir.module import Module
 from spakc.ir.ops import Query, Ref
@@ -25,7 +26,6 @@ from spakc.verdicts import (
     NOTHING,
     Counter,
     Judgement,
-    Malformed,
     judge_checks,
     judge_claim,
     judge_gate,

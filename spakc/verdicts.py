@@ -1,20 +1,9 @@
-"""Verdicts, recomputed from recorded figures every time; no file holds one.
-
-Figures have three forms, all plain JSON. A row may carry several.
-
-* `observations`: what compiled kernels or cases showed, `{"at": {"knob tile_m": 64, "dim M": 5}, "queries":
-{"cubin.registers": 168}, "count": 1, "selected": true}`. A law is evaluated at each of them; one that is not
-selected was dropped for breaking a law and only counted. * `checks`: outcomes of a comparison with the
-oracle, `{"cases": 200, "failures": 0, "tripwires": {"zeros": true}}`; a tripwire is true when the same check
-rejected it. * `quantities`: what claims compare, `{"query": "accuracy(e, s)", "at": {"n": 5}, "hits": […],
-"totals": […]}`, or `"samples": […], "rounds": "…"`, or `"exact": 42`.
-"""
+"""Verdicts, recomputed from recorded figures every time; no file holds one."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +12,17 @@ from typing import Any
 import numpy as np
 
 from spakc.check.verdict import Verdict
+from spakc.figures import (
+    Found,
+    Malformed,
+    count_in,
+    key_of,
+    lookup,
+    object_in,
+    objects,
+    quantities,
+    scalar_in,
+)
 from spakc.ir.constraint import (
     SYMBOLS,
     Env,
@@ -38,10 +38,10 @@ from spakc.ir.constraint import (
 from spakc.ir.experiment import Claim, Gate
 from spakc.ir.lanes import Scalar, Value
 from spakc.ir.module import Law
-from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
+from spakc.ir.ops import Apply, Expr, Members, Query, Ref, RefKind, Tuple
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
-from spakc.statistics import Counts, Exact, Floats, Quantity, Samples, combined, geometric_mean
+from spakc.statistics import Counts, Exact, Floats, Quantity, combined, geometric_mean
 from spakc.statistics import Interval as Spread
 
 
@@ -57,32 +57,6 @@ class Judgement:
 NOTHING = Judgement(Verdict.undecided)
 
 
-class Malformed(ValueError):
-    """Figures that no writer of this version produces. They establish nothing."""
-
-
-def key_of(expr: Expr) -> str:
-    """The text by which figures name a query: what was asked, in a form that formatting does not change."""
-    match expr:
-        case Query(name=name, args=args, named=named):
-            parts = [key_of(a) for a in args] + [f"{k} = {key_of(v)}" for k, v in sorted(named)]
-            return f"{name}({', '.join(parts)})" if parts else name
-        case Ref(name=name):
-            return name
-        case Const(value=value):
-            return json.dumps(value)
-        case Apply(op=op, args=args):
-            return f"{op}({', '.join(map(key_of, args))})"
-        case Members(items=items):
-            return f"{{{', '.join(map(key_of, items))}}}"
-        case Tuple(items=items):
-            return f"({', '.join(map(key_of, items))})"
-        case Interval(first=first, last=last, by=by):
-            return f"{key_of(first)}..{key_of(last)}" + (f" step {key_of(by)}" if by is not None else "")
-        case _:
-            return type(expr).__name__
-
-
 # ---- laws ---------------------------------------------------------------------------------------------
 
 _BINDINGS = {"knob": RefKind.knob, "dim": RefKind.dim, "option": RefKind.option, "sample": RefKind.sample}
@@ -96,8 +70,8 @@ def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env) -> Judg
     asked = [q for q in mentions(law.proposition, law.when) if isinstance(q, Query)]
     witnesses = dropped = unknown = 0
     broken = ""
-    for observation in _list(figures, "observations"):
-        count = _count(observation.get("count", 1))
+    for observation in objects(figures, "observations"):
+        count = count_in(observation.get("count", 1))
         env = _observed(observation, asked, base)
         if observation.get("selected", True) is not True:
             dropped += count
@@ -111,7 +85,7 @@ def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env) -> Judg
         witnesses += count
         if truth is not True and not broken:
             at = ", ".join(
-                f"{k.split(' ', 1)[-1]} = {show(v)}" for k, v in _object(observation, "at").items()
+                f"{k.split(' ', 1)[-1]} = {show(v)}" for k, v in object_in(observation, "at").items()
             )
             broken = explain(whole, env).text + (f" at {at}" if at else "")
     notes = [broken] if broken else []
@@ -129,18 +103,18 @@ def _observed(observation: Mapping[str, Any], asked: Sequence[Query], base: Env)
     refs: dict[tuple[RefKind, str], Value] = {}
     queries: dict[Query, Value] = {}
     sizes: dict[str, int] = {}
-    for key, value in _object(observation, "at").items():
+    for key, value in object_in(observation, "at").items():
         word, _, name = key.partition(" ")
         if word == "dtype" and value in DType.__members__:
             sizes[name] = DType(value).bytes
         elif word in _BINDINGS:
-            refs[_BINDINGS[word], name] = _scalar(value)
-    answers = _object(observation, "queries")
+            refs[_BINDINGS[word], name] = scalar_in(value)
+    answers = object_in(observation, "queries")
     for query in asked:
         if query.name == "sizeof" and key_of(query.args[0]) in sizes:
             queries[query] = sizes[key_of(query.args[0])]
         elif key_of(query) in answers:
-            queries[query] = _scalar(answers[key_of(query)])
+            queries[query] = scalar_in(answers[key_of(query)])
     return base.bind(refs, queries)
 
 
@@ -164,10 +138,10 @@ def judge_checks(required: int, figures: Iterable[Mapping[str, Any]]) -> Judgeme
     for each in figures:
         if "checks" not in each:
             continue
-        checks = _object(each, "checks")
-        cases += _count(checks.get("cases", 0))
-        failures += _count(checks.get("failures", 0))
-        wires = _object(checks, "tripwires")
+        checks = object_in(each, "checks")
+        cases += count_in(checks.get("cases", 0))
+        failures += count_in(checks.get("failures", 0))
+        wires = object_in(checks, "tripwires")
         tripwires += len(wires)
         passed += [name for name, rejected in wires.items() if rejected is not True]
     if failures > cases:
@@ -198,11 +172,11 @@ def judge_claim(
 
     `geomean` takes the points together. `over = every_seed` asks it of each seed alone. Without a
     confidence the figures themselves are compared. Raises Malformed."""
-    quantities = list(_quantities(figures))
+    found = list(quantities(figures))
     points = [dict(point) for point in _points(claim)]
     aggregated = any(isinstance(e, Query) and e.name == "geomean" for e in walk(claim.proposition))
     groups = [points] if aggregated else [[point] for point in points]
-    judged = [_judge_group(claim, group, quantities, counted) for group in groups]
+    judged = [_judge_group(claim, group, found, counted) for group in groups]
     return _all(judged, len(points))
 
 
@@ -242,7 +216,7 @@ def _tuple(item: Expr) -> list[Scalar]:
 
 
 def _judge_group(
-    claim: Claim, points: list[dict[str, Scalar]], found: list[_Found], counted: Counter
+    claim: Claim, points: list[dict[str, Scalar]], found: list[Found], counted: Counter
 ) -> Judgement:
     """One instance of the proposition, or all of them together under a `geomean`."""
     asked = _asked(claim.proposition)
@@ -250,7 +224,7 @@ def _judge_group(
     for query in asked:
         for i, point in enumerate(points):
             exact = counted(query)
-            quantity = Exact(exact) if exact is not None else _lookup(query, point, found)
+            quantity = Exact(exact) if exact is not None else lookup(query, point, found)
             if quantity is None:
                 at = ", ".join(f"{k} = {show(v)}" for k, v in point.items())
                 return Judgement(
@@ -382,78 +356,3 @@ def _plain(
         return np.full(size, math.nan)
     data = np.where(result.unknown, math.nan, np.asarray(result.data, dtype=np.float64))
     return np.broadcast_to(data, (size,))
-
-
-# ---- reading figures ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    query: str
-    at: Mapping[str, Scalar]
-    quantity: Quantity
-
-
-def _quantities(figures: Iterable[Mapping[str, Any]]) -> Iterator[_Found]:
-    for each in _list(figures, "quantities"):
-        at = {str(k): _scalar(v) for k, v in _object(each, "at").items()}
-        query = each.get("query")
-        if not isinstance(query, str):
-            raise Malformed("a quantity without its query")
-        yield _Found(query, at, _quantity(each))
-
-
-def _quantity(data: Mapping[str, Any]) -> Quantity:
-    if "exact" in data:
-        return Exact(_number(data["exact"]))
-    if "samples" in data:
-        values = data["samples"]
-        if not isinstance(values, list) or not values:
-            raise Malformed("no samples")
-        return Samples(tuple(_number(v) for v in values), str(data.get("rounds", "")))
-    hits, totals = data.get("hits"), data.get("totals")
-    if not isinstance(hits, list) or not isinstance(totals, list) or len(hits) != len(totals) or not hits:
-        raise Malformed("hits and totals are lists of one length")
-    pairs = [(_count(k), _count(n)) for k, n in zip(hits, totals, strict=True)]
-    if any(k > n or n < 1 for k, n in pairs):
-        raise Malformed("more hits than samples")
-    return Counts(tuple(k for k, _ in pairs), tuple(n for _, n in pairs))
-
-
-def _lookup(query: Query, point: Mapping[str, Scalar], found: list[_Found]) -> Quantity | None:
-    """The last one recorded for this query at this point."""
-    key = key_of(query)
-    return next((f.quantity for f in reversed(found) if f.query == key and dict(f.at) == dict(point)), None)
-
-
-def _list(figures: Iterable[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
-    for each in figures:
-        items = each.get(name, [])
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise Malformed(f"{name} is a list of objects")
-        yield from items
-
-
-def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = data.get(name, {})
-    if not isinstance(value, dict):
-        raise Malformed(f"{name} is an object")
-    return value
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
-        raise Malformed("a count is an integer that is not negative")
-    return value
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1e300:
-        raise Malformed("a figure is a finite number")
-    return float(value)
-
-
-def _scalar(value: Any) -> Scalar:
-    if not isinstance(value, (bool, int, float, str)):
-        raise Malformed("a value is a number, a word or a truth")
-    return value

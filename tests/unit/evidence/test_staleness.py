@@ -16,9 +16,9 @@ from spakc.check.statements import experiment_core, kernel_core, statements
 from spakc.diagnostics import Sink
 from spakc.driver import check_file
 from spakc.evidence import MAIN, Part, Row, Subject, hash_source, hash_text
+from spakc.figures import key_of
 from spakc.ir.canonical import canonical, meaning
 from spakc.status import StatementStatus, status
-from spakc.verdicts import key_of
 
 TEXT = """spak 1
 targets gpu

