@@ -8,7 +8,7 @@ Figures have three forms, all plain JSON; a row may carry several.
 * `checks`: outcomes of a comparison with the oracle. A tripwire is true when the same check rejected it.
   {"cases": 200, "failures": 0, "tripwires": {"zeros": true}}
 * `quantities`: what claims compare, at a point of their quantifier.
-  {"query": "accuracy(e, s)", "at": {"n": 5}, "hits": [990, 985], "totals": [1000, 1000]}, one entry a seed, or
+  {"query": "accuracy(e, s)", "at": {"n": 5}, "hits": [990, 985], "totals": [1000, 1000]}, an entry a seed, or
   {…, "samples": [7.1e14, 7.0e14], "rounds": "a"}, or {…, "exact": 42}
 """
 
