@@ -21,17 +21,17 @@ _HEADERS = "include"
 
 
 class Artifact:
-    """A loaded artifact: `m.<kernel>` or `m["<kernel>"]` is a callable; `m.manifest` what the compiler
-    wrote."""
+    """A loaded artifact: `m.<kernel>` or `m["<kernel>"]` is a callable; `m.manifest` is what the compiler
+    wrote, `m.digest` the hash of all that its kernels depend on."""
 
     def __init__(
-        self, root: Path, manifest: Manifest, sources: dict[str, str], headers: dict[str, str]
+        self, root: Path, manifest: Manifest, sources: dict[str, str], headers: dict[str, str], digest: str
     ) -> None:
         self.root = root
         self.manifest = manifest
         self.sources = sources
         self.headers = headers
-        self.digest = _digest(root, manifest, sources, headers)
+        self.digest = digest
         self._lock = threading.RLock()
         self._functions: dict[str, KernelFunction] = {}
         self._shared: Shared | None = None
@@ -101,7 +101,8 @@ def load(folder: str | Path) -> Artifact:
     root = Path(folder).resolve()
     path = root / "manifest.json"
     try:
-        manifest = Manifest.from_json(path.read_text())
+        written = path.read_text()
+        manifest = Manifest.from_json(written)
     except OSError as error:
         raise ArtifactError(f"{folder} holds no artifact: {error.strerror}: {path.name}") from None
     except (ValueError, RecursionError) as error:
@@ -117,7 +118,8 @@ def load(folder: str | Path) -> Artifact:
         for file in sorted((root / _HEADERS).rglob("*"))
         if file.is_file()
     }
-    artifact = Artifact(root, manifest, sources, headers)
+    maths = {kernel.math: _text(root, kernel.math) for kernel in manifest.kernels.values()}
+    artifact = Artifact(root, manifest, sources, headers, _digest(written, sources, headers, maths))
     if "torch" in sys.modules:  # then torch may trace the first call, which must find every kernel made
         artifact.make_all()
     return artifact
@@ -139,11 +141,10 @@ def _text(root: Path, relative: str) -> str:
         raise ArtifactError(f"the artifact's file {relative} cannot be read: {error}") from None
 
 
-def _digest(root: Path, manifest: Manifest, sources: dict[str, str], headers: dict[str, str]) -> str:
-    """The hash of everything a kernel of the artifact depends on."""
-    maths = {kernel.math: _text(root, kernel.math) for kernel in manifest.kernels.values()}
-    hasher = hashlib.sha256(manifest.to_json().encode())
-    for group in (sources, headers, maths):
+def _digest(manifest: str, *groups: dict[str, str]) -> str:
+    """The hash of everything that a kernel of the artifact depends on."""
+    hasher = hashlib.sha256(manifest.encode())
+    for group in groups:
         for name, text in sorted(group.items()):
             hasher.update(f"\0{name}\0{len(text)}\0{text}".encode())
     return hasher.hexdigest()

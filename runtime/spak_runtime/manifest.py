@@ -28,6 +28,7 @@ inout by name.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -177,6 +178,11 @@ class Manifest:
         return manifest
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
     """Rebuilds frozen dataclasses from JSON by their annotations."""
     if kind is Any:
@@ -203,7 +209,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where}: expected an object")
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         unknown = value.keys() - hints.keys()
         if unknown:
             raise ValueError(f"{where}: unknown field {sorted(unknown)[0]}")
