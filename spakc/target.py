@@ -1,4 +1,5 @@
-"""Architectures: what the documentation of each GPU generation says, as a type that answers questions. A leaf."""
+"""Architectures: what the documentation of each GPU generation says, as a type that answers questions. A
+leaf."""
 
 from __future__ import annotations
 

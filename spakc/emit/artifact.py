@@ -1,4 +1,5 @@
-"""Plan → the files of an artifact: sources, headers, mathematics as torch, and the manifest that names them."""
+"""Plan → the files of an artifact: sources, headers, mathematics as torch, and the manifest that names
+them."""
 
 from __future__ import annotations
 
@@ -30,13 +31,14 @@ from spakc.plan.plan import KernelPlan, Plan
 from spakc.plan.variants import VariantPlan
 
 EmittedFiles = Mapping[str, str]
-"""Path in the artifact, with `/` between folders, to text. Deterministic: the same plan gives the same bytes."""
+"""Path in the artifact, with `/` between folders, to text. Deterministic: the same plan gives the same
+bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Texts by path: `cuda` below templates/cuda, `torch` below templates/torch (`.j2` files), `headers` below
-    templates/cuda/include."""
+    """Texts by path: `cuda` below templates/cuda, `torch` below templates/torch (`.j2` files), `headers`
+    below templates/cuda/include."""
 
     cuda: Mapping[str, str]
     torch: Mapping[str, str]

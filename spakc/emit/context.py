@@ -1,7 +1,7 @@
 """What the CUDA templates see: a launch's parameters, types and mathematics as ready-made C++ text.
 
-The templates speak in roles (rows, columns, left, kept, …); every name of the file is already mangled here, and
-every line of mathematics carries its `#line`.
+The templates speak in roles (rows, columns, left, kept, …); every name of the file is already mangled
+here, and every line of mathematics carries its `#line`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ _REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Index variables that one linear counter runs through, the last fastest. `used` are those that code reads."""
+    """Index variables that one linear counter runs through, the last fastest. `used` are those that code
+    reads."""
 
     indices: tuple[tuple[str, str], ...]  # C++ name and extent
     used: frozenset[str]

@@ -12,8 +12,8 @@ from spakc.plan.launch import LaunchPlan, Signature
 def cuda_source(
     environment: jinja2.Environment, launch: LaunchPlan, signature: Signature, schedule: str, source: str
 ) -> str:
-    """The text of `launch.source`. It depends on the mathematics and on the template, not on any config: knobs,
-    dtypes and options are macros. `source` names the `.spak` file."""
+    """The text of `launch.source`. It depends on the mathematics and on the template, not on any config:
+    knobs, dtypes and options are macros. `source` names the `.spak` file."""
     title = f"{signature.kernel.name}, {schedule}: {launch.family} by {launch.template}"
     context = launch_context(launch, signature, title, source)
     text = environment.get_template(launch.template).render(context)

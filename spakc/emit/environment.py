@@ -1,4 +1,5 @@
-"""The template environment. Templates see only the context built here; no text of a user is ever a template."""
+"""The template environment. Templates see only the context built here; no text of a user is ever a
+template."""
 
 from __future__ import annotations
 

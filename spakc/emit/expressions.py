@@ -1,8 +1,9 @@
 """IR expressions as C++ expressions over the primitive layer.
 
 Floating-point mathematics is computed in f32, whatever the tensors store; integers stay integers, conditions
-bools. Names of the file are never written as they are: `t_` tensors, `s_` strides, `d_` dims, `o_` options, `i_`
-index variables, `v_` on-chip values. So no name of a user can meet a name of C++, of a header or of another kind.
+bools. Names of the file are never written as they are: `t_` tensors, `s_` strides, `d_` dims, `o_`
+options, `i_` index variables, `v_` on-chip values. So no name of a user can meet a name of C++, of a
+header or of another kind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""`#line` directives: every emitted line that comes from the mathematics says which line of the `.spak` file."""
+"""`#line` directives: every emitted line that comes from the mathematics says which line of the `.spak`
+file."""
 
 from __future__ import annotations
 

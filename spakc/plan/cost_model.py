@@ -1,8 +1,8 @@
 """How long a launch takes, by arithmetic. It ranks configs and never makes one lawful.
 
-Three limits, and the whole number of rounds in which blocks run: the tensor cores (or the multiply-add units), the
-copies into shared memory, and the memory. Constants are rough and the same for all; measurements are evidence and
-come first.
+Three limits, and the whole number of rounds in which blocks run: the tensor cores (or the multiply-add
+units), the copies into shared memory, and the memory. Constants are rough and the same for all;
+measurements are evidence and come first.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def _naive_time(config: Config, shape: ProductShape, target: Target) -> Estimate
 
 
 def _efficiency(threads: int, tile_m: int, tile_n: int) -> float:
-    """Share of the tensor rate that a multiprocessor reaches: eight warps fill it, and large warp tiles read less
-    shared memory for each product."""
+    """Share of the tensor rate that a multiprocessor reaches: eight warps fill it, and large warp tiles
+    read less shared memory for each product."""
     warps = min(1.0, threads / 256)
     reuse = tile_m * tile_n / (tile_m + tile_n)
     return (0.4 + 0.6 * warps) * reuse / (reuse + 16)

@@ -11,7 +11,8 @@ _ATOMS = {RefKind.dim: "dim", RefKind.knob: "knob", RefKind.option: "option", Re
 
 
 def guard_of(law: Law) -> Guard | None:
-    """The law as a condition at launch, or None if it is about more than a call's sizes, options and dtypes."""
+    """The law as a condition at launch, or None if it is about more than a call's sizes, options and
+    dtypes."""
     condition = runtime_expression(law.proposition)
     if condition is None:
         return None

@@ -56,7 +56,8 @@ class KernelPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is generated, for these architectures. `facts` are what the file says of its devices."""
+    """Everything that is generated, for these architectures. `facts` are what the file says of its
+    devices."""
 
     checked: CheckedModule
     archs: tuple[str, ...]
@@ -115,8 +116,8 @@ def _plan_kernel(
 
 
 def _special_cases(kernel: Kernel, general: Steps) -> list[Case]:
-    """Choices of an option under which a derivative takes fewer launches: without an activation, nothing of the
-    forward pass is computed again."""
+    """Choices of an option under which a derivative takes fewer launches: without an activation, nothing
+    of the forward pass is computed again."""
     found = []
     for option in kernel.options.values():
         for choice in option.choices:
@@ -147,7 +148,8 @@ def _backward(
     kernel: Kernel, used: bool, module: Module, devices: tuple[Device, ...], sink: Sink
 ) -> list[tuple[GradientPlan, KernelPlan]]:
     """The derived kernel of every declared gradient. A kernel that a model uses is trained through: without a
-    declaration it has the gradient of its floating-point outputs with respect to its floating-point inputs."""
+    declaration it has the gradient of its floating-point outputs with respect to its floating-point
+    inputs."""
     declared = kernel.gradients
     found = []
     for wanted in declared or ((_implied(kernel),) if used else ()):

@@ -1,5 +1,5 @@
-"""Which configs of a schedule are built, and why: measurements first, then fewest violated `prefer`, then the cost
-model, then the order of the file."""
+"""Which configs of a schedule are built, and why: measurements first, then fewest violated `prefer`, then
+the cost model, then the order of the file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A config to build. `yields` if small calls are left to the variants after it (see `fills_the_device`)."""
+    """A config to build. `yields` if small calls are left to the variants after it (see
+    `fills_the_device`)."""
 
     config: Config
     name: str | None
@@ -97,7 +98,8 @@ def select(question: Question, candidates: Sequence[Candidate]) -> tuple[Selecte
 
 @dataclass(frozen=True, slots=True)
 class _Rank:
-    """What speaks for a config at one shape. `handicap` is how much slower than the best of the shape, at least 1."""
+    """What speaks for a config at one shape. `handicap` is how much slower than the best of the shape, at
+    least 1."""
 
     measured: float | None
     violated: int
@@ -106,7 +108,8 @@ class _Rank:
 
 
 _OUTRANKED = 10.0
-"""Handicap factor of a config that evidence or a `prefer` puts behind others, whatever the cost model says."""
+"""Handicap factor of a config that evidence or a `prefer` puts behind others, whatever the cost model
+says."""
 
 MAX_PAIRED = 100
 """Of this many best configs, every pair is considered."""
@@ -116,8 +119,8 @@ _WORTH_BUILDING = 1.05
 
 
 def _portfolio(question: Question, candidates: Sequence[Candidate]) -> tuple[Selected, ...]:
-    """The config that serves all reference shapes best; or, if that is worth a second build, the two that do so when
-    calls whose large tiles would not fill the device are left to the smaller ones."""
+    """The config that serves all reference shapes best; or, if that is worth a second build, the two that
+    do so when calls whose large tiles would not fill the device are left to the smaller ones."""
     tables = [_ranks(question, candidates, shape) for shape in REFERENCE_SHAPES]
     columns = [[table[i] for table in tables] for i in range(len(candidates))]
     if not any(math.isfinite(rank.handicap) for column in columns for rank in column):
@@ -235,8 +238,8 @@ def _why(question: Question, rank: _Rank, shape: ProductShape, candidates: Seque
     if rank.measured is not None:
         return f"measured fastest {among} {where}: {rank.measured * 1e6:.1f} us"
     preferred = f", {rank.violated} `prefer` violated" if rank.violated else ""
-    microseconds = rank.estimate.seconds * 1e6
-    return f"cost model: fastest {among} {where}: {microseconds:.0f} us, limited by {rank.estimate.limit}{preferred}"
+    time = f"{rank.estimate.seconds * 1e6:.0f} us, limited by {rank.estimate.limit}"
+    return f"cost model: fastest {among} {where}: {time}{preferred}"
 
 
 def _tile_area(config: Config) -> int:

@@ -88,8 +88,8 @@ def _extent(index: Expr, extents: dict[str, Expr]) -> Expr | None:
 
 
 def _partners(steps: list[StepProblem], carried: dict[str, Tensor]) -> dict[str, str]:
-    """For each intermediate that a product reads, a declared tensor whose dtype it gets: that of its partner, since
-    tensor cores want both operands of one dtype. Others keep f32."""
+    """For each intermediate that a product reads, a declared tensor whose dtype it gets: that of its
+    partner, since tensor cores want both operands of one dtype. Others keep f32."""
     found: dict[str, str] = {}
     products = [step for step in steps if isinstance(step, ProductProblem)]
     for _ in products:  # through products of two intermediates

@@ -1,4 +1,5 @@
-"""What a template publishes: its knobs, what it can compute, what it asks of a call, and how it is launched."""
+"""What a template publishes: its knobs, what it can compute, what it asks of a call, and how it is
+launched."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ KnobValue = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class TemplateKnob:
-    """`domain` says in words what `lawful` decides; `unit` is what one of it is. `suggested` are the values to
-    choose from where the file has no schedule."""
+    """`domain` says in words what `lawful` decides; `unit` is what one of it is. `suggested` are the
+    values to choose from where the file has no schedule."""
 
     name: str
     unit: str

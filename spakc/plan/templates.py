@@ -57,7 +57,8 @@ def template_of(kernel: Kernel, schedule: Schedule) -> Template | NoTemplate:
 
 
 def default_templates(problem: StepProblem) -> tuple[Template, ...]:
-    """What computes a problem where the file names no schedule, in order of preference; the last has no guard."""
+    """What computes a problem where the file names no schedule, in order of preference; the last has no
+    guard."""
     if isinstance(problem, ProductProblem):
         return (PIPELINED, NAIVE)
     if isinstance(problem, ElementwiseProblem):

@@ -72,7 +72,8 @@ NAIVE = Template(
 
 
 def _warps(tile: int) -> int:
-    """Warps along one side of a tile: sixty-four rows or columns each, at least two warps. As in the template."""
+    """Warps along one side of a tile: sixty-four rows or columns each, at least two warps. As in the
+    template."""
     return max(2, tile // 64)
 
 
@@ -233,7 +234,7 @@ PIPELINED = Template(
     family="product",
     name="pipelined",
     path="product/pipelined.cu.j2",
-    summary="tiles through a ring of asynchronous copies (cp.async), swizzled shared memory, tensor cores (mma)",
+    summary="tiles through a ring of asynchronous copies (cp.async), swizzled shared memory, mma",
     knobs=(
         TemplateKnob(
             "tile_m", "rows", _TILE, _tile, 128, "rows of the tile that a block computes", (64, 128)

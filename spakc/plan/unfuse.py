@@ -20,8 +20,8 @@ _MINUS_INFINITY = Const(float("-inf"))
 
 
 def unfuse(problem: AttentionProblem, kernel: Kernel) -> ChainProblem:
-    """Scores, then weights and row results, then the weighted sum of values. Rows without a key have weights of
-    zero, as the problem says."""
+    """Scores, then weights and row results, then the weighted sum of values. Rows without a key have
+    weights of zero, as the problem says."""
     taken = {*kernel.tensors, *kernel.dims, *kernel.options, *(e.target for e in kernel.math)}
     scores, weights = fresh("scores", taken), fresh("weights", taken)
     row = tuple(index.ref for index in (*problem.batch, problem.query))

@@ -1,4 +1,5 @@
-"""The variants of one kernel: for every schedule that has a template, the configs to build and their launches."""
+"""The variants of one kernel: for every schedule that has a template, the configs to build and their
+launches."""
 
 from __future__ import annotations
 
@@ -97,9 +98,9 @@ def variants_of(
     """The variants in the order in which a call tries them, and the schedules that have none.
 
     Special cases come before the general one, which is the last of `cases`; guarded variants before those
-    that are not, the fastest first by the order of `select`. The last variant for an architecture has no guard
-    of a template's own, so that every legal call has an answer. Reports SPAK704 for a schedule none of whose
-    lawful points its template can build on any of the devices.
+    that are not, the fastest first by the order of `select`. The last variant for an architecture has no
+    guard of a template's own, so that every legal call has an answer. Reports SPAK704 for a schedule none
+    of whose lawful points its template can build on any of the devices.
     """
     found: list[VariantPlan] = []
     undecided: list[Undecided] = []
@@ -129,8 +130,8 @@ def lead_of(steps: Steps) -> StepProblem:
 
 
 def _ways(kernel: Kernel, steps: Steps) -> tuple[list[_Way], list[Undecided]]:
-    """The schedules that have a template, and those that have none. Where there is none of the first kind, the
-    templates that suit the mathematics."""
+    """The schedules that have a template, and those that have none. Where there is none of the first kind,
+    the templates that suit the mathematics."""
     ways: list[_Way] = []
     undecided: list[Undecided] = []
     for schedule in kernel.schedules.values():
@@ -199,7 +200,8 @@ def _in_order(chosen: list[tuple[Selected, list[Target]]]) -> list[tuple[Selecte
 def _candidates(
     way: _Way, kernel: Kernel, steps: Steps, device: Device, known: Target
 ) -> list[Candidate] | str:
-    """The points that are lawful, that the template can build and that fit on the device; or why there are none."""
+    """The points that are lawful, that the template can build and that fit on the device; or why there are
+    none."""
     if way.schedule is not None and not is_present(way.schedule, device):
         return "the schedule needs what the device does not state"
     missing = [feature for feature in way.template.needs if not known.has(feature)]
@@ -232,7 +234,8 @@ def _refused(template: Template, steps: Steps, config: Config, known: Target) ->
 
 
 def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
-    """Lawful values of every knob of the template: the schedule's, and the template's own where it leaves one open."""
+    """Lawful values of every knob of the template: the schedule's, and the template's own where it leaves
+    one open."""
     template, schedule = way.template, way.schedule
     if schedule is None:
         names = [knob.name for knob in template.knobs]
@@ -257,7 +260,8 @@ def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
 
 
 def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: list[Target]) -> VariantPlan:
-    """The variant of one config: every step by the way's template where that computes it, else by its family's."""
+    """The variant of one config: every step by the way's template where that computes it, else by its
+    family's."""
     steps, signature = case.steps, case.steps.signature
     name = f"{way.name}_{case.label}" if case.label else way.name
     config: dict[str, KnobValue] = dict(selected.config)

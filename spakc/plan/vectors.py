@@ -1,4 +1,5 @@
-"""Which accesses of an element-wise problem run along the innermost index, so that neighbours move together."""
+"""Which accesses of an element-wise problem run along the innermost index, so that neighbours move
+together."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from spakc.plan.problem import ElementwiseProblem
 
 
 def innermost_offset(indices: tuple[Expr, ...], innermost: str) -> Expr | None:
-    """The offset c of an access `[…, innermost + c]` whose other indices are free of the innermost; else None."""
+    """The offset c of an access `[…, innermost + c]` whose other indices are free of the innermost; else
+    None."""
     if not indices:
         return None
     *outer, last = indices

@@ -1,5 +1,5 @@
-"""Every selected variant of the example kernels becomes a cubin for every architecture, without a GPU: no spill, no
-warning, no advisory of the assembler."""
+"""Every selected variant of the example kernels becomes a cubin for every architecture, without a GPU: no
+spill, no warning, no advisory of the assembler."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def build(kernel: Emitted, variant: Variant, binding: Binding, arch: str) -> Non
         assert not compiled.advisories, f"{variant.id} on {arch}: {compiled.advisories}"
         resources = compiled.entries[launch.entry]
         assert resources.spill_bytes == 0, f"{variant.id} on {arch} spills {resources.spill_bytes} bytes"
-        assert resources.stack_bytes == 0 or "powf" in kernel.files[launch.source] or _trigonometric(kernel, launch.source)
+        assert (
+            resources.stack_bytes == 0
+            or "powf" in kernel.files[launch.source]
+            or _trigonometric(kernel, launch.source)
+        )
 
 
 def _trigonometric(kernel: Emitted, source: str) -> bool:

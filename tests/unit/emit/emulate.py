@@ -1,4 +1,5 @@
-"""Runs a variant of a planned kernel on the emulator, by its manifest alone: what a launch does, without torch."""
+"""Runs a variant of a planned kernel on the emulator, by its manifest alone: what a launch does, without
+torch."""
 
 from __future__ import annotations
 
@@ -44,10 +45,16 @@ def column(array: np.ndarray) -> np.ndarray:
 
 
 def run(
-    spec: KernelSpec, variant: Variant, sources: Mapping[str, str], case: Case, *, seed: int = 0, guards: bool = True
+    spec: KernelSpec,
+    variant: Variant,
+    sources: Mapping[str, str],
+    case: Case,
+    *,
+    seed: int = 0,
+    guards: bool = True,
 ) -> dict[str, np.ndarray]:
-    """The outputs and inouts after all launches. Fails on any finding of the emulator, and, unless told otherwise, on
-    a guard that does not hold."""
+    """The outputs and inouts after all launches. Fails on any finding of the emulator, and, unless told
+    otherwise, on a guard that does not hold."""
     arrays = dict(case.tensors)
     for tensor in (*spec.tensors, *variant.workspace):
         if tensor.role in ("output", "workspace"):
@@ -96,7 +103,9 @@ def _environment(spec: KernelSpec, variant: Variant, case: Case, arrays: Mapping
         array = arrays[tensor.name]
         word = _word(tensor.name, spec, case, arrays)
         if array is None:
-            facts[tensor.name] = TensorFacts(word, NUMPY[word].itemsize, (0,) * len(tensor.shape), present=False)
+            facts[tensor.name] = TensorFacts(
+                word, NUMPY[word].itemsize, (0,) * len(tensor.shape), present=False
+            )
             continue
         strides = tuple(s // array.itemsize for s in array.strides)
         offset = _offset(array)
@@ -159,7 +168,12 @@ def _launch(
     roles = {t.name: t.role for t in (*spec.tensors, *variant.workspace)}
     bases = {name: _base(arrays[name]) for name in used}
     buffers = [
-        Buffer(name, bases[name], writable=roles[name] != "input", write_once=roles[name] == "output" and _owns(name, launch, variant))
+        Buffer(
+            name,
+            bases[name],
+            writable=roles[name] != "input",
+            write_once=roles[name] == "output" and _owns(name, launch, variant),
+        )
         for name in used
     ]
     kernel = build(sources[launch.source], [HEADERS], defines, name=launch.source)
@@ -179,4 +193,7 @@ def _launch(
 
 def _owns(name: str, launch: Launch, variant: Variant) -> bool:
     """Whether this is the only launch that touches an output, so that it must write all of it."""
-    return sum(1 for step in variant.launches for p in step.params if p.kind == "pointer" and p.name == name) == 1
+    return (
+        sum(1 for step in variant.launches for p in step.params if p.kind == "pointer" and p.name == name)
+        == 1
+    )

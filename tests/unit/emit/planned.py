@@ -6,6 +6,8 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+from spak_runtime.manifest import KernelSpec
+
 from spakc.check.check import check
 from spakc.check.checked import CheckedModule
 from spakc.diagnostics import Sink
@@ -14,7 +16,6 @@ from spakc.emit.artifact import cuda_files, kernel_spec
 from spakc.emit.environment import environment
 from spakc.lower.lower import lower
 from spakc.plan.plan import KernelPlan, Plan, plan
-from spak_runtime.manifest import KernelSpec
 
 ROOT = Path(__file__).parents[3]
 TEMPLATES = ROOT / "templates" / "cuda"

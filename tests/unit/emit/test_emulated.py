@@ -1,4 +1,5 @@
-"""Generated kernels on the emulator against the float64 oracle: every template, ragged sizes, layouts, dtypes."""
+"""Generated kernels on the emulator against the float64 oracle: every template, ragged sizes, layouts,
+dtypes."""
 
 from __future__ import annotations
 
@@ -38,7 +39,11 @@ def case(
         if word == "int32":
             values = rng.integers(0, (limits or {})[spec.name], shape)
         else:
-            values = np.abs(rng.standard_normal(shape)) * 0.5 + 0.1 if spec.role == "inout" else rng.standard_normal(shape)
+            values = (
+                np.abs(rng.standard_normal(shape)) * 0.5 + 0.1
+                if spec.role == "inout"
+                else rng.standard_normal(shape)
+            )
         array = values.astype(NUMPY[word])
         column_major = (layouts or {}).get(spec.name) == "column"
         tensors[spec.name] = None if spec.name in absent else column(array) if column_major else array
@@ -114,7 +119,9 @@ def test_configs_of_the_pipelined_template(config: tuple[int, int, int, int]) ->
 
     problem = kernel.plan.variants[0].launches[0].problem
     shape = PIPELINED.shape(problem, Signature(kernel.plan.kernel), knobs)
-    launch = replace(base.launches[0], grid=shape.grid, threads=shape.threads, shared_bytes=shape.shared_bytes)
+    launch = replace(
+        base.launches[0], grid=shape.grid, threads=shape.threads, shared_bytes=shape.shared_bytes
+    )
     variant = replace(
         base, config=knobs, defines={f"KNOB_{k}": str(v) for k, v in knobs.items()}, launches=(launch,)
     )
