@@ -122,14 +122,13 @@ def run(
 
 @cli.command()
 @file_argument
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where `compile` or `run` wrote (default: out/<name>).")
 @format_option
 @guarded
-def status(file: Path, output: Path | None, format: str) -> int:
+def status(file: Path, format: str) -> int:
     """Every statement of FILE: what is known, how, on which device, since when."""
     from spakc.commands.status import run
 
-    return run(file, output, format)
+    return run(file, format)
 
 
 @cli.command()

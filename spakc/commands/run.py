@@ -1,0 +1,258 @@
+"""`spakc run FILE`: check, compile, pass the gates, train, evaluate, judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spakc import driver
+from spakc.check.verdict import Verdict
+from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, show
+from spakc.commands.compile import default_output
+from spakc.diagnostics import Sink
+from spakc.evidence import append_evidence, evidence_path, read_evidence
+from spakc.ir.module import Module
+from spakc.records import Finished, rows_of
+from spakc.status import StatementStatus, render, status, summary
+from spakc.subjects import subject_now
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run to do: an experiment at one point of its sweep with one seed. `same_as` is another experiment that
+    is identical under this profile, so that its figures are these, too."""
+
+    experiment: str
+    point: str
+    seed: int
+    same_as: str | None
+
+
+def run(
+    file: Path,
+    wanted: tuple[str, ...],
+    output: Path | None,
+    profile: str | None,
+    strict: bool,
+    fresh: bool,
+    format: str,
+) -> int:
+    """Exit 4 if a claim is refuted, 5 if a gate fails or a claim that was asked for stays open, else 0."""
+    checked = driver.check_file(file)
+    show(checked.sink.diagnostics, format == "json")
+    out = output or default_output(file)
+    decided = driver.plan_file(checked)
+    files = driver.emit_files(decided)
+    driver.write_artifact(files, out / "artifact")
+    module = checked.module.module
+    say = _Speaker(format)
+    say.line(_law_line(checked))
+    experiments = _experiments(module, wanted)
+    chosen = _profile(checked, experiments, profile, say)
+    jobs = _jobs(files, experiments, chosen)
+    runs = _train(jobs, out, file, chosen, strict, fresh, say)
+    now = subject_now(checked.module, decided, files)
+    path = evidence_path(file)
+    append_evidence(path, rows_of(module, runs, now))
+    page = status(checked.module, read_evidence(path, checked.sink), now, checked.sink)
+    _report(page, runs, out, path, say)
+    return _exit_code(page, runs, chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Speaker:
+    """Prose for a person on stdout, or JSON lines for a program."""
+
+    format: str
+
+    def line(self, text: str) -> None:
+        if self.format == "text":
+            click.echo(text)
+
+    def data(self, schema: str, fields: Mapping[str, Any]) -> None:
+        if self.format == "json":
+            click.echo(json.dumps({"schema": schema} | dict(fields)))
+
+
+# ---- what is to be run ----------------------------------------------------------------------------------
+
+
+def _experiments(module: Module, wanted: Sequence[str]) -> list[str]:
+    """The experiments asked for, or all of the root file but sweeps."""
+    sink = Sink()
+    for name in wanted:
+        if name not in module.experiments:
+            known = ", ".join(sorted(module.experiments)) or "none"
+            sink.report("SPAK560", f"there is no experiment `{name}`; the file has {known}", None)
+    sink.stop_if_errors()
+    own = [n for n, e in module.experiments.items() if not e.vary and (n in module.own or not module.own)]
+    if not wanted and not own:
+        sink.report("SPAK560", "the file has no experiment to run", None)
+        sink.stop_if_errors()
+    return list(wanted) or own
+
+
+def _profile(
+    checked: driver.Checked, experiments: Sequence[str], profile: str | None, say: _Speaker
+) -> str | None:
+    """The profile asked for; without a GPU the file's `cpu` profile, and that is said."""
+    import torch
+
+    facts = checked.module.experiments
+    known = set.intersection(*({p for p in facts[name].points if p != "default"} for name in experiments))
+    if profile is not None and profile not in known:
+        sink = Sink()
+        names = ", ".join(sorted(known)) or "none"
+        sink.report("SPAK560", f"there is no profile `{profile}` for what is to be run; there is {names}", None)
+        sink.stop_if_errors()
+    if profile is None and not torch.cuda.is_available() and "cpu" in known:
+        say.line("no GPU here: running the file's `cpu` profile (its figures are shown as that profile's)")
+        return "cpu"
+    return profile
+
+
+def _jobs(files: Mapping[str, str], experiments: Sequence[str], profile: str | None) -> list[Job]:
+    """Every point and seed; an experiment that is another one under this profile is not run twice."""
+    jobs: list[Job] = []
+    seen: dict[str, str] = {}
+    for name in experiments:
+        described = json.loads(files[f"models/{name}/experiment.json"])
+        points = described["settings"][profile or "default"]
+        code = re.sub(r'^""".*$', "", files[f"models/{name}/model.py"], count=1, flags=re.MULTILINE)
+        rest = {k: v for k, v in described.items() if k not in ("name", "meaning", "settings")}
+        text = json.dumps([points, rest], sort_keys=True) + code
+        same_as = seen.setdefault(hashlib.sha256(text.encode()).hexdigest(), name)
+        for point in points:
+            seeds = point["train"].get("seeds") or [0]
+            jobs += [Job(name, point["label"], seed, same_as if same_as != name else None) for seed in seeds]
+    return jobs
+
+
+# ---- running --------------------------------------------------------------------------------------------
+
+
+def _train(
+    jobs: Sequence[Job], out: Path, file: Path, profile: str | None, strict: bool, fresh: bool, say: _Speaker
+) -> list[Finished]:
+    from spak_runtime import artifact
+    from spak_runtime.training.progress import Quiet, Terminal
+    from spak_runtime.training.run import run_experiment
+
+    loaded = artifact.load(out / "artifact")
+    runs: list[Finished] = []
+    done: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for job in jobs:
+        if job.same_as is not None:
+            figures = done[job.same_as, job.point, job.seed]
+            say.line(f"{_label(job)}: the same as {job.same_as} under this profile")
+        else:
+            folder = out / "runs" / "-".join(filter(None, (job.experiment, profile, job.point, str(job.seed))))
+            if fresh:
+                _forget(folder)
+            progress = Terminal() if say.format == "text" else Quiet()
+            with progress:
+                figures = run_experiment(
+                    out / "artifact" / "models" / job.experiment,
+                    folder,
+                    profile=profile,
+                    seed=job.seed,
+                    point=job.point,
+                    artifact=loaded,
+                    base=file.parent,
+                    progress=progress,
+                )
+            done[job.experiment, job.point, job.seed] = figures
+            _say_figures(job, figures, say)
+        runs.append(Finished(job.experiment, figures))
+    return runs
+
+
+def _label(job: Job) -> str:
+    return f"{job.experiment}{f' ({job.point})' if job.point else ''} seed {job.seed}"
+
+
+def _forget(folder: Path) -> None:
+    """Removes what a run left: only files that a run writes."""
+    for name in ("figures.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _say_figures(job: Job, figures: Mapping[str, Any], say: _Speaker) -> None:
+    say.data("spak-run/1", {"experiment": job.experiment, "figures": figures})
+    gates = ", ".join(f"{gate['name']} {'holds' if gate['holds'] else 'FAILS'}" for gate in figures["gates"])
+    loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
+    head = f"{_label(job)}: {figures['parameters']:,} parameters, {figures['steps']} steps"
+    say.line(f"\n{head} in {figures['seconds']:.0f} s on {figures['device']}{loss}")
+    if gates:
+        say.line(f"  gates: {gates}")
+    for note in figures["notes"]:
+        say.line(f"  note: {note}")
+    for split, why in figures["hidden"].items():
+        say.line(f"  {split}: withheld: {why}")
+    for row in figures["rows"]:
+        if "correct" in row:
+            low, high = row["interval"]
+            exact = f"{row['correct']} of {row['n']} exact ({row['correct'] / row['n']:.1%}, 95% {low:.1%} to {high:.1%})"
+            loops = "" if row["loops"] is None or row["readout"] == "last" else f", {row['loops']:.1f} loops a token"
+            say.line(f"  {row['split']}, {row['readout']}: {exact}{loops}")
+        else:
+            say.line(f"  {row['split']}: loss {row['loss']:.4f}")
+    say.line("  who computed what:")
+    for each in figures["computed"]:
+        why = f" ({each['why']})" if each["why"] else ""
+        say.line(f"    {each['op']}, {each['phase']}: {each['by']}{why}")
+
+
+# ---- judging --------------------------------------------------------------------------------------------
+
+
+def _law_line(checked: driver.Checked) -> str:
+    laws = [law.status for law in checked.module.laws if law.status.applicable]
+    held = sum(law.verdict is Verdict.holds for law in laws)
+    return f"checked {len(laws)} laws: {held} hold by proof or guard, {len(laws) - held} wait for evidence"
+
+
+def _report(
+    page: Sequence[StatementStatus], runs: Sequence[Finished], out: Path, evidence: Path, say: _Speaker
+) -> None:
+    from spak_runtime.training.report import plot
+
+    claims = [entry for entry in page if entry.statement.kind == "claim"]
+    for entry in claims:
+        say.data("spak-claim/1", entry.to_json())
+    if claims:
+        say.line("\nclaims")
+        say.line(render(claims))
+    drawn = {(run.figures["experiment"], run.figures["seed"], run.figures["point"]): run for run in runs}
+    folders = [
+        (run.figures, out / "runs" / "-".join(filter(None, (name, run.figures["profile"], point, str(seed)))))
+        for (name, seed, point), run in drawn.items()
+    ]
+    plot(folders, out / "report.png")
+    (out / "status.txt").write_text(render(page) + "\n")
+    say.line(f"\n{summary(page)}")
+    say.line(f"wrote {out}/artifact, {out}/runs, {out}/report.png, {out}/status.txt and {evidence}")
+
+
+def _exit_code(page: Sequence[StatementStatus], runs: Sequence[Finished], profile: str | None) -> int:
+    """Under a profile claims are undecided by definition, so only its gates count."""
+    if any(e.statement.kind == "claim" and e.status.verdict is Verdict.violated for e in page):
+        return CLAIM_REFUTED
+    if not all(run.figures["passed"] for run in runs):
+        return INCONCLUSIVE
+    asked = {run.experiment for run in runs}
+    open_claims = [
+        e
+        for e in page
+        if e.statement.kind == "claim"
+        and e.statement.experiments & asked
+        and e.status.verdict is Verdict.undecided
+    ]
+    return INCONCLUSIVE if open_claims and profile is None else 0
