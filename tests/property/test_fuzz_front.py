@@ -19,7 +19,8 @@ from spakc.lower.lower import lower
 from spakc.resources import resource
 from tests.property.grammar_fuzz import derivation
 
-LEXEME = re.compile(r'#[^\n]*|"[^"\n]*"|[A-Za-z_]\w*|\d[\w.]*(?: ?(?:KiB|GB/s|TFLOP/s)|%)?|//|[<>=!]=|\s+|.')
+_WORDS = r'#[^\n]*|"[^"\n]*"|[A-Za-z_]\w*|\d[\w.]*(?: ?(?:KiB|GB/s|TFLOP/s)|%)?'
+LEXEME = re.compile(rf"{_WORDS}|//|[<>=!]=|\s+|.")
 NUMBERS = ("0", "1", "2", "7", "64", "1.5", "999_999_999_999", "64 KiB", "50%", "1e30", "3 ms")
 OPERATORS = ("+", "-", "*", "/", "//", "<", "<=", ">", ">=", "==", "!=")
 
