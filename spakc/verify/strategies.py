@@ -1,0 +1,254 @@
+"""The cases of a variant as hypothesis draws and shrinks them.
+
+Sizes come from the `shapes` of the file's `verify` and satisfy the kernel's laws; half of them lie where
+kernels break: 1, primes, one more or less than a tile or a power of two. Memory may be dense, padded or begin
+anywhere. Whatever a guard of the variant refuses is mended or not drawn.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import reject
+from hypothesis import strategies as st
+
+from spakc.check.problems import bind_dtypes
+from spakc.check.verdict import means_of_law
+from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, members, mentions, names_of
+from spakc.ir.extents import evaluate_size, normal_math
+from spakc.ir.module import Kernel, Law
+from spakc.ir.ops import Expr, RefKind, Tuple
+from spakc.ir.queries import Means
+from spakc.ir.types import DType
+from spakc.verify.case import MODES, VALUES, Case, Value
+from spakc.verify.inputs import environment, shape_of
+from spakc.verify.specialisations import CHOICE, Specialisation, shapes_of
+from spakc.verify.tested import Tested
+
+LARGEST = 64
+"""The largest size of a dim about which the file's `verify` says nothing."""
+
+WORK = 1_500_000
+"""Of a case: points of its largest equation, and ELEMENT for each element of a tensor. What the emulator
+computes in a fraction of a second."""
+ELEMENT = 16
+
+COMFORTABLE = range(8, 49)
+"""Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
+
+_UNIT_BYTES = 16
+
+
+class Shapes:
+    """The sizes that a case may have, dim by dim."""
+
+    def __init__(self, tested: Tested, work: int = WORK) -> None:
+        self.kernel = tested.kernel
+        self.work = work
+        self.free = tuple(name for name, dim in tested.kernel.dims.items() if dim.domain is None)
+        self.defaulted = tuple(name for name in self.free if not _names_it(tested, name))
+        self._domains = {name: _domain(tested, name) for name in self.free}
+        self._tuples = [(names, d) for names, d in shapes_of(tested) if len(names) > 1]
+        self._edges = _edges(tested)
+        self._laws = [
+            (implication(law.proposition, law.when), frozenset(_dims_of(law)))
+            for law in tested.laws
+            if means_of_law(law, tested.source) in (Means.guard, Means.proof)
+        ]
+        _, extents = normal_math(tested.kernel)
+        self._extents = [tuple(variables.values()) for variables in extents.variables]
+
+    def cost(self, dims: Mapping[str, int]) -> int:
+        """How much work a case is, the dims that are not yet known being small."""
+        full = {name: dims.get(name, 1) for name in self.kernel.dims}
+
+        def points(sizes: Sequence[Expr]) -> int:
+            return math.prod(max(1, evaluate_size(size, full)) for size in sizes)
+
+        largest = max(map(points, self._extents), default=1)
+        return largest + ELEMENT * sum(points(tensor.shape) for tensor in self.kernel.tensors.values())
+
+    def draw(self, draw: Any, env: Env, dims: dict[str, int], plain: bool) -> dict[str, int]:
+        """Adds a size for every run-time dim to `dims`, which holds the compiled ones."""
+        for names, domain in self._tuples:
+            if all(name in self.free for name in names):
+                dims |= dict(zip(names, draw(st.sampled_from(_tuples(domain, env))), strict=True))
+        turn = 0 if plain else draw(st.integers(0, max(0, len(self.free) - 1)))
+        for name in (*self.free[turn:], *self.free[:turn]):
+            if name in dims:
+                continue
+            lawful = self._lawful(name, env, dims)
+            if not lawful:
+                reject()
+            dims[name] = draw(self._among(lawful, plain))
+        return {name: dims[name] for name in self.kernel.dims}
+
+    def _among(self, lawful: Sequence[int], plain: bool) -> st.SearchStrategy[int]:
+        if plain:
+            inside = [n for n in lawful if n in COMFORTABLE]
+            return st.sampled_from(inside or lawful[-1:])
+        edges = [n for n in lawful if n in self._edges]
+        every = st.sampled_from(lawful)
+        return st.one_of(st.sampled_from(edges), every) if edges else every
+
+    def _lawful(self, name: str, env: Env, dims: Mapping[str, int]) -> list[int]:
+        """The sizes of a dim that leave the case lawful and small enough, ascending."""
+        domain = self._domains[name]
+        values = members(domain, env.dims(dims)) if domain is not None else None
+        if values is None or isinstance(values, TooMany | Unknown):
+            values = tuple(range(1, LARGEST + 1))
+        sizes = sorted(int(v) for v in values)
+        fits = bisect.bisect_right(sizes, self.work, key=lambda n: self.cost({**dims, name: n}))
+        asked = [p for p, of in self._laws if name in of and of <= {*dims, name}]
+        return [
+            n
+            for n in sizes[: max(1, fits)]
+            if all(evaluate(p, env.dims({**dims, name: n})) is not False for p in asked)
+        ]
+
+
+def _names_it(tested: Tested, dim: str) -> bool:
+    return any(dim in names for names, _ in shapes_of(tested))
+
+
+def _domain(tested: Tested, dim: str) -> Expr | None:
+    return next((domain for names, domain in shapes_of(tested) if names == (dim,)), None)
+
+
+def _tuples(domain: Expr, env: Env) -> list[tuple[int, ...]]:
+    items = getattr(domain, "items", ())
+    rows = [[evaluate(part, env) for part in item.items] for item in items if isinstance(item, Tuple)]
+    return [tuple(int(v) for v in row if not isinstance(v, Unknown)) for row in rows]
+
+
+def _dims_of(law: Law) -> frozenset[str]:
+    return names_of(mentions(law.proposition, law.when), RefKind.dim)
+
+
+def _edges(tested: Tested) -> frozenset[int]:
+    """1, primes, and the neighbours of tiles and of powers of two."""
+    knobs = [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
+    units = {*(n for n in knobs if n > 1), *(2**i for i in range(3, 13))}
+    near = {n + d for unit in units for n in (unit, 2 * unit) for d in (-1, 0, 1)}
+    primes = {n for n in range(2, 400) if all(n % d for d in range(2, math.isqrt(n) + 1))}
+    return frozenset(near | primes | {1})
+
+
+# ---- cases --------------------------------------------------------------------------------------------
+
+
+def cases(
+    tested: Tested, members: Sequence[Specialisation], shapes: Shapes, plain: bool = False
+) -> st.SearchStrategy[Case]:
+    """Cases of a variant over the specialisations `members`, of which there is at least one.
+
+    `plain`: comfortable sizes, dense memory, N(0, 1) values: cases on which every term of the math shows."""
+
+    @st.composite
+    def case(draw: Any) -> Case:
+        called = _call(draw, tested, draw(st.sampled_from(members)), shapes, plain)
+        if plain:
+            return called
+        order = {"seed": draw(st.integers(0, 2**16)), "mode": draw(st.sampled_from(MODES))}
+        again = draw(st.sampled_from((False,) * 7 + (True,)))
+        return _in_memory(draw, tested, replace(called, **order, again=again))
+
+    return case()
+
+
+def _call(draw: Any, tested: Tested, chosen: Specialisation, shapes: Shapes, plain: bool) -> Case:
+    env = bind_dtypes(Env().options(chosen.options), chosen.dtypes).knobs(tested.variant.config)
+    dims = shapes.draw(draw, env, dict(chosen.dims), plain)
+    return Case(
+        tested.spec.name,
+        tested.variant.id,
+        dims,
+        {name: dtype.value for name, dtype in chosen.dtypes.items()},
+        dict(chosen.layouts),
+        _options(draw, tested.kernel, chosen, dims),
+        chosen.absent,
+        values="normal" if plain else draw(st.sampled_from(values_of(tested))),
+        data=draw(st.integers(0, 2**16)),
+        contract=chosen.contract,
+    )
+
+
+def values_of(tested: Tested) -> tuple[str, ...]:
+    """The kinds of values to draw: whole numbers, whose sums are exact, and what the file asks for."""
+    wanted = tested.verification.values if tested.verification is not None else ()
+    return tuple(dict.fromkeys(("integers", *(wanted or VALUES))))
+
+
+def _options(draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[str, int]) -> dict[str, Value]:
+    """Compiled-in options as chosen, numbers mostly at their default."""
+    options: dict[str, Value] = {}
+    for name, option in kernel.options.items():
+        if name in chosen.options:
+            options[name] = chosen.options[name]
+            continue
+        default = evaluate(option.default, Env().dims(dims).options(options))
+        if isinstance(default, Unknown | str):
+            reject()
+        if option.dtype is DType.f32:
+            halves = (0.5, 1.5) if default == 0 else (float(default) / 2,)
+            options[name] = draw(st.sampled_from((float(default), *halves)))
+        else:
+            others = (1, 2, 7, 33) if default == 0 else (max(1, int(default) // 2),)
+            options[name] = draw(st.sampled_from((int(default), *others)))
+    return options
+
+
+# ---- memory -------------------------------------------------------------------------------------------
+
+
+def _in_memory(draw: Any, tested: Tested, case: Case) -> Case:
+    """Draws how tensors lie. What the guards refuse is laid out anew, aligned; what they refuse then is no
+    case."""
+    pads: dict[str, int] = {}
+    offsets: dict[str, int] = {}
+    if draw(st.booleans()):  # else all are dense
+        for name, tensor in tested.kernel.tensors.items():
+            if name in case.absent:
+                continue
+            unit = _unit(case, name)
+            if len(tensor.shape) >= 2:
+                inner = _contiguous(tested, case, name)
+                pads[name] = draw(st.sampled_from((0, -inner % unit, -inner % unit + unit, 1, 3)))
+            offsets[name] = draw(st.sampled_from((0, unit, 0, 1, 5)))
+    drawn = replace(case, pads=_some(pads), offsets=_some(offsets))
+    if allows(tested, drawn):
+        return drawn
+    aligned = {
+        name: -_contiguous(tested, case, name) % _unit(case, name)
+        for name, tensor in tested.kernel.tensors.items()
+        if len(tensor.shape) >= 2 and name not in case.absent
+    }
+    mended = replace(case, pads=_some(aligned))
+    if not allows(tested, mended):
+        reject()
+    return mended
+
+
+def _some(table: Mapping[str, int]) -> dict[str, int]:
+    return {name: value for name, value in table.items() if value}
+
+
+def _unit(case: Case, name: str) -> int:
+    """Elements in the widest access, sixteen bytes."""
+    return max(1, _UNIT_BYTES // DType(case.dtypes[name]).bytes)
+
+
+def _contiguous(tested: Tested, case: Case, name: str) -> int:
+    shape = shape_of(tested.kernel.tensors[name], case.dims)
+    return shape[-2] if case.layouts[name] == "column" and len(shape) > 1 else shape[-1]
+
+
+def allows(tested: Tested, case: Case) -> bool:
+    """Whether the variant's guards hold for a case. The one that leaves a call to a faster variant is not
+    asked: the variant must be right all the same."""
+    facts = environment(tested, case)
+    return all(holds(facts) for law, holds in tested.guards if law != CHOICE)
