@@ -81,11 +81,12 @@ class Signature:
         self.inouts = tuple(name for name, spec in self.specs.items() if spec.role == "inout")
         self.outputs = tuple(name for name, spec in self.specs.items() if spec.role == "output")
         self.options = {option.name: option for option in kernel.options}
+        late = {n for n, option in self.options.items() if names_of(option.default, "dim")}
+        self._late_defaults = {name: self.options[name] for name in self.options if name in late}
         self._defaults = {
-            name: checked_option(
-                self.name, option, evaluate(option.default, Environment(), f"default of {name}")
-            )
+            name: checked_option(self.name, option, self._default(option, {}))
             for name, option in self.options.items()
+            if name not in late
         }
         declared = self.specs.keys() | self.options.keys()
         self._asks = frozenset({"out", "dtype", "layout"} - declared)  # a declared name wins over ours
@@ -131,11 +132,28 @@ class Signature:
             if value is not None and not isinstance(value, torch.Tensor):
                 raise CallError(f"{self.name}: {name} must be a tensor, not {type(value).__name__}")
             call.inputs[name] = value
+        self.complete(call)
         return call
 
     def default_options(self) -> dict[str, Any]:
-        """Every option with the value that the declaration gives it."""
+        """Options with the value that the declaration gives them, those aside that follow from sizes."""
         return dict(self._defaults)
+
+    def complete(self, call: Arguments) -> None:
+        """Gives options that were left out and whose defaults follow from sizes (`scale = rsqrt(D)`) their
+        value, and puts all in the order of declaration. Raises ShapeError, DimError."""
+        missing = [name for name in self._late_defaults if name not in call.options]
+        if missing:
+            tensors = {n: t for n, t in (*call.inputs.items(), *call.outputs.items()) if t is not None}
+            dims = self._dims(tensors)
+            for name in missing:
+                option = self._late_defaults[name]
+                call.options[name] = checked_option(self.name, option, self._default(option, dims))
+        if self._late_defaults:
+            call.options = {name: call.options[name] for name in self.options}
+
+    def _default(self, option: OptionSpec, dims: Mapping[str, Any]) -> Any:
+        return evaluate(option.default, Environment(dims=dims), f"default of {option.name}")
 
     def _known(self) -> list[str]:
         return [*self.specs, *self.options, *sorted(self._asks)]
