@@ -141,8 +141,9 @@ def find_escape(
         inside = inside & (values >= 0) & (values < ends.reshape(shape))
         env[RefKind.index, name] = values
     found = lanes(index, Env(env))
-    if np.asarray(found.data).dtype.kind not in "iO" and not np.all(found.unknown):
-        return None  # no integer: that is reported for what it is
+    divides = any("division by zero" in reason for reason in found.reasons)
+    if np.asarray(found.data).dtype.kind not in "iO" or (found.some_unknown and not divides):
+        return None  # no integer, or nothing to compute with: that is reported for what it is
     ends = axis[:count].reshape(shape)
     unknown = np.broadcast_to(np.asarray(found.unknown), inside.shape)
     data = np.broadcast_to(np.asarray(found.data), inside.shape)

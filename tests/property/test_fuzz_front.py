@@ -26,7 +26,7 @@ OPERATORS = ("+", "-", "*", "/", "//", "<", "<=", ">", ">=", "==", "!=")
 
 
 def mutant(text: str, random: Random) -> str:
-    """A few names, numbers and operators replaced by others that may stand in the same place of the grammar."""
+    """A few names, numbers and operators replaced by others that may stand in the same place."""
     pieces = LEXEME.findall(text)
     names = [piece for piece in pieces if re.match(r"[A-Za-z_]", piece)]
     for _ in range(random.choice((1, 1, 2, 4))):
