@@ -59,8 +59,9 @@ KINDS: dict[str, Kind] = {
 traffic and conflicts. Proofs and guards have no rows: they are established anew at every check, in less
 time than it takes to read one."""
 
-_ORIGIN = re.compile(r"([ \t]*(//|#)[ \t]*\S+\.spak:\d+(-\d+)?)+[ \t]*$", re.MULTILINE)
+_ORIGIN = re.compile(r"\S+\.spak:\d+(-\d+)?")
 _LINE_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(line[ \t]+)?\d+.*\n?", re.MULTILINE)
+_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
 def hash_text(text: str) -> str:
@@ -68,9 +69,15 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def hash_source(text: str) -> str:
-    """The hash of emitted source: where a line comes from (`#line`, `# file.spak:12`) takes no part in it."""
-    return hash_text(_ORIGIN.sub("", _LINE_DIRECTIVE.sub("", text)))
+def hash_source(text: str, python: bool = False) -> str:
+    """The hash of emitted CUDA, or Python: what it does, not where it comes from. Line directives, the
+    places in `.spak` files that lines cite, and the comments of CUDA (they quote the file) take no part
+    in it."""
+    text = _ORIGIN.sub("", _LINE_DIRECTIVE.sub("", text))
+    if not python:
+        text = _COMMENT.sub(lambda match: match[0] if match[0].startswith('"') else "", text)
+    lines = (line.rstrip(" \t#") for line in text.splitlines())
+    return hash_text("\n".join(line for line in lines if line))
 
 
 # ---- what was examined --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from spakc.check.check_experiment import DEFAULT
 from spakc.check.checked import CheckedModule
-from spakc.check.statements import Statement, statements
+from spakc.check.statements import Statement, gradient_of, statements
 from spakc.check.verdict import LawStatus, Status, Verdict
 from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject, staleness
@@ -84,18 +84,25 @@ def status(
     module = checked.module
     found = list(statements(module))
     page = _Page(module, _by_law(_laws(checked)), _by_statement(rows, sink, found), now, counted, frozenset())
-    verified = frozenset(
-        kernel
-        for each in found
-        if each.kind == "verify" and _is_known(page.one(each))
-        for kernel in each.kernels
-    )
+    verified = _verified([page.one(each) for each in found if each.kind in ("verify", "gradient")])
     page = _Page(module, page.laws, page.rows, now, counted, verified)
     return [page.one(each) for each in found]
 
 
-def _is_known(entry: StatementStatus) -> bool:
-    return entry.status.verdict is Verdict.holds and entry.status.fresh
+def _verified(entries: Iterable[StatementStatus]) -> frozenset[str]:
+    """The kernels, and gradients of kernels, whose present source every such statement vouches for."""
+    good: dict[str, bool] = {}
+    for entry in entries:
+        kernels = entry.statement.kernels
+        names = (
+            kernels
+            if entry.statement.kind == "verify"
+            else {k for k in kernels if gradient_of(k) not in kernels}
+        )
+        for name in names:
+            known = entry.status.verdict is Verdict.holds and entry.status.fresh
+            good[name] = good.get(name, True) and known
+    return frozenset(name for name, known in good.items() if known)
 
 
 def _laws(checked: CheckedModule) -> Iterator[LawStatus]:

@@ -1,88 +1,153 @@
-"""What exists now: every part that evidence may rest on, hashed. The edge between stages and the evidence file."""
+"""Everything that evidence can be about, as it is now: the emitted files part by part, and the tool's own
+sources.
+
+An edge: it reads the sources of the verifier, the emulator and the training runtime to name their versions.
+It imports none of them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
+import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from spak_runtime.nvrtc import BASE_OPTIONS
-from spak_runtime.specialise import reachable
+from spak_runtime.manifest import Manifest, Variant
+
 from spakc.check.checked import CheckedModule
-from spakc.check.statements import kernel_core
+from spakc.check.statements import experiment_core, gradient_of, kernel_core
 from spakc.evidence import MAIN, Part, Subject, hash_source, hash_text
 from spakc.ir.canonical import meaning
-from spakc.plan.plan import Plan
 
-_ORACLE = ("oracle.py", "arrays.py", "tolerance.py")
-"""The files of spakc/verify that say what is right; its other files say which cases are tried."""
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+["<]([^">]+)[">]', re.MULTILINE)
+
+HOST = "host"
+"""The architecture of a device without kernels, where mathematics runs as torch operations."""
 
 
-def subject_now(checked: CheckedModule, decided: Plan, files: Mapping[str, str]) -> Subject:
-    """Every part of a compiled file: `files` are those of its artifact."""
-    parts = [*_tool_parts(), *_kernel_parts(decided, files), *_experiment_parts(checked, files)]
-    module = checked.module
-    parts += [Part("math", k.name, "", meaning(kernel_core(k))) for k in module.kernels.values()]
-    parts += [
-        Part("data", d.name, "", meaning(replace(d, laws=(), lets=()))) for d in module.datasets.values()
+def subject_now(checked: CheckedModule, files: Mapping[str, str], flags: Iterable[str]) -> Subject:
+    """All parts of a checked file and its artifact. `files` are the emitted texts by path, the manifest among
+    them; `flags` what the device compiler is given beside the constants of a config."""
+    manifest = Manifest.from_json(files["manifest.json"])
+    parts = [
+        *_of_kernels(checked, manifest, files, tuple(flags)),
+        *_of_experiments(checked, files),
+        *tool_parts(),
     ]
     return Subject.of(parts)
 
 
-def _kernel_parts(decided: Plan, files: Mapping[str, str]) -> Iterator[Part]:
-    headers = {n.removeprefix("include/"): text for n, text in files.items() if n.startswith("include/")}
-    flags = hash_text(" ".join(BASE_OPTIONS))
-    for name, kernel in decided.kernels.items():
-        for variant in kernel.variants:
-            constants = json.dumps([variant.defines, variant.axes], sort_keys=True)
-            reached: dict[str, str] = {}
+def _of_kernels(
+    checked: CheckedModule, manifest: Manifest, files: Mapping[str, str], flags: tuple[str, ...]
+) -> Iterator[Part]:
+    hashes = {name: hash_source(text) for name, text in files.items() if name.endswith((".cu", ".cuh"))}
+    owners = {name: name for name in checked.module.kernels}
+    for name, spec in manifest.kernels.items():
+        owners |= {gradient.kernel: gradient_of(name) for gradient in spec.gradients}
+    for name, kernel in checked.module.kernels.items():
+        yield Part("math", name, "", meaning(kernel_core(kernel)))
+    for name, spec in manifest.kernels.items():
+        owner = owners.get(name, name)
+        yield Part("source", owner, "torch operations", hash_source(files[spec.math], python=True), "", HOST)
+        for variant in spec.variants:
             for arch in variant.archs:
-                for launch in variant.launches:
-                    source = files[launch.source]
-                    reached |= reachable(source, headers)
-                    key = hash_text(hash_source(source) + constants)
-                    yield Part("source", name, f"{variant.id}:{launch.source}", key, variant.schedule, arch)
-                for header, text in reached.items():
-                    yield Part("header", name, header, hash_source(text), variant.schedule, arch)
-                yield Part("flags", name, "nvrtc", flags, variant.schedule, arch)
+                yield from _of_variant(owner, variant, arch, files, hashes, flags)
 
 
-def _experiment_parts(checked: CheckedModule, files: Mapping[str, str]) -> Iterator[Part]:
-    for name in checked.experiments:
-        folder = f"models/{name}"
-        described = json.loads(files[f"{folder}/experiment.json"])
-        model = hash_source(files[f"{folder}/model.py"])
-        gates = [{key: value for key, value in gate.items() if key != "show"} for gate in described["gates"]]
-        for profile, points in described["settings"].items():
-            settings = json.dumps([points, gates, described["readouts"]], sort_keys=True)
-            variant = MAIN if profile == "default" else profile
-            yield Part("settings", name, "", hash_text(settings), variant)
-            yield Part("model", name, "model.py", model, variant)
+def _of_variant(
+    owner: str,
+    variant: Variant,
+    arch: str,
+    files: Mapping[str, str],
+    hashes: Mapping[str, str],
+    flags: tuple[str, ...],
+) -> Iterator[Part]:
+    """Its sources with the constants, guards and launches of its config; the headers they reach; the
+    flags."""
+    sources = sorted({launch.source for launch in variant.launches})
+    decided = dataclasses.asdict(replace(variant, reason="", archs=(), guards=()))
+    decided["guards"] = [guard.condition for guard in variant.guards]
+    text = json.dumps([decided, [hashes[source] for source in sources]], sort_keys=True)
+    yield Part("source", owner, variant.id, hash_text(text), variant.schedule, arch)
+    for name, digest in _grouped(_headers(sources, files), hashes).items():
+        yield Part("header", owner, name, digest, variant.schedule, arch)
+    yield Part("flags", owner, "device compiler", hash_text(" ".join(flags)), variant.schedule, arch)
+
+
+def _grouped(headers: Iterable[str], hashes: Mapping[str, str]) -> dict[str, str]:
+    """One entry a header at the top, one for all that a kernel reaches in a folder below it."""
+    groups: dict[str, list[str]] = {}
+    for header in sorted(headers):
+        below = header.removeprefix("include/spak/")
+        groups.setdefault(below.split("/", 1)[0], []).append(f"{header} {hashes[header]}")
+    return {name: hash_text("\n".join(entries)) for name, entries in groups.items()}
+
+
+def _headers(sources: Iterable[str], files: Mapping[str, str]) -> set[str]:
+    """The emitted headers that sources include, directly or not."""
+    found: set[str] = set()
+    waiting = list(sources)
+    while waiting:
+        file = waiting.pop()
+        for name in _INCLUDE.findall(files[file]):
+            for base in ("include", posixpath.dirname(file)):
+                path = posixpath.normpath(posixpath.join(base, name))
+                if path in files and path not in found:
+                    found.add(path)
+                    waiting.append(path)
+    return found
+
+
+def _of_experiments(checked: CheckedModule, files: Mapping[str, str]) -> Iterator[Part]:
+    module = checked.module
+    for name, experiment in module.experiments.items():
+        model = files.get(f"models/{name}/model.py")
+        for profile in (MAIN, *experiment.profiles):
+            settings = meaning(experiment_core(module, experiment)[0], experiment.profiles.get(profile, {}))
+            yield Part("settings", name, "", settings, profile)
+            if model is not None:
+                yield Part("model", name, "model.py", hash_source(model, python=True), profile)
+    for name, dataset in module.datasets.items():
+        yield Part("data", name, "", meaning(replace(dataset, laws=(), lets=())))
+
+
+# ---- the tool itself ----------------------------------------------------------------------------------
+
+_ORACLE = ("oracle.py", "arrays.py", "tolerance.py")
+"""The files of the verifier that evaluate the reference; the others draw cases and judge them."""
 
 
 @cache
-def _tool_parts() -> tuple[Part, ...]:
-    """The oracle, how cases are drawn, the emulator and the training runtime: the text of their own files."""
-    verify = _package("spakc.verify")
-    emulator = _package("spak_runtime.emulator")
-    training = _package("spak_runtime.training")
-    sources = [p for p in emulator.rglob("*") if p.suffix in (".py", ".cpp", ".h", ".cuh", ".S")]
+def tool_parts() -> tuple[Part, ...]:
+    """The versions, by content, of what establishes facts: the oracle, how cases are drawn, the emulator, the
+    training runtime."""
+    verify = _package("spakc") / "verify"
+    runtime = _package("spak_runtime")
+    oracle = [verify / name for name in _ORACLE]
     return (
-        Part("oracle", "", "oracle", _hash_files(verify / name for name in _ORACLE)),
-        Part("cases", "", "cases", _hash_files(p for p in verify.glob("*.py") if p.name not in _ORACLE)),
-        Part("emulator", "", "emulator", _hash_files(sources)),
-        Part("runtime", "", "training", _hash_files(training.glob("*.py"))),
+        _of_files("oracle", oracle),
+        _of_files("cases", [path for path in verify.glob("*.py") if path not in oracle]),
+        _of_files("emulator", (runtime / "emulator").rglob("*")),
+        _of_files("runtime", (runtime / "training").rglob("*.py")),
     )
 
 
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.origin is not None, name
-    return Path(spec.origin).parent
+    assert spec is not None and spec.submodule_search_locations, f"{name} is installed with this package"
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _hash_files(paths: Iterable[Path]) -> str:
-    return hash_text("\0".join(f"{p.name}\0{p.read_text('utf-8')}" for p in sorted(paths)))
+def _of_files(kind: str, paths: Iterable[Path]) -> Part:
+    """One part for all of them: their names and texts."""
+    texts = [
+        f"{path.name}\n{path.read_text(encoding='utf-8')}"
+        for path in sorted(paths)
+        if path.is_file() and path.suffix != ".pyc"
+    ]
+    return Part(kind, "", "", hash_text("\n".join(texts)))

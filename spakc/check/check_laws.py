@@ -171,6 +171,8 @@ def _decide(law: Law, env: Env, findings: Findings, target: str, where: str = ""
         )
         return Status(Verdict.violated, Means.proof, target, 1, note=why.text)
     reason = str(truth) if isinstance(truth, Unknown) else "a truth value expected"
+    if isinstance(truth, Unknown) and not truth.reasons:
+        return Status(Verdict.undecided, Means.proof, target, note=f"waits for {reason}")
     findings.add(
         Finding(
             "SPAK208",

@@ -118,12 +118,16 @@ def experiment_core(module: Module, experiment: Experiment) -> tuple[Any, ...]:
     )
 
 
+def gradient_of(kernel: str) -> str:
+    """How the kernel that computes a kernel's gradients is named among what statements are about."""
+    return f"gradient {kernel}"
+
+
 def kernels_of(module: Module, experiment: Experiment) -> frozenset[str]:
-    """The kernels that an experiment's model uses."""
+    """The kernels that an experiment's model uses, and their gradients."""
     model = module.models.get(experiment.model)
-    return (
-        frozenset(k for k in model.uses.values() if k in module.kernels) if model is not None else frozenset()
-    )
+    used = {k for k in model.uses.values() if k in module.kernels} if model is not None else set()
+    return frozenset(used | {gradient_of(k) for k in used})
 
 
 # ---- laws and kernels ---------------------------------------------------------------------------------
@@ -150,10 +154,17 @@ def _law(
             law.span,
             fact,
             device.name if device is not None else "",
-            frozenset((kernel.name,)) if kernel is not None else frozenset(),
+            _bound(kernel, schedule),
             schedule=schedule.name if schedule is not None else "",
-            arch=_arch(device),
+            arch=_arch(device) if device is not None and device.facts.get("kind") != "emulator" else "",
         )
+
+
+def _bound(kernel: Kernel | None, schedule: Schedule | None) -> frozenset[str]:
+    """A law of a kernel binds what computes its gradients as well; a law of a schedule that schedule only."""
+    if kernel is None:
+        return frozenset()
+    return frozenset((kernel.name,) if schedule is not None else (kernel.name, gradient_of(kernel.name)))
 
 
 def _cases(law: Law) -> str:
@@ -200,7 +211,7 @@ def _of_kernel(module: Module, kernel: Kernel) -> Iterator[Statement]:
             depends,
             gradient.span,
             "cases",
-            kernels=own,
+            kernels=own | {gradient_of(kernel.name)},
         )
     for schedule in kernel.schedules.values():
         for law in schedule.laws:

@@ -277,3 +277,12 @@ def test_options_that_are_compiled_in_are_proved_over() -> None:
     statuses, found = run(b.module(k, devices=(H100,)))
     assert not found and statuses[0].status.witnesses == 2
     assert means_of_law(law("g", op("gt", b.option("count"), 0)), k) is Means.guard
+
+
+def test_a_law_of_a_model_that_waits_for_a_corpus_is_undecided_without_a_mistake() -> None:
+    sink = Sink()
+    waits = law("short", op("le", Query("max_length", (Ref("d.train", RefKind.entity),)), 8), scope=("GPT",))
+    status = prove(waits, Env(), sink, "gpt_12")
+    assert (
+        status.verdict is Verdict.undecided and "max_length(d.train)" in status.note and not sink.diagnostics
+    )
