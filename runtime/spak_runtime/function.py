@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -24,10 +24,15 @@ from spak_runtime.args import Arguments, Resolved, Signature, alignment_of
 from spak_runtime.autograd import Derivative, check_differentiable, make_function
 from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
+from spak_runtime.errors import StrideError
 from spak_runtime.kernel import Loader
 from spak_runtime.manifest import KernelSpec
 from spak_runtime.maths import Mathematics
 from spak_runtime.plan import CudaPlan, Sources
+
+Known: TypeAlias = tuple[CudaPlan, tuple[tuple[int, int], ...], tuple[tuple[str, int], ...]]
+"""The plan of a call, and where its tensors stand: position or name among the arguments, slot of the
+signature."""
 
 REMEMBERED = 4096
 """Shapes of call that a kernel keeps a plan for; the oldest goes first."""
@@ -84,7 +89,7 @@ class KernelFunction:
         self._result = _result_type(spec.name, self.signature.outputs)
         self._slots = {name: slot for slot, name in enumerate(self.signature.specs)}
         self._plans: dict[Any, CudaPlan] = {}
-        self._calls: dict[Any, tuple[CudaPlan, tuple[tuple[int, int], ...], tuple[tuple[str, int], ...]]] = {}
+        self._calls: dict[Any, Known] = {}
         # All that a tracer would meet exists before it comes.
         self.operator = ops.register(shared.namespace, self.signature, self._compute_flat)
         self._derivatives = tuple(Derivative(g, shared.kernel(g.kernel)) for g in spec.gradients)
@@ -150,14 +155,10 @@ class KernelFunction:
         call = self.signature.bind(args, kwargs)
         if key is not None and _is_plain(call):
             resolved = self.signature.resolve(call)
-            plan = self._plan(call, resolved)
-            _remember(self._calls, key, (plan, *self._places(args, kwargs)))
+            _remember(self._calls, key, self._known(self._plan(call, resolved), args, kwargs))
         return self._general(call)
 
-    def _places(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[str, int], ...]]:
-        """Where the tensors of a call stand among its arguments, and their slots."""
+    def _known(self, plan: CudaPlan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Known:
         positional = ((i, self._slots[self.signature.inputs[i]]) for i, v in enumerate(args) if v is not None)
         only = self.signature.outputs[0] if self.signature.outputs else ""
         named = (
@@ -165,7 +166,7 @@ class KernelFunction:
             for name, value in kwargs.items()
             if isinstance(value, torch.Tensor)
         )
-        return tuple(positional), tuple(named)
+        return plan, tuple(positional), tuple(named)
 
     def _general(self, call: Arguments) -> Any:
         requiring = [n for n, t in call.inputs.items() if t is not None and t.requires_grad]
@@ -262,6 +263,8 @@ def _described(value: Any, grad: bool) -> Any:
 
 
 def _tensor_key(tensor: torch.Tensor) -> Any:
+    if tensor.is_neg():
+        raise StrideError("a tensor is a view that torch negates when it is read; resolve_neg() makes a copy")
     return (
         tensor.dtype,
         tensor.shape,

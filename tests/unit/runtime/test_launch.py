@@ -13,7 +13,7 @@ import spak_runtime
 import torch
 from spak_runtime import function, kernel, plan
 from spak_runtime.choose import Chooser, LaunchShape, Target
-from spak_runtime.errors import CaptureError, DriverError, ExpressionError, OptionError
+from spak_runtime.errors import CaptureError, DriverError, ExpressionError, OptionError, StrideError
 from spak_runtime.expressions import Environment, TensorFacts
 from spak_runtime.kernel import Loader, PreparedLaunch
 from spak_runtime.manifest import Launch, OptionSpec, Param
@@ -360,6 +360,14 @@ def test_a_mode_of_torch_sees_the_operator(as_cuda):
     with Spy():
         kernel(x)
     assert kernel.operator in seen
+
+
+def test_a_view_that_torch_negates_is_refused(as_cuda):
+    kernel, x = as_cuda.artifact.affine, torch.randn(4, 16)
+    kernel(x)
+    with pytest.raises(StrideError, match="resolve_neg"):
+        kernel(torch._neg_view(x))
+    torch.testing.assert_close(kernel(torch._neg_view(x).resolve_neg()), -x)
 
 
 def test_plans_do_not_pile_up(as_cuda, monkeypatch):
