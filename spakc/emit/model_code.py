@@ -6,8 +6,9 @@ The template (templates/torch/model.py.j2) puts the pieces together.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from spakc.emit.model_text import (
     attribute,
     class_name,
     flag,
+    hyper_name,
     located,
     safe,
     scalar,
@@ -42,6 +44,7 @@ class Class:
     name: str
     title: str
     parameters: list[str]
+    needs: tuple[str, ...]  # of config and ops, what its constructor takes
     init: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
 
@@ -80,6 +83,7 @@ class ModelCode:
         self.places: dict[str, str] = {}  # how positions are made -> the variable that holds them
         self.writers: dict[str, Counter[Factors]] = {}  # part -> how often it writes to the residual stream
         self.extras: dict[str, list[str]] = {}  # part -> what it needs beside its declared arguments
+        self.needs: dict[str, tuple[str, ...]] = {}  # part -> what its constructor takes
         self.embedding = "self.embed.weight"
         self.fields = [_config_field(name, value) for name, value in hypers.items()]
         self.halting = self._halting()
@@ -88,6 +92,11 @@ class ModelCode:
         self.root = _Writer(self, model.forward).written()
         self.residual = " | ".join(sorted([a.name for a in self.attentions] + [m.name for m in self.mlps]))
         self.branches = " + ".join(_times(count, f) for f, count in self.writers["forward"].items()) or "1"
+
+    def constructor(self, needs: Sequence[str]) -> str:
+        """The first line of a class's constructor."""
+        kinds = {"config": "config: Config", "ops": "ops: Any"}
+        return self.signature("def __init__", [kinds[name] for name in needs], "None")
 
     def signature(self, start: str, parameters: list[str], result: str) -> str:
         """`def start(self, …) -> result:`, in several lines if it is long; indented as a method."""
@@ -225,12 +234,16 @@ class _Writer:
             init = ["self.config = config"] * any("self.config." in line for line in body) + init
         if any("self.ops." in line for line in body):
             init.insert(0, "self.ops = ops")
+        code.needs[part.name] = tuple(
+            name for name in ("config", "ops") if any(re.search(rf"\b(?<!\.){name}\b", line) for line in init)
+        )
         parameters = [f"{safe(value.name)}: Tensor" for value in part.params]
         parameters += [f"{extra}: {_type_of(extra)}" for extra in self.extras]
         return Class(
             code.name if self.is_root else class_name(part.name),
             f"`{part.name}` of {located(part.span)}.",
             parameters,
+            code.needs[part.name],
             [line for statement in init for line in wrapped(statement)],
             [line for statement in body for line in wrapped(statement)],
         )
@@ -431,7 +444,7 @@ class _Writer:
         if supervised and name in self.calls:
             attr = self.calls[name]
         else:
-            attr = self._attribute(f"part.{name}", f"{class_name(name)}(config, ops)")
+            attr = self._attribute(f"part.{name}", f"{class_name(name)}({', '.join(code.needs[name])})")
             self.calls[name] = attr
         for factors, count in code.writers[name].items():
             if not supervised:
@@ -493,7 +506,7 @@ def _form(forms: list[Form], make: Callable[[str], Form]) -> Form:
 
 
 def _config_field(name: str, value: bool | int | float | str) -> str:
-    return f"{safe(name)}: {type(value).__name__} = {value!r}"
+    return f"{hyper_name(name)}: {type(value).__name__} = {value!r}"
 
 
 def _times(count: int, factors: Factors) -> str:

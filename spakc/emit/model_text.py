@@ -33,6 +33,7 @@ _ATTRIBUTES = frozenset((
 ))
 """What an nn.Module, or the generated root, has already."""
 # fmt: on
+_FACTS = ("vocab", "kinds", "markers", "max_length", "max_digits")
 _PLACES = re.compile(r"(rope|relative|position|coupled)(_\d+)?\Z")
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -45,6 +46,11 @@ def safe(name: str) -> str:
     if name in ("l", "I", "O"):
         return {"l": "loop", "I": "index_i", "O": "index_o"}[name]
     return name + "_" if name in _RESERVED or name.startswith("_") or _PLACES.match(name) else name
+
+
+def hyper_name(name: str) -> str:
+    """The name as a field of the generated Config, beside those that a dataset fills."""
+    return name + "_" if name in _FACTS else safe(name)
 
 
 def attribute(name: str) -> str:
@@ -87,7 +93,7 @@ def tensor_text(
             case Const():
                 return repr(node.value)
             case Ref(kind=RefKind.hyper):
-                return prefix + safe(node.name)
+                return prefix + hyper_name(node.name)
             case Ref():
                 return safe(node.name)
             case Query(name="after"):

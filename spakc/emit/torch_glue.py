@@ -12,6 +12,7 @@ from spakc.check.check_experiment import ExperimentFacts, Point
 from spakc.check.model_shapes import Shapes
 from spakc.emit.environment import environment
 from spakc.emit.model_code import ModelCode
+from spakc.emit.model_text import hyper_name
 from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.experiment import Gate, Split
 from spakc.ir.module import Module
@@ -49,7 +50,9 @@ def emit_experiments(
     return files
 
 
-def _experiment(module: Module, facts: ExperimentFacts, data: DatasetFacts, code: ModelCode) -> dict[str, Any]:
+def _experiment(
+    module: Module, facts: ExperimentFacts, data: DatasetFacts, code: ModelCode
+) -> dict[str, Any]:
     experiment = facts.experiment
     protocol = module.protocols.get(experiment.protocol or "")
     described: dict[str, Any] = {
@@ -59,7 +62,7 @@ def _experiment(module: Module, facts: ExperimentFacts, data: DatasetFacts, code
         "model": {
             "name": code.name,
             "file": "model.py",
-            "uses": dict(sorted(code.model.uses.items())),
+            "uses": {op: kernel for op, kernel in sorted(code.model.uses.items()) if op in code.ops},
             "ops": sorted(code.ops | _positions(code)),
             "markers": code.markers,
             "separators": list(data.separators),
@@ -84,7 +87,7 @@ def _positions(code: ModelCode) -> set[str]:
 def _point(point: Point) -> dict[str, Any]:
     return {
         "label": point.label,
-        "config": dict(point.hypers),
+        "config": {hyper_name(name): value for name, value in point.hypers.items()},
         "train": dict(point.train),
         "optimizer": dict(point.optimizer),
         "lr": dict(point.lr),

@@ -45,7 +45,8 @@ def build_model(
     names = {field.name for field in dataclasses.fields(module.Config)}
     config = module.Config(**{name: value for name, value in facts.items() if name in names})
     with seeded("weights", seed):
-        model: nn.Module = getattr(module, experiment.model.name)(config, ops)
+        kernels = (ops,) if experiment.model.uses else ()
+        model: nn.Module = getattr(module, experiment.model.name)(config, *kernels)
     count = sum(parameter.numel() for parameter in model.parameters())
     if settings.parameters is not None and count != settings.parameters:
         raise TrainingError(

@@ -205,9 +205,11 @@ class DocumentData:
 
     def _width(self, split: Split) -> int:
         """Tokens of the longest document of a split."""
-        fixed = sum(len(piece[1]) for piece in self.dataset.text if piece[0] == "text")
-        ends = sum(piece[0] == "end" for piece in self.dataset.text)
-        return fixed + ends + sum(self._number_width(piece, split) for piece in self.dataset.text)
+        width = 0
+        for piece in self.dataset.text:
+            fixed = {"text": len(str(piece[-1])), "end": 1}.get(piece[0])
+            width += self._number_width(piece, split) if fixed is None else fixed
+        return width
 
     def _number_width(self, expression: Expression, split: Split) -> int:
         """The most digits a number expression can have in a split; 0 for other pieces of a text."""

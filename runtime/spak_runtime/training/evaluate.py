@@ -1,4 +1,9 @@
-"""Exact match: the whole answer with its end token, decoded greedily in float32, one token after another."""
+"""Exact match: the whole answer with its end token, decoded greedily in float32.
+
+A greedy answer is right if and only if every token is right behind the true ones before it, as long as no token sees
+what follows it. So one pass over the true text reads all tokens of all answers; some documents are decoded token by
+token as well, and unless both agree on every one of them, all are.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +18,16 @@ from torch import Tensor, nn
 from spak_runtime.training.documents import Documents
 from spak_runtime.training.spec import Readout
 
+CHECKED = 100
+"""Documents of a split that are decoded token by token in any case."""
 _TOKENS = 1 << 15  # of a batch of decoding: enough to fill a device, little enough for attention's scores
 _SCORES = 1 << 24  # entries [rows, T, T] of it
 
 Reader = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """tokens [B, T] to logits [B, T, V] and, where tokens halt early, the loop [B, T] at which they did."""
+
+Decoded = tuple[Tensor, float, int]
+"""Which answers are right [N], the sum of the loops at which their tokens halted, and how many tokens that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +54,48 @@ def reader(model: nn.Module, readout: Readout) -> Reader:
 def exact_match(
     model: nn.Module, documents: Documents, readout: Readout, pad: int, device: torch.device
 ) -> Answers:
-    """Decodes every document's answer from its prompt. An answer counts if each token up to the end token is right.
-
-    A row stops at its first wrong token: what it would write after that cannot make it right."""
+    """Which answers are right, each with its end token. See the module's docstring for how they are decoded."""
     was_training = model.training
     model.eval()
-    count, width = documents.tokens.shape
-    correct = torch.zeros(count, dtype=torch.bool)
-    halted, steps = 0.0, 0
     read = reader(model, readout)
-    for rows in _batches(documents.prompt, width):
-        tokens = documents.tokens[rows].to(device)
-        prompt, length = documents.prompt[rows].to(device), documents.length[rows].to(device)
-        right, loops, tokens_read = _decode(read, tokens, prompt, length, pad)
-        correct[rows] = right.cpu()
-        halted, steps = halted + loops, steps + tokens_read
+    correct, halted, steps = _behind_the_truth(read, documents, device)
+    spread = torch.linspace(0, len(correct) - 1, min(CHECKED, len(correct))).long()
+    if not torch.equal(_token_by_token(read, documents.select(spread), pad, device)[0], correct[spread]):
+        correct, halted, steps = _token_by_token(read, documents, pad, device)
     model.train(was_training)
     return Answers(correct, halted / steps if readout.mode != "last" and steps else None)
 
 
-def _decode(
-    read: Reader, truth: Tensor, prompt: Tensor, length: Tensor, pad: int
-) -> tuple[Tensor, float, int]:
+def _behind_the_truth(read: Reader, documents: Documents, device: torch.device) -> Decoded:
+    """Every token of an answer is read behind the true ones."""
+    correct = torch.zeros(len(documents.tokens), dtype=torch.bool)
+    halted, steps = 0.0, 0
+    for rows in _batches(documents):
+        batch = documents.select(rows).batch().to(device)
+        logits, loops = read(batch.inputs)
+        counts = batch.mask > 0
+        correct[rows] = ((logits.argmax(-1) == batch.targets) | ~counts).all(1).cpu()
+        if loops is not None:
+            halted += float(loops[counts].sum())
+            steps += int(counts.sum())
+    return correct, halted, steps
+
+
+def _token_by_token(read: Reader, documents: Documents, pad: int, device: torch.device) -> Decoded:
+    """Every token is read behind those written before it. A row stops at its first wrong token: what it would write
+    after that cannot make it right."""
+    correct = torch.zeros(len(documents.tokens), dtype=torch.bool)
+    halted, steps = 0.0, 0
+    for rows in _batches(documents):
+        tokens = documents.tokens[rows].to(device)
+        prompt, length = documents.prompt[rows].to(device), documents.length[rows].to(device)
+        right, loops, written = _decode(read, tokens, prompt, length, pad)
+        correct[rows] = right.cpu()
+        halted, steps = halted + loops, steps + written
+    return correct, halted, steps
+
+
+def _decode(read: Reader, truth: Tensor, prompt: Tensor, length: Tensor, pad: int) -> Decoded:
     """Which rows are answered right; the sum of the loops at which tokens halted, and how many were written."""
     right = torch.ones(len(truth), dtype=torch.bool, device=truth.device)
     place = torch.arange(truth.shape[1], device=truth.device)[None]
@@ -88,26 +118,11 @@ def _decode(
         at[open_rows] = now + 1
 
 
-def _batches(prompt: Tensor, width: int) -> list[Tensor]:
+def _batches(documents: Documents) -> tuple[Tensor, ...]:
     """Rows in batches, those with prompts of one length together so that a batch writes its answers abreast."""
+    width = documents.tokens.shape[1]
     size = max(1, min(_TOKENS // width, _SCORES // (width * width)))
-    return list(torch.split(torch.argsort(prompt, stable=True), size))
-
-
-@torch.no_grad()
-def teacher_forced(model: nn.Module, documents: Documents, device: torch.device) -> Tensor:
-    """Which answers [N] are right when every token sees the true ones before it: for a causal model decoded greedily,
-    exactly those of `exact_match`. A check of both."""
-    was_training = model.training
-    model.eval()
-    right = []
-    size = max(1, _TOKENS // documents.tokens.shape[1])
-    for rows in torch.split(torch.arange(len(documents.tokens)), size):
-        batch = documents.select(rows).batch().to(device)
-        choice = model(batch.inputs).argmax(-1)
-        right.append(((choice == batch.targets) | (batch.mask == 0)).all(1).cpu())
-    model.train(was_training)
-    return torch.cat(right)
+    return torch.split(torch.argsort(documents.prompt, stable=True), size)
 
 
 def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:

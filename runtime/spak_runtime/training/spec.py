@@ -112,7 +112,7 @@ class Readout:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """`file` defines `name(config, ops)`, and `Config`. `uses` says which kernel computes an op; `ops` are all ops
+    """`file` defines `Config` and `name(config, ops)`, without `ops` where `uses` is empty. `uses` says which kernel computes an op; `ops` are all ops
     of the model, `markers` the characters whose tokens its rules ask for, `separators` those that end a run of
     digits and have a bias of their own."""
 
