@@ -32,7 +32,8 @@ from spakc.ir.module import Device, Kernel, Knob, Law, Schedule
 from spakc.ir.ops import Expr, RefKind
 
 MAX_POINTS = 1 << 22
-"""A space in which more points than this must be told apart is not enumerated; that is a diagnostic."""
+"""A space in which more points than this must be told apart (fewer where there are more than eight laws)
+is not enumerated; that is a diagnostic."""
 
 MAX_KNOBS = 60
 
@@ -178,7 +179,7 @@ def build_space(
     if isinstance(problems, TooMany):
         return Unbounded("combinations of dtypes, compiled dims and options", problems.count)
     told_apart = len(problems) * math.prod(len(a.values) for a in axes if a.name in in_laws)
-    if told_apart > MAX_POINTS:
+    if told_apart * max(1, len(laws) // 8) > MAX_POINTS:
         return Unbounded("points that the laws tell apart", told_apart)
     rank = len(axes) + 1
     if rank > MAX_KNOBS:

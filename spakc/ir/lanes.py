@@ -286,7 +286,15 @@ def _too_wide(op: str, a: Value, b: Value) -> bool:
         return max(x, y) > _EXACT
     if op in ("min", "max"):
         return max(x, y) > _EXACT
-    return op == "pow" or x + y >= _SAFE
+    if op == "pow":
+        return not _small_power(a, b, x, y)
+    return x + y >= _SAFE
+
+
+def _small_power(a: Value, b: Value, x: int, y: int) -> bool:
+    """Integers to a power that is not negative, with a result that int64 holds."""
+    integers = all(np.asarray(v).dtype.kind == "i" for v in (a, b))
+    return integers and bool(np.all(np.asarray(b) >= 0)) and max(x, 1).bit_length() * max(y, 1) < 62
 
 
 def _numpy_arithmetic(
@@ -315,6 +323,7 @@ _NUMPY: dict[str, Callable[[Array, Array], Array]] = {
     "floordiv": lambda x, y: np.asarray(np.floor_divide(x, y)),
     "mod": lambda x, y: np.asarray(np.mod(x, y)),
     "ceil_div": lambda x, y: np.asarray(-np.floor_divide(-x, y)),
+    "pow": lambda x, y: np.asarray(np.power(x, y)),
     "min": lambda x, y: np.asarray(np.minimum(x, y)),
     "max": lambda x, y: np.asarray(np.maximum(x, y)),
 }
@@ -329,6 +338,12 @@ def function(op: str, a: Lanes) -> Lanes:
     if isinstance(a.data, np.ndarray):
         if op == "neg" and _plain(a.data) and _reach(a.data) < _SAFE:
             return Lanes(-a.data, a.unknown, a.names, a.reasons)
+        if a.unknown is False and a.data.dtype.kind in "bif":
+            values, places = np.unique(a.data, return_inverse=True)  # grids repeat few values many times
+            few = _each(UNARY[op], Lanes(values))
+            spread = places.reshape(a.data.shape)
+            unknown = np.asarray(few.unknown)[spread] if few.unknown is not False else False
+            return Lanes(np.asarray(few.data)[spread], unknown, a.names, a.reasons | few.reasons)
         return _each(UNARY[op], a)
     try:
         return Lanes(UNARY[op](a.data), a.unknown, a.names, a.reasons)
