@@ -25,7 +25,9 @@ def run(file: Path, output: Path | None, archs: tuple[str, ...], emit: str | Non
     checked, decided = driver.compile_file(file, out, archs)
     show(checked.sink.diagnostics, format == "json")
     if format == "json":
-        click.echo(json.dumps({"schema": "spak-compiled/1", "artifact": str(out), "kernels": _summary(decided)}))
+        click.echo(
+            json.dumps({"schema": "spak-compiled/1", "artifact": str(out), "kernels": _summary(decided)})
+        )
     else:
         click.echo(_text(decided))
         click.echo(f"wrote {out}")
@@ -49,7 +51,9 @@ def _print_stage(file: Path, archs: tuple[str, ...], stage: str) -> int:
         click.echo(_text(decided))
     else:
         files = driver.emit_files(decided)
-        click.echo("\n".join(f"// ==== {name}\n{text}" for name, text in files.items() if name.endswith(".cu")))
+        click.echo(
+            "\n".join(f"// ==== {name}\n{text}" for name, text in files.items() if name.endswith(".cu"))
+        )
     return 0
 
 

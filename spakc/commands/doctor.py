@@ -46,7 +46,9 @@ def _guard(probe: Callable[[], Finding]) -> Finding:
     try:
         return probe()
     except Exception as error:  # a broken installation raises anything; saying so is this command's job
-        return Finding(probe.__name__.strip("_"), "broken", f"{type(error).__name__}: {error}", "see the detail")
+        return Finding(
+            probe.__name__.strip("_"), "broken", f"{type(error).__name__}: {error}", "see the detail"
+        )
 
 
 def _python() -> Finding:
@@ -62,28 +64,34 @@ def _torch() -> Finding:
         return Finding("torch", "missing", "not installed", allows)
     major, minor = (int(part) for part in version.split("+")[0].split(".")[:2])
     known = (major, minor) >= (2, 11)
-    return Finding("torch", "ok" if known else "broken", version + ("" if known else " (2.11 or later)"), allows)
+    return Finding(
+        "torch", "ok" if known else "broken", version + ("" if known else " (2.11 or later)"), allows
+    )
 
 
 def _nvrtc() -> Finding:
     from spak_runtime.nvrtc import version
 
-    major, minor = version()
-    return Finding("nvrtc", "ok", f"NVRTC {major}.{minor}", "compiling kernels to cubins (needs no GPU)")
+    number = ".".join(map(str, version()))
+    return Finding("nvrtc", "ok", f"NVRTC {number}", "compiling kernels to cubins (needs no GPU)")
 
 
 def _nvdisasm() -> Finding:
-    from spak_runtime.disassemble import find_nvdisasm
+    from spak_runtime.disassemble import disassemble
+    from spak_runtime.nvrtc import BuildRequest, compile_cubin
 
-    path = find_nvdisasm()
+    trial = compile_cubin(BuildRequest("trial.cu", 'extern "C" __global__ void trial() {}', {}, (), "sm_80"))
+    count = disassemble(trial.cubin).count("EXIT")
     allows = "laws over the compiled kernel (`cubin.count(…)`)"
-    return Finding("nvdisasm", "ok" if path else "missing", "found" if path else "not found", allows)
+    return Finding("nvdisasm", "ok" if count else "broken", "disassembles a trial kernel", allows)
 
 
 def _host_compiler() -> Finding:
     path = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     detail = Path(path).name if path else "no c++, g++ or clang++ on the PATH"
-    return Finding("host compiler", "ok" if path else "missing", detail, "running kernels on the CPU emulator")
+    return Finding(
+        "host compiler", "ok" if path else "missing", detail, "running kernels on the CPU emulator"
+    )
 
 
 def _gpu() -> Finding:
@@ -93,14 +101,17 @@ def _gpu() -> Finding:
     if not torch.cuda.is_available():
         return Finding("gpu", "missing", "no device; GPU facts are reported as `not run: no device`", allows)
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    from spak_runtime.device import driver_version
-
-    return Finding("gpu", "ok", f"{names}; driver for CUDA {driver_version()}; torch built for {torch.version.cuda}", allows)
+    return Finding(
+        "gpu",
+        "ok",
+        f"{names}; torch built for {torch.version.cuda}",
+        allows,
+    )
 
 
 def _cache() -> Finding:
-    from spak_runtime.cache import cache_root
+    from spak_runtime.cache import default_root
 
-    root = cache_root()
+    root = default_root()
     size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) if root.exists() else 0
     return Finding("cache", "ok", f"{size / 2**20:.1f} MiB in {root}", "compiling each kernel once")

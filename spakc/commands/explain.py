@@ -22,7 +22,13 @@ def run(name: str, format: str) -> int:
         return 2
     code = CODES[key]
     if format == "json":
-        fields = {"code": code.id, "title": code.title, "why": code.why, "wrong": code.wrong, "right": code.right}
+        fields = {
+            "code": code.id,
+            "title": code.title,
+            "why": code.why,
+            "wrong": code.wrong,
+            "right": code.right,
+        }
         click.echo(json.dumps({"schema": "spak-code/1"} | fields))
         return 0
     click.echo(f"{code.id}: {code.title}\n")

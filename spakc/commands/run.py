@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from spak_runtime.nvrtc import BASE_OPTIONS
 
 from spakc import driver
+from spakc.check.statements import model_core
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, show
 from spakc.commands.compile import default_output
 from spakc.diagnostics import Sink
 from spakc.evidence import append_evidence, evidence_path, read_evidence
+from spakc.ir.canonical import meaning
 from spakc.ir.module import Module
 from spakc.records import Finished, rows_of
 from spakc.status import StatementStatus, render, status, summary
@@ -56,9 +58,9 @@ def run(
     say.line(_law_line(checked))
     experiments = _experiments(module, wanted)
     chosen = _profile(checked, experiments, profile, say)
-    jobs = _jobs(files, experiments, chosen)
+    jobs = _jobs(module, files, experiments, chosen)
     runs = _train(jobs, out, file, chosen, strict, fresh, say)
-    now = subject_now(checked.module, decided, files)
+    now = subject_now(checked.module, files, BASE_OPTIONS)
     path = evidence_path(file)
     append_evidence(path, rows_of(module, runs, now))
     page = status(checked.module, read_evidence(path, checked.sink), now, checked.sink)
@@ -110,7 +112,9 @@ def _profile(
     if profile is not None and profile not in known:
         sink = Sink()
         names = ", ".join(sorted(known)) or "none"
-        sink.report("SPAK560", f"there is no profile `{profile}` for what is to be run; there is {names}", None)
+        sink.report(
+            "SPAK560", f"there is no profile `{profile}` for what is to be run; there is {names}", None
+        )
         sink.stop_if_errors()
     if profile is None and not torch.cuda.is_available() and "cpu" in known:
         say.line("no GPU here: running the file's `cpu` profile (its figures are shown as that profile's)")
@@ -118,17 +122,18 @@ def _profile(
     return profile
 
 
-def _jobs(files: Mapping[str, str], experiments: Sequence[str], profile: str | None) -> list[Job]:
+def _jobs(
+    module: Module, files: Mapping[str, str], experiments: Sequence[str], profile: str | None
+) -> list[Job]:
     """Every point and seed; an experiment that is another one under this profile is not run twice."""
     jobs: list[Job] = []
     seen: dict[str, str] = {}
     for name in experiments:
         described = json.loads(files[f"models/{name}/experiment.json"])
         points = described["settings"][profile or "default"]
-        code = re.sub(r'^""".*$', "", files[f"models/{name}/model.py"], count=1, flags=re.MULTILINE)
+        model = meaning(model_core(module.models[module.experiments[name].model]))
         rest = {k: v for k, v in described.items() if k not in ("name", "meaning", "settings")}
-        text = json.dumps([points, rest], sort_keys=True) + code
-        same_as = seen.setdefault(hashlib.sha256(text.encode()).hexdigest(), name)
+        same_as = seen.setdefault(json.dumps([model, points, rest], sort_keys=True), name)
         for point in points:
             seeds = point["train"].get("seeds") or [0]
             jobs += [Job(name, point["label"], seed, same_as if same_as != name else None) for seed in seeds]
@@ -142,7 +147,7 @@ def _train(
     jobs: Sequence[Job], out: Path, file: Path, profile: str | None, strict: bool, fresh: bool, say: _Speaker
 ) -> list[Finished]:
     from spak_runtime import artifact
-    from spak_runtime.training.progress import Quiet, Terminal
+    from spak_runtime.training.progress import Progress, Quiet, Terminal
     from spak_runtime.training.run import run_experiment
 
     loaded = artifact.load(out / "artifact")
@@ -153,11 +158,15 @@ def _train(
             figures = done[job.same_as, job.point, job.seed]
             say.line(f"{_label(job)}: the same as {job.same_as} under this profile")
         else:
-            folder = out / "runs" / "-".join(filter(None, (job.experiment, profile, job.point, str(job.seed))))
+            folder = (
+                out / "runs" / "-".join(filter(None, (job.experiment, profile, job.point, str(job.seed))))
+            )
             if fresh:
                 _forget(folder)
-            progress = Terminal() if say.format == "text" else Quiet()
-            with progress:
+            progress: Progress = Quiet()
+            with contextlib.ExitStack() as shown:
+                if say.format == "text":
+                    progress = shown.enter_context(Terminal())
                 figures = run_experiment(
                     out / "artifact" / "models" / job.experiment,
                     folder,
@@ -200,7 +209,11 @@ def _say_figures(job: Job, figures: Mapping[str, Any], say: _Speaker) -> None:
         if "correct" in row:
             low, high = row["interval"]
             exact = f"{row['correct']} of {row['n']} exact ({row['correct'] / row['n']:.1%}, 95% {low:.1%} to {high:.1%})"
-            loops = "" if row["loops"] is None or row["readout"] == "last" else f", {row['loops']:.1f} loops a token"
+            loops = (
+                ""
+                if row["loops"] is None or row["readout"] == "last"
+                else f", {row['loops']:.1f} loops a token"
+            )
             say.line(f"  {row['split']}, {row['readout']}: {exact}{loops}")
         else:
             say.line(f"  {row['split']}: loss {row['loss']:.4f}")
@@ -232,7 +245,10 @@ def _report(
         say.line(render(claims))
     drawn = {(run.figures["experiment"], run.figures["seed"], run.figures["point"]): run for run in runs}
     folders = [
-        (run.figures, out / "runs" / "-".join(filter(None, (name, run.figures["profile"], point, str(seed)))))
+        (
+            dict(run.figures),
+            out / "runs" / "-".join(filter(None, (name, run.figures["profile"], point, str(seed)))),
+        )
         for (name, seed, point), run in drawn.items()
     ]
     plot(folders, out / "report.png")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+from spak_runtime.nvrtc import BASE_OPTIONS
 
 from spakc import driver
 from spakc.cli import show
@@ -17,7 +18,7 @@ from spakc.subjects import subject_now
 def page_of(file: Path, checked: driver.Checked) -> list[StatementStatus]:
     """The status of every statement now, from the evidence beside the file."""
     decided = driver.plan_file(checked)
-    now = subject_now(checked.module, decided, driver.emit_files(decided))
+    now = subject_now(checked.module, driver.emit_files(decided), BASE_OPTIONS)
     rows = read_evidence(evidence_path(file), checked.sink)
     return status(checked.module, rows, now, checked.sink)
 

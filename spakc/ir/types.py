@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,7 +23,7 @@ class DType(Enum):
         return _BYTES[self]
 
     @property
-    def is_float(self) -> bool:
+    def is_float(self) -> builtins.bool:
         return self in (DType.bf16, DType.f16, DType.f32, DType.f64)
 
 
