@@ -15,6 +15,9 @@ from typing import Any
 
 from hypothesis import reject
 from hypothesis import strategies as st
+from spak_runtime.errors import ExpressionError
+from spak_runtime.expressions import Environment, Evaluator
+from spak_runtime.expressions import names_of as names_in
 
 from spakc.check.problems import bind_dtypes
 from spakc.check.verdict import means_of_law
@@ -59,6 +62,8 @@ class Shapes:
             for law in tested.laws
             if means_of_law(law, tested.source) in (Means.guard, Means.proof)
         ]
+        guards = zip(tested.guards, tested.variant.guards, strict=True)
+        self._guards = [(holds, names_in(g.condition, "dim")) for (law, holds), g in guards if law != CHOICE]
         _, extents = normal_math(tested.kernel)
         self._extents = [tuple(variables.values()) for variables in extents.variables]
 
@@ -104,11 +109,21 @@ class Shapes:
         sizes = sorted(int(v) for v in values)
         fits = bisect.bisect_right(sizes, self.work, key=lambda n: self.cost({**dims, name: n}))
         asked = [p for p, of in self._laws if name in of and of <= {*dims, name}]
-        return [
-            n
-            for n in sizes[: max(1, fits)]
-            if all(evaluate(p, env.dims({**dims, name: n})) is not False for p in asked)
-        ]
+        guards = [holds for holds, of in self._guards if name in of and of <= {*dims, name}]
+
+        def lawful(size: int) -> bool:
+            known = {**dims, name: size}
+            by_law = all(evaluate(p, env.dims(known)) is not False for p in asked)
+            return by_law and all(_may_hold(holds, Environment(known)) for holds in guards)
+
+        return [n for n in sizes[: max(1, fits)] if lawful(n)]
+
+
+def _may_hold(holds: Evaluator, environment: Environment) -> bool:
+    try:
+        return bool(holds(environment))
+    except ExpressionError:
+        return True  # it asks for strides, too
 
 
 def _names_it(tested: Tested, dim: str) -> bool:

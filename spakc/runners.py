@@ -1,0 +1,111 @@
+"""Running the cases of a verification: on the emulator, or on a CUDA device. An edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from spak_runtime.emulator import EmulatorError, Report
+from spak_runtime.emulator.call import Call, environment_of, run_variant
+from spak_runtime.errors import BuildError
+from spak_runtime.expressions import evaluate
+
+from spakc.ir.types import DType
+from spakc.resources import resource
+from spakc.verify.arrays import Array
+from spakc.verify.case import Case
+from spakc.verify.examine import Counters, Finding, Observed, quoting
+from spakc.verify.failure import Line
+from spakc.verify.inputs import gap_bytes, nobodys, place, shape_of
+from spakc.verify.oracle import NUMPY
+from spakc.verify.tested import Tested
+
+if TYPE_CHECKING:
+    pass
+
+
+class OnEmulator:
+    """Runs cases on the emulator, with every check on. `sources` are the emitted files by path."""
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self.sources = sources
+        self.include = resource("templates") / "cuda" / "include"
+
+    def __call__(self, tested: Tested, case: Case, given: Mapping[str, Array | None]) -> Observed:
+        """Raises ToolError where the emulator cannot be had."""
+        tensors = placed(tested, case, given)
+        call = Call(tensors, case.dtypes, case.layouts, case.dims, case.options)
+        written = {n: tensors[n] for n, t in tested.kernel.tensors.items() if t.role != "input"}
+        before = {name: gap_bytes(array) for name, array in written.items() if array is not None}
+        try:
+            reports = run_variant(
+                tested.spec,
+                tested.variant,
+                self.sources,
+                self.include,
+                call,
+                seed=case.seed,
+                async_mode=case.mode,  # type: ignore[arg-type]
+                contract=case.contract,
+            )
+        except BuildError as error:
+            return Observed({}, (Finding(str(error)),))
+        findings = tuple(self._finding(error) for report in reports for error in report.errors)
+        outputs = {name: array for name, array in written.items() if array is not None}
+        touched = tuple(name for name, array in outputs.items() if gap_bytes(array) != before[name])
+        return Observed(
+            {name: np.ascontiguousarray(array) for name, array in outputs.items()},
+            findings,
+            touched,
+            _counters(tested, call, reports),
+        )
+
+    def _finding(self, error: EmulatorError) -> Finding:
+        lines: list[Line] = []
+        for place_ in (error.place, error.other):
+            if place_ is None:
+                continue
+            rows = self.sources.get(place_.file, "").splitlines()
+            text = rows[place_.line - 1].strip() if place_.line <= len(rows) else ""
+            line = Line(place_.file, place_.line, text)
+            lines += [line, *quoting(self.sources, line)]
+        return Finding(str(error), tuple(lines))
+
+
+def placed(tested: Tested, case: Case, given: Mapping[str, Array | None]) -> dict[str, Array | None]:
+    """Every tensor of the case in memory of its own. Outputs are poisoned: whoever finds NaN there, or the
+    pattern of an integer, knows that nothing was written."""
+    tensors: dict[str, Array | None] = {}
+    for name, tensor in tested.kernel.tensors.items():
+        values = given.get(name)
+        if tensor.role == "output":
+            dtype = NUMPY[DType(case.dtypes[name])]
+            values = np.full(shape_of(tensor, case.dims), nobodys(dtype), dtype)
+        if values is not None:
+            values = place(values, case.layouts[name], case.pads.get(name, 0), case.offsets.get(name, 0))
+        tensors[name] = values
+    return tensors
+
+
+def _counters(tested: Tested, call: Call, reports: list[Report]) -> Counters:
+    traffic: dict[str, int] = {}
+    for report in reports:
+        for name, moved in report.bytes.items():
+            traffic[name] = traffic.get(name, 0) + moved.read + moved.written
+    shared = [access for report in reports for access in report.conflicts]
+    environment = environment_of(tested.spec, tested.variant, call)
+    blocks = threads = memory = 0
+    for launch in tested.variant.launches:
+        x, y, z = (int(evaluate(size, environment)) for size in launch.grid)
+        blocks += x * y * z
+        threads = max(threads, int(evaluate(launch.threads, environment)))
+        memory = max(memory, int(evaluate(launch.shared_bytes, environment)))
+    return Counters(
+        traffic,
+        sum(access.units - access.ideal for access in shared),
+        sum(access.requests for access in shared),
+        blocks,
+        threads,
+        memory,
+    )
