@@ -10,7 +10,6 @@ from spakc.diagnostics import Sink
 from spakc.ir.facts import FACTS
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import (
-    ACTIVATIONS,
     Apply,
     Const,
     Domain,
@@ -232,9 +231,8 @@ class Sorts:
                 expr.args[0], (*_NUMBERS, Sort.truth), f"`{expr.op.removeprefix('cast_')}` converts numbers"
             )
             return sort
-        if expr.op in ACTIVATIONS or expr.op not in _HANDLERS:
-            self._expect(expr.args[0], _NUMBERS, f"`{expr.op}` needs a number")
-        return Sort.real
+        self._expect(expr.args[0], _NUMBERS, f"`{expr.op}` needs a number")
+        return Sort.real  # a function of one number: exp, tanh, gelu …
 
     def _expect(self, expr: Expr, allowed: Iterable[Sort], message: str) -> Sort:
         """The sort of an operand; SPAK317 when it is none of those allowed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spakc.check.sizes import Sizes, find_escape, mentioned_dims, sizes_of
+from spakc.check.sizes import Ints, Sizes, find_escape, mentioned_dims, sizes_of
 from spakc.diagnostics import Sink
 from spakc.ir.extents import Extents, UnknownExtent, infer_extents
 from spakc.ir.inline import free_indices, index_name
@@ -244,7 +244,7 @@ class _Work:
                 self.gap(name, parts, int(row), dims, np.argwhere(counts == 0)[0].tolist())
                 return
 
-    def box(self, part: Equation) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    def box(self, part: Equation) -> list[tuple[Ints, Ints]] | None:
         """Per axis, where the elements that an equation assigns begin and how many they are, at all sizes."""
         found = self.extents.variables[self.kernel.math.index(part)]
         box = []

@@ -44,6 +44,16 @@ def dotted_name(node: nodes.Expr, scope: Scope) -> str:
     return f"{base}.{node.name.text}" if base and isinstance(node, nodes.Attribute) else ""
 
 
+def entry_of(node: nodes.Node, scope: Scope) -> Entry | None:
+    """The declared thing that a plain or dotted name means, or None; nothing is reported."""
+    if isinstance(node, nodes.NameExpr):
+        return scope.find(node.name)
+    base = entry_of(node.base, scope) if isinstance(node, nodes.Attribute) else None
+    if base is None or base.members is None or not isinstance(node, nodes.Attribute):
+        return None
+    return base.members.get(node.name.text)
+
+
 def find_entry(node: nodes.Expr, scope: Scope, sink: Sink, *, dotted: bool = False) -> Entry | None:
     """The declared thing that a plain or dotted name means (`GPT`, `looplm.GPT`), or None after a report."""
     if isinstance(node, nodes.NameExpr):

@@ -52,6 +52,7 @@ class Entry:
     scope: Scope | None = None
     callee: bool = False
     lowered: Expr | None = None
+    size: int = 0  # operations of what it was lowered to
 
 
 def unresolved(span: Span) -> Expr:
@@ -86,7 +87,9 @@ class Scope:
         self.later: dict[str, Span] = {}
         self.elsewhere: dict[str, tuple[Span, str]] = {}
         self.files: Mapping[str, Scope] = parent.files if parent else {}
-        self.open_lets: list[Entry] = parent.open_lets if parent else []
+        self.inlined: list[int] = (
+            parent.inlined if parent else [0]
+        )  # operations that lets brought into the file
 
     def child(self, place: Place | None = None, *, title: str = "", inner: bool = False) -> Scope:
         """A nested scope; its expressions stand in `place` (by default where this one's stand). An `inner`

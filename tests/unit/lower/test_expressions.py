@@ -8,7 +8,7 @@ import pytest
 
 from spakc.ir.ops import Apply, Const, Expr, Interval, Load, Members, Query, Reduce, Ref, RefKind, Tuple
 from spakc.ir.types import BYTES, NUMBER, Unit
-from tests.unit.lower.front import COPY, kernel, kernel_text, marked, only, value
+from tests.unit.lower.front import COPY, kernel, kernel_text, lowered, marked, only, value
 
 
 def law(text: str, before: str = COPY) -> Expr:
@@ -152,5 +152,19 @@ def test_a_name_known_elsewhere_says_where() -> None:
 def test_a_chain_of_lets_cannot_grow_without_bounds() -> None:
     doubling = "spak 1\nlet a0 = 1\n" + "".join(f"let a{i + 1} = a{i} + a{i}\n" for i in range(64))
     assert only(doubling).code == "SPAK136"
-    backwards = "spak 1\n" + "".join(f"let a{i} = a{i + 1} + 1\n" for i in range(3000)) + "let a3000 = 1\n"
+    backwards = (
+        "spak 1\n" + "".join(f"let a{i} = - a{i + 1}\n" for i in range(3000)) + "let a3000 = device.sms\n"
+    )
     assert only(backwards).code == "SPAK136"
+    laws = "".join(f"law l{i}: {' + '.join('a9' for _ in range(50))} > 0\n" for i in range(10))
+    halves = "spak 1\nlet a0 = 1\n" + "".join(f"let a{i + 1} = a{i} + a{i}\n" for i in range(9))
+    assert only(halves + laws).code == "SPAK136"
+
+
+def test_a_long_chain_of_short_lets_is_fine_and_a_long_circle_is_one_mistake() -> None:
+    chain = "spak 1\n" + "".join(f"let a{i} = a{i + 1}\n" for i in range(3000))
+    assert only(chain + "let a3000 = a0\n").code == "SPAK123"
+    lowered(chain + "let a3000 = 1\nlaw l: a0 == 1\n")
+    deep = "- " * 50
+    lets = "".join(f"let a{i} = min({deep}1, a{i + 1})\n" for i in range(40))
+    lowered(f"spak 1\n{lets}let a40 = 1\n")
