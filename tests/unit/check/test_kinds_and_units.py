@@ -84,3 +84,9 @@ def test_quantities_that_fit(law: str) -> None:
 def test_quantities_that_do_not(law: str, places: list[str]) -> None:
     found = only(kernel_text(f"{COPY} {KNOBS.format(law=f'law l: {law}')}"), checked=True)
     assert found.code == "SPAK319" and [text.lstrip("(") for text in marked(found)] == places
+
+
+def test_the_deepest_expression_that_is_allowed_is_checked() -> None:
+    lets = "let a0 = M\n" + "".join(f"let a{i + 1} = a{i} + 1\n" for i in range(57))
+    nested = "min(1, " * 25 + "a57" + ")" * 25
+    assert diagnostics(kernel_text(f"{COPY} {lets} law l: {nested} >= 0"), checked=True) == []
