@@ -81,12 +81,11 @@ class Signature:
         self.inouts = tuple(name for name, spec in self.specs.items() if spec.role == "inout")
         self.outputs = tuple(name for name, spec in self.specs.items() if spec.role == "output")
         self.options = {option.name: option for option in kernel.options}
-        late = {n for n, option in self.options.items() if names_of(option.default, "dim")}
-        self._late_defaults = {name: self.options[name] for name in self.options if name in late}
+        self.late_options = frozenset(n for n, o in self.options.items() if names_of(o.default, "dim"))
         self._defaults = {
-            name: checked_option(self.name, option, self._default(option, {}))
+            name: self._default(option, {})
             for name, option in self.options.items()
-            if name not in late
+            if name not in self.late_options
         }
         declared = self.specs.keys() | self.options.keys()
         self._asks = frozenset({"out", "dtype", "layout"} - declared)  # a declared name wins over ours
@@ -132,28 +131,16 @@ class Signature:
             if value is not None and not isinstance(value, torch.Tensor):
                 raise CallError(f"{self.name}: {name} must be a tensor, not {type(value).__name__}")
             call.inputs[name] = value
-        self.complete(call)
         return call
 
     def default_options(self) -> dict[str, Any]:
-        """Options with the value that the declaration gives them, those aside that follow from sizes."""
+        """Options with the value that the declaration gives them; `resolve` adds those that follow from
+        sizes."""
         return dict(self._defaults)
 
-    def complete(self, call: Arguments) -> None:
-        """Gives options that were left out and whose defaults follow from sizes (`scale = rsqrt(D)`) their
-        value, and puts all in the order of declaration. Raises ShapeError, DimError."""
-        missing = [name for name in self._late_defaults if name not in call.options]
-        if missing:
-            tensors = {n: t for n, t in (*call.inputs.items(), *call.outputs.items()) if t is not None}
-            dims = self._dims(tensors)
-            for name in missing:
-                option = self._late_defaults[name]
-                call.options[name] = checked_option(self.name, option, self._default(option, dims))
-        if self._late_defaults:
-            call.options = {name: call.options[name] for name in self.options}
-
     def _default(self, option: OptionSpec, dims: Mapping[str, Any]) -> Any:
-        return evaluate(option.default, Environment(dims=dims), f"default of {option.name}")
+        value = evaluate(option.default, Environment(dims=dims), f"default of {option.name}")
+        return checked_option(self.name, option, value)
 
     def _known(self) -> list[str]:
         return [*self.specs, *self.options, *sorted(self._asks)]
@@ -207,6 +194,7 @@ class Signature:
 
     def resolve(self, call: Arguments) -> Resolved:
         """Checks devices, dtypes, shapes, strides and alignment of a bound call, and describes its outputs.
+        Options whose default follows from sizes (`scale = rsqrt(D)`) get their value here.
 
         Raises DeviceError, DTypeError, ShapeError, StrideError, AlignmentError, DimError.
         """
@@ -219,6 +207,8 @@ class Signature:
             )
         dtypes = self.dtypes_of(tensors, call.dtypes)
         dims = self._dims(tensors)
+        late = self.late_options - call.options.keys()
+        options = call.options | {name: self._default(self.options[name], dims) for name in late}
         facts: dict[str, TensorFacts] = {}
         layouts: dict[str, str] = {}
         allocated: list[Form] = []
@@ -241,7 +231,7 @@ class Signature:
                     word, SIZES[word], (0,) * len(spec.shape), layouts[name], present=False
                 )
         absent = tuple(name for name, tensor in call.inputs.items() if tensor is None)
-        environment = Environment(dims=dims, options=call.options, tensors=facts)
+        environment = Environment(dims=dims, options=options, tensors=facts)
         return Resolved(device, environment, dtypes, layouts, tuple(allocated), absent)
 
     def form(self, name: str, dims: Mapping[str, Any], dtype: torch.dtype, layout: str) -> Form:

@@ -124,8 +124,8 @@ def _gradients(derivative: Derivative, values: dict[str, Any], options: dict[str
     signature = derivative.kernel.signature
     call = Arguments({name: _laid(signature.specs[name], values[name]) for name in signature.inputs})
     call.options = signature.default_options()
-    call.options |= {name: value for name, value in options.items() if name in signature.options}
-    signature.complete(call)
+    known = {name: value for name, value in options.items() if name in signature.options}
+    call.options |= {name: value for name, value in known.items() if value is not None}
     results = derivative.kernel.execute(call)
     names = (name.removeprefix(PREFIX) for name in signature.outputs)
     return dict(zip(names, results, strict=True))

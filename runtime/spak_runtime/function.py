@@ -277,7 +277,7 @@ def _tensor_key(tensor: torch.Tensor) -> Any:
 def _argument_key(call: Arguments) -> Any:
     return (
         tuple(None if tensor is None else _tensor_key(tensor) for tensor in call.inputs.values()),
-        tuple((type(v), v.hex() if isinstance(v, float) else v) for v in call.options.values()),
+        tuple((n, type(v), v.hex() if isinstance(v, float) else v) for n, v in sorted(call.options.items())),
         tuple((name, _tensor_key(tensor)) for name, tensor in sorted(call.outputs.items())),
         tuple(sorted(call.dtypes.items())),
         tuple(sorted(call.layouts.items())),

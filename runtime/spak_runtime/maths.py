@@ -30,7 +30,7 @@ class Mathematics:
         inouts and provided outputs in place. torch differentiates through it. Raises ArtifactError."""
         signature = self._signature
         tensors = {name: self._given(name, tensor, resolved) for name, tensor in call.inputs.items()}
-        values = self._function()(**tensors, **call.options)
+        values = self._function()(**tensors, **resolved.environment.options)
         missing = {*signature.outputs, *signature.inouts} - set(values)
         if missing:
             raise ArtifactError(f"{signature.name}: its mathematics yields no {min(missing)}")

@@ -34,10 +34,11 @@ class FlatForm:
         self.layout_choices = tuple(s.name for s in specs if len(s.layouts) > 1)
 
     def flatten(self, call: Arguments) -> tuple[Any, ...]:
-        """The arguments of the op; an output without a request has "" where its dtype or layout stands."""
+        """The arguments of the op. An option that is left to follow from sizes is None; an output without a
+        request has "" where its dtype or layout stands."""
         return (
             *(call.inputs[name] for name in self.signature.inputs),
-            *(call.options[name] for name in self.signature.options),
+            *(call.options.get(name) for name in self.signature.options),
             *(call.dtypes.get(name, "") for name in self.dtype_choices),
             *(call.layouts.get(name, "") for name in self.layout_choices),
         )
@@ -49,7 +50,9 @@ class FlatForm:
         def take(names: Sequence[str]) -> dict[str, Any]:
             return {name: rest.pop(0) for name in names}
 
-        call = Arguments(take(self.signature.inputs), options=take(tuple(self.signature.options)))
+        call = Arguments(take(self.signature.inputs))
+        options = take(tuple(self.signature.options))
+        call.options = {name: value for name, value in options.items() if value is not None}
         call.dtypes = {name: word for name, word in take(self.dtype_choices).items() if word}
         call.layouts = {name: word for name, word in take(self.layout_choices).items() if word}
         return call
@@ -62,7 +65,9 @@ class FlatForm:
             mark = f"({written[name]}!)" if name in written else ""
             optional = "?" if self.signature.specs[name].optional else ""
             arguments.append(f"Tensor{mark}{optional} {name}_")
-        arguments += [f"{_option_type(option)} {name}_" for name, option in self.signature.options.items()]
+        for name, option in self.signature.options.items():
+            late = "?" if name in self.signature.late_options else ""
+            arguments.append(f"{_option_type(option)}{late} {name}_")
         arguments += [f"str dtype_of_{name}_" for name in self.dtype_choices]
         arguments += [f"str layout_of_{name}_" for name in self.layout_choices]
         outputs = ["Tensor"] * len(self.signature.outputs)

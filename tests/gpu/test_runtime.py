@@ -87,6 +87,8 @@ def test_outputs_and_inouts(hand):
     total, squares = hand.moments(x)
     close_sum(total, x)
     close_sum(squares, x.square())
+    torch.testing.assert_close(hand.mean(x), x.mean(1))
+    torch.testing.assert_close(hand.mean(x, scale=1.0), x.sum(1), rtol=0, atol=1e-4)
     p, g = randn(1000), randn(1000)
     expected = p + 0.25 * g
     assert hand.update(p, g, rate=0.25) is None

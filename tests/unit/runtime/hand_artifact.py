@@ -6,6 +6,7 @@ launches
           with a workspace.
 `update`  p[i] += rate * g[i] in place.
 `moments` two outputs of one row: its sum and its sum of squares.
+`mean`    y[r] = sum of x[r] * scale, and the default of the option `scale` is 1 / N.
 """
 
 from __future__ import annotations
@@ -127,6 +128,18 @@ extern "C" __global__ void moments(const __grid_constant__ Params p) {
 }
 """
 
+MEAN = """\
+#include "spak/hand.cuh"
+struct Params { const float* x; float* y; long long x0; int R, N; float scale; };
+extern "C" __global__ void mean(const __grid_constant__ Params p) {
+  const int r = blockIdx.x * 128 + threadIdx.x;
+  if (r >= p.R) return;
+  float total = 0.0f;
+  for (int n = 0; n < p.N; n++) total += p.x[r * p.x0 + n];
+  p.y[r] = total * p.scale;
+}
+"""
+
 AFFINE_MATH = """\
 import torch
 
@@ -155,6 +168,11 @@ def forward(p, g, rate):
 MOMENTS_MATH = """\
 def forward(x):
     return {"total": x.sum(-1), "squares": (x * x).sum(-1)}
+"""
+
+MEAN_MATH = """\
+def forward(x, scale):
+    return {"y": x.sum(-1) * scale}
 """
 
 FLOATS = ("bf16", "f16", "f32")
@@ -304,8 +322,28 @@ def _moments() -> KernelSpec:
     )
 
 
+def _mean() -> KernelSpec:
+    params = (
+        *map(pointer, ("x", "y")),
+        stride("x", 0),
+        dim("R"),
+        dim("N"),
+        Param("option", "f32", "scale"),
+    )
+    launch = Launch("kernels/mean/thread.cu", "mean", params, (["ceil_div", R, 128], 1, 1), 128, 0)
+    tensors = (
+        TensorSpec("x", "input", ("f32",), None, (R, N)),
+        TensorSpec("y", "output", ("f32",), None, (R,)),
+    )
+    scale = OptionSpec("scale", (), "f32", ["div", 1.0, N], compiled_in=False)
+    variant = Variant("thread", "thread", {}, ARCHS, {}, (), (), (launch,))
+    return KernelSpec(
+        "mean", "rows", {"R": None, "N": None}, tensors, (scale,), (variant,), "kernels/mean/math.py"
+    )
+
+
 def manifest() -> Manifest:
-    kernels = (_affine(), _affine_gradient(), _update(), _moments())
+    kernels = (_affine(), _affine_gradient(), _update(), _moments(), _mean())
     facts = {arch: {"smem_per_block": 99 * 1024} for arch in ARCHS}
     return Manifest("hand.spak", ARCHS, {kernel.name: kernel for kernel in kernels}, facts)
 
@@ -320,6 +358,8 @@ FILES = {
     "kernels/update/math.py": UPDATE_MATH,
     "kernels/moments/block.cu": MOMENTS,
     "kernels/moments/math.py": MOMENTS_MATH,
+    "kernels/mean/thread.cu": MEAN,
+    "kernels/mean/math.py": MEAN_MATH,
 }
 
 

@@ -16,8 +16,8 @@ def test_a_manifest_survives_its_file():
 
 
 def test_a_loaded_artifact_says_what_it_holds(hand):
-    assert hand.kernels == ("affine", "affine_gradient", "moments", "update")
-    assert repr(hand) == "<artifact of hand.spak: affine, affine_gradient, moments, update>"
+    assert hand.kernels == ("affine", "affine_gradient", "mean", "moments", "update")
+    assert repr(hand) == "<artifact of hand.spak: affine, affine_gradient, mean, moments, update>"
     assert repr(hand.affine) == "<kernel affine: elementwise, 2 variants>"
     assert hand.affine is hand["affine"]
 

@@ -67,6 +67,12 @@ def test_several_outputs_come_as_a_named_tuple(hand):
     torch.testing.assert_close(result.squares, (x * x).sum(-1))
 
 
+def test_a_default_may_follow_from_sizes(hand):
+    x = torch.randn(5, 12)
+    torch.testing.assert_close(hand.mean(x), x.mean(-1))
+    torch.testing.assert_close(hand.mean(x, scale=2.0), x.sum(-1) * 2)
+
+
 def test_an_inout_is_written_in_place(hand):
     p, g = torch.ones(7), torch.arange(7.0)
     version = p._version
@@ -344,6 +350,14 @@ def test_compiled_in_place_and_named_outputs(hand):
     torch.testing.assert_close(total, x.sum(-1) + (x * x).sum(-1))
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_with_a_default_that_follows_from_sizes(hand, dynamic):
+    compiled = torch.compile(lambda x: hand.mean(x * 2), fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for columns in (12, 20):
+        x = torch.randn(5, columns)
+        torch.testing.assert_close(compiled(x), x.mean(-1) * 2)
+
+
 def test_fake_tensors_flow_through(hand):
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -365,7 +379,7 @@ def test_loading_imports_neither_torch_nor_cuda(hand):
     code = f"""
 import sys, spak_runtime
 artifact = spak_runtime.load({str(hand.root)!r})
-assert artifact.kernels == ("affine", "affine_gradient", "moments", "update"), artifact.kernels
+assert artifact.kernels == ("affine", "affine_gradient", "mean", "moments", "update"), artifact.kernels
 assert "affine" in dir(artifact)
 loaded = {{"torch", "numpy", "spakc"}} & set(sys.modules) | {{m for m in sys.modules if m.startswith("cuda")}}
 assert not loaded, loaded
