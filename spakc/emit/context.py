@@ -221,21 +221,38 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
         "accumulate": from_math(step, problem.span, 4),
         "outputs": outputs,
     }
+    for side, operand, read in (("left", problem.left, left), ("right", problem.right, right)):
+        statement = f"value = {as_float(read)};"
+        context[side] = {
+            "type": identifier("T", operand.tensor),
+            "read": from_math(statement, operand.span or problem.span, 8),
+            "along_depth": _along(operand, problem.reduced),
+        }
+        context[f"{side}_reads"] = _groups(problem, scope, [statement])
+    context["written"] = _groups(problem, scope, whole[1:])
     if len(problem.rows) == len(problem.columns) == len(problem.reduced) == 1:
         reduced = problem.reduced[0].name
-        operands = {
-            "left": _operand(problem.left, problem.rows[0].name, reduced, signature, inner),
-            "right": _operand(problem.right, problem.columns[0].name, reduced, signature, inner),
-        }
-        values = [output["value"] for output in outputs]
-        origins = [part.get("origin", "") for part in (*operands.values(), *outputs)]
-        context |= operands
-        context["tile"] = {
-            "batch": _group(problem.batch, scope, [*values, *origins]),
-            "rows": _group(problem.rows, scope, values),
-            "columns": _group(problem.columns, scope, values),
-        }
+        context["left"] |= _operand(problem.left, problem.rows[0].name, reduced, signature, inner)
+        context["right"] |= _operand(problem.right, problem.columns[0].name, reduced, signature, inner)
+        code = [output["value"] for output in outputs]
+        origins = [part.get("origin", "") for part in (context["left"], context["right"], *outputs)]
+        context["tile"] = _groups(problem, scope, code)
+        context["tile"]["batch"] = _group(problem.batch, scope, [*code, *origins])
     return context
+
+
+def _groups(problem: ProductProblem, scope: Scope, code: list[str]) -> dict[str, Group]:
+    """Rows, columns and reduced indices as this code needs them declared."""
+    groups = {"rows": problem.rows, "columns": problem.columns, "reduced": problem.reduced}
+    return {name: _group(ranges, scope, code) for name, ranges in groups.items()}
+
+
+def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
+    """Whether neighbours along the reduced axis are neighbours in memory, as far as a kernel can tell."""
+    axis = operand.axis_of(reduced[-1].name)
+    if axis is None:
+        return "false"
+    return f"params.{identifier('s', operand.tensor)}_{axis} == 1"
 
 
 def _product_output(store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:
@@ -280,7 +297,6 @@ def _operand(
         k_major = f"{chosen('LAYOUT', operand.tensor)} == {word(layout)}"
     stride = f"params.{identifier('s', operand.tensor)}"
     return {
-        "type": identifier("T", operand.tensor),
         "k_major": f"({k_major})" if " " in k_major else k_major,
         "origin": _origin(operand, (outer_axis, k_axis), scope),
         "stride_outer": f"{stride}_{outer_axis}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from spakc.plan.launch import Config
 from spakc.plan.resources import Resources
+from spakc.plan.template import Template
 from spakc.target import Target
 
 L2_FACTOR = 3.0
@@ -27,6 +28,9 @@ STEP_OVERHEAD = 5e-8
 
 MMA_SHARE = 0.65
 """What mma reaches of the tensor rate where the architecture has wider instructions (wgmma, tcgen05)."""
+
+FMA_SHARE = 0.4
+"""What a tiled product reaches of the multiply-add rate: every use of an operand reads shared memory."""
 
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
@@ -53,38 +57,46 @@ class ProductShape:
         return f"{self.rows} x {self.columns} x {self.depth}"
 
 
-def product_time(config: Config, resources: Resources, shape: ProductShape, target: Target) -> Estimate:
-    """Of a tiled or naive product. Seconds are infinite where a block does not fit."""
+def product_time(
+    template: Template, config: Config, resources: Resources, shape: ProductShape, target: Target
+) -> Estimate:
+    """Of a product by one of its templates. Seconds are infinite where a block does not fit."""
     resident = target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes)
     if resident == 0:
         return Estimate(math.inf, "a block does not fit")
     if "tile_m" not in config:
         return _naive_time(config, shape, target)
-    tile_m, tile_n, tile_k, stages = (_number(config, k) for k in ("tile_m", "tile_n", "tile_k", "stages"))
+    tile_m, tile_n, tile_k = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
     tiles = math.ceil(shape.rows / tile_m) * math.ceil(shape.columns / tile_n)
     rounds = math.ceil(tiles / (target.sms * resident))
     together = min(resident, math.ceil(tiles / target.sms))
-    steps = math.ceil(shape.depth / tile_k)
-    flops = 2.0 * tile_m * tile_n * tile_k
-    share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
-    rate = (
-        share * target.tensor_flops / target.sms * _efficiency(resources.threads * together, tile_m, tile_n)
-    )
-    products = together * flops / rate
-    copies = (
-        together * (tile_m + tile_n) * tile_k * shape.element / (L2_FACTOR * target.bandwidth / target.sms)
-    )
-    busy = max(products, copies)
-    waiting = STEP_LATENCY / (stages - 1)
-    limit = "tensor cores" if products >= copies else "copies from the cache"
-    if waiting > busy:
-        limit = "latency of copies"
+    step, limit = _step_time(template, config, together, resources.threads, shape.element, target)
     output = rounds * together * tile_m * tile_n * shape.element / (target.bandwidth / target.sms)
     memory = (shape.rows + shape.columns) * shape.depth * shape.element / target.bandwidth
-    total = rounds * steps * (max(busy, waiting) + STEP_OVERHEAD) + output
+    total = rounds * math.ceil(shape.depth / tile_k) * step + output
     if memory > total:
         return Estimate(LAUNCH + memory, "memory")
     return Estimate(LAUNCH + total, limit)
+
+
+def _step_time(
+    template: Template, config: Config, together: int, threads: int, element: int, target: Target
+) -> tuple[float, str]:
+    """Seconds in which `together` blocks of one multiprocessor each do one step, and what limits them."""
+    tile_m, tile_n, tile_k = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
+    share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
+    rate = share * target.tensor_flops if template.tensor_cores else FMA_SHARE * target.fma_flops
+    rate *= _efficiency(threads * together, tile_m, tile_n) / target.sms
+    products = together * 2.0 * tile_m * tile_n * tile_k / rate
+    loads = together * (tile_m + tile_n) * tile_k * element
+    copies = loads / (L2_FACTOR * target.bandwidth / target.sms)
+    busy = max(products, copies)
+    unit = "tensor cores" if template.tensor_cores else "multiply-add units"
+    limit = unit if products >= copies else "copies from the cache"
+    if "stages" not in config:  # nothing runs ahead: only other blocks work while one waits
+        return busy + STEP_LATENCY / together + STEP_OVERHEAD, limit
+    waiting = STEP_LATENCY / (_number(config, "stages") - 1)
+    return max(busy, waiting) + STEP_OVERHEAD, "latency of copies" if waiting > busy else limit
 
 
 def _naive_time(config: Config, shape: ProductShape, target: Target) -> Estimate:

@@ -80,6 +80,8 @@ def plan(
     """
     module = checked.module
     devices = _devices(module, tuple(archs), sink)
+    if not devices:
+        return Plan(checked, (), {}, {})
     used = {name for model in module.models.values() for name in model.uses.values()}
     kernels: dict[str, KernelPlan] = {}
     for kernel in module.kernels.values():

@@ -33,6 +33,11 @@ REFERENCE_SHAPES = (
 """Sizes that a portfolio should serve when nothing was measured: large, training, skinny, small."""
 
 
+_LARGEST = max(
+    range(len(REFERENCE_SHAPES)), key=lambda i: REFERENCE_SHAPES[i].rows * REFERENCE_SHAPES[i].depth
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """A timing out of the evidence file: of one config on one architecture at one shape."""
@@ -57,12 +62,13 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Selected:
     """A config to build. `yields` if small calls are left to the variants after it (see
-    `fills_the_device`)."""
+    `fills_the_device`); `seconds` is what the cost model says of the largest reference shape."""
 
     config: Config
     name: str | None
     reason: str
     yields: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,9 @@ def _portfolio(question: Question, candidates: Sequence[Candidate]) -> tuple[Sel
         at = max(range(len(gain)), key=lambda s: gain[s])
         why = _why(question, columns[index][at], REFERENCE_SHAPES[at], candidates)
         candidate = candidates[index]
-        result.append(Selected(candidate.config, candidate.name, why, position + 1 < len(chosen)))
+        yields = position + 1 < len(chosen)
+        seconds = columns[index][_LARGEST].estimate.seconds
+        result.append(Selected(candidate.config, candidate.name, why, yields, seconds))
     return tuple(result)
 
 
@@ -176,7 +184,7 @@ def _ranks(question: Question, candidates: Sequence[Candidate], shape: ProductSh
             _Rank(
                 _measured(question, candidate.config, shape),
                 violated_prefers(question, candidate.config, shape),
-                product_time(candidate.config, resources, shape, question.target),
+                product_time(question.template, candidate.config, resources, shape, question.target),
             )
         )
     by_evidence = any(rank.measured is not None for rank in ranks)

@@ -43,7 +43,7 @@ class LaunchShape:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One way to compute the problems of a family.
+    """One way to compute the problems of a family; `tensor_cores` if its products run on them.
 
     `needs` are device facts that must be true. `cannot` says why a problem is not one of its own, or None.
     `requirements` are what a call must satisfy beyond what the file promises; a template with none of them is
@@ -61,6 +61,7 @@ class Template:
     requirements: Callable[[StepProblem, Signature, Config], Requirements]
     shape: Callable[[StepProblem, Signature, Config], LaunchShape]
     resources: Callable[[StepProblem, Signature, Config], Resources]
+    tensor_cores: bool = False
 
     @property
     def defaults(self) -> dict[str, KnobValue]:

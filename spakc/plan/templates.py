@@ -11,13 +11,13 @@ from spakc.plan.launch import Signature, StepProblem
 from spakc.plan.problem import ElementwiseProblem, ProductProblem, RowsProblem
 from spakc.plan.template import Template
 from spakc.plan.templates_elementwise import GRID_STRIDE
-from spakc.plan.templates_product import NAIVE, PIPELINED
+from spakc.plan.templates_product import NAIVE, PIPELINED, SWIZZLED, TILED
 from spakc.plan.templates_rows import BLOCK, COLUMNS, WARP
 
-TEMPLATES: tuple[Template, ...] = (NAIVE, PIPELINED, WARP, BLOCK, COLUMNS, GRID_STRIDE)
+TEMPLATES: tuple[Template, ...] = (NAIVE, TILED, SWIZZLED, PIPELINED, WARP, BLOCK, COLUMNS, GRID_STRIDE)
 
 ANNOUNCED: dict[str, tuple[str, ...]] = {
-    "product": ("tiled", "occupancy", "swizzled", "warp_specialized"),
+    "product": ("occupancy", "warp_specialized"),
     "attention": ("v1_naive", "v2_online", "v3_pipelined", "v4_tma"),
 }
 """Rungs that the language names and no template generates yet: a schedule of such a name is reported, never
@@ -60,7 +60,7 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
     """What computes a problem where the file names no schedule, in order of preference; the last has no
     guard."""
     if isinstance(problem, ProductProblem):
-        return (PIPELINED, NAIVE)
+        return (PIPELINED, TILED)
     if isinstance(problem, ElementwiseProblem):
         return (GRID_STRIDE,)
     return (WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)
@@ -71,7 +71,7 @@ def fallback(problem: StepProblem, signature: Signature) -> Template | None:
     if isinstance(problem, RowsProblem):
         candidates: tuple[Template, ...] = (BLOCK,) if problem.reduced_is_contiguous else (COLUMNS,)
     else:
-        candidates = (NAIVE,) if isinstance(problem, ProductProblem) else (GRID_STRIDE,)
+        candidates = (TILED,) if isinstance(problem, ProductProblem) else (GRID_STRIDE,)
     return next((t for t in candidates if t.cannot(problem, signature) is None), None)
 
 

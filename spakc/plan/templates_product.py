@@ -1,11 +1,11 @@
-"""The templates of the product family."""
+"""The templates of the product family: each rung of the ladder is one idea more than the one before."""
 
 from __future__ import annotations
 
 from spak_runtime.manifest import Expression, Guard
 
 from spakc.ir.types import DType
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower, product
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold, lower, product
 from spakc.plan.problem import IndexRange, Operand, ProductProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
@@ -68,7 +68,58 @@ NAIVE = Template(
 )
 
 
-# ---- pipelined ------------------------------------------------------------------------------------------
+# ---- tiled ----------------------------------------------------------------------------------------------
+
+_SIDE = 16
+"""Threads along either side of a tile, as in the template."""
+
+
+def _tile_elements(problem: StepProblem, signature: Signature, config: Config) -> Expression:
+    """Bytes of the two operand tiles."""
+    assert isinstance(problem, ProductProblem)
+    depth = _number(config, "tile_k")
+    left = product([signature.element_bytes(problem.left.tensor), _number(config, "tile_m") * depth])
+    right = product([signature.element_bytes(problem.right.tensor), _number(config, "tile_n") * depth])
+    return fold(["add", left, right])
+
+
+def _tiled_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
+    assert isinstance(problem, ProductProblem)
+    rows: Expression = ["ceil_div", size(problem.rows), _number(config, "tile_m")]
+    columns: Expression = ["ceil_div", size(problem.columns), _number(config, "tile_n")]
+    grid = product([size(problem.batch), rows, columns])
+    return LaunchShape((grid, 1, 1), _SIDE * _SIDE, _tile_elements(problem, signature, config))
+
+
+def _tiled_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
+    assert isinstance(problem, ProductProblem)
+    rows, columns, depth = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
+    left, right = (signature.largest_element(operand.tensor) for operand in problem.operands)
+    registers = rows * columns // _SIDE**2 + (rows + columns) // _SIDE + 40
+    return Resources(_SIDE * _SIDE, registers, (rows * left + columns * right) * depth)
+
+
+_SIDES = "multiples of 16 from 16 to 128"
+
+TILED = Template(
+    family="product",
+    name="tiled",
+    path="product/tiled.cu.j2",
+    summary="tiles of the operands in shared memory, multiply-add instructions; any layout, dtype and size",
+    knobs=(
+        TemplateKnob("tile_m", "rows", _SIDES, multiple_of(16, 16, 128), 64, "rows of a block's tile"),
+        TemplateKnob("tile_n", "columns", _SIDES, multiple_of(16, 16, 128), 64, "columns of a block's tile"),
+        TemplateKnob("tile_k", "elements", "8, 16 or 32", one_of(8, 16, 32), 16, "depth of one step"),
+    ),
+    needs=(),
+    cannot=_naive_cannot,
+    requirements=lambda _problem, _signature, _config: Requirements(),
+    shape=_tiled_shape,
+    resources=_tiled_resources,
+)
+
+
+# ---- swizzled and pipelined: tensor cores ---------------------------------------------------------------
 
 
 def _warps(tile: int) -> int:
@@ -77,7 +128,7 @@ def _warps(tile: int) -> int:
     return max(2, tile // 64)
 
 
-def _pipelined_cannot(problem: StepProblem, signature: Signature) -> str | None:
+def _tensor_cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, ProductProblem)
     if problem.accumulate is not DType.f32:
         return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
@@ -155,7 +206,7 @@ def _by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expres
     return ["where", ["eq", ["layout", name], first], strides[0], strides[1]]
 
 
-def _pipelined_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
+def _tensor_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
     assert isinstance(problem, ProductProblem)
     reduced = problem.reduced[0].name
     left, right = problem.operands
@@ -173,7 +224,7 @@ def _pipelined_requirements(problem: StepProblem, signature: Signature, _: Confi
 
 def _ring_bytes(config: Config) -> int:
     tiles = _number(config, "tile_m") + _number(config, "tile_n")
-    return _number(config, "stages") * tiles * _number(config, "tile_k") * 2
+    return _number({"stages": 1, **config}, "stages") * tiles * _number(config, "tile_k") * 2
 
 
 def _slab_bytes(config: Config, element: Expression) -> Expression:
@@ -185,11 +236,11 @@ def _slab_bytes(config: Config, element: Expression) -> Expression:
     return ["mul", ["add", ["mul", element, columns], 16], warps * 16]
 
 
-def _pipelined_threads(config: Config) -> int:
+def _tensor_threads(config: Config) -> int:
     return 32 * _warps(_number(config, "tile_m")) * _warps(_number(config, "tile_n"))
 
 
-def _pipelined_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
+def _tensor_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
     assert isinstance(problem, ProductProblem)
     tiles = product(
         (
@@ -204,7 +255,7 @@ def _pipelined_shape(problem: StepProblem, signature: Signature, config: Config)
         if _largest_slab(config, signature, store.tensor) > ring
     ]
     shared = ["max", ring, *needed] if needed else ring
-    return LaunchShape((tiles, 1, size(problem.batch)), _pipelined_threads(config), shared)
+    return LaunchShape((tiles, 1, size(problem.batch)), _tensor_threads(config), shared)
 
 
 def _largest_slab(config: Config, signature: Signature, tensor: str) -> int:
@@ -213,14 +264,14 @@ def _largest_slab(config: Config, signature: Signature, tensor: str) -> int:
     return value
 
 
-def _pipelined_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
+def _tensor_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
     assert isinstance(problem, ProductProblem)
     rows = _number(config, "tile_m") // _warps(_number(config, "tile_m"))
     columns = _number(config, "tile_n") // _warps(_number(config, "tile_n"))
     accumulators, fragments = rows * columns // 32, 2 * (rows + columns) // 4
     slabs = [_largest_slab(config, signature, store.tensor) for store in problem.outputs]
     shared = max(_ring_bytes(config), *slabs)
-    return Resources(_pipelined_threads(config), accumulators + fragments + 40, shared)
+    return Resources(_tensor_threads(config), accumulators + fragments + 40, shared)
 
 
 _TILE = "multiples of 32 from 32 to 256, whose warps have multiples of 16"
@@ -230,24 +281,41 @@ def _tile(value: KnobValue) -> bool:
     return multiple_of(32, 32, 256)(value) and isinstance(value, int) and value % (16 * _warps(value)) == 0
 
 
+_TILES = (
+    TemplateKnob("tile_m", "rows", _TILE, _tile, 128, "rows of the tile that a block computes", (64, 128)),
+    TemplateKnob(
+        "tile_n", "columns", _TILE, _tile, 128, "columns of the tile that a block computes", (64, 128)
+    ),
+    TemplateKnob("tile_k", "elements", "16, 32 or 64", one_of(16, 32, 64), 32, "depth of one step"),
+)
+
+SWIZZLED = Template(
+    family="product",
+    name="swizzled",
+    path="product/swizzled.cu.j2",
+    summary="tiles in swizzled shared memory, copied with cp.async; tensor cores (mma)",
+    knobs=_TILES,
+    needs=("cp_async",),
+    cannot=_tensor_cannot,
+    requirements=_tensor_requirements,
+    shape=_tensor_shape,
+    resources=_tensor_resources,
+    tensor_cores=True,
+)
+
 PIPELINED = Template(
     family="product",
     name="pipelined",
     path="product/pipelined.cu.j2",
-    summary="tiles through a ring of asynchronous copies (cp.async), swizzled shared memory, mma",
+    summary="the same through a ring of tiles: copies run ahead while the tensor cores work",
     knobs=(
-        TemplateKnob(
-            "tile_m", "rows", _TILE, _tile, 128, "rows of the tile that a block computes", (64, 128)
-        ),
-        TemplateKnob(
-            "tile_n", "columns", _TILE, _tile, 128, "columns of the tile that a block computes", (64, 128)
-        ),
-        TemplateKnob("tile_k", "elements", "16, 32 or 64", one_of(16, 32, 64), 32, "depth of one step"),
+        *_TILES,
         TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring"),
     ),
     needs=("cp_async",),
-    cannot=_pipelined_cannot,
-    requirements=_pipelined_requirements,
-    shape=_pipelined_shape,
-    resources=_pipelined_resources,
+    cannot=_tensor_cannot,
+    requirements=_tensor_requirements,
+    shape=_tensor_shape,
+    resources=_tensor_resources,
+    tensor_cores=True,
 )

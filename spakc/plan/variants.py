@@ -53,6 +53,7 @@ class VariantPlan:
     launches: tuple[LaunchPlan, ...]
     workspace: tuple[TensorSpec, ...]
     reason: str
+    seconds: float = field(default=0.0, compare=False)  # by the cost model, to order schedules
 
     @property
     def defines(self) -> dict[str, str]:
@@ -106,16 +107,17 @@ def variants_of(
     undecided: list[Undecided] = []
     for case in cases:
         ways, missing = _ways(kernel, case.steps)
+        results = [(way, _variants(way, kernel, case, devices, measurements)) for way in ways]
+        built = [result for _, result in results if not isinstance(result, Undecided)]
+        for variants in sorted(built, key=lambda variants: min(v.seconds for v in variants)):
+            found += variants
         if case is cases[-1]:
             undecided += missing
-        for way in ways:
-            result = _variants(way, kernel, case, devices, measurements)
-            if not isinstance(result, Undecided):
-                found += result
-            elif case is cases[-1]:
-                undecided.append(result)
-                if way.schedule is not None:
-                    _report_unbuildable(way.schedule, result, sink)
+            for way, result in results:
+                if isinstance(result, Undecided):
+                    undecided.append(result)
+                    if way.schedule is not None:
+                        _report_unbuildable(way.schedule, result, sink)
     ordered = [v for v in found if v.guards] + [v for v in found if not v.guards]
     answered = {arch for variant in ordered if not variant.guards for arch in variant.archs}
     ordered += _answer(kernel, cases[-1], tuple(d for d in devices if d.arch not in answered))
@@ -307,6 +309,7 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         tuple(launches),
         tuple(workspace_spec(tensor) for tensor in signature.carried.values()),
         selected.reason,
+        selected.seconds,
     )
 
 

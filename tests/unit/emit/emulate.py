@@ -58,7 +58,7 @@ def run(
     arrays = dict(case.tensors)
     for tensor in (*spec.tensors, *variant.workspace):
         if tensor.role in ("output", "workspace"):
-            arrays[tensor.name] = _empty(tensor, spec, variant, case, arrays)
+            arrays[tensor.name] = _empty(tensor, spec, case, arrays)
     environment = _environment(spec, variant, case, arrays)
     for guard in variant.guards if guards else ():
         assert evaluate(guard.condition, environment), f"{variant.id}: {guard.law}: {guard.reason}"
@@ -73,9 +73,7 @@ def _shape(tensor: TensorSpec, case: Case) -> tuple[int, ...]:
     return tuple(int(evaluate(size, environment)) for size in tensor.shape)
 
 
-def _empty(
-    tensor: TensorSpec, spec: KernelSpec, variant: Variant, case: Case, arrays: Mapping[str, Any]
-) -> np.ndarray:
+def _empty(tensor: TensorSpec, spec: KernelSpec, case: Case, arrays: Mapping[str, Any]) -> np.ndarray:
     word = case.output_dtypes.get(tensor.name)
     if word is None and tensor.same_as:
         word = _word(tensor.same_as, spec, case, arrays)
@@ -103,9 +101,8 @@ def _environment(spec: KernelSpec, variant: Variant, case: Case, arrays: Mapping
         array = arrays[tensor.name]
         word = _word(tensor.name, spec, case, arrays)
         if array is None:
-            facts[tensor.name] = TensorFacts(
-                word, NUMPY[word].itemsize, (0,) * len(tensor.shape), present=False
-            )
+            strides = (0,) * len(tensor.shape)
+            facts[tensor.name] = TensorFacts(word, NUMPY[word].itemsize, strides, present=False)
             continue
         strides = tuple(s // array.itemsize for s in array.strides)
         offset = _offset(array)
@@ -169,12 +166,9 @@ def _launch(
     bases = {name: _base(arrays[name]) for name in used}
     buffers = [
         Buffer(
-            name,
-            bases[name],
-            writable=roles[name] != "input",
-            write_once=roles[name] == "output" and _owns(name, launch, variant),
+            n, bases[n], writable=roles[n] != "input", write_once=roles[n] == "output" and _owned(n, variant)
         )
-        for name in used
+        for n in used
     ]
     kernel = build(sources[launch.source], [HEADERS], defines, name=launch.source)
     x, y, z = (int(evaluate(size, environment)) for size in launch.grid)
@@ -191,9 +185,7 @@ def _launch(
     assert report.ok, f"{variant.id}, {launch.entry}: {report.errors}"
 
 
-def _owns(name: str, launch: Launch, variant: Variant) -> bool:
-    """Whether this is the only launch that touches an output, so that it must write all of it."""
-    return (
-        sum(1 for step in variant.launches for p in step.params if p.kind == "pointer" and p.name == name)
-        == 1
-    )
+def _owned(name: str, variant: Variant) -> bool:
+    """Whether a single launch touches an output, so that it must write all of it."""
+    pointers = [p.name for step in variant.launches for p in step.params if p.kind == "pointer"]
+    return pointers.count(name) == 1

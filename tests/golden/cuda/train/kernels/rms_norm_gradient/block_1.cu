@@ -38,7 +38,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_block_1, Params, THREADS) {
   const Group group(shared_base());
   const i32 kept = static_cast<i32>(block_index_x());
   constexpr bool active = true;
-const i32 reduced = params.d_N;
+  const i32 reduced = params.d_N;
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
   const i32 i_r = kept;

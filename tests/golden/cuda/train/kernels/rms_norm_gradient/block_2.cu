@@ -37,7 +37,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_block_2, Params, 32 * WARPS) {
   const i32 own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < params.d_N;
   const i32 kept = active ? own : params.d_N - 1;
-const i32 reduced = params.d_R;
+  const i32 reduced = params.d_R;
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
   const i32 i_n = kept;

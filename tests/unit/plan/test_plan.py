@@ -1,0 +1,179 @@
+"""Which variants a file gets, in which order, and what is said of the schedules that get none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spakc.diagnostics import Sink
+from spakc.diagnostics.codes import CODES
+from spakc.plan.plan import Plan, plan
+from spakc.plan.select import Measurement
+from spakc.target import TARGETS
+from tests.unit.emit.planned import ARCHS, ROOT, checked
+
+PRODUCT = """spak 1
+use std.devices
+targets {targets}
+kernel f: product {{
+  dim M, N, K
+  input  A: bf16 [M, K]
+  input  B: bf16 [K, N]
+  output C: bf16 [M, N]
+{more}  math {{ C[m, n] = sum[k](A[m, k] * B[k, n]) }}
+{schedules}}}
+"""
+NAIVE = "  schedule naive { knob block in {8, 16, 32} }\n"
+PIPELINED = """  schedule pipelined needs device.cp_async {{
+    knob tile_m in {{32, 64, 128}}  knob tile_n in {{64, 128}}  knob tile_k in {{32}}  knob stages in 2..4
+    {more}
+  }}
+"""
+
+
+class Planner:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sink = Sink()
+
+    def __call__(
+        self,
+        schedules: str,
+        *,
+        more: str = "",
+        targets: str = "a100",
+        archs: tuple[str, ...] = (),
+        measurements: tuple[Measurement, ...] = (),
+    ) -> Plan:
+        path = self.folder / "file.spak"
+        path.write_text(PRODUCT.format(schedules=schedules, more=more, targets=targets))
+        return plan(checked(path), archs, self.sink, measurements)
+
+    @property
+    def codes(self) -> list[str]:
+        return [diagnostic.code for diagnostic in self.sink.diagnostics]
+
+
+@pytest.fixture
+def planner(tmp_path: Path) -> Planner:
+    return Planner(tmp_path)
+
+
+def test_the_last_variant_answers_every_call(planner: Planner) -> None:
+    kernel = planner(PIPELINED.format(more="") + NAIVE).kernels["f"]
+    *others, last = kernel.variants
+    assert last.schedule == "naive" and not last.guards
+    assert others and all(variant.guards for variant in others)
+    tiles = [variant.config["tile_m"] for variant in others]
+    assert tiles == sorted(tiles, reverse=True)
+
+
+def test_a_kernel_without_schedules_gets_those_of_its_family(planner: Planner) -> None:
+    kernel = planner("").kernels["f"]
+    assert {variant.schedule for variant in kernel.variants} == {"pipelined", "tiled"}
+    assert not kernel.variants[-1].guards
+
+
+def test_an_answer_is_added_where_every_schedule_has_a_guard(planner: Planner) -> None:
+    law = "law whole: M % 64 == 0"
+    kernel = planner(NAIVE + PIPELINED.format(more=law)).kernels["f"]
+    guarded = [v for v in kernel.variants if v.schedule == "pipelined"]
+    assert all("f.pipelined.whole" in {guard.law for guard in v.guards} for v in guarded)
+
+
+@pytest.mark.parametrize("code", ["SPAK701", "SPAK702", "SPAK704"])
+def test_codes_have_examples_that_earn_them(planner: Planner, code: str) -> None:
+    for text, expected in ((CODES[code].wrong, True), (CODES[code].right, False)):
+        path = planner.folder / "example.spak"
+        path.write_text(text)
+        sink = Sink()
+        plan(checked(path), (), sink)
+        assert (code in [d.code for d in sink.diagnostics]) is expected
+
+
+def test_a_misspelt_knob_names_the_nearest_and_lists_all(planner: Planner) -> None:
+    planner("  schedule naive { knob blocks in {8, 16} }\n")
+    (found,) = planner.sink.diagnostics
+    assert found.code == "SPAK702" and found.help == ("did you mean `block`?",)
+    assert "8, 16 or 32" in found.notes[0]
+
+
+def test_a_rung_without_a_template_is_undecided(planner: Planner) -> None:
+    found = planner(NAIVE + "  schedule warp_specialized { knob stages in 2..4 }\n")
+    assert planner.codes == []
+    (undecided,) = found.undecided
+    assert undecided.schedule == "warp_specialized" and "yet" in undecided.reason
+
+
+def test_like_gives_a_schedule_the_template_of_another(planner: Planner) -> None:
+    kernel = planner(NAIVE + "  schedule coarse like naive { knob block in {32} }\n").kernels["f"]
+    assert [v.config for v in kernel.variants if v.schedule == "coarse"] == [{"block": 32}]
+
+
+def test_an_unknown_architecture(planner: Planner) -> None:
+    planner(NAIVE, archs=("sm_91",))
+    assert planner.codes == ["SPAK703"]
+
+
+def test_what_does_not_fit_is_not_built(planner: Planner) -> None:
+    """4 stages of 128 x 128 x 64 take 131072 bytes: an A100 has them, an RTX 4090 does not."""
+    schedule = """  schedule pipelined {
+    knob tile_m in {128}  knob tile_n in {128}  knob tile_k in {64}  knob stages in {4}
+  }
+"""
+    kernel = planner(NAIVE + schedule, archs=("sm_80", "sm_89")).kernels["f"]
+    (found,) = [v for v in kernel.variants if v.schedule == "pipelined"]
+    assert found.archs == ("sm_80",)
+
+
+def test_a_config_of_the_file_is_built(planner: Planner) -> None:
+    config = "config small { tile_m = 32  tile_n = 64  tile_k = 32  stages = 2 }"
+    kernel = planner(NAIVE + PIPELINED.format(more=config)).kernels["f"]
+    assert "pipelined.small" in [variant.id for variant in kernel.variants]
+
+
+def test_measurements_come_before_preferences_and_these_before_the_model(planner: Planner) -> None:
+    def chosen(more: str, *measured: Measurement) -> list[dict[str, object]]:
+        found = planner(NAIVE + PIPELINED.format(more=more), measurements=measured).kernels["f"]
+        return [dict(v.config) for v in found.variants if v.schedule == "pipelined"]
+
+    by_model = chosen("")
+    assert all(config["stages"] != 2 for config in by_model)
+    by_preference = chosen("prefer stages == 2")
+    assert all(config["stages"] == 2 for config in by_preference)
+    odd = {"tile_m": 32, "tile_n": 64, "tile_k": 32, "stages": 3}
+    shapes = [(4096, 4096, 4096), (8192, 8192, 8192), (16_384, 768, 3072), (1024, 1024, 1024)]
+    measured = [
+        Measurement("f", "pipelined", "sm_80", odd, dict(zip("MNK", shape, strict=True)), 1e-6)
+        for shape in shapes
+    ]
+    by_evidence = planner(NAIVE + PIPELINED.format(more="prefer stages == 2"), measurements=tuple(measured))
+    found = next(v for v in by_evidence.kernels["f"].variants if dict(v.config) == odd)
+    assert "measured" in found.reason
+
+
+def test_every_target_is_planned_alike() -> None:
+    found = plan(checked(ROOT / "examples" / "kernels" / "matmul.spak"), ARCHS, Sink())
+    for kernel in found.kernels.values():
+        for arch in ARCHS:
+            assert any(arch in variant.archs and not variant.guards for variant in kernel.variants)
+
+
+def test_targets_answer_questions() -> None:
+    hopper, ada = TARGETS["sm_90a"], TARGETS["sm_89"]
+    assert hopper.has("wgmma") and not ada.has("tma") and hopper.capability == 90
+    assert hopper.resident_blocks(128, 32, 0) == 16
+    assert hopper.resident_blocks(256, 255, 0) == 1
+    assert ada.resident_blocks(128, 32, 101_377) == 0
+    assert ada.resident_blocks(128, 32, 50_000) == 2
+
+
+def test_a_used_kernel_is_trained_through() -> None:
+    found = plan(checked(ROOT / "examples" / "looplm" / "addition.spak"), ("sm_90a",), Sink())
+    (gradient,) = found.kernels["matmul"].gradients
+    assert set(gradient.inputs) == {"A", "B", "bias"} and gradient.outputs == ("C",)
+    backward = found.kernels[gradient.kernel]
+    first = backward.variants[0]
+    assert first.guards[0].condition == ["eq", ["option", "activation"], "identity"]
+    assert len(first.launches) < len(backward.variants[-1].launches)
