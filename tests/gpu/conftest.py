@@ -47,3 +47,11 @@ def steps():
     import spakc
 
     return spakc.load(EXAMPLES / "kernels" / "train.spak")
+
+
+@pytest.fixture(scope="session")
+def attentions():
+    """The compiled examples/kernels/fmha.spak."""
+    import spakc
+
+    return spakc.load(EXAMPLES / "kernels" / "fmha.spak")

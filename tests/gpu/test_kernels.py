@@ -206,3 +206,63 @@ def test_adamw(steps, size, dtype):
     p1 = p0 * (1 - rate * shrink) - rate * (m1 / first) / ((v1 / second).sqrt() + 1e-8)
     for ours, theirs, before in ((m, m1, m0), (v, v1, v0), (p, p1, p0)):
         agrees(ours, theirs, 16, theirs.abs() + before.abs() + 0.1)
+
+
+# ---- attention -----------------------------------------------------------------------------------------
+
+
+def attention(q, k, v, causal, softcap=0.0, window=0):
+    """Output and logsumexp in the dtype of the arguments; a row without keys gives zeros and -inf."""
+    share, queries, keys = q.shape[1] // k.shape[1], q.shape[2], k.shape[2]
+    k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    behind = (
+        torch.arange(queries, device=q.device)[:, None] + keys - queries - torch.arange(keys, device=q.device)
+    )
+    seen = torch.ones_like(behind, dtype=torch.bool)
+    seen &= (behind >= 0) if causal else seen
+    seen &= (behind < window) if window else seen
+    empty = ~seen.any(-1, keepdim=True)
+    weights = torch.softmax(scores.masked_fill(~seen, -torch.inf).masked_fill(empty, 0.0), -1)
+    sums = torch.logsumexp(scores.masked_fill(~seen, -torch.inf).masked_fill(empty, 0.0), -1)
+    return weights.masked_fill(empty, 0.0) @ v, sums.masked_fill(empty[:, 0], -torch.inf)
+
+
+CASES = [
+    # batch, heads, groups, queries, keys, width, options
+    (2, 4, 4, 64, 64, 64, {}),
+    (1, 4, 2, 100, 100, 64, {}),
+    (1, 4, 1, 37, 90, 128, {"causal": False}),
+    (2, 2, 2, 96, 40, 64, {}),  # the first rows see no key
+    (1, 2, 2, 130, 130, 64, {"window": 17}),
+    (1, 2, 2, 65, 65, 64, {"softcap": 5.0}),
+    (1, 1, 1, 1, 257, 128, {}),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", CASES)
+def test_attention(attentions, case, dtype):
+    batch, heads, groups, queries, keys, width, options = case
+    q = torch.randn(batch, heads, queries, width, device="cuda").to(dtype).requires_grad_()
+    k, v = (
+        torch.randn(batch, groups, keys, width, device="cuda").to(dtype).requires_grad_() for _ in range(2)
+    )
+    wide = [t.detach().double().requires_grad_() for t in (q, k, v)]
+    reference, sums = attention(*wide, **({"causal": True} | options))
+    output, our_sums = attentions.fmha(q, k, v, **options)
+    step = torch.finfo(dtype).eps
+    torch.testing.assert_close(output.double(), reference, rtol=2 * step, atol=4 * step)
+    torch.testing.assert_close(our_sums.double(), sums, rtol=1e-4, atol=1e-4)
+    grad = torch.randn_like(output)
+    ours = torch.autograd.grad(output, (q, k, v), grad)
+    theirs = torch.autograd.grad(reference, wide, grad.double())
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype == dtype
+        # Weights and their gradients are rounded to the type on the way: errors of the size of the largest
+        # terms.
+        torch.testing.assert_close(
+            a.double(), b, rtol=4 * step, atol=8 * step * max(1.0, float(b.abs().max()))
+        )
