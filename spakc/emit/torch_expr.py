@@ -266,7 +266,7 @@ class Expressions:
         return Code(f"ACTIVATIONS[{option.text}]({self._tensor(x)})", x.axes)
 
     def _tensor(self, code: Code) -> str:
-        return f"{self.names.torch}.tensor({code.text})" if code.scalar else code.text
+        return f"{self.names.torch}.tensor(float({code.text}))" if code.scalar else code.text
 
     def _cast(self, dtype: str, code: Code) -> Code:
         if dtype in ("f32", "f64"):

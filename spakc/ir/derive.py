@@ -30,7 +30,7 @@ from spakc.ir.lift import lift_reductions
 from spakc.ir.module import Equation, Gradient, Kernel
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.partials import partial
-from spakc.ir.signature import derived_tensors
+from spakc.ir.signature import derived_tensors, used_dims
 from spakc.ir.simplify import (
     MINUS_INFINITY,
     ONE,
@@ -45,7 +45,7 @@ from spakc.ir.simplify import (
     where,
 )
 from spakc.ir.types import DType
-from spakc.ir.visit import transform
+from spakc.ir.visit import references, transform
 from spakc.source import Span
 
 
@@ -369,11 +369,14 @@ class _Reverse:
             need(equation.value)
         math = [e for e in self.forward.math if e.target in recomputed] + self.backward
         suffix = "_".join(self.wanted.outputs) if len(self.kernel.gradients) > 1 else ""
-        name = fresh("_".join(filter(None, (self.kernel.name, "gradient", suffix))), ())
+        name = "_".join(filter(None, (self.kernel.name, "gradient", suffix)))
         tensors = derived_tensors(self.kernel, math, self.names, self.wanted, saves)
+        shown = {dim for t in tensors.values() for size in t.shape for dim in references(size, RefKind.dim)}
+        used = shown | used_dims(self.kernel, math, ())
         kernel = replace_fields(
             self.kernel,
             name=name,
+            dims={name: dim for name, dim in self.kernel.dims.items() if name in used},
             tensors=tensors,
             math=tuple(math),
             gradients=(),

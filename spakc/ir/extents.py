@@ -80,8 +80,10 @@ def infer_extents(kernel: Kernel) -> Extents:
     for equation, found in zip(kernel.math, known, strict=True):
         for node in (*equation.indices, *walk(equation.value)):
             name = index_name(node)
-            if name is not None and name not in found:
-                raise UnknownExtent(name, node.span or equation.span)
+            mentioned = node.axes if isinstance(node, Reduce) else () if name is None else (name,)
+            for variable in mentioned:
+                if variable not in found:
+                    raise UnknownExtent(variable, node.span or equation.span)
     complete = {name: tuple(ZERO if size is None else size for size in axes) for name, axes in shapes.items()}
     return Extents(tuple(known), complete)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from spakc.ir.inline import loads
 from spakc.ir.module import Equation, Gradient, Kernel, Tensor
+from spakc.ir.ops import Ref, RefKind
+from spakc.ir.visit import references
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,37 @@ def derived_tensors(
     """The signature of a backward kernel: forward inputs that its math reads and saved outputs under their
     own names, the gradients of outputs as inputs, those of inputs as outputs."""
     read = {load.tensor for equation in math for load in loads(equation.value)}
+    read |= _for_sizes(kernel, math, wanted, read | set(saves))
     derived = [Derived(n, "input", n) for n, t in kernel.tensors.items() if t.role == "input" and n in read]
     derived += [Derived(name, "input", name) for name in kernel.tensors if name in saves]
     derived += [Derived(grad_names[name], "input", name) for name in wanted.outputs]
     derived += [Derived(grad_names[name], "output", name) for name in wanted.inputs]
     return retyped(kernel, derived)
+
+
+def _for_sizes(kernel: Kernel, math: Sequence[Equation], wanted: Gradient, read: set[str]) -> set[str]:
+    """Forward inputs that are passed only because no other tensor shows the size of a dim."""
+
+    def shown(names: Iterable[str]) -> set[str]:
+        sizes = (size for name in names if name in kernel.tensors for size in kernel.tensors[name].shape)
+        return {size.name for size in sizes if isinstance(size, Ref)}
+
+    known = shown((*read, *wanted.outputs))
+    missing = used_dims(kernel, math, wanted.inputs) - known
+    found: set[str] = set()
+    for name, tensor in kernel.tensors.items():
+        if tensor.role == "input" and missing & shown((name,)):
+            found.add(name)
+            missing -= shown((name,))
+    return found
+
+
+def used_dims(kernel: Kernel, math: Sequence[Equation], tensors: Iterable[str]) -> set[str]:
+    """Dims that the math, the shapes of these tensors or the defaults of options mention."""
+    exprs = [e.value for e in math] + [index for e in math for index in e.indices]
+    exprs += [size for name in tensors for size in kernel.tensors[name].shape]
+    exprs += [option.default for option in kernel.options.values()]
+    return {dim for expr in exprs for dim in references(expr, RefKind.dim)}
 
 
 def retyped(kernel: Kernel, derived: Iterable[Derived]) -> dict[str, Tensor]:

@@ -167,8 +167,8 @@ def test_a_backward_kernel_is_a_chain_of_the_same_meaning(name: str) -> None:
     chain = split(derivation.kernel)
     dims = {dim: 6 if dim in ("D", "H") else size for size, dim in enumerate(subject.dims, 3)}
     inputs = random_inputs(derivation.kernel, dims, bound=3)
-    expected = evaluate(derivation.kernel, inputs, {}, dims)
-    found = evaluate(as_kernel(chain, derivation.kernel), inputs, {}, dims)
+    expected = evaluate(derivation.kernel, inputs, {})
+    found = evaluate(as_kernel(chain, derivation.kernel), inputs, {})
     for tensor, value in expected.items():
         np.testing.assert_allclose(found[tensor], value, rtol=1e-10, atol=1e-12, err_msg=tensor)
 
