@@ -65,15 +65,19 @@ struct Clock {
 using Snapshot = std::shared_ptr<const std::vector<u32>>;
 using Knowledge = std::map<u32, Snapshot>;
 
-// The last accesses to each 2-byte granule of a block's shared memory.
+// The last accesses to each granule of a block's shared memory: 2 bytes, and single bytes where those are
+// used.
 struct Shadow {
   u32 granules = 0, slots = 0;
-  std::vector<u16> writer;  // actor + 1; 0: never written
+  std::vector<u16> writer;  // actor + 1; 0: never written; SPLIT: see the block's shadow of single bytes
   std::vector<u32> write_epoch;
   std::vector<u16> write_site;  // top bit: an atomic
   std::vector<u64> readers;     // mask over slots
   // At granule * slots + slot, and valid where `readers` has the slot: actor << 48 | site << 32 | epoch.
   std::unique_ptr<u64[]> reads;
+
+  void allocate(u32 granules, u32 slots);
+  void copy(u32 to, const Shadow& other, u32 from);
 };
 
 // The last write and the last read of one element of a writable global buffer.
@@ -239,7 +243,7 @@ struct Warpgroup {
 struct Block {
   u32 index[3], linear, base, size, alive, registers_free;
   std::vector<u8> memory;
-  Shadow shadow;
+  Shadow shadow, byte_shadow;
   Barrier barriers[16];
   std::vector<u32> mbarrier_at;  // (address - base) / 8 -> index + 1 into mbarriers
   std::deque<Mbarrier> mbarriers;

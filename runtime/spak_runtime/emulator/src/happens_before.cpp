@@ -72,20 +72,44 @@ bool ordered(const Fiber& f, u32 actor, u32 epoch, bool async_access) {
   const u32* known = f.clock->at;
   if (!async_access) {
     if (actor == f.id) return true;
-    if (actor == t + f.id) return f.copied >= epoch;
+    if (actor == t + f.id) return f.copied >= epoch || known[actor] >= epoch;
     return known[actor] >= epoch;
   }
   if (actor == f.id) return f.fenced_epoch >= epoch;
-  if (actor == t + f.id) return f.fenced_copied >= epoch;
+  if (actor == t + f.id) return f.fenced_copied >= epoch || known[2 * t + actor] >= epoch;
   if (actor < 2 * t) return known[2 * t + actor] >= epoch;
   return known[actor] >= epoch;
 }
 
 // ---- shared memory ----
 
+void Shadow::allocate(u32 granule_count, u32 slot_count) {
+  granules = granule_count;
+  slots = slot_count;
+  writer.assign(granules, 0);
+  write_epoch.assign(granules, 0);
+  write_site.assign(granules, 0);
+  readers.assign(granules, 0);
+  reads.reset(new u64[static_cast<size_t>(granules) * slots]);
+}
+void Shadow::copy(u32 to, const Shadow& other, u32 from) {
+  writer[to] = other.writer[from];
+  write_epoch[to] = other.write_epoch[from];
+  write_site[to] = other.write_site[from];
+  readers[to] = other.readers[from];
+  for (u32 i = 0; i < slots; i++)
+    reads[static_cast<size_t>(to) * slots + i] = other.reads[static_cast<size_t>(from) * slots + i];
+}
+
 namespace {
 
-constexpr u16 ATOMIC = 0x8000;
+constexpr u16 ATOMIC = 0x8000, SPLIT = 0xffff;
+
+struct Access {
+  const Fiber& f;
+  u32 actor, epoch, site, slot;
+  bool async, atomic;
+};
 
 // A wgmma read is stamped with the first of its warpgroup's four actors: it ends when all four have waited.
 bool read_is_ordered(const Fiber& f, u32 actor, u32 epoch, u32 slot) {
@@ -95,14 +119,88 @@ bool read_is_ordered(const Fiber& f, u32 actor, u32 epoch, u32 slot) {
   return true;
 }
 
-void report_readers(const Block& b, u32 granule, const Fiber& f, u32 site) {
-  const Shadow& s = b.shadow;
-  for (u64 m = s.readers[granule]; m; m &= m - 1) {
+void report_readers(const Shadow& s, u32 g, u32 offset, const Access& a) {
+  for (u64 m = s.readers[g]; m; m &= m - 1) {
     const u32 slot = static_cast<u32>(__builtin_ctzll(m));
-    const u64 r = s.reads[static_cast<u64>(granule) * s.slots + slot];
-    if (!read_is_ordered(f, static_cast<u32>(r >> 48), static_cast<u32>(r), slot))
-      report("race-write-after-read", site, static_cast<u32>((r >> 32) & 0xffff),
-             "shared memory +%u is overwritten while another thread may still read it", granule * 2);
+    const u64 r = s.reads[static_cast<u64>(g) * s.slots + slot];
+    if (!read_is_ordered(a.f, static_cast<u32>(r >> 48), static_cast<u32>(r), slot))
+      report("race-write-after-read", a.site, static_cast<u32>((r >> 32) & 0xffff),
+             "shared memory +%u is overwritten while another thread may still read it", offset);
+  }
+}
+
+void report_unordered(const Shadow& s, u32 g, u32 offset, const Access& a, bool write) {
+  const bool only_fence = a.async && ordered(a.f, s.writer[g] - 1u, s.write_epoch[g], false);
+  const char* const kind = only_fence ? "missing-proxy-fence"
+                           : write    ? "race-write-after-write"
+                                      : "race-read-after-write";
+  const char* const done = write ? "overwritten" : "read";
+  if (only_fence)
+    report(kind, a.site, s.write_site[g] & ~ATOMIC,
+           "shared memory +%u was written by plain code and is %s by the async proxy without "
+           "fence_proxy_async_shared between",
+           offset, done);
+  else
+    report(kind, a.site, s.write_site[g] & ~ATOMIC,
+           "shared memory +%u is %s without an order after its write", offset, done);
+}
+
+inline void write_cell(Shadow& s, u32 g, u32 offset, const Access& a) {
+  const u32 w = s.writer[g];
+  const bool both_atomic = a.atomic && (s.write_site[g] & ATOMIC);
+  if (w && !both_atomic && !ordered(a.f, w - 1, s.write_epoch[g], a.async))
+    report_unordered(s, g, offset, a, true);
+  if (s.readers[g]) report_readers(s, g, offset, a);
+  s.readers[g] = 0;
+  s.writer[g] = static_cast<u16>(a.actor + 1);
+  s.write_epoch[g] = a.epoch;
+  s.write_site[g] = static_cast<u16>(a.site | (a.atomic ? ATOMIC : 0));
+}
+
+// `good`: a writer and its epoch that the previous granule was found to be ordered after.
+struct Good {
+  u32 writer = 0, epoch = 0;
+};
+inline void read_cell(Shadow& s, u32 g, u32 offset, const Access& a, Good& good) {
+  const u32 w = s.writer[g], e = s.write_epoch[g];
+  if (w == 0) {
+    report("uninitialised-shared-read", a.site, 0, "shared memory +%u is read and was never written", offset);
+  } else if (w != good.writer || e != good.epoch) {
+    if (ordered(a.f, w - 1, e, a.async)) good = {w, e};
+    else report_unordered(s, g, offset, a, false);
+  }
+  s.readers[g] |= 1ull << a.slot;
+  s.reads[static_cast<u64>(g) * s.slots + a.slot] =
+      static_cast<u64>(a.actor) << 48 | static_cast<u64>(a.site & 0xffff) << 32 | a.epoch;
+}
+
+// A granule of which only one byte is accessed: from now on its two bytes are kept apart.
+void split(Block& b, u32 g) {
+  if (b.shadow.writer[g] == SPLIT) return;
+  if (b.byte_shadow.granules == 0) b.byte_shadow.allocate(b.shadow.granules * 2, b.shadow.slots);
+  b.byte_shadow.copy(2 * g, b.shadow, g);
+  b.byte_shadow.copy(2 * g + 1, b.shadow, g);
+  b.shadow.writer[g] = SPLIT;
+  b.shadow.readers[g] = 0;
+}
+
+// Calls visit(shadow, granule, offset) for each granule of an access.
+template <class Visit>
+inline void for_each_granule(Block& b, u32 address, u32 bytes, Visit visit) {
+  const u32 first = address - b.base, last = first + bytes;
+  launch->counters[GRANULES_CHECKED] += (bytes + 1) / 2;
+  if (bytes == 1) {
+    split(b, first / 2);
+    visit(b.byte_shadow, first, first);
+    return;
+  }
+  for (u32 g = first / 2; g < last / 2; g++) {
+    if (b.shadow.writer[g] != SPLIT) {
+      visit(b.shadow, g, g * 2);
+    } else {
+      visit(b.byte_shadow, 2 * g, 2 * g);
+      visit(b.byte_shadow, 2 * g + 1, 2 * g + 1);
+    }
   }
 }
 
@@ -111,59 +209,17 @@ void report_readers(const Block& b, u32 granule, const Fiber& f, u32 site) {
 void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch,
                         bool async_access, u32 site, bool atomic) {
   if (!launch->options.checks) return;
-  Shadow& s = b.shadow;
-  const u32 first = (address - b.base) >> 1, last = (address - b.base + bytes + 1) >> 1;
-  launch->counters[GRANULES_CHECKED] += last - first;
-  for (u32 g = first; g < last; g++) {
-    const u32 w = s.writer[g];
-    const bool both_atomic = atomic && (s.write_site[g] & ATOMIC);
-    if (w && !both_atomic && !ordered(f, w - 1, s.write_epoch[g], async_access)) {
-      const bool only_fence = async_access && ordered(f, w - 1, s.write_epoch[g], false);
-      report(
-          only_fence ? "missing-proxy-fence" : "race-write-after-write", site, s.write_site[g] & ~ATOMIC,
-          only_fence
-              ? "shared memory +%u was written by plain code and is overwritten by the async proxy without "
-                "fence_proxy_async_shared between"
-              : "shared memory +%u is written twice without an order",
-          g * 2);
-    }
-    if (s.readers[g]) report_readers(b, g, f, site);
-    s.readers[g] = 0;
-    s.writer[g] = static_cast<u16>(actor + 1);
-    s.write_epoch[g] = epoch;
-    s.write_site[g] = static_cast<u16>(site | (atomic ? ATOMIC : 0));
-  }
+  const Access a{f, actor, epoch, site, 0, async_access, atomic};
+  for_each_granule(b, address, bytes, [&](Shadow& s, u32 g, u32 offset) { write_cell(s, g, offset, a); });
 }
 
 void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, u32 slot,
                        bool async_access, u32 site) {
   if (!launch->options.checks) return;
-  Shadow& s = b.shadow;
-  const u32 first = (address - b.base) >> 1, last = (address - b.base + bytes + 1) >> 1;
-  launch->counters[GRANULES_CHECKED] += last - first;
-  const u64 stamp = static_cast<u64>(actor) << 48 | static_cast<u64>(site & 0xffff) << 32 | epoch;
-  u32 good_writer = 0, good_epoch = 0;  // the pair that the previous granule was found to be ordered after
-  for (u32 g = first; g < last; g++) {
-    const u32 w = s.writer[g], e = s.write_epoch[g];
-    if (w == 0) {
-      report("uninitialised-shared-read", site, 0, "shared memory +%u is read and was never written", g * 2);
-    } else if (w != good_writer || e != good_epoch) {
-      if (ordered(f, w - 1, e, async_access)) {
-        good_writer = w;
-        good_epoch = e;
-      } else {
-        const bool only_fence = async_access && ordered(f, w - 1, e, false);
-        report(only_fence ? "missing-proxy-fence" : "race-read-after-write", site, s.write_site[g] & ~ATOMIC,
-               only_fence
-                   ? "shared memory +%u was written by plain code and is read by the async proxy without "
-                     "fence_proxy_async_shared between"
-                   : "shared memory +%u is read without an order after its write",
-               g * 2);
-      }
-    }
-    s.readers[g] |= 1ull << slot;
-    s.reads[static_cast<u64>(g) * s.slots + slot] = stamp;
-  }
+  const Access a{f, actor, epoch, site, slot, async_access, false};
+  Good good;
+  for_each_granule(b, address, bytes,
+                   [&](Shadow& s, u32 g, u32 offset) { read_cell(s, g, offset, a, good); });
 }
 
 // ---- global memory: within a world by its clocks, between worlds by what was released and acquired ----

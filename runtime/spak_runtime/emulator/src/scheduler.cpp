@@ -174,6 +174,7 @@ void reset_block(Block& b, u32 rank, u32 linear_world) {
   std::fill(b.memory.begin(), b.memory.end(), 0xff);
   std::fill(b.shadow.writer.begin(), b.shadow.writer.end(), 0);
   std::fill(b.shadow.readers.begin(), b.shadow.readers.end(), 0);
+  b.byte_shadow = Shadow();
   for (Barrier& x : b.barriers) reset_barrier(x);
   std::fill(b.mbarrier_at.begin(), b.mbarrier_at.end(), 0);
   for (Mbarrier& m : b.mbarriers)
@@ -229,13 +230,7 @@ void allocate_world(World& w) {
     b.memory.resize(b.size + 16);
     b.mbarrier_at.assign(b.size / 8 + 2, 0);
     if (!l.options.checks) continue;
-    b.shadow.granules = b.size / 2 + 1;
-    b.shadow.slots = l.threads / 32 + groups + 2;
-    b.shadow.writer.assign(b.shadow.granules, 0);
-    b.shadow.write_epoch.assign(b.shadow.granules, 0);
-    b.shadow.write_site.assign(b.shadow.granules, 0);
-    b.shadow.readers.assign(b.shadow.granules, 0);
-    b.shadow.reads.reset(new u64[static_cast<size_t>(b.shadow.granules) * b.shadow.slots]);
+    b.shadow.allocate(b.size / 2 + 1, l.threads / 32 + groups + 2);
   }
   w.zero = new_clock();
   memset(w.zero->at, 0, sizeof(u32) * w.actors);
