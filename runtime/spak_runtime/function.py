@@ -1,4 +1,4 @@
-"""A kernel as the user calls it: `m.matmul(a, b, bias=bias, activation="gelu")`.
+"""A kernel as the user calls it: `m.product(a, b, gate=gate, mode="fast")`.
 
 Where the tensors are decides who computes: on CUDA a generated kernel, always; on a CPU the same
 mathematics in torch operations, and `explain` says so. While torch traces (torch.compile, fake tensors),
