@@ -75,7 +75,11 @@ def gradient(kernel: Kernel, wanted: Gradient) -> Derivation:
     """The backward kernel of one `gradient … wrt …`. Needs checked names, shapes and dtypes (a gradient is of
     floats). Raises Underivable."""
     _check_request(kernel, wanted)
-    return _Reverse(kernel, wanted).run()
+    try:
+        return _Reverse(kernel, wanted).run()
+    except UnknownExtent as unknown:
+        message = f"nothing says how many values the index {unknown.name} takes in simplified form"
+        raise Underivable("SPAK417", message, unknown.span, "an axis that it runs along") from None
 
 
 def gradient_or_report(kernel: Kernel, wanted: Gradient, sink: Sink) -> Derivation | None:
@@ -89,14 +93,6 @@ def gradient_or_report(kernel: Kernel, wanted: Gradient, sink: Sink) -> Derivati
             problem.span,
             f"expected {problem.hint}",
             also=[(wanted.span, "for this gradient")] if problem.span != wanted.span else [],
-        )
-    except UnknownExtent as unknown:
-        sink.report(
-            "SPAK417",
-            f"nothing says how many values the index {unknown.name} takes in simplified form",
-            unknown.span,
-            "it runs along no axis of a tensor",
-            also=[(wanted.span, "for this gradient")],
         )
     return None
 

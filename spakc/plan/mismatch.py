@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spakc.ir.extents import infer_extents
+from spakc.ir.extents import UnknownExtent, infer_extents
 from spakc.ir.inline import free_indices, index_name, inline, own_bound_names, plain_target
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Expr, Load
@@ -88,7 +88,13 @@ def outputs_of(kernel: Kernel) -> tuple[Output, ...]:
     table = inlining_table(kernel)
     written = [equation for equation in kernel.math if equation.target in kernel.tensors]
     equations = [own_bound_names(replace(e, value=simplify(inline(e.value, table)))) for e in written]
-    extents = infer_extents(replace(kernel, math=tuple(equations)))
+    try:
+        extents = infer_extents(replace(kernel, math=tuple(equations)))
+    except UnknownExtent as unknown:
+        message = (
+            f"nothing says how many values the index {unknown.name} takes once intermediates are inlined"
+        )
+        raise Mismatch("SPAK417", message, unknown.span, "an axis that it runs along") from None
     return tuple(
         Output(equation, original, equation.value, found)
         for equation, original, found in zip(equations, written, extents.variables, strict=True)

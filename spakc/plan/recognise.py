@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spakc.diagnostics.sink import Sink
-from spakc.ir.extents import UnknownExtent
 from spakc.ir.module import Kernel
 from spakc.plan.match_attention import match_attention
 from spakc.plan.match_elementwise import match_elementwise
@@ -44,14 +43,6 @@ def recognise(kernel: Kernel, sink: Sink) -> Problem | None:
             mismatch.span,
             f"expected {mismatch.expected}",
             also=[*mismatch.also, (kernel.span, f"declared of the family {kernel.family} here")],
-        )
-        return None
-    except UnknownExtent as unknown:
-        sink.report(
-            "SPAK417",
-            f"nothing says how many values the index {unknown.name} takes once intermediates are inlined",
-            unknown.span,
-            "it runs along no axis of a tensor",
         )
         return None
     if isinstance(problem, ChainProblem):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from spakc.ir.extents import Extents, normal_math
+from spakc.ir.extents import Extents, UnknownExtent, normal_math
 from spakc.ir.inline import free_indices, fresh, loads, plain_target
 from spakc.ir.lift import lift_reductions
 from spakc.ir.module import Equation, Kernel, Tensor
@@ -36,7 +36,10 @@ def split(kernel: Kernel) -> Stage | ChainProblem:
     single = _match(kernel)
     if not isinstance(single, Mismatch):
         return single
-    return _Splitter(kernel).run()
+    try:
+        return _Splitter(kernel).run()
+    except UnknownExtent:
+        raise single from None
 
 
 def _match(kernel: Kernel) -> Stage | Mismatch:
