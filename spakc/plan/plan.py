@@ -15,7 +15,7 @@ from spak_runtime.manifest import Guard
 from spakc.check.checked import CheckedModule
 from spakc.diagnostics import Sink
 from spakc.ir.derive import Underivable, gradient
-from spakc.ir.inline import inline, plain_target
+from spakc.ir.inline import inline, loads, plain_target
 from spakc.ir.module import Device, Gradient, Kernel, Module
 from spakc.ir.ops import Load
 from spakc.ir.specialise import specialise
@@ -124,6 +124,8 @@ def _special_cases(kernel: Kernel, general: Steps) -> list[Case]:
     for option in kernel.options.values():
         for choice in option.choices:
             fixed = _without_copies(specialise(kernel, {option.name: choice}))
+            if len(_needed(fixed)) >= len(_needed(kernel)):
+                continue
             try:
                 steps = steps_of(split(fixed), fixed)
             except Mismatch:
@@ -133,6 +135,18 @@ def _special_cases(kernel: Kernel, general: Steps) -> list[Case]:
                 guard = Guard(option.name, condition, f"fewer launches where {option.name} is {choice}")
                 found.append(Case(steps, choice, (guard,)))
     return found
+
+
+def _needed(kernel: Kernel) -> frozenset[str]:
+    """The targets that the outputs depend on."""
+    needed: set[str] = set()
+    pending = [name for name, tensor in kernel.tensors.items() if tensor.role != "input"]
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending += [x.tensor for e in kernel.math if e.target == name for x in loads(e.value)]
+    return frozenset(needed & {e.target for e in kernel.math})
 
 
 def _without_copies(kernel: Kernel) -> Kernel:

@@ -126,6 +126,19 @@ def variants_of(
     return tuple(replace(v, guards=(*legal, *v.guards)) for v in ordered), tuple(undecided)
 
 
+def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, ...]:
+    """The variants that some call on this architecture may get: those that no earlier one answers whenever
+    they could. These are worth building ahead of time; the others are there to be compared with."""
+    found: list[VariantPlan] = []
+    for variant in variants:
+        if arch not in variant.archs:
+            continue
+        asked = {repr(guard.condition) for guard in variant.guards}
+        if not any({repr(guard.condition) for guard in earlier.guards} <= asked for earlier in found):
+            found.append(variant)
+    return tuple(found)
+
+
 def lead_of(steps: Steps) -> StepProblem:
     """The step that a schedule is about: the first product, else the first step."""
     return next((p for p in steps.problems if isinstance(p, ProductProblem)), steps.problems[0])

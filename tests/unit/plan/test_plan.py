@@ -10,6 +10,7 @@ from spakc.diagnostics import Sink
 from spakc.diagnostics.codes import CODES
 from spakc.plan.plan import Plan, plan
 from spakc.plan.select import Measurement
+from spakc.plan.variants import reachable
 from spakc.target import TARGETS
 from tests.unit.emit.planned import ARCHS, ROOT, checked
 
@@ -151,6 +152,14 @@ def test_measurements_come_before_preferences_and_these_before_the_model(planner
     by_evidence = planner(NAIVE + PIPELINED.format(more="prefer stages == 2"), measurements=tuple(measured))
     found = next(v for v in by_evidence.kernels["f"].variants if dict(v.config) == odd)
     assert "measured" in found.reason
+
+
+def test_what_no_call_can_get_is_not_built_ahead(planner: Planner) -> None:
+    tiled = "  schedule tiled { knob tile_m in {64}  knob tile_n in {64}  knob tile_k in {16} }\n"
+    variants = planner(NAIVE + tiled + PIPELINED.format(more="")).kernels["f"].variants
+    assert {variant.schedule for variant in variants} == {"pipelined", "tiled", "naive"}
+    assert {variant.schedule for variant in reachable(variants, "sm_80")} == {"pipelined", "tiled"}
+    assert reachable(variants, "sm_90a") == ()
 
 
 def test_every_target_is_planned_alike() -> None:
