@@ -65,7 +65,7 @@ def check_space(module: Module, sink: Sink) -> dict[SpaceKey, Space]:
             _never_applies(spaces, kernel, schedule, findings)
             for config in schedule.configs:
                 _check_config(module, kernel, schedule, config, spaces, findings)
-        _check_guard_free(module, kernel, findings)
+        _check_guard_free(module, kernel, spaces, findings)
     findings.report(sink)
     return spaces
 
@@ -224,7 +224,9 @@ def _broken(space: Space, which: int, config: Config) -> Finding:
 # ---- an answer for every legal call -------------------------------------------------------------------
 
 
-def _check_guard_free(module: Module, kernel: Kernel, findings: Findings) -> None:
+def _check_guard_free(
+    module: Module, kernel: Kernel, spaces: Mapping[SpaceKey, Space], findings: Findings
+) -> None:
     """Every choice of dtypes, compiled dims and options must have a lawful point without a guard, in some
     schedule, on every GPU. Kernels without a schedule are generated from the family's own, which has none."""
     if not kernel.schedules:
@@ -238,10 +240,13 @@ def _check_guard_free(module: Module, kernel: Kernel, findings: Findings) -> Non
         laws = {s.name: _deciding(s, kernel, device) for s in present}
         seen = mentions(*(e for each in laws.values() for law in each for e in (law.proposition, law.when)))
         uncovered: tuple[str, ...] | None = None
-        for schedule in present:
+        for schedule in sorted(present, key=lambda s: len(laws[s.name])):  # the simplest covers most
             space = build_space(kernel, schedule, device, laws[schedule.name], problems_by=seen)
             if isinstance(space, Unbounded):
-                return  # already reported
+                if (kernel.name, schedule.name, device.name) in spaces:
+                    findings.add(_unbounded(space, schedule), device.name)
+                uncovered = ()
+                break
             left = {str(p) for p, ok in zip(space.problems, space.answers, strict=True) if not ok}
             uncovered = tuple(
                 p for p in (map(str, space.problems) if uncovered is None else uncovered) if p in left
