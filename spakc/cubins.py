@@ -44,5 +44,7 @@ def build_cubins(files: Mapping[str, str], archs: Sequence[str]) -> dict[str, st
                     checksum = hashlib.sha256(compiled.cubin).hexdigest()
                     index[digest(request, compiler)] = {"file": name, "sha256": checksum, "log": compiled.log}
     sink.stop_if_errors()
-    built["cubin/index.json"] = json.dumps({"schema": "spak-cubins/1", "cubins": index}, indent=1, sort_keys=True) + "\n"
+    built["cubin/index.json"] = (
+        json.dumps({"schema": "spak-cubins/1", "compiler": compiler, "cubins": index}, indent=1, sort_keys=True) + "\n"
+    )
     return built
