@@ -198,6 +198,32 @@ class Row:
         return _dump({**data, "check": hash_text(_dump(data))})
 
 
+def row_of_run(
+    statement: Statement,
+    now: Subject,
+    figures: Mapping[str, Any],
+    *,
+    fact: str = "",
+    target: str = "",
+    arch: str = "",
+    profile: str = "",
+    **columns: Any,
+) -> Row:
+    """The row of what was just examined, with the two keys that `status` will look for. `fact` is its kind, by
+    default the statement's own; `target` the declared device it was examined on (the statement's, where it has
+    one) and `arch` that device's architecture; `columns` are the remaining fields of a row."""
+    return Row(
+        statement.id,
+        fact or statement.fact,
+        statement.meaning,
+        now.about(statement, fact=fact, profile=profile, arch=arch),
+        figures,
+        statement.target or target,
+        profile,
+        **columns,
+    )
+
+
 def _dump(data: Mapping[str, Any]) -> str:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -208,7 +234,7 @@ _STRINGS = (
 )
 
 
-def row_of(line: str) -> Row:
+def parse_row(line: str) -> Row:
     """The row of one line. Raises ValueError that says what is wrong with it."""
     try:
         data = json.loads(line, parse_constant=_no_constant)
@@ -273,7 +299,7 @@ def read_evidence(path: Path, sink: Sink) -> list[Row]:
         if not raw.strip():
             continue
         try:
-            rows.append(row_of(raw.decode()))
+            rows.append(parse_row(raw.decode()))
         except ValueError as error:
             cut = number == len(lines)  # no newline after it
             what = "was cut off" if cut else f"is ignored: {_reason(error)}"

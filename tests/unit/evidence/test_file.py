@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from spakc.diagnostics import Sink
-from spakc.evidence import Part, Row, Subject, append_evidence, evidence_path, read_evidence, row_of
+from spakc.evidence import Part, Row, Subject, append_evidence, evidence_path, parse_row, read_evidence
+from tests.unit.evidence.fixtures import EVIDENCE
 
 
 def a_row(**changes: object) -> Row:
@@ -97,7 +98,7 @@ def test_every_flipped_byte_is_noticed() -> None:
     for i in range(0, len(raw), 7):
         raw[i] ^= 1
         with pytest.raises(ValueError):
-            row_of(raw.decode(errors="strict"))
+            parse_row(raw.decode(errors="strict"))
         raw[i] ^= 1
 
 
@@ -129,3 +130,8 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     assert not codes and len({r.seed for r in rows}) == len(rows) == 200
     seeds = [r.seed or 0 for r in rows]
     assert all(b == a + 500 for a, b in zip(seeds[::2], seeds[1::2], strict=True))  # an append is never torn
+
+
+@pytest.mark.parametrize("code", EVIDENCE)
+def test_the_codes_of_evidence_are_earned(code: str, tmp_path: Path) -> None:
+    assert EVIDENCE[code](tmp_path) == [code]

@@ -15,7 +15,7 @@ import pytest
 from spakc.check.statements import experiment_core, kernel_core, statements
 from spakc.diagnostics import Sink
 from spakc.driver import check_file
-from spakc.evidence import MAIN, Part, Row, Subject, hash_source, hash_text
+from spakc.evidence import MAIN, Part, Row, Subject, hash_source, hash_text, row_of_run
 from spakc.figures import key_of
 from spakc.ir.canonical import canonical, meaning
 from spakc.status import StatementStatus, status
@@ -157,17 +157,7 @@ def evidence(project: Project, folder: Path, only: str = "") -> list[Row]:
         if figures is None:
             query = key_of(each.body.proposition.args[0])
             figures = {"quantities": [{"query": query, "at": {}, **QUANTITIES[each.id]}]}
-        rows.append(
-            Row(
-                each.id,
-                each.fact,
-                each.meaning,
-                now.about(each, arch="sm_90a"),
-                figures,
-                target="gpu",
-                date="2026-11-22",
-            )
-        )
+        rows.append(row_of_run(each, now, figures, target="gpu", arch="sm_90a", date="2026-11-22"))
     return rows
 
 
