@@ -209,9 +209,10 @@ def row_of_run(
     profile: str = "",
     **columns: Any,
 ) -> Row:
-    """The row of what was just examined, with the two keys that `status` will look for. `fact` is its kind, by
-    default the statement's own; `target` the declared device it was examined on (the statement's, where it has
-    one) and `arch` that device's architecture; `columns` are the remaining fields of a row."""
+    """The row of what was just examined, with the two keys that `status` will look for. `fact` is its
+    kind, by default the statement's own; `target` the declared device it was examined on (the
+    statement's, where it has one) and `arch` that device's architecture; `columns` are the remaining
+    fields of a row."""
     return Row(
         statement.id,
         fact or statement.fact,
