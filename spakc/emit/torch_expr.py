@@ -60,6 +60,7 @@ class Names:
     functional: str
     local: Mapping[str, str]  # tensors (old values), options, dims, intermediates
     new: Mapping[str, str]  # what this step writes
+    device: str  # the last argument of a factory function: where the inputs are
     taken: frozenset[str]  # every name in use
     helpers: set[str] = field(default_factory=set)  # helper functions and tables that the code needs
     used: set[str] = field(default_factory=set)  # dims and options that the code mentions
@@ -110,6 +111,16 @@ class Expressions:
             return code.within(strength)
         marks = ", ".join(":" if axis in code.axes else "None" for axis in trailing)
         return f"{code.within(ATOM)}[{marks}]"
+
+    def spread(self, code: Code, axes: Sequence[str]) -> str:
+        """The text as a tensor of full extent along `axes`."""
+        if not code.scalar and tuple(axes) == code.axes:
+            return code.text
+        sizes = [self.size(self.extents[axis]) for axis in axes]
+        shape = f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+        if code.scalar:
+            return f"{self.names.torch}.full({shape}, float({code.text}){self.names.device})"
+        return f"{self.aligned(code, axes)}.expand({shape})"
 
     def union(self, *parts: Code) -> tuple[str, ...]:
         present = {axis for part in parts for axis in part.axes}
@@ -254,8 +265,10 @@ class Expressions:
         condition, yes, no = (self.code(arg) for arg in expr.args)
         if condition.scalar:
             axes = self.union(yes, no)
-            a, b = self.aligned(yes, axes, OR), self.aligned(no, axes, OR)
-            return Code(f"({a} if {condition.text} else {b})", axes, ATOM, yes.scalar and no.scalar)
+            scalar = yes.scalar and no.scalar
+            # Only one branch is computed, so each by itself must have the dimensions of the result.
+            a, b = (code.text if scalar else self.spread(code, axes) for code in (yes, no))
+            return Code(f"({a} if {condition.text} else {b})", axes, ATOM, scalar)
         axes = self.union(condition, yes, no)
         parts = ", ".join(self.aligned(code, axes, OR) for code in (condition, yes, no))
         return Code(f"{self.names.torch}.where({parts})", axes)

@@ -11,7 +11,7 @@ import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from spakc.emit.torch_expr import ACTIVATION_CODE, ATOM, Code, Expressions, Names
+from spakc.emit.torch_expr import ACTIVATION_CODE, Expressions, Names
 from spakc.ir.extents import normal_math, split_offset
 from spakc.ir.inline import free_indices, fresh
 from spakc.ir.module import Declared, Equation, Kernel, Tensor
@@ -207,9 +207,8 @@ class _File:
         return not _root(self.kernel, tensor).dtypes[0].is_float
 
     def _index_lines(self) -> list[str]:
-        device = self._device()
         return [
-            f"{local} = {self.names.torch}.arange({size}{device})"
+            f"{local} = {self.names.torch}.arange({size}{self.names.device})"
             for (_, size), local in self.indices.items()
         ]
 
@@ -244,7 +243,7 @@ class _File:
         expressions = self._expressions(position)
         code = expressions.code(equation.value)
         axes = [n for index in equation.indices for n in free_indices(index)]
-        text = _whole(expressions, code, axes, self._device())
+        text = expressions.spread(code, axes)
         name = self.names.new[equation.target]
         pieces = [e for e in self.kernel.math if e.target == equation.target]
         if len(pieces) == 1:
@@ -268,23 +267,8 @@ class _File:
         cite = self._cite(pieces[-1])
         return f"{name} = {self.names.torch}.cat(({', '.join(ordered)}), dim={axis}){cite}"
 
-    def _device(self) -> str:
-        tensor = next((n for n, t in self.kernel.tensors.items() if t.role != "output"), None)
-        return f", device={self.names.local[tensor]}.device" if tensor is not None else ""
-
     def _cite(self, declared: Declared) -> str:
         return f"  # {_printable(declared.span.source.name)}:{declared.span.line}"
-
-
-def _whole(expressions: Expressions, code: Code, axes: Sequence[str], device: str) -> str:
-    """The value over every point of the left side."""
-    if not code.scalar and tuple(axes) == code.axes:
-        return code.text
-    shape = "".join(f"{expressions.size(expressions.extents[axis])}, " for axis in axes)
-    shape = f"({shape.rstrip(' ') if len(axes) == 1 else shape.rstrip(', ')})"
-    if code.scalar:
-        return f"{expressions.names.torch}.full({shape}, float({code.text}){device})"
-    return f"{expressions.aligned(code, axes, ATOM)}.expand{shape if len(axes) != 1 else f'({shape})'}"
 
 
 def _names(kernel: Kernel) -> Names:
@@ -309,7 +293,9 @@ def _names(kernel: Kernel) -> Names:
             new[name] = fresh(f"new_{name}", taken)
             taken.add(new[name])
     torch, math, functional = (fresh(module, taken) for module in ("torch", "math", "functional"))
-    return Names(torch, math, functional, local, new, frozenset(taken))
+    first = next((name for name, tensor in kernel.tensors.items() if tensor.role != "output"), None)
+    device = "" if first is None else f", device={local[first]}.device"
+    return Names(torch, math, functional, local, new, device, frozenset(taken))
 
 
 def _index_names(equation: Equation) -> Iterable[str]:
