@@ -157,17 +157,31 @@ def _similar_files(path: Path) -> tuple[str, ...]:
 
 
 def check_file(path: Path) -> Checked:
-    """Parses, lowers and checks. Raises SpakError with every mistake found."""
-    from spakc.check.check import check
-    from spakc.lower.lower import lower
-
+    """Parses, lowers and checks, families and gradients included. Raises SpakError with every mistake found."""
     sink = Sink()
     program = load(path, sink)
+    return Checked(path, program, check_program(program, sink), sink)
+
+
+def check_program(program: Program, sink: Sink) -> CheckedModule:
+    """Lowers and checks files that are parsed. Raises SpakError with every mistake found."""
+    from spakc.check.check import check
+    from spakc.ir.derive import gradient_or_report
+    from spakc.lower.lower import lower
+    from spakc.plan.recognise import recognise
+    from spakc.plan.templates import check_templates
+
     module = lower(program, sink)
     sink.stop_if_errors()
     checked = check(module, sink)
     sink.stop_if_errors()
-    return Checked(path, program, checked, sink)
+    for kernel in module.kernels.values():
+        check_templates(kernel, sink)
+        if recognise(kernel, sink) is not None:
+            for wanted in kernel.gradients:
+                gradient_or_report(kernel, wanted, sink)
+    sink.stop_if_errors()
+    return checked
 
 
 def plan_file(checked: Checked, archs: Sequence[str] = ()) -> Plan:
