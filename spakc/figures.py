@@ -1,10 +1,13 @@
 """What a row of evidence counted or measured, read with suspicion.
 
-Figures have three forms, all plain JSON; a row may carry several.
+Figures have four forms, all plain JSON; a row may carry several.
 
 * `observations`: what compiled kernels or cases showed. A law is evaluated at each of them; one that is not
   selected was dropped for breaking a law, and only counted.
   {"at": {"knob tile_m": 64, "dim M": 5}, "queries": {"cubin.registers": 168}, "count": 1, "selected": true}
+* `tested`: in how many cases a law was evaluated, where they are too many to keep, and the first that broke
+  it.
+  {"cases": 4000, "failures": 1, "first": "false for 1+1=3"}
 * `checks`: outcomes of a comparison with the oracle. A tripwire is true when the same check rejected it.
   {"cases": 200, "failures": 0, "tripwires": {"zeros": true}}
 * `quantities`: what claims compare, at a point of their quantifier.

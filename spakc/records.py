@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spakc.check.statements import Statement, statements
-from spakc.evidence import Row, Subject
+from spakc.evidence import Row, Subject, row_of_run
 from spakc.figures import key_of
 from spakc.ir.experiment import Claim, Gate
 from spakc.ir.module import Module
@@ -17,56 +17,72 @@ from spakc.ir.visit import walk
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One finished run: the `figures.json` of one seed of an experiment (see `spak_runtime/training/run.py`)."""
+    """One finished run: the `figures.json` of one seed of an experiment (`spak_runtime/training/run.py`)."""
 
     experiment: str
     figures: Mapping[str, Any]
 
 
-def rows_of(module: Module, runs: Sequence[Finished], now: Subject) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The machine of the runs: the declared device that it is (empty if the file has none), its architecture."""
+
+    target: str
+    arch: str
+
+
+def where_of(module: Module, name: str, archs: Sequence[str]) -> Where:
+    """`name` is what the driver calls the device, `archs` the architectures whose code it runs."""
+    for arch in archs:
+        fitting = [d.name for d in module.devices.values() if d.arch == arch and d.name in module.targets]
+        named = [each for each in fitting if each.lower() in name.lower()]
+        if fitting:
+            return Where((named or fitting)[0], arch)
+    return Where("", archs[0])
+
+
+def rows_of(module: Module, runs: Sequence[Finished], now: Subject, where: Where) -> list[Row]:
     """One row a statement that the runs say something about."""
     rows = []
     for statement in statements(module):
         about = [run for run in runs if run.experiment in statement.experiments]
         if statement.kind == "gate":
-            rows += [row for run in about if (row := _gate_row(statement, run, now)) is not None]
-        elif statement.kind == "law" and statement.datasets and statement.fact:
-            tested = [run for run in runs if _tested(statement, run) is not None]
-            rows += [_row(statement, tested[-1], now, {"tested": _tested(statement, tested[-1])})] if tested else []
+            rows += [
+                _row(statement, run, now, where, seen) for run in about if (seen := _gate(statement, run))
+            ]
+        elif statement.kind == "law" and statement.datasets:
+            tested = [(run, found) for run in runs if (found := _tested(statement, run)) is not None]
+            rows += [_row(statement, run, now, where, found) for run, found in tested[-1:]]
         elif statement.kind == "claim" and about:
             quantities = list(_quantities(statement.body, about))
             if quantities:
-                rows.append(_row(statement, about[-1], now, {"quantities": quantities}, seed=None))
+                rows.append(_row(statement, about[-1], now, where, {"quantities": quantities}))
     return rows
 
 
-def _row(
-    statement: Statement, run: Finished, now: Subject, figures: Mapping[str, Any], seed: int | None = None
-) -> Row:
+def _row(statement: Statement, run: Finished, now: Subject, where: Where, figures: Mapping[str, Any]) -> Row:
+    """A claim is about all seeds together, a gate about one. Data do not depend on a profile."""
     said = run.figures
-    profile = said["profile"] or ""
-    return Row(
-        statement.id,
-        statement.fact,
-        statement.meaning,
-        now.about(statement, profile=profile),
+    versions = sorted(said["versions"].items())
+    return row_of_run(
+        statement,
+        now,
         figures,
-        statement.target,
-        profile,
-        said["device"],
-        " ".join(f"{name} {version}" for name, version in sorted(said["versions"].items())),
-        said["versions"].get("driver", ""),
-        {},
-        said["date"],
-        seed,
+        target=where.target,
+        arch=where.arch,
+        profile="" if statement.kind == "law" else said["profile"] or "",
+        device=said["device"],
+        toolchain=" ".join(f"{name} {version}" for name, version in versions),
+        date=said["date"],
+        seed=said["seed"] if statement.kind == "gate" else None,
     )
 
 
 # ---- gates and data -------------------------------------------------------------------------------------
 
 
-def _gate_row(statement: Statement, run: Finished, now: Subject) -> Row | None:
-    """What the gate saw, by query. A gate that was not reached has no row."""
+def _gate(statement: Statement, run: Finished) -> dict[str, Any] | None:
+    """What the gate saw, by query. A gate that was not reached saw nothing."""
     gate = statement.body
     assert isinstance(gate, Gate)
     found = next((g for g in run.figures["gates"] if g["name"] == gate.name), None)
@@ -82,17 +98,17 @@ def _gate_row(statement: Statement, run: Finished, now: Subject) -> Row | None:
             queries[key] = all(finding["holds"] for finding in found["findings"])
         elif key in seen:
             queries[key] = seen[key]
-    observation = {"queries": queries, "count": 1}
-    return _row(statement, run, now, {"observations": [observation]}, seed=run.figures["seed"])
+    return {"observations": [{"queries": queries}]}
 
 
-def _tested(statement: Statement, run: Finished) -> dict[str, int] | None:
-    """How many documents a law of the data was tested on in a run, and how many broke it."""
+def _tested(statement: Statement, run: Finished) -> dict[str, Any] | None:
+    """How many documents a law of the data was tested on in a run, and the first that broke it."""
     name = statement.body.name
     for gate in run.figures["gates"]:
         for finding in gate["findings"]:
             if finding["name"] == name and finding["cases"]:
-                return {"cases": finding["cases"], "failures": 0 if finding["holds"] else 1}
+                broken = {} if finding["holds"] else {"first": finding["detail"]}
+                return {"tested": {"cases": finding["cases"], "failures": int(not finding["holds"])} | broken}
     return None
 
 
@@ -123,7 +139,9 @@ def _accuracy(query: Query, named: Mapping[str, Expr], runs: Sequence[Finished])
         for row in run.figures["rows"]
         if row["split"] == wanted and row["readout"] == readout and "correct" in row
     ]
-    if len(found) == len(runs):  # a seed whose figures are withheld leaves the claim open, it does not drop out
+    if len(found) == len(
+        runs
+    ):  # a seed whose figures are withheld leaves the claim open, it does not drop out
         hits, totals = [row["correct"] for row in found], [row["n"] for row in found]
         yield {"query": key_of(query), "at": {}, "hits": hits, "totals": totals}
 

@@ -65,11 +65,13 @@ _BINDINGS = {"knob": RefKind.knob, "dim": RefKind.dim, "option": RefKind.option,
 def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env) -> Judgement:
     """Evaluates the law at every observation. `base` binds the facts of the device.
 
-    Holds if it is true at each selected one that its `when` admits, and there is one. Raises Malformed."""
+    Holds if it is true at each selected one that its `when` admits, and in each case where it was tested, and
+    there is one. Raises Malformed."""
+    figures = list(figures)
     whole = implication(law.proposition, law.when)
     asked = [q for q in mentions(law.proposition, law.when) if isinstance(q, Query)]
-    witnesses = dropped = unknown = 0
-    broken = ""
+    dropped = unknown = 0
+    witnesses, broken = _tested(figures)
     for observation in objects(figures, "observations"):
         count = count_in(observation.get("count", 1))
         env = _observed(observation, asked, base)
@@ -97,6 +99,20 @@ def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env) -> Judg
         Verdict.violated if broken else Verdict.holds if witnesses and not unknown else Verdict.undecided
     )
     return Judgement(verdict, witnesses, "; ".join(notes))
+
+
+def _tested(figures: Iterable[Mapping[str, Any]]) -> tuple[int, str]:
+    """How many cases a law was tested in, and what is to be said of those where it was false."""
+    cases, broken = 0, ""
+    for each in figures:
+        if "tested" in each:
+            tested = object_in(each, "tested")
+            count, failures = count_in(tested.get("cases", 0)), count_in(tested.get("failures", 0))
+            if failures > count:
+                raise Malformed("more failures than cases")
+            cases += count
+            broken = broken or (str(tested.get("first", f"false in {failures} cases")) if failures else "")
+    return cases, broken
 
 
 def _observed(observation: Mapping[str, Any], asked: Sequence[Query], base: Env) -> Env:

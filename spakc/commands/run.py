@@ -21,15 +21,15 @@ from spakc.diagnostics import Sink
 from spakc.evidence import append_evidence, evidence_path, read_evidence
 from spakc.ir.canonical import meaning
 from spakc.ir.module import Module
-from spakc.records import Finished, rows_of
+from spakc.records import Finished, Where, rows_of, where_of
 from spakc.status import StatementStatus, render, status, summary
 from spakc.subjects import subject_now
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run to do: an experiment at one point of its sweep with one seed. `same_as` is another experiment that
-    is identical under this profile, so that its figures are these, too."""
+    """One run to do: an experiment at one point of its sweep with one seed. `same_as` is another experiment
+    that is identical under this profile, so that its figures are these, too."""
 
     experiment: str
     point: str
@@ -62,7 +62,7 @@ def run(
     runs = _train(jobs, out, file, chosen, strict, fresh, say)
     now = subject_now(checked.module, files, BASE_OPTIONS)
     path = evidence_path(file)
-    append_evidence(path, rows_of(module, runs, now))
+    append_evidence(path, rows_of(module, runs, now, _where(module)))
     page = status(checked.module, read_evidence(path, checked.sink), now, checked.sink)
     _report(page, runs, out, path, say)
     return _exit_code(page, runs, chosen)
@@ -183,6 +183,21 @@ def _train(
     return runs
 
 
+def _where(module: Module) -> Where:
+    import torch
+
+    if not torch.cuda.is_available():
+        return where_of(module, "cpu", ("host",))
+    from spak_runtime.device import arch_names
+
+    return where_of(module, torch.cuda.get_device_name(), arch_names(*torch.cuda.get_device_capability()))
+
+
+def _folder(out: Path, experiment: str, profile: str | None, point: str, seed: int) -> Path:
+    """Where one run keeps its log, checkpoint and figures."""
+    return out / "runs" / "-".join(filter(None, (experiment, profile, point, str(seed))))
+
+
 def _label(job: Job) -> str:
     return f"{job.experiment}{f' ({job.point})' if job.point else ''} seed {job.seed}"
 
@@ -206,21 +221,21 @@ def _say_figures(job: Job, figures: Mapping[str, Any], say: _Speaker) -> None:
     for split, why in figures["hidden"].items():
         say.line(f"  {split}: withheld: {why}")
     for row in figures["rows"]:
-        if "correct" in row:
-            low, high = row["interval"]
-            exact = f"{row['correct']} of {row['n']} exact ({row['correct'] / row['n']:.1%}, 95% {low:.1%} to {high:.1%})"
-            loops = (
-                ""
-                if row["loops"] is None or row["readout"] == "last"
-                else f", {row['loops']:.1f} loops a token"
-            )
-            say.line(f"  {row['split']}, {row['readout']}: {exact}{loops}")
-        else:
-            say.line(f"  {row['split']}: loss {row['loss']:.4f}")
+        say.line(f"  {_result(row)}")
     say.line("  who computed what:")
     for each in figures["computed"]:
         why = f" ({each['why']})" if each["why"] else ""
         say.line(f"    {each['op']}, {each['phase']}: {each['by']}{why}")
+
+
+def _result(row: Mapping[str, Any]) -> str:
+    if "correct" not in row:
+        return f"{row['split']}: loss {row['loss']:.4f}"
+    low, high = row["interval"]
+    share = f"{row['correct'] / row['n']:.1%}, 95% {low:.1%} to {high:.1%}"
+    early = row["loops"] is not None and row["readout"] != "last"
+    loops = f", {row['loops']:.1f} loops a token" if early else ""
+    return f"{row['split']}, {row['readout']}: {row['correct']} of {row['n']} exact ({share}){loops}"
 
 
 # ---- judging --------------------------------------------------------------------------------------------
@@ -243,13 +258,10 @@ def _report(
     if claims:
         say.line("\nclaims")
         say.line(render(claims))
-    drawn = {(run.figures["experiment"], run.figures["seed"], run.figures["point"]): run for run in runs}
+    drawn = {(run.figures["experiment"], run.figures["point"], run.figures["seed"]): run for run in runs}
     folders = [
-        (
-            dict(run.figures),
-            out / "runs" / "-".join(filter(None, (name, run.figures["profile"], point, str(seed)))),
-        )
-        for (name, seed, point), run in drawn.items()
+        (dict(run.figures), _folder(out, name, run.figures["profile"], point, seed))
+        for (name, point, seed), run in drawn.items()
     ]
     plot(folders, out / "report.png")
     (out / "status.txt").write_text(render(page) + "\n")
