@@ -1,4 +1,4 @@
-// matmul, naive: product by product/naive.cu.j2
+// kernels/matmul/naive.cu: family product, template product/naive.cu.j2
 // Generated. The mathematics is quoted line by line from matmul.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"

@@ -1,4 +1,4 @@
-// matmul, pipelined: product by product/pipelined.cu.j2
+// kernels/matmul/pipelined.cu: family product, template product/pipelined.cu.j2
 // Generated. The mathematics is quoted line by line from matmul.spak; change it there.
 #include "spak/functions.cuh"
 #include "spak/output_slab.cuh"

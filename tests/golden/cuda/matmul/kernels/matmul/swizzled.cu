@@ -1,4 +1,4 @@
-// matmul, swizzled: product by product/swizzled.cu.j2
+// kernels/matmul/swizzled.cu: family product, template product/swizzled.cu.j2
 // Generated. The mathematics is quoted line by line from matmul.spak; change it there.
 #include "spak/functions.cuh"
 #include "spak/output_slab.cuh"

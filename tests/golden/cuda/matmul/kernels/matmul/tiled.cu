@@ -1,4 +1,4 @@
-// matmul, tiled: product by product/tiled.cu.j2
+// kernels/matmul/tiled.cu: family product, template product/tiled.cu.j2
 // Generated. The mathematics is quoted line by line from matmul.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"

@@ -1,4 +1,4 @@
-// cross_entropy, warp: rows by rows/warp.cu.j2
+// kernels/cross_entropy/warp.cu: family rows, template rows/warp.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"

@@ -1,4 +1,4 @@
-// cross_entropy_gradient, block: rows by rows/block.cu.j2
+// kernels/cross_entropy_gradient/block.cu: family rows, template rows/block.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"

@@ -1,4 +1,4 @@
-// rms_norm, warp: rows by rows/warp.cu.j2
+// kernels/rms_norm/warp.cu: family rows, template rows/warp.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"

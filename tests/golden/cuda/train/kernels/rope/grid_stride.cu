@@ -1,4 +1,4 @@
-// rope, grid_stride: elementwise by elementwise/grid_stride.cu.j2
+// kernels/rope/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"

@@ -1,4 +1,4 @@
-// rms_norm_gradient, warp: rows by rows/warp.cu.j2
+// kernels/rms_norm_gradient/1_block.cu: family rows, template rows/block.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"
@@ -30,14 +30,13 @@ struct Params {
   i32 d_N;
 };
 
-constexpr u32 WARPS = KNOB_warps;
-using Group = WarpGroup;
+constexpr u32 THREADS = KNOB_threads;
+using Group = BlockGroup<THREADS>;
 
-// Each warp computes one row; neighbouring lanes read neighbouring elements.
-SPAK_KERNEL(spak_rms_norm_gradient_warp_1, Params, 32 * WARPS) {
-  const Group group(0);
-  const i32 kept = static_cast<i32>(block_index_x() * WARPS + warp_index());
-  if (kept >= params.d_R) return;
+// A block computes one row at a time; neighbouring threads read neighbouring elements.
+SPAK_KERNEL(spak_rms_norm_gradient_1_block, Params, THREADS) {
+  const Group group(shared_base());
+  const i32 kept = static_cast<i32>(block_index_x());
   constexpr bool active = true;
   const i32 reduced = params.d_N;
   const i32 rank = static_cast<i32>(group.rank());
@@ -49,19 +48,19 @@ SPAK_KERNEL(spak_rms_norm_gradient_warp_1, Params, 32 * WARPS) {
     const i32 i_n = position;
 #line 15 "train.spak"
     part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_weight + i_n * params.s_weight_0))));
-#line 53 "kernels/rms_norm_gradient/warp_1.cu"
+#line 52 "kernels/rms_norm_gradient/1_block.cu"
   }
   const f32 v_d_rstd = group.reduced(part_0).value();
 
 #line 14 "train.spak"
   const auto v_row = (v_d_rstd * (divide_f32(static_cast<f32>(1), static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 59 "kernels/rms_norm_gradient/warp_1.cu"
+#line 58 "kernels/rms_norm_gradient/1_block.cu"
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 15 "train.spak"
     write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, ((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0))) - (v_row * read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1))));
-#line 65 "kernels/rms_norm_gradient/warp_1.cu"
+#line 64 "kernels/rms_norm_gradient/1_block.cu"
   }
 
 }

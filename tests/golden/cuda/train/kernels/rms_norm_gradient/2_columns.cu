@@ -1,4 +1,4 @@
-// rms_norm_gradient, warp: rows by rows/columns.cu.j2
+// kernels/rms_norm_gradient/2_columns.cu: family rows, template rows/columns.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"
@@ -27,12 +27,12 @@ struct Params {
   i32 d_N;
 };
 
-constexpr u32 WARPS = KNOB_warps;
-using Group = LaneGroup<WARPS>;
+constexpr u32 PARTS = KNOB_parts;
+using Group = LaneGroup<PARTS>;
 
-// Neighbouring lanes compute neighbouring results: 32 a block, whose warps share the reduced axis. Results past the end
+// Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis. Results past the end
 // are computed like the last one and not written, because every thread takes part in the barriers.
-SPAK_KERNEL(spak_rms_norm_gradient_warp_2, Params, 32 * WARPS) {
+SPAK_KERNEL(spak_rms_norm_gradient_2_columns, Params, 32 * PARTS) {
   const Group group(shared_base());
   const i32 own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < params.d_N;
@@ -47,14 +47,14 @@ SPAK_KERNEL(spak_rms_norm_gradient_warp_2, Params, 32 * WARPS) {
     const i32 i_r = position;
 #line 15 "train.spak"
     part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_rstd + i_r * params.s_rstd_0))));
-#line 51 "kernels/rms_norm_gradient/warp_2.cu"
+#line 51 "kernels/rms_norm_gradient/2_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
 
   if (active && rank == 0) {
 #line 15 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
-#line 58 "kernels/rms_norm_gradient/warp_2.cu"
+#line 58 "kernels/rms_norm_gradient/2_columns.cu"
   }
 
 }
