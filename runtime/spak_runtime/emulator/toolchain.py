@@ -6,6 +6,7 @@ processes may build the same one at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -14,6 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +35,8 @@ KERNEL_FLAGS = (
 """-O1, because the time goes into the runtime library; gcc contracts only with expensive optimizations.
 Frame pointers and line tables let an error say who called a helper."""
 BUILD_SECONDS = 300
+KEPT_KERNELS = 4000
+"""About 60 kB each."""
 
 
 @functools.cache
@@ -148,7 +152,19 @@ def kernel_library(
         here = f"-ffile-prefix-map={Path.cwd()}=."
         _run([path, "-x", "c++", *flags, *includes, here, *names, "-", "-o", str(made)], name, source)
         made.replace(target)
+    _forget_old_kernels(target.parent)
     return target
+
+
+def _forget_old_kernels(folder: Path) -> None:
+    """Keeps the most recently built kernels, and nothing that a process left behind when it died."""
+    with contextlib.suppress(OSError):
+        kernels = sorted(folder.glob("kernel-*.so"), key=lambda path: path.stat().st_mtime)
+        for path in kernels[:-KEPT_KERNELS]:
+            path.unlink(missing_ok=True)
+        for path in folder.glob(".build-*"):
+            if time.time() - path.stat().st_mtime > BUILD_SECONDS * 4:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def call_paths(library: Path, addresses: Sequence[int]) -> list[list[tuple[str, int]]]:

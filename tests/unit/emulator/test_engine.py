@@ -145,9 +145,12 @@ def test_nothing_leaks() -> None:
             gemm_mma(128, 128, 40, seed=seed, isolate=False)
 
     work(3)
-    before = resident_bytes()
-    work(12)
-    assert resident_bytes() - before < 4 << 20
+    growth = []
+    for _ in range(4):  # the allocator may take its time to settle; a leak grows every time
+        before = resident_bytes()
+        work(4)
+        growth.append(resident_bytes() - before)
+    assert min(growth) < 1 << 20, growth
 
 
 def test_a_small_case_is_quick() -> None:

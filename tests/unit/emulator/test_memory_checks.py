@@ -109,6 +109,16 @@ def one_block(body: str, shared: int = 1024, block: int = 32, **options: object)
             "store(params.y + t, 1.0f); load(params.y + (t ^ 1));",
             "store(params.y + t, 1.0f); sync_threads(); load(params.y + (t ^ 1));",
         ),
+        (
+            "readonly-load-of-written",
+            "store(params.y + t, load_readonly(params.y + t) + 1.0f);",
+            "store(params.y + t, load(params.y + t) + load_readonly(params.y + 32 + t));",
+        ),
+        (
+            "readonly-load-of-written",
+            "store(params.y + t, 1.0f); load_vector_readonly<1>(params.y + t);",
+            "store(params.y + t, 1.0f); load(params.y + t);",
+        ),
         ("global-race-write-after-write", "store(params.y, 1.0f);", "if (t == 0) store(params.y, 1.0f);"),
         (
             "register-out-of-bounds",

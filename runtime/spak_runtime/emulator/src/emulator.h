@@ -84,7 +84,7 @@ struct Shadow {
 struct GlobalCell {
   u32 write_world = 0, write_epoch = 0, read_world = 0, read_epoch = 0;
   u16 write_actor = 0, write_site = 0, read_actor = 0, read_site = 0;
-  bool atomic = false;
+  bool atomic = false, constant = false;  // constant: read through the read-only path
 };
 
 struct Buffer {
@@ -391,6 +391,7 @@ void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 act
                        bool async_access, u32 site);
 void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access,
                         bool atomic, u32 site);
+void check_global_constant(Buffer& b, u64 offset, u64 bytes, u32 site);
 void check_global_read(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access, bool atomic,
                        u32 site);
 Knowledge knowledge_of(Fiber& f);

@@ -39,6 +39,18 @@ void check_alignment(const void* p, u32 bytes, u32 site) {
   fail();
 }
 
+void load_global(const void* p, u32 bytes, void* out, u32 site, bool readonly) {
+  Buffer& b = find_buffer(p, bytes, false, site);
+  check_alignment(p, bytes, site);
+  count(GLOBAL_ACCESSES);
+  b.bytes_read += bytes;
+  const u64 offset = static_cast<u64>(static_cast<const u8*>(p) - b.base);
+  check_global_read(b, offset, bytes, fiber->id, fiber->epoch, false, false, site);
+  if (readonly) check_global_constant(b, offset, bytes, site);
+  log_access(GLOBAL, reinterpret_cast<u64>(p), bytes, site);
+  memcpy(out, p, bytes);
+}
+
 template <class T>
 void apply(T* p, char op, const void* operand, const void* expected, void* old) {
   T v, e;
@@ -61,15 +73,11 @@ void acquire_from(const void* p) {
 extern "C" {
 
 void spak_emu_global_load(const void* p, unsigned bytes, void* out, SPAK_AT) {
-  const u32 site = here(file, line);
-  Buffer& b = find_buffer(p, bytes, false, site);
-  check_alignment(p, bytes, site);
-  count(GLOBAL_ACCESSES);
-  b.bytes_read += bytes;
-  check_global_read(b, static_cast<u64>(static_cast<const u8*>(p) - b.base), bytes, fiber->id, fiber->epoch,
-                    false, false, site);
-  log_access(GLOBAL, reinterpret_cast<u64>(p), bytes, site);
-  memcpy(out, p, bytes);
+  load_global(p, bytes, out, here(file, line), false);
+}
+
+void spak_emu_global_load_readonly(const void* p, unsigned bytes, void* out, SPAK_AT) {
+  load_global(p, bytes, out, here(file, line), true);
 }
 
 void spak_emu_global_store(void* p, unsigned bytes, const void* value, SPAK_AT) {

@@ -245,6 +245,10 @@ void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, 
   if (b.cells.empty()) return;
   for (u64 g = offset / b.granule; g < (offset + bytes + b.granule - 1) / b.granule; g++) {
     GlobalCell& c = b.cells[g];
+    if (c.constant)
+      report("readonly-load-of-written", site, c.read_site,
+             "element %llu of %s is written, and was read through the read-only path in the same launch",
+             static_cast<unsigned long long>(g), b.name.c_str());
     if (b.write_once && c.write_world) {
       report(c.write_world == world->id ? "double-write" : "double-write-between-blocks", site, c.write_site,
              "element %llu of %s is written more than once", static_cast<unsigned long long>(g),
@@ -266,6 +270,19 @@ void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, 
     c.write_site = static_cast<u16>(site);
     c.read_world = 0;
     c.atomic = atomic;
+  }
+}
+
+// A read through the read-only path: nobody may write the element during the launch, before or after.
+void check_global_constant(Buffer& b, u64 offset, u64 bytes, u32 site) {
+  if (b.cells.empty()) return;
+  for (u64 g = offset / b.granule; g < (offset + bytes + b.granule - 1) / b.granule; g++) {
+    GlobalCell& c = b.cells[g];
+    if (c.write_world)
+      report("readonly-load-of-written", site, c.write_site,
+             "element %llu of %s is read through the read-only path and written in the same launch",
+             static_cast<unsigned long long>(g), b.name.c_str());
+    c.constant = true;
   }
 }
 

@@ -21,6 +21,7 @@ struct SpakLaunchRecord {
 void spak_emu_register_fault(unsigned index, unsigned size);
 
 void spak_emu_global_load(const void* p, unsigned bytes, void* out, SPAK_AT);
+void spak_emu_global_load_readonly(const void* p, unsigned bytes, void* out, SPAK_AT);
 void spak_emu_global_store(void* p, unsigned bytes, const void* value, SPAK_AT);
 void spak_emu_shared_load(unsigned a, unsigned bytes, void* out, SPAK_AT);
 void spak_emu_shared_store(unsigned a, unsigned bytes, const void* value, SPAK_AT);

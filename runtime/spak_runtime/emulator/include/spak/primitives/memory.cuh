@@ -17,7 +17,9 @@ inline void store(T* p, T v, SPAK_HERE) {
 }
 template <class T>
 inline T load_readonly(const T* p, SPAK_HERE) {
-  return load(p, SPAK_PASS);
+  T v;
+  spak_emu_global_load_readonly(p, sizeof(T), &v, SPAK_PASS);
+  return v;
 }
 template <class T>
 inline void store_streaming(T* p, T v, SPAK_HERE) {
@@ -48,7 +50,10 @@ inline Reg<T, N> load_vector(const T* p, SPAK_HERE) {
 }
 template <u32 N, class T>
 inline Reg<T, N> load_vector_readonly(const T* p, SPAK_HERE) {
-  return load_vector<N>(p, SPAK_PASS);
+  static_assert(one_access<N * sizeof(T)>, "one access of 1 .. 16 bytes");
+  Reg<T, N> r;
+  spak_emu_global_load_readonly(p, N * sizeof(T), r.value, SPAK_PASS);
+  return r;
 }
 template <class T, u32 N>
 inline void store_vector(T* p, const Reg<T, N>& r, SPAK_HERE) {
