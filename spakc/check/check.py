@@ -22,7 +22,7 @@ def check(module: Module, sink: Sink) -> CheckedModule:
 
     Needs a module that was lowered without an error. Shapes, kinds and units come first; laws and spaces are
     asked only when those fit, since they evaluate what those vouch for. Never rewrites. Reports SPAK2xx,
-    3xx, 5xx, 6xx.
+    3xx, 5xx. Roles are read by lowering; who may change what is a question about two files.
     """
     before = _errors(sink)
     kernels: dict[str, KernelFacts] = {}
