@@ -8,6 +8,7 @@ accumulate type, every tensor rounded to its declared dtype: what a careful libr
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,6 +36,9 @@ NUMPY: dict[DType, np.dtype[Any]] = {
 }
 
 Value = bool | int | float | str
+
+ONE_BY_ONE = 1 << 22
+"""A sum with at most this many terms over all elements is rounded after every addition."""
 
 
 class OracleError(Exception):
@@ -68,8 +72,10 @@ def evaluate_rounded(
     dims: Mapping[str, int] | None = None,
     dtypes: Mapping[str, DType] | None = None,
     round_outputs: bool = True,
+    order: int = 0,
 ) -> dict[str, Array]:
-    """The same step by step: sums in the accumulate type, every tensor rounded to its declared dtype
+    """The same step by step: sums in the accumulate type, one addition after the other (a large product by
+    matrix products), in another order for every `order`, every tensor rounded to its declared dtype
     (`dtypes` where an output has alternatives, else its first), computed operands of a matrix product to the
     dtype of the other operand. With `round_outputs` off the outputs keep the accumulate type. Values come as
     float64."""
@@ -77,6 +83,7 @@ def evaluate_rounded(
     run = _Run(kernel, inputs, options or {}, dims or {}, compute)
     run.rounding = {name: _dtype(kernel, t, inputs, dtypes or {}) for name, t in kernel.tensors.items()}
     run.round_outputs = round_outputs
+    run.order = np.random.default_rng(order) if order else None
     return {name: np.asarray(value, dtype=np.float64) for name, value in run.results(False).items()}
 
 
@@ -127,6 +134,7 @@ class _Run:
 
     rounding: Mapping[str, DType] | None = None
     round_outputs = True
+    order: np.random.Generator | None = None
 
     def __init__(
         self,
@@ -362,13 +370,33 @@ class _Run:
         if len(parts) == 1:
             body = self.value(node.body)
             rest = tuple(axis for axis in body.axes if axis not in node.axes)
-            full = Named(body.spread((*rest, *node.axes), self.sizes), (*rest, *node.axes))
+            (full,) = self._shuffled(
+                [Named(body.spread((*rest, *node.axes), self.sizes), (*rest, *node.axes))], node
+            )
             return Named(self._real(add_up(full, node.axes)), rest)
         factors = [self.value(part) for part in parts]
         if self.rounding is not None:
-            factors = self._as_operands(parts, factors, node.axes)
+            factors = self._shuffled(self._as_operands(parts, factors, node.axes), node)
         factors = [Named(self._real(factor.array), factor.axes) for factor in factors]
-        return contract(factors, node.axes, self.sizes)
+        axes = union(*factors)
+        every = math.prod(self.sizes[axis] for axis in {*axes, *node.axes})
+        if self.rounding is None or every > ONE_BY_ONE or not set(node.axes) <= set(axes):
+            return contract(factors, node.axes, self.sizes)
+        rest = tuple(axis for axis in axes if axis not in node.axes)
+        product = functools.reduce(np.multiply, [factor.over(axes) for factor in factors])
+        return Named(add_up(Named(product, axes), node.axes), rest)
+
+    def _shuffled(self, factors: list[Named], node: Reduce) -> list[Named]:
+        """The factors of a sum with its axes in the order of this evaluation."""
+        if self.order is None:
+            return factors
+        for axis in node.axes:
+            places = self.order.permutation(self.sizes[axis])
+            factors = [
+                Named(np.take(f.array, places, f.axes.index(axis)), f.axes) if axis in f.axes else f
+                for f in factors
+            ]
+        return factors
 
     def _real(self, array: Array) -> Array:
         return array if np.issubdtype(array.dtype, np.integer) else np.asarray(array, dtype=self.real)
