@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     pass
 
 
+_OUTPUT_TILES = ("spak/output_slab.cuh",)
+"""Headers whose shared memory holds tiles of outputs. What any other line keeps there belongs to inputs."""
+
+
 class OnEmulator:
     """Runs cases on the emulator, with every check on. `sources` are the emitted files by path."""
 
@@ -93,7 +97,12 @@ def _counters(tested: Tested, call: Call, reports: list[Report]) -> Counters:
     for report in reports:
         for name, moved in report.bytes.items():
             traffic[name] = traffic.get(name, 0) + moved.read + moved.written
-    shared = [access for report in reports for access in report.conflicts]
+    conflicts: dict[str, int] = {}
+    requests: dict[str, int] = {}
+    for access in (access for report in reports for access in report.conflicts):
+        role = "output" if access.place.file.endswith(_OUTPUT_TILES) else "input"
+        conflicts[role] = conflicts.get(role, 0) + access.units - access.ideal
+        requests[role] = requests.get(role, 0) + access.requests
     environment = environment_of(tested.spec, tested.variant, call)
     blocks = threads = memory = 0
     for launch in tested.variant.launches:
@@ -101,11 +110,4 @@ def _counters(tested: Tested, call: Call, reports: list[Report]) -> Counters:
         blocks += x * y * z
         threads = max(threads, int(evaluate(launch.threads, environment)))
         memory = max(memory, int(evaluate(launch.shared_bytes, environment)))
-    return Counters(
-        traffic,
-        sum(access.units - access.ideal for access in shared),
-        sum(access.requests for access in shared),
-        blocks,
-        threads,
-        memory,
-    )
+    return Counters(traffic, conflicts, requests, blocks, threads, memory)

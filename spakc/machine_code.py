@@ -1,0 +1,55 @@
+"""What the device compiler made of a variant: registers, spills, instructions. An edge; needs no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from spak_runtime.cache import KernelCache
+from spak_runtime.disassemble import disassemble
+from spak_runtime.specialise import Binding, build_request
+
+from spakc.verify.specialisations import Specialisation
+from spakc.verify.tested import Tested
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCode:
+    """Of all launches of a specialisation: the most registers a thread has, bytes spilled, instructions by
+    name."""
+
+    registers: int
+    spill_bytes: int
+    instructions: Mapping[str, int]
+
+
+def compile_one(
+    tested: Tested,
+    chosen: Specialisation,
+    files: Mapping[str, str],
+    arch: str,
+    count: Sequence[str],
+    cache: KernelCache,
+) -> MachineCode:
+    """Compiles a specialisation for one architecture and counts the instructions `count`.
+
+    Raises BuildError for a source that the device compiler refuses, ToolError without NVRTC or, where
+    something is to be counted, nvdisasm."""
+    headers = {name.removeprefix("include/"): t for name, t in files.items() if name.startswith("include/")}
+    binding = Binding(
+        {name: dtype.value for name, dtype in chosen.dtypes.items()},
+        chosen.layouts,
+        {name: name not in chosen.absent for name in chosen.dtypes},
+        chosen.options,
+        chosen.dims,
+    )
+    registers = spilled = 0
+    found = dict.fromkeys(count, 0)
+    for launch in tested.variant.launches:
+        built = cache.build(build_request(files, headers, tested.variant, launch, binding, arch))
+        resources = built.entries[launch.entry]
+        registers, spilled = max(registers, resources.registers), spilled + resources.spill_bytes
+        if count:
+            code = disassemble(built.cubin)
+            found = {name: number + code.count(name) for name, number in found.items()}
+    return MachineCode(registers, spilled, found)
