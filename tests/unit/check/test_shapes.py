@@ -62,7 +62,7 @@ def test_what_stays_inside(math: str) -> None:
         ),
         ("math { y[m, n] = x[m, 1.5] }", "SPAK316", ["1.5"]),
         ("math { y[m, n] = x[m, n * relu] }", "SPAK317", ["relu"]),
-        ("math { y[m, n] = x[m, n] * a[n] a[i] = sum[j](1.0 * j) }", "SPAK308", ["j"]),
+        ("math { y[m, n] = x[m, n] * a[n] a[i] = sum[j](1.0 * j) }", "SPAK308", ["sum[j](1.0 * j)"]),
         ("math { y[m, n] = x[m, n] } law l: every[r](r < 3)", "SPAK308", ["every[r](r < 3)"]),
         (
             "output z: f32 [M] math { y[m, n] = x[m, n] z[m + 1] = x[m, 0] }",
