@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from spakc.ir.extents import split_offset
 from spakc.ir.inline import free_indices
-from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
+from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import ZERO, add, factors_of, number, simplify, sub
 
 # Binding strength of Python's operators, for parentheses only where they are needed.
@@ -223,7 +223,8 @@ class Expressions:
             return self._where(expr)
         if op == "call":
             return self._call(expr)
-        args = [self.code(arg) for arg in expr.args]
+        floats = op in ACTIVATIONS or op == "pow"
+        args = [self._float(arg) if floats else self.code(arg) for arg in expr.args]
         if op.startswith("cast_"):
             return self._cast(op[5:], args[0])
         scalar = all(arg.scalar for arg in args)
@@ -274,9 +275,33 @@ class Expressions:
         return Code(f"{self.names.torch}.where({parts})", axes)
 
     def _call(self, expr: Apply) -> Code:
-        option, x = self.code(expr.args[0]), self.code(expr.args[1])
+        option, x = self.code(expr.args[0]), self._float(expr.args[1])
         self.names.helpers.add("ACTIVATIONS")
         return Code(f"ACTIVATIONS[{option.text}]({self._tensor(x)})", x.axes)
+
+    def _float(self, expr: Expr) -> Code:
+        """The code of an operand of a function that torch has for floats only."""
+        code = self.code(expr)
+        if code.scalar or not self._is_integer(expr):
+            return code
+        return Code(f"{code.within(ATOM)}.float()", code.axes)
+
+    def _is_integer(self, expr: Expr) -> bool:
+        """Whether a tensor of whole numbers comes out: positions, and what is computed from them alone."""
+        match expr:
+            case Const(value=value):
+                return not isinstance(value, float)
+            case Ref(kind=RefKind.index | RefKind.dim):
+                return True
+            case Load():
+                return expr.tensor in self.integers
+            case Reduce():
+                return expr.op not in ("softmax", "logsumexp") and self._is_integer(expr.body)
+            case Apply(op="where", args=(_, yes, no)):
+                return self._is_integer(yes) and self._is_integer(no)
+            case Apply():
+                return expr.op in _WHOLE and all(self._is_integer(arg) for arg in expr.args)
+        return False
 
     def _tensor(self, code: Code) -> str:
         return f"{self.names.torch}.tensor(float({code.text}))" if code.scalar else code.text
@@ -320,7 +345,7 @@ class Expressions:
 
     def _reduce(self, node: Reduce) -> Code:
         if node.op == "softmax":
-            body = self.code(node.body)
+            body = self._float(node.body)
             self.names.helpers.add("softmax")
             return Code(f"softmax({body.text}, {self._dims(node.axes, body.axes, single=True)})", body.axes)
         self.order += [axis for axis in node.axes if axis not in self.order]
@@ -330,7 +355,8 @@ class Expressions:
                 contraction = self._contraction(factors, node.axes) if len(factors) > 1 else None
                 if contraction is not None:
                     return contraction
-            return self._reduced(node, self.code(node.body))
+            body = self._float(node.body) if node.op == "logsumexp" else self.code(node.body)
+            return self._reduced(node, body)
         finally:
             for axis in node.axes:
                 self.order.remove(axis)
@@ -410,6 +436,23 @@ def _letters(axes: Sequence[str]) -> dict[str, str]:
             found[axis] = next(free)
     return found
 
+
+_WHOLE = frozenset(
+    (
+        "add",
+        "sub",
+        "mul",
+        "neg",
+        "floordiv",
+        "mod",
+        "ceil_div",
+        "min",
+        "max",
+        "abs",
+        "cast_int32",
+        "cast_int64",
+    )
+)
 
 _OPERATORS = {
     "add": ("+", SUM, SUM, SUM + 1),

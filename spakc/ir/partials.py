@@ -19,7 +19,6 @@ from spakc.ir.simplify import (
     mul,
     neg,
     power,
-    simplify,
     square,
     sub,
     where,
@@ -33,7 +32,7 @@ HALF = Const(0.5)
 
 
 def partial(expr: Expr, element: Load, choices: Choices) -> Expr:
-    """d expr / d element, simplified; every load equal to `element` varies, no other does.
+    """d expr / d element; every load equal to `element` varies, no other does.
 
     Needs an expression without reductions. `choices` gives the words of an option that names an
     activation."""
@@ -45,7 +44,7 @@ def partial(expr: Expr, element: Load, choices: Choices) -> Expr:
     inner = [partial(child, element, choices) for child in children(expr)]
     if all(derivative == ZERO for derivative in inner):
         return ZERO
-    return simplify(_apply(expr, inner, choices))
+    return _apply(expr, inner, choices)
 
 
 def _apply(expr: Apply, inner: list[Expr], choices: Choices) -> Expr:

@@ -83,9 +83,35 @@ def _is_given(kernel: Kernel, load: Load) -> bool:
     return tensor is not None and tensor.role != "output"
 
 
+MOST_NODES = 4000
+"""Nodes of one output, every intermediate inlined. Far beyond any kernel; sharing grows exponentially."""
+
+
+def _refuse_explosion(kernel: Kernel, table: Mapping[str, Equation]) -> None:
+    sizes: dict[str, int] = {}
+    for equation in kernel.math:
+        size = 0
+        for node in walk(equation.value):
+            name = (
+                f"new {node.tensor}" if isinstance(node, Load) and node.new else getattr(node, "tensor", "")
+            )
+            size += sizes.get(name, 1) if name in table else 1
+        sizes[f"new {equation.target}"] = size
+        if table.get(equation.target) is equation:
+            sizes[equation.target] = size
+        if size > MOST_NODES:
+            raise Mismatch(
+                "SPAK418",
+                f"{equation.target} is an expression of more than {MOST_NODES} operations once inlined",
+                equation.span,
+                "fewer reads of the same intermediates, or several kernels",
+            )
+
+
 def outputs_of(kernel: Kernel) -> tuple[Output, ...]:
     """Every equation of a declared tensor, everything between it and the inputs inlined."""
     table = inlining_table(kernel)
+    _refuse_explosion(kernel, table)
     written = [equation for equation in kernel.math if equation.target in kernel.tensors]
     equations = [own_bound_names(replace(e, value=simplify(inline(e.value, table)))) for e in written]
     try:

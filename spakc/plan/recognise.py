@@ -30,7 +30,7 @@ FAMILIES: dict[str, Callable[[Kernel], Problem]] = {
 
 
 def recognise(kernel: Kernel, sink: Sink) -> Problem | None:
-    """The kernel as a problem of its family, or None with one diagnostic (SPAK401 to SPAK417) in the sink. A
+    """The kernel as a problem of its family, or None with one diagnostic (SPAK401 to SPAK418) in the sink. A
     chain of more than one stage is a warning (SPAK416): no template joins its stages on chip yet.
 
     Needs a kernel whose names, shapes and dtypes are checked; changes nothing."""

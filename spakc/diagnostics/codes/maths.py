@@ -212,6 +212,22 @@ TABLE: tuple[Code, ...] = (
         _rows("w[i] = 2 * i  y[r, n] = x[r, n] * w[n]  s[r] = max[n](x[r, n]) + sum[i](w[i] * x[r, i])"),
     ),
     Code(
+        "SPAK418",
+        "an expression that explodes when inlined",
+        "Intermediates are inlined to match the maths against its family. Where each reads the one before it "
+        "several times, the expression grows exponentially.",
+        _kernel(
+            "elementwise",
+            "  dim N\n  input  x: f32 [N]\n  output y: f32 [N]\n  math {\n    t0[i] = x[i] * x[i]\n"
+            + "".join(f"    t{n}[i] = t{n - 1}[i] * t{n - 1}[i]\n" for n in range(1, 13))
+            + "    y[i] = t12[i]\n  }",
+        ),
+        _kernel(
+            "elementwise",
+            "  dim N\n  input  x: f32 [N]\n  output y: f32 [N]\n  math { y[i] = pow(x[i], 8192) }",
+        ),
+    ),
+    Code(
         "SPAK420",
         "the gradient of a kernel that changes a tensor in place",
         "A gradient is computed from the values that the forward pass read; an inout tensor has lost them.",
