@@ -8,6 +8,7 @@ from spakc.ir.module import Kernel, Tensor
 from spakc.ir.ops import Expr, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.plan.launch import Signature, StepProblem
+from spakc.plan.partial_sums import partial_sums
 from spakc.plan.problem import (
     AttentionProblem,
     ChainProblem,
@@ -38,11 +39,10 @@ def steps_of(problem: Problem, kernel: Kernel) -> Steps | str:
         if isinstance(stage, AttentionProblem):
             return "attention inside of a chain has no template yet"
         steps.append(stage)
-    names = (
-        tuple(name for group in problem.carried for name in group)
-        if isinstance(problem, ChainProblem)
-        else ()
-    )
+    names = [n for group in problem.carried for n in group] if isinstance(problem, ChainProblem) else []
+    if not kernel.schedules:
+        steps, parts = _with_partial_sums(steps, kernel, names)
+        names += parts
     carried: dict[str, Tensor] = {}
     for name in names:
         shape = _shape(name, steps)
@@ -52,6 +52,23 @@ def steps_of(problem: Problem, kernel: Kernel) -> Steps | str:
     for name, partner in _partners(steps, carried).items():
         carried[name] = replace(carried[name], dtypes=(), same_as=partner)
     return Steps(tuple(steps), Signature(kernel, carried))
+
+
+def _with_partial_sums(
+    steps: list[StepProblem], kernel: Kernel, names: list[str]
+) -> tuple[list[StepProblem], list[str]]:
+    """Sums down columns in two launches each, and the names of what these hand on."""
+    result: list[StepProblem] = []
+    handed: list[str] = []
+    for step in steps:
+        taken = {*kernel.tensors, *kernel.dims, *kernel.options, *names, *handed}
+        found = partial_sums(step, taken) if isinstance(step, RowsProblem) else None
+        if found is None:
+            result.append(step)
+        else:
+            result += found[:2]
+            handed.append(found[2])
+    return result, handed
 
 
 def stores_of(problem: StepProblem) -> tuple[Store, ...]:

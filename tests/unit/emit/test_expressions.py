@@ -25,7 +25,7 @@ FLOATS = {
     "conversions": "f32(k[i]) + f32(x[i])",
     "integers": "k[i] // 3 + k[i] % 3 + k[i] // (0 - 3) + k[i] % 5 * (i - 7) + i // 4 + N",
     "division": "(i + 1) / (N + 2)",
-    "guarded": "where(i > 0, x[i - 1], 7)",
+    "guarded": "where(i > 0, x[max(i - 1, 0)], 7)",
     "gathers": "x[p[i]] * y[i]",
     "options": "where(flag, x[i], y[i]) * scale + where(mode == second, 1, 2) + shift",
     "functions": "mode_function(x[i])",

@@ -186,3 +186,11 @@ def test_a_used_kernel_is_trained_through() -> None:
     first = backward.variants[0]
     assert first.guards[0].condition == ["eq", ["option", "activation"], "identity"]
     assert len(first.launches) < len(backward.variants[-1].launches)
+
+
+def test_a_sum_down_columns_is_taken_in_parts() -> None:
+    found = plan(checked(ROOT / "examples" / "kernels" / "train.spak"), ("sm_80",), Sink())
+    variant = found.kernels["rms_norm_gradient"].variants[-1]
+    (parts,) = variant.workspace
+    assert parts.shape[0] == 64 and len(variant.launches) == 3
+    assert variant.launches[1].grid[0] == ["ceil_div", ["mul", ["dim", "N"], 64], 32]

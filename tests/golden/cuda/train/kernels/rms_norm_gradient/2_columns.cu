@@ -9,8 +9,7 @@ using namespace spak;
 using T_x = DTYPE_x;
 using T_rstd = f32;
 using T_grad_y = T_x;
-using T_weight = f32;
-using T_grad_weight = T_weight;
+using T_parts = f32;
 
 struct Params {
   const T_x* t_x;  // [R, N]
@@ -21,8 +20,9 @@ struct Params {
   const T_grad_y* t_grad_y;  // [R, N]
   i64 s_grad_y_0;
   i64 s_grad_y_1;
-  T_grad_weight* t_grad_weight;  // [N]
-  i64 s_grad_weight_0;
+  T_parts* t_parts;  // [64, N]
+  i64 s_parts_0;
+  i64 s_parts_1;
   i32 d_R;
   i32 d_N;
 };
@@ -30,31 +30,32 @@ struct Params {
 constexpr u32 PARTS = KNOB_parts;
 using Group = LaneGroup<PARTS>;
 
-// Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis. Results past the end
-// are computed like the last one and not written, because every thread takes part in the barriers.
+// Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
+// Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_rms_norm_gradient_2_columns, Params, 32 * PARTS) {
   const Group group(shared_base());
   const i32 own = static_cast<i32>(block_index_x() * 32 + lane_index());
-  const bool active = own < params.d_N;
-  const i32 kept = active ? own : params.d_N - 1;
-  const i32 reduced = params.d_R;
+  const bool active = own < 64 * params.d_N;
+  const i32 kept = active ? own : 64 * params.d_N - 1;
+  const i32 reduced = ceil_div(params.d_R, 64);
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
-  const i32 i_n = kept;
+  const i32 i_part = kept / (params.d_N);
+  const i32 i_n = kept % (params.d_N);
 
   Sum part_0;
   for (i32 position = rank; position < reduced; position += step) {
-    const i32 i_r = position;
+    const i32 i_within = position;
 #line 15 "train.spak"
-    part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_rstd + i_r * params.s_rstd_0))));
-#line 51 "kernels/rms_norm_gradient/2_columns.cu"
+    part_0.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? (read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_x + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0))) : 0.0f));
+#line 52 "kernels/rms_norm_gradient/2_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
 
   if (active && rank == 0) {
 #line 15 "train.spak"
-    write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
-#line 58 "kernels/rms_norm_gradient/2_columns.cu"
+    write(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1, v_grad_weight_value);
+#line 59 "kernels/rms_norm_gradient/2_columns.cu"
   }
 
 }
