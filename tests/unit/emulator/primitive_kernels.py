@@ -9,7 +9,7 @@ from tests.unit.emulator.emulator_cases import Params, to_bf16
 
 ROUND_TRIP = """
 // One box in, every element through plain code, one box out. The box's inner side fills the swizzle.
-struct P { TensorMap in, out; f32* seen; };
+struct P { TensorMap in, out; f32* seen; i32 column, row; };
 SPAK_KERNEL(kernel, P, 128) {
   const u32 base = align_up(shared_base(), 1024u), box = base + 1024, t = thread_index();
   if (t == 0) { mbarrier_init(base, 1); INIT_FENCE }
@@ -47,7 +47,7 @@ class RoundTrip:
         self.swizzle, self.start, self.column = swizzle, start, column
         self.x = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
         self.out, self.seen = np.zeros(shape, np.float32), np.zeros(16 * self.inner, np.float32)
-        coordinates = ", ".join(map(str, [column, start, *reversed(self.index)]))
+        coordinates = ", ".join(["params.column", "params.row", *map(str, reversed(self.index))])
         parts = {
             "LOAD": f"tma_load_{rank}d(box, &params.in, base, {coordinates})",
             "STORE": f"{store}_{rank}d(&params.out, box, {coordinates})",
@@ -61,7 +61,9 @@ class RoundTrip:
             self.source = self.source.replace(name, text)
         box = (self.inner, 16) + (1,) * (rank - 2)
         self.params = Params().map(Buffer("in", self.x), "f32", box, swizzle)
-        self.params.map(Buffer("out", self.out, writable=True), "f32", box, swizzle).output("seen", self.seen)
+        self.params.map(Buffer("out", self.out, writable=True), "f32", box, swizzle).output(
+            "seen", self.seen
+        ).i32(column, start)
         self.shared = 1024 + 1024 + 16 * self.inner * 4 + 1024
 
     def box(self) -> np.ndarray:

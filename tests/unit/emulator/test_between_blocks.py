@@ -104,26 +104,6 @@ def test_last_block_pattern(before: str, after: str, arrive: str, right: bool) -
             assert "global-race-read-after-write" in report.kinds
 
 
-def test_atomics_do_not_race_with_atomics() -> None:
-    source = """
-    struct P { f32* f; u32* u; i32* i; u64* l; };
-    SPAK_KERNEL(kernel, P, 64) {
-      const u32 t = thread_index();
-      atomic_add(params.f, 1.0f); atomic_add(params.u, 2u); atomic_max(params.i, i32(t) - 5);
-      atomic_add(params.l, 1ull << 40);
-      atomic_exchange(params.u + 1, t); atomic_compare_exchange(params.u + 2, 0u, t + 1);
-      atomic_max(params.u + 3, t);
-    }
-    """
-    f, u = np.zeros(1, np.float32), np.zeros(4, np.uint32)
-    i, wide = np.full(1, -9, np.int32), np.zeros(1, np.uint64)
-    params = Params().workspace("f", f).workspace("u", u).workspace("i", i).workspace("l", wide)
-    report = run(from_text(source), params, grid=(3, 1, 1), block=64, seed=4)
-    assert report.ok, report.errors
-    assert f[0] == 192 and u[0] == 384 and i[0] == 58 and wide[0] == 192 << 40 and u[3] == 63 and u[2] > 0
-    assert report.witnesses["atomics"] == 7 * 192
-
-
 def test_atomic_on_a_write_once_output() -> None:
     source = (
         "struct P { f32* y; };\nSPAK_KERNEL(kernel, P, 32) { atomic_add(params.y + thread_index(), 1.0f); }"

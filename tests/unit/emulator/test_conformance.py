@@ -329,6 +329,32 @@ def test_named_barriers_hand_over(machine: Machine) -> None:
     assert np.array_equal(y, np.arange(8)[:, None] * 100 + np.arange(32))
 
 
+def test_block_reduction(machine: Machine) -> None:
+    source = """
+    // The sum of each row of 1000: lanes by shuffles, warps through shared memory.
+    struct P { const f32* x; f32* y; };
+    SPAK_KERNEL(kernel, P, 128) {
+      const u32 t = thread_index(), row = block_index_x(), base = align_up(shared_base(), 128u);
+      f32 sum = 0.0f;
+      for (u32 i = t; i < 1000; i += 128) sum += load_readonly(params.x + row * 1000 + i);
+      SPAK_UNROLL
+      for (u32 mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+      if (lane_index() == 0) store_shared<f32>(base + warp_index() * 4, sum);
+      sync_threads();
+      if (t < 32) {
+        f32 part = t < 4 ? load_shared<f32>(base + t * 4) : 0.0f;
+        part += shuffle_xor(part, 1u);
+        part += shuffle_xor(part, 2u);
+        if (t == 0) store(params.y + row, part);
+      }
+    }
+    """
+    x = np.random.default_rng(0).integers(-50, 51, (5, 1000)).astype(np.float32)
+    y = np.zeros(5, np.float32)
+    machine.run(source, Params().input("x", x).output("y", y), grid=(5, 1, 1), block=128, shared=256)
+    assert np.array_equal(y, x.sum(1))
+
+
 # ---- matrices ----
 
 

@@ -66,37 +66,6 @@ def test_approximations_flush_subnormals() -> None:
     assert np.max(np.abs(y[32:][x > -125] / true - 1)) < 2e-4
 
 
-def test_16_bit_conversions_are_those_of_numpy() -> None:
-    source = """
-    struct P { const f32* x; u16* h; u16* b; f32* back; };
-    SPAK_KERNEL(kernel, P, 256) {
-      const u32 i = block_index_x() * 256 + thread_index();
-      const f32 x = load(params.x + i);
-      const f16 h = from_f32<f16>(x);
-      store(params.h + i, h.bits);
-      store(params.b + i, from_f32<bf16>(x).bits);
-      store(params.back + i, to_f32(h));
-    }
-    """
-    import ml_dtypes
-
-    rng = np.random.default_rng(0)
-    bits = rng.integers(0, 2**32, 1 << 14, dtype=np.uint64).astype(np.uint32)
-    bits[:4096] = np.arange(4096, dtype=np.uint32) * 4099 + 0x38000000  # around the smallest normal f16
-    bits[4096:8192] = 0x33000000 + np.arange(4096, dtype=np.uint32) * 8191  # subnormal f16
-    x = bits.view(np.float32)
-    x = np.where(np.isnan(x), np.float32(1), x)
-    h, b = np.zeros(x.size, np.uint16), np.zeros(x.size, np.uint16)
-    back = np.zeros(x.size, np.float32)
-    params = Params().input("x", x).output("h", h).output("b", b).output("back", back)
-    assert run(from_text(source), params, grid=(x.size // 256, 1, 1), block=256).ok
-    with np.errstate(over="ignore"):
-        expected = x.astype(np.float16)
-    assert np.array_equal(h, expected.view(np.uint16))
-    assert np.array_equal(back, expected.astype(np.float32))
-    assert np.array_equal(b, x.astype(ml_dtypes.bfloat16).view(np.uint16))
-
-
 def test_errors_of_a_build_name_the_line() -> None:
     with pytest.raises(BuildError, match=r"case\.spak:2:.*load_globl_32"):
         from_text("struct P { i32 n; };\nSPAK_KERNEL(kernel, P, 32) { load_globl_32(nullptr); }")

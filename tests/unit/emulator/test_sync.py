@@ -107,31 +107,6 @@ def test_each_misuse(kind: str, wrong: str, right: str) -> None:
         assert clean.ok, clean.errors
 
 
-def test_shuffles_and_votes() -> None:
-    report, y = go(
-        "store(params.y + t, shuffle(t, (lane + 1) & 31)); store(params.y + 64 + t, shuffle_xor(t, 5u));\n"
-        "store(params.y + 128 + t, shuffle_up(t, 3)); store(params.y + 192 + t, shuffle_down(t, 3));\n"
-        "store(params.y + 256 + t, vote_ballot(lane % 3 == 0));\n"
-        "store(params.y + 320 + t, u32(vote_any(lane == 9)));\n"
-        "store(params.y + 384 + t, u32(vote_all(lane < 31))); store(params.y + 448 + t, u32(elect_one()));\n"
-        "store(params.y + 512 + t, bits_as<u32>(shuffle_xor(f32(t), 1u)));\n"
-        "store(params.y + 576 + t, u32(shuffle(u64(t) << 33, 2) >> 33));"
-    )
-    assert report.ok, report.errors
-    t = np.arange(64)
-    lane, first = t % 32, t // 32 * 32
-    part = y[: 64 * 10].reshape(10, 64)
-    assert np.array_equal(part[0], first + (lane + 1) % 32)
-    assert np.array_equal(part[1], first + (lane ^ 5))
-    assert np.array_equal(part[2], first + np.where(lane >= 3, lane - 3, lane))
-    assert np.array_equal(part[3], first + np.where(lane < 29, lane + 3, lane))
-    assert (part[4] == sum(1 << i for i in range(0, 32, 3))).all()
-    assert (part[5] == 1).all() and (part[6] == 0).all()
-    assert np.array_equal(part[7], lane == 0)
-    assert np.array_equal(part[8].view(np.float32), first + (lane ^ 1))
-    assert np.array_equal(part[9], first + 2)
-
-
 def test_partial_sync_warp_orders_its_lanes() -> None:
     body = (
         "if (warp) return;\nif (lane < 8) { store_shared<u32>(base + lane * 4, lane); SYNC\n"
