@@ -1,7 +1,7 @@
 """The Python interface: compile a `.spak` file and call its kernels.
 
-    m = spakc.load("examples/kernels/matmul.spak")
-    c = m.matmul(a, b, bias=None, activation="identity")
+m = spakc.load("examples/kernels/matmul.spak")
+c = m.matmul(a, b, bias=None, activation="identity")
 """
 
 from __future__ import annotations

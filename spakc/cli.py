@@ -51,6 +51,11 @@ def guarded(command: F) -> F:
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
+            from spak_runtime.errors import SpakRuntimeError
+
+            if isinstance(error, SpakRuntimeError):
+                show([Diagnostic(error.code, error.message)], as_json)
+                sys.exit(DIAGNOSTICS)
             from spakc.bundle import save_bundle
 
             where = save_bundle(error, sys.argv[1:])
@@ -90,9 +95,15 @@ def check(file: Path, format: str) -> int:
 
 @cli.command("compile")
 @file_argument
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the artifact (default: out/<name>).")
-@click.option("--arch", default="", help="Build cubins for these, comma-separated: sm_80,sm_89,sm_90a,sm_100a,sm_120a.")
-@click.option("--emit", type=click.Choice(["ast", "ir", "plan", "cuda"]), help="Print a stage and write nothing.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder of the artifact (default: out/<name>)."
+)
+@click.option(
+    "--arch", default="", help="Build cubins for these, comma-separated: sm_80,sm_89,sm_90a,sm_100a,sm_120a."
+)
+@click.option(
+    "--emit", type=click.Choice(["ast", "ir", "plan", "cuda"]), help="Print a stage and write nothing."
+)
 @format_option
 @guarded
 def compile_command(file: Path, output: Path | None, arch: str, emit: str | None, format: str) -> int:
@@ -105,14 +116,29 @@ def compile_command(file: Path, output: Path | None, arch: str, emit: str | None
 @cli.command()
 @file_argument
 @click.argument("experiments", nargs=-1)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for everything written (default: out/<name>).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for everything written (default: out/<name>).",
+)
 @click.option("--profile", help="Profile of the file to use (default: `cpu` where there is no GPU).")
-@click.option("--strict", is_flag=True, help="On a GPU, any kernel that is neither the artifact's nor listed is an error.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="On a GPU, any kernel that is neither the artifact's nor listed is an error.",
+)
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
 @format_option
 @guarded
 def run(
-    file: Path, experiments: tuple[str, ...], output: Path | None, profile: str | None, strict: bool, fresh: bool, format: str
+    file: Path,
+    experiments: tuple[str, ...],
+    output: Path | None,
+    profile: str | None,
+    strict: bool,
+    fresh: bool,
+    format: str,
 ) -> int:
     """Check, compile and run FILE's EXPERIMENTS (default: all but sweeps), then judge its claims."""
     from spakc.commands.run import run as run_file

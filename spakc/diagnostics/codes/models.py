@@ -1,4 +1,4 @@
-"""SPAK5xx: 501 to 519 models, 520 to 529 datasets, 530 to 558 protocols, experiments and claims, 559 a run."""
+"""SPAK5xx: 501 to 519 models, 520 to 529 datasets, 530 to 558 protocols, experiments and claims, 559 and 560 a run."""
 
 from spakc.diagnostics.codes.entry import Code
 
@@ -228,7 +228,7 @@ _DATASETS: tuple[Code, ...] = (
     Code(
         "SPAK521",
         "said twice in a dataset",
-        "`loss after` and `answer` are said once.",
+        "`loss after` and `answer` hold for the whole dataset, so each is said once.",
         wrong=_data(rest='loss after "="  loss after "="'),
         right=_data(),
     ),
@@ -441,6 +441,16 @@ _EXPERIMENTS: tuple[Code, ...] = (
         "a run cannot go on",
         "A corpus is missing or has another hash than the file says, a profile or a point of a sweep is unknown, data "
         "cannot be drawn, or a kernel does not compute what the model uses it for. The message says which.",
+        wrong='text characters(corpus("poems.txt"))   # and no poems.txt beside the file',
+        right='text characters(corpus("poems.txt"))   # with poems.txt beside the file',
+    ),
+    Code(
+        "SPAK560",
+        "an experiment or a profile that the file does not have",
+        "`spakc run` takes names of experiments of the file, and a profile that all of them have. Without names it "
+        "runs every experiment of the root file that is no sweep.",
+        wrong="spakc run addition.spak looplm_13",
+        right="spakc run addition.spak looplm_12 --profile cpu",
     ),
 )
 

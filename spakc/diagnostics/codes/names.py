@@ -3,6 +3,15 @@
 from spakc.diagnostics.codes import resolution
 from spakc.diagnostics.codes.entry import Code
 
+_SCALE = """spak 1
+kernel scale: elementwise {
+  dim N
+  input x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = 2 * x[i] }
+}
+"""
+
 _SYNTAX: tuple[Code, ...] = (
     Code(
         "SPAK101",
@@ -10,8 +19,8 @@ _SYNTAX: tuple[Code, ...] = (
         "The text stops following the grammar at this place. Every statement starts with a word of the "
         "language, or with a name followed by `=`, `[` or `.`; everything configurable is `key = value`. The "
         "label says what could stand here instead. Only the first such place of a file is reported.",
-        wrong="spak 1\nkernel scale: elementwise { dim }\n",
-        right="spak 1\nkernel scale: elementwise { dim N }\n",
+        wrong=_SCALE.replace("dim N", "dim"),
+        right=_SCALE,
     ),
     Code(
         "SPAK102",
@@ -41,8 +50,8 @@ _SYNTAX: tuple[Code, ...] = (
         "A `{`, `(` or `[` has no partner before its surroundings end. Where lines are indented, the "
         "compiler takes a statement that stands left of the block as a sign that the block should have been "
         "closed before it.",
-        wrong="spak 1\nkernel scale: elementwise { dim N\n",
-        right="spak 1\nkernel scale: elementwise { dim N }\n",
+        wrong=_SCALE.removesuffix("}\n"),
+        right=_SCALE,
     ),
     Code(
         "SPAK106",
@@ -73,8 +82,8 @@ _SYNTAX: tuple[Code, ...] = (
         "a unit that does not exist",
         "A word behind a number is its unit, from a closed list: KiB MiB GiB · us ms sec · GHz · GB/s TB/s · "
         "TFLOP/s · tokens/s, and % without a blank. Memory is counted in powers of two.",
-        wrong="spak 1\ndevice d { smem_per_block = 227 KB  sms = 132 }\n",
-        right="spak 1\ndevice d { smem_per_block = 227 KiB  sms = 132 }\n",
+        wrong="spak 1\ndevice d { arch = sm_90a  smem_per_block = 227 KB }\n",
+        right="spak 1\ndevice d { arch = sm_90a  smem_per_block = 227 KiB }\n",
     ),
     Code(
         "SPAK110",
@@ -129,8 +138,8 @@ _SYNTAX: tuple[Code, ...] = (
         "SPAK116",
         "a misspelt word of the language",
         "No statement or clause here begins with this word, but one that is nearly the same does.",
-        wrong="spak 1\nkernal scale: elementwise { dim N }\n",
-        right="spak 1\nkernel scale: elementwise { dim N }\n",
+        wrong=_SCALE.replace("kernel", "kernal"),
+        right=_SCALE,
     ),
     Code(
         "SPAK117",
@@ -145,8 +154,8 @@ _SYNTAX: tuple[Code, ...] = (
         "a statement in the wrong place",
         "This statement exists, but in another block: a `knob` belongs to a `schedule`, a `sample` to a "
         "`dataset`. `use` and `targets` come before everything else.",
-        wrong="spak 1\nknob tile in {16, 32}\n",
-        right="spak 1\nkernel k: product { schedule naive { knob tile in {16, 32} } }\n",
+        wrong="spak 1\nknob vector in {1, 4}\n",
+        right=_SCALE.replace("] }\n", "] }\n  schedule grid_stride { knob vector in {1, 4} }\n"),
     ),
 )
 

@@ -74,8 +74,8 @@ TABLE: tuple[Code, ...] = (
         "a name with two meanings inside one declaration",
         "A schedule's knob may not have the name of its kernel's dim, and an axis not that of an "
         "index variable around it: a law would mean something else than it seems to.",
-        wrong=_kernel(_COPY + "  schedule s { knob N in {1, 2} }\n"),
-        right=_kernel(_COPY + "  schedule s { knob vector in {1, 2} }\n"),
+        wrong=_kernel(_COPY + "  schedule grid_stride { knob N in {1, 2} }\n"),
+        right=_kernel(_COPY + "  schedule grid_stride { knob vector in {1, 2} }\n"),
     ),
     Code(
         "SPAK127",
@@ -128,9 +128,13 @@ TABLE: tuple[Code, ...] = (
         "SPAK133",
         "a config that does not fit its schedule",
         "A config is one point of the schedule's space: it gives every knob a value, and nothing else.",
-        wrong=_kernel(_COPY + "  schedule s { knob u in {1, 2} knob v in {1, 2} config c { u = 2 } }\n"),
+        wrong=_kernel(
+            _COPY
+            + "  schedule grid_stride { knob vector in {1, 2} knob threads in {128, 256} config c { vector = 2 } }\n"
+        ),
         right=_kernel(
-            _COPY + "  schedule s { knob u in {1, 2} knob v in {1, 2} config c { u = 2 v = 1 } }\n"
+            _COPY
+            + "  schedule grid_stride { knob vector in {1, 2} knob threads in {128, 256} config c { vector = 2 threads = 128 } }\n"
         ),
     ),
     Code(

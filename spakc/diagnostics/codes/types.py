@@ -15,6 +15,7 @@ def _halves(equations: str) -> str:
 
 
 _COPY = "  math { y[i] = x[i] }\n"
+_ROWS = "spak 1\nkernel k: rows {\n  dim R, N\n  input x: f32 [R, N]\n  output y: f32 [R]\n"
 
 TABLE: tuple[Code, ...] = (
     Code(
@@ -46,8 +47,8 @@ TABLE: tuple[Code, ...] = (
         "no domain where one is needed",
         "A dim, a knob, a split or a quantifier runs over a set `{a, b}` or a range `first .. last "
         "step by`, both ends included.",
-        wrong=_kernel(_COPY + "  schedule s { knob vector in 4 }\n"),
-        right=_kernel(_COPY + "  schedule s { knob vector in {4} }\n"),
+        wrong=_kernel(_COPY + "  schedule grid_stride { knob vector in 4 }\n"),
+        right=_kernel(_COPY + "  schedule grid_stride { knob vector in {4} }\n"),
     ),
     Code(
         "SPAK305",
@@ -55,15 +56,15 @@ TABLE: tuple[Code, ...] = (
         "Domains, configs, device facts and counts are constants. A domain has at least one value and "
         "at most 65536, a range has integer ends and a step of at least one, a dim takes positive "
         "integers.",
-        wrong=_kernel(_COPY + "  schedule s { knob vector in 8..1 }\n"),
-        right=_kernel(_COPY + "  schedule s { knob vector in 1..8 }\n"),
+        wrong=_kernel(_COPY + "  schedule grid_stride { knob vector in 8..1 }\n"),
+        right=_kernel(_COPY + "  schedule grid_stride { knob vector in 1..8 step 7 }\n"),
     ),
     Code(
         "SPAK306",
         "a value outside of its domain",
         "A config chooses, for every knob, one of the values that its schedule allows.",
-        wrong=_kernel(_COPY + "  schedule s { knob vector in {1, 2} config c { vector = 3 } }\n"),
-        right=_kernel(_COPY + "  schedule s { knob vector in {1, 2} config c { vector = 2 } }\n"),
+        wrong=_kernel(_COPY + "  schedule grid_stride { knob vector in {1, 2} config c { vector = 3 } }\n"),
+        right=_kernel(_COPY + "  schedule grid_stride { knob vector in {1, 2} config c { vector = 2 } }\n"),
     ),
     Code(
         "SPAK307",
@@ -78,8 +79,8 @@ TABLE: tuple[Code, ...] = (
         "an index variable whose range is not known",
         "An index variable ranges over the axes that it runs along alone, or with an offset. One that "
         "only occurs in arithmetic, or only in computed indices, has no end.",
-        wrong=_kernel("  math { y[i] = x[i] + sum[j](1.0 * j) }\n"),
-        right=_kernel("  math { y[i] = x[i] + sum[j](x[j]) }\n"),
+        wrong=_ROWS + "  math { y[r] = max[i](x[r, i]) + sum[j](1.0 * j) }\n}\n",
+        right=_ROWS + "  math { y[r] = max[i](x[r, i]) + sum[j](j * x[r, j]) }\n}\n",
     ),
     Code(
         "SPAK309",

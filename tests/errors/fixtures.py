@@ -1,0 +1,93 @@
+"""What earns the codes that no `.spak` text earns by itself: commands, files, calls of the runtime, evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from spakc.cli import cli
+from spakc.syntax.parse import MAX_BYTES
+from tests.unit.evidence.fixtures import EVIDENCE
+
+Fixture = Callable[[Path], list[str]]
+
+KERNEL = """spak 1
+kernel double: elementwise {
+  dim N
+  input x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = 2 * x[i] }
+}
+"""
+EXPERIMENT = """spak 1
+model m {
+  hyper width = 8
+  part same(x: [B, T, width]) -> y: [B, T, width] { y = norm(x) }
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] { logits = unembed(same(embed(tokens)), tied = true) }
+}
+dataset d { text characters(corpus("no_such_corpus"))  split train fraction 90%  split rest fraction 10% }
+experiment e {
+  model m
+  data d
+  train(steps = 1, batch = 2, context = 8, seeds = {0})
+  optimizer adamw()
+  lr constant(1e-3)
+}
+"""
+
+
+def codes_of_command(*arguments: str | Path) -> list[str]:
+    """The codes that a command prints as JSON on stderr; it must end with 1."""
+    result = CliRunner().invoke(cli, [*map(str, arguments), "--format", "json"])
+    assert result.exit_code == 1, result.output
+    return [json.loads(line)["code"] for line in result.stderr.splitlines()]
+
+
+def _written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "wrong.spak"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def _too_large(folder: Path) -> list[str]:
+    return codes_of_command("check", _written(folder, "spak 1\n" + "# rubbish\n" * (MAX_BYTES // 10)))
+
+
+def _occupied(folder: Path) -> list[str]:
+    out = folder / "thesis"
+    out.mkdir()
+    (out / "chapter1.txt").write_text("years of work")
+    return codes_of_command("compile", _written(folder, KERNEL), "-o", out)
+
+
+def _arch(folder: Path) -> list[str]:
+    return codes_of_command(
+        "compile", _written(folder, KERNEL), "-o", folder / "out", "--arch", "sm_91", "--emit", "plan"
+    )
+
+
+def _run(*arguments: str) -> Fixture:
+    return lambda folder: codes_of_command(
+        "run", _written(folder, EXPERIMENT), *arguments, "-o", folder / "out"
+    )
+
+
+def _runtime() -> dict[str, Fixture]:
+    from tests.unit.runtime import code_fixtures
+
+    return {code: lambda folder, code=code: code_fixtures.codes_of(code, folder) for code in code_fixtures.EARNS}
+
+
+ELSEWHERE: dict[str, Fixture] = {
+    "SPAK002": lambda folder: codes_of_command("check", folder),
+    "SPAK003": _too_large,
+    "SPAK007": _occupied,
+    "SPAK559": _run(),
+    "SPAK560": _run("another"),
+    "SPAK703": _arch,
+    **_runtime(),
+    **EVIDENCE,
+}
