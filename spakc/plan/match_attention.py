@@ -20,8 +20,9 @@ from spakc.ir.simplify import (
     negation,
     simplify,
 )
-from spakc.plan.match_product import ValueNames, operand, rename_output, split_product, top_reductions
+from spakc.plan.match_product import operand, split_product, top_reductions
 from spakc.plan.mismatch import Mismatch, Output, outputs_of
+from spakc.plan.naming import ValueNames, rename_output
 from spakc.plan.problem import AttentionProblem, Store
 
 _FORM = "sum[k](softmax[k](scores) * V[…, k, d])"

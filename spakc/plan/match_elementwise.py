@@ -10,8 +10,8 @@ from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import walk
-from spakc.plan.match_product import rename_output, taken_names
 from spakc.plan.mismatch import Mismatch, Output, inlining_table, outputs_of, plain_names
+from spakc.plan.naming import rename_output, taken_names
 from spakc.plan.problem import ElementwiseProblem, Local, Store
 
 

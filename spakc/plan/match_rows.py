@@ -12,8 +12,8 @@ from spakc.ir.module import Kernel
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import walk
-from spakc.plan.match_product import ValueNames, rename_output
 from spakc.plan.mismatch import Mismatch, Output, outputs_of
+from spakc.plan.naming import ValueNames, rename_output
 from spakc.plan.problem import Local, RowsProblem, Store
 
 CONDITIONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "member"))

@@ -20,9 +20,10 @@ from spakc.ir.simplify import factors_of, mul
 from spakc.ir.types import DType
 from spakc.plan.match_attention import match_attention
 from spakc.plan.match_elementwise import match_elementwise
-from spakc.plan.match_product import match_product, taken_names
+from spakc.plan.match_product import match_product
 from spakc.plan.match_rows import match_rows
 from spakc.plan.mismatch import Mismatch
+from spakc.plan.naming import taken_names
 from spakc.plan.problem import AttentionProblem, ChainProblem, ElementwiseProblem, ProductProblem, RowsProblem
 
 Stage = ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem
