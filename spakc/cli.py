@@ -148,6 +148,30 @@ def run(
 
 @cli.command()
 @file_argument
+@click.option("--on", type=click.Choice(["emulator", "gpu"]), default="emulator", help="Where cases run.")
+@click.option("--cases", type=click.IntRange(1), help="Cases of each variant (default: the file's, else 50).")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="The same seed draws the same cases.")
+@click.option("--kernel", "kernels", multiple=True, help="Only this kernel; may be repeated.")
+@click.option("--replay", help="Run one case again: the word that a failure printed.")
+@format_option
+@guarded
+def verify(
+    file: Path,
+    on: str,
+    cases: int | None,
+    seed: int,
+    kernels: tuple[str, ...],
+    replay: str | None,
+    format: str,
+) -> int:
+    """Hold FILE's kernels to their mathematics, and establish the laws that need code or cases."""
+    from spakc.commands.verify import Request, run
+
+    return run(Request(file, on, cases, seed, kernels, replay, format == "json"))
+
+
+@cli.command()
+@file_argument
 @format_option
 @guarded
 def status(file: Path, format: str) -> int:

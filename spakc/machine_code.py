@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
+from spak_runtime.errors import ExpressionError
+from spak_runtime.expressions import Environment, TensorFacts, evaluate
+from spak_runtime.manifest import Expression
 from spak_runtime.specialise import Binding, build_request
 
 from spakc.verify.specialisations import Specialisation
@@ -16,11 +19,14 @@ from spakc.verify.tested import Tested
 @dataclass(frozen=True, slots=True)
 class MachineCode:
     """Of all launches of a specialisation: the most registers a thread has, bytes spilled, instructions by
-    name."""
+    name; the most threads and dynamic shared memory of a launch, None where they depend on the sizes of a
+    call."""
 
     registers: int
     spill_bytes: int
     instructions: Mapping[str, int]
+    threads: int | None
+    shared_bytes: int | None
 
 
 def compile_one(
@@ -52,4 +58,17 @@ def compile_one(
         if count:
             code = disassemble(built.cubin)
             found = {name: number + code.count(name) for name, number in found.items()}
-    return MachineCode(registers, spilled, found)
+    facts = {
+        name: TensorFacts(d.value, d.bytes, (), chosen.layouts[name]) for name, d in chosen.dtypes.items()
+    }
+    environment = Environment(chosen.dims, tested.variant.config, chosen.options, {}, facts)
+    threads = _most((launch.threads for launch in tested.variant.launches), environment)
+    shared = _most((launch.shared_bytes for launch in tested.variant.launches), environment)
+    return MachineCode(registers, spilled, found, threads, shared)
+
+
+def _most(expressions: Iterable[Expression], environment: Environment) -> int | None:
+    try:
+        return max((int(evaluate(each, environment)) for each in expressions), default=0)
+    except ExpressionError:
+        return None

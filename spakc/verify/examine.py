@@ -28,13 +28,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a run cost. `bytes` and `sectors` by tensor. `conflicts` counts wavefronts of shared memory
-    beyond the fewest possible, `shared_requests` the requests that were looked at: without any, nothing is
-    known."""
+    """What a run cost. `bytes` by tensor, read and written. Of shared memory, by the role of the tensors
+    whose tiles lie there (`input`, `output`): how many wavefronts accesses took beyond the fewest possible,
+    and how many requests were looked at; without any, nothing is known."""
 
     bytes: Mapping[str, int] = field(default_factory=dict)
-    conflicts: int = 0
-    shared_requests: int = 0
+    conflicts: Mapping[str, int] = field(default_factory=dict)
+    requests: Mapping[str, int] = field(default_factory=dict)
     blocks: int = 0
     threads: int = 0
     shared_bytes: int = 0

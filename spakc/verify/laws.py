@@ -1,7 +1,7 @@
 """Laws over compiled kernels, traffic, conflicts and values: what was looked at, as figures of evidence.
 
 The figures say what was seen, at which knobs, sizes, options and dtypes; `spakc/verdicts.py` makes the
-verdict. """
+verdict."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Running the cases of a verification: on the emulator, or on a CUDA device. An edge."""
+"""Running the cases of a verification on the emulator. An edge."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from spak_runtime.emulator import EmulatorError, Report
@@ -20,10 +19,6 @@ from spakc.verify.failure import Line
 from spakc.verify.inputs import gap_bytes, nobodys, place, shape_of
 from spakc.verify.oracle import NUMPY
 from spakc.verify.tested import Tested
-
-if TYPE_CHECKING:
-    pass
-
 
 _OUTPUT_TILES = ("spak/output_slab.cuh",)
 """Headers whose shared memory holds tiles of outputs. What any other line keeps there belongs to inputs."""

@@ -1,0 +1,115 @@
+"""The verification of one variant, and of the mathematics that it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from spakc.verify.case import Case
+from spakc.verify.examine import Counters, Run, examine, examine_derivative
+from spakc.verify.failure import Failure
+from spakc.verify.oracle import OracleError
+from spakc.verify.search import SHRINK_SECONDS, NoCase, search, some
+from spakc.verify.specialisations import Specialisation, pool
+from spakc.verify.strategies import LARGEST, WORK, Shapes, cases
+from spakc.verify.tested import Tested
+from spakc.verify.tripwires import Prepared, Tripwire, prepare, spring
+
+PLAIN_CASES = 12
+"""Cases on which tripwires are tried."""
+
+DIFFERENCES = 8
+"""Cases on which a derivative is compared with differences."""
+
+
+@dataclass(frozen=True)
+class VariantOutcome:
+    """`cases` were right before one failed, if any did; `why_not` says why there was no case at all. `seen`
+    are the counters of cases that were right, where the machine counts."""
+
+    tested: Tested
+    cases: int = 0
+    pool: tuple[Specialisation, ...] = ()
+    failure: Failure | None = None
+    seen: list[tuple[Case, Counters]] = field(default_factory=list)
+    why_not: str = ""
+    not_covered: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        return self.failure is None and self.cases > 0
+
+
+@dataclass(frozen=True)
+class MathOutcome:
+    """Of a kernel's mathematics, whoever computes it: the tripwires of its check, its derivative by
+    differences."""
+
+    tested: Tested
+    prepared: Sequence[Prepared] = ()
+    tripwires: Sequence[Tripwire] = ()
+    differences: int = 0
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def rejected(self) -> dict[str, bool]:
+        """The tripwires that could be tried."""
+        return {wire.name: wire.rejected for wire in self.tripwires if wire.rejected is not None}
+
+
+def verify_variant(
+    tested: Tested, run: Run, count: int, seed: int, shrink_seconds: float = SHRINK_SECONDS
+) -> VariantOutcome:
+    """Tries `count` cases of a variant, always the same for a seed."""
+    members = pool(tested)
+    if not members:
+        return VariantOutcome(tested, why_not="no dtypes, layouts and options that its guards allow")
+    shapes = Shapes(tested)
+    seen: list[tuple[Case, Counters]] = []
+
+    def check(case: Case) -> Failure | None:
+        try:
+            return examine(tested, case, run, lambda c, n: seen.append((c, n)))
+        except OracleError as error:
+            return Failure("SPAK805", tested.name, (str(error),), (), case)
+
+    try:
+        found = search(cases(tested, members, shapes), check, count, seed, shrink_seconds)
+    except NoCase:
+        return VariantOutcome(tested, why_not="the laws, the shapes and its guards leave no case")
+    return VariantOutcome(
+        tested, found.cases, members, found.failure, seen, not_covered=_not_covered(tested, shapes)
+    )
+
+
+def _not_covered(tested: Tested, shapes: Shapes) -> tuple[str, ...]:
+    """What the cases leave out."""
+    found = [f"calls of more than {WORK:,} points"]
+    if tested.verification is None:
+        found.append(
+            "a tolerance of the file's own: there is no `verify`, so 2 * library_error + ulp is allowed"
+        )
+    if shapes.defaulted:
+        found.append(f"{', '.join(shapes.defaulted)} beyond {LARGEST}: `verify` gives no range")
+    return tuple(found)
+
+
+def verify_math(tested: Tested, seed: int) -> MathOutcome:
+    """Springs the tripwires, and compares a derivative with differences; runs no kernel."""
+    members = pool(tested)
+    if not members:
+        return MathOutcome(tested)
+    try:
+        plain = some(cases(tested, members, Shapes(tested), plain=True), PLAIN_CASES, seed)
+    except NoCase:
+        return MathOutcome(tested)
+    prepared = prepare(tested, plain)
+    wires = spring(tested, prepared)
+    failures = [
+        Failure("SPAK807", tested.name, (f"the check accepts what is wrong: {wire.name}",))
+        for wire in wires
+        if wire.rejected is False
+    ]
+    compared = [each.case for each in prepared[:DIFFERENCES]] if tested.derived is not None else []
+    failures += [f for case in compared if (f := examine_derivative(tested, case)) is not None][:1]
+    return MathOutcome(tested, prepared, wires, len(compared), tuple(failures))
