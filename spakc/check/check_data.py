@@ -1,4 +1,5 @@
-"""Datasets: which documents a split can hold, what is proved about them, what must be tested when they are drawn."""
+"""Datasets: which documents a split can hold, what is proved about them, what must be tested when they are
+drawn."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ Choices = tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
 @dataclass(slots=True)
 class DatasetFacts:
     """What is known of a dataset before anything is drawn or read. Of a corpus (`source`) that is little: its
-    vocabulary is None. `choices` are the parameters of each split as independent draws; `digits[split][sample]`
-    the numbers of digits a sample can have there; `exclude` the evaluation splits whose samples training must not
-    draw, since nothing proves that it could not."""
+    vocabulary is None. `choices` are the parameters of each split as independent draws;
+    `digits[split][sample]` the numbers of digits a sample can have there; `exclude` the evaluation splits
+    whose samples training must not draw, since nothing proves that it could not."""
 
     dataset: Dataset
     source: Mapping[str, str] | None = None
@@ -81,9 +82,10 @@ class DatasetFacts:
 
 
 def check_data(module: Module, sink: Sink) -> Mapping[str, DatasetFacts]:
-    """Facts of every dataset. Reports what cannot be drawn or written (SPAK523-529) and a `disjoint` law over splits
-    that share all their samples (541). A law about values stays undecided until documents are drawn (means: cases); one
-    that the supports decide is proved here. Leaves the reading of corpora to the run."""
+    """Facts of every dataset. Reports what cannot be drawn or written (SPAK523-529) and a `disjoint` law
+    over splits that share all their samples (541). A law about values stays undecided until documents are
+    drawn (means: cases); one that the supports decide is proved here. Leaves the reading of corpora to the
+    run."""
     facts: dict[str, DatasetFacts] = {}
     for name, dataset in module.datasets.items():
         found = _Check(dataset, sink).facts()
@@ -230,7 +232,7 @@ class _Check:
                     "this cannot be written into a document",
                     piece,
                     "no piece of a text",
-                    "a piece is a string, a number over samples with `+` and `*`, `reverse(…)` of one, or `end`",
+                    "a piece is a string, a number over samples with `+` and `*`, its `reverse(…)`, or `end`",
                 )
 
     def _support(self, split: Split, facts: DatasetFacts) -> None:
@@ -295,8 +297,8 @@ class _Check:
         return None
 
     def _vocabulary(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """All characters that a text can hold, in order, with the end and the padding; and those of them that stand
-        between numbers, in the order of the text."""
+        """All characters that a text can hold, in order, with the end and the padding; and those of them
+        that stand between numbers, in the order of the text."""
         written = [
             str(p.value) for p in self.dataset.text if isinstance(p, Const) and isinstance(p.value, str)
         ]
@@ -322,8 +324,8 @@ class _Check:
         return LawStatus(law, Status(Verdict.undecided, means))
 
     def _disjoint(self, law: Law, node: Query, facts: DatasetFacts) -> LawStatus:
-        """Proved where the digit counts of some sample differ; else training leaves out what evaluation holds, and
-        it is tested. Two evaluation splits over the same support can only be tested."""
+        """Proved where the digit counts of some sample differ; else training leaves out what evaluation
+        holds, and it is tested. Two evaluation splits over the same support can only be tested."""
         names = [_split(argument) for argument in node.args]
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
         for a, b in pairs:

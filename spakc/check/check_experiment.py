@@ -1,4 +1,5 @@
-"""Experiments: every setting of every profile and point of a sweep, evaluated, and the laws of models in them."""
+"""Experiments: every setting of every profile and point of a sweep, evaluated, and the laws of models in
+them."""
 
 from __future__ import annotations
 
@@ -33,8 +34,9 @@ _WORDS = {"precision": ("bf16", "f32"), "keep": ("last",)}
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the sweep under one profile, everything a plain value. `seeds` are part of `train`; phased values
-    are {"first", "second", "from"}. `count` is None where the vocabulary is that of a corpus not yet read."""
+    """One point of the sweep under one profile, everything a plain value. `seeds` are part of `train`;
+    phased values are {"first", "second", "from"}. `count` is None where the vocabulary is that of a corpus
+    not yet read."""
 
     label: str
     hypers: Mapping[str, Value]
@@ -46,7 +48,8 @@ class Point:
 
 @dataclass(slots=True)
 class ExperimentFacts:
-    """`points` by profile ("default" without one). `laws` are those of the model, in every profile and point."""
+    """`points` by profile ("default" without one). `laws` are those of the model, in every profile and
+    point."""
 
     experiment: Experiment
     points: dict[str, tuple[Point, ...]] = field(default_factory=dict)
@@ -58,9 +61,9 @@ def check_experiments(
 ) -> Mapping[str, ExperimentFacts]:
     """Facts of every experiment.
 
-    Needs models and datasets that were checked (an experiment over one with a mistake is left out). Reports SPAK542-558
-    for keys and values that mean nothing, and every law of a model that does not hold (through `prove`). Leaves
-    claims, and what only a run can know, alone."""
+    Needs models and datasets that were checked (an experiment over one with a mistake is left out). Reports
+    SPAK542-558 for keys and values that mean nothing, and every law of a model that does not hold (through
+    `prove`). Leaves claims, and what only a run can know, alone."""
     facts: dict[str, ExperimentFacts] = {}
     for protocol in module.protocols.values():
         _check_protocol(protocol, sink)

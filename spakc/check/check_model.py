@@ -23,9 +23,9 @@ _HALTING = ("mode", "earliest", "confidence", "threshold")
 def check_models(module: Module, sink: Sink) -> Mapping[str, Shapes]:
     """The shapes of every model.
 
-    Needs a lowered module. Guarantees for a model without a diagnostic: every value has a shape that fits, every
-    width is known, every operation, loop, supervision and halting rule can be built. Reports SPAK501-519. Leaves
-    laws and the values of hypers to the experiments that choose them."""
+    Needs a lowered module. Guarantees for a model without a diagnostic: every value has a shape that fits,
+    every width is known, every operation, loop, supervision and halting rule can be built. Reports
+    SPAK501-519. Leaves laws and the values of hypers to the experiments that choose them."""
     shapes = {}
     for name, model in module.models.items():
         shapes[name] = infer_model(model, sink)

@@ -16,8 +16,8 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a dataset adds to a model: tokens of the vocabulary, of the longest text, digits of the longest number,
-    rows of a bias table beyond those for digits."""
+    """What a dataset adds to a model: tokens of the vocabulary, of the longest text, digits of the longest
+    number, rows of a bias table beyond those for digits."""
 
     vocabulary: int
     tokens: int
@@ -27,15 +27,16 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """`parameters`; `flops` of a forward pass per token, a multiply-add as two, attention over `tokens` keys."""
+    """`parameters`; `flops` of a forward pass per token, a multiply-add as two, attention over `tokens`
+    keys."""
 
     parameters: int
     flops: int
 
 
 def count(model: Model, shapes: Shapes, hypers: Mapping[str, Value], sizes: Sizes) -> Count:
-    """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its arithmetic as
-    often as it runs; a tied unembedding adds arithmetic alone."""
+    """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its
+    arithmetic as often as it runs; a tied unembedding adds arithmetic alone."""
     return _Counter(model, shapes, hypers, sizes).part(model.forward)
 
 

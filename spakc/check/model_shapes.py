@@ -1,8 +1,8 @@
 """Shapes of a model's values, inferred line by line over its hyper-parameters.
 
 Sizes are polynomials over hypers and the run-time sizes `B`, `T`, `vocab`, in a normal form, so that `4 * n`
-and `n * 4` agree. A size that nothing has said yet (the width of `embed(tokens)`) is an unknown that the first
-use with a known size settles.
+and `n * 4` agree. A size that nothing has said yet (the width of `embed(tokens)`) is an unknown that the
+first use with a known size settles.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Shapes:
 
 def infer_model(model: Model, sink: Sink) -> Shapes:
     """Checks every line of every part and of forward against the shapes declared. Reports SPAK501 (two shapes
-    that must agree do not), SPAK502 (a wrong number of axes), SPAK503 (a width that is never said), SPAK504 (a
-    result that is never assigned). Leaves laws and values of hypers alone."""
+    that must agree do not), SPAK502 (a wrong number of axes), SPAK503 (a width that is never said), SPAK504
+    (a result that is never assigned). Leaves laws and values of hypers alone."""
     shapes = Shapes(model)
     for part in (*model.parts.values(), model.forward):
         _Body(shapes, part, sink).run()

@@ -15,21 +15,23 @@ _WIDTH = 102  # of a statement in a method: 110 less two indentations
 
 # fmt: off
 _RESERVED = frozenset((
-    *keyword.kwlist, *dir(builtins), *"ijkmn", "F", "Any", "Collection", "Tensor", "config", "dataclass", "freeze",
-    "halted", "loop", "loops", "math", "nn", "ops", "previous", "read_at", "readings", "self", "sure", "table", "torch",
+    *keyword.kwlist, *dir(builtins), *"ijkmn", "F", "Any", "Collection", "Tensor", "config",
+    "dataclass", "freeze", "halted", "loop", "loops", "math", "nn", "ops", "previous", "read_at",
+    "readings", "self", "sure", "table", "torch",
 ))
 """Names that a method of the generated file uses for something else."""
 _CLASSES = frozenset((
-    "Attention", "Config", "Coupled", "Embedding", "LayerNorm", "Linear", "MLP", "Places", "RMSNorm", "Relative",
-    "Rope", "Steps",
+    "Attention", "Config", "Coupled", "Embedding", "LayerNorm", "Linear", "MLP", "Places", "RMSNorm",
+    "Relative", "Rope", "Steps",
 ))
 _ATTRIBUTES = frozenset((
-    "add_module", "apply", "bfloat16", "buffers", "children", "compile", "config", "cpu", "cuda", "decayed", "double",
-    "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter",
-    "get_submodule", "half", "halt", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children",
-    "named_modules", "named_parameters", "ops", "parameters", "places", "register_buffer", "register_module",
-    "register_parameter", "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict",
-    "supervised", "threshold", "to", "to_empty", "train", "training", "type", "xpu", "zero_grad",
+    "add_module", "apply", "bfloat16", "buffers", "children", "compile", "config", "cpu", "cuda",
+    "decayed", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer",
+    "get_extra_state", "get_parameter", "get_submodule", "half", "halt", "ipu", "load_state_dict",
+    "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters", "ops",
+    "parameters", "places", "register_buffer", "register_module", "register_parameter",
+    "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "supervised",
+    "threshold", "to", "to_empty", "train", "training", "type", "xpu", "zero_grad",
 ))
 """What an nn.Module, or the generated root, has already."""
 # fmt: on

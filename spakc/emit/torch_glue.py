@@ -33,8 +33,8 @@ def emit_experiments(
 ) -> dict[str, str]:
     """The files of every experiment by path in the artifact.
 
-    Needs what `check_models`, `check_data` and `check_experiments` found, and the texts of templates/torch by name.
-    Deterministic. Everything in experiment.json is data that the runtime interprets."""
+    Needs what `check_models`, `check_data` and `check_experiments` found, and the texts of templates/torch
+    by name. Deterministic. Everything in experiment.json is data that the runtime interprets."""
     template = environment(templates).get_template(_MODEL)
     files: dict[str, str] = {}
     for name, facts in sorted(experiments.items()):
@@ -207,7 +207,8 @@ def _plain(node: Expr) -> Any:
 
 
 def expression(node: Expr) -> Any:
-    """An expression as a JSON prefix list; the runtime's spak_runtime/training/spec.py says what they mean."""
+    """An expression as a JSON prefix list; the runtime's spak_runtime/training/spec.py says what they
+    mean."""
     match node:
         case Const():
             return node.value

@@ -24,9 +24,9 @@ _Item = TypeVar("_Item", bound=nodes.Node)
 def lower_data(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Dataset]:
     """Every dataset of every file, by qualified name.
 
-    Needs `scope.files`. Guarantees: a sample is a draw over the parameters that splits bind; text and laws are
-    over samples and splits; a split is the entity `<dataset>.<split>`. Reports names and SPAK5xx for what is
-    missing or twice; leaves supports, widths and proofs alone."""
+    Needs `scope.files`. Guarantees: a sample is a draw over the parameters that splits bind; text and laws
+    are over samples and splits; a split is the entity `<dataset>.<split>`. Reports names and SPAK5xx for
+    what is missing or twice; leaves supports, widths and proofs alone."""
     datasets = (_lower(node, file, sink) for node, file in declarations(program, scope, nodes.Dataset))
     return {dataset.name: dataset for dataset in datasets}
 

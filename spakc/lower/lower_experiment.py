@@ -89,8 +89,8 @@ def lower_experiments(program: Program, scope: Scope, sink: Sink) -> Mapping[str
 
     What an experiment says replaces what it inherits: `train` and profiles key by key, `model` argument by
     argument if it is the same model (another model inherits no arguments and no `model.` settings of
-    profiles), `data`, `protocol`, `optimizer`, `lr`, `vary` as a whole; laws by name. Reports names, cycles of `like`,
-    statements twice. Whether a key or a value is right is checked later (check_experiment)."""
+    profiles), `data`, `protocol`, `optimizer`, `lr`, `vary` as a whole; laws by name. Reports names, cycles
+    of `like`, statements twice. Whether a key or a value is right is checked later (check_experiment)."""
     found = [(node, file) for node, file in declarations(program, scope, nodes.Experiment)]
     own = {file.qualify(node.name.text): (node, file) for node, file in found}
     done: dict[str, Experiment] = {}

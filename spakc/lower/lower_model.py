@@ -16,7 +16,8 @@ from spakc.lower.resolve import Scope, nearest, report_unknown
 from spakc.syntax import nodes
 
 OPERATIONS = ("attention", "linear", "norm")
-"""What `uses K for op` may name. The products of `mlp`, of attention's projections and of `unembed` are `linear`."""
+"""What `uses K for op` may name. The products of `mlp`, of attention's projections and of `unembed` are
+`linear`."""
 
 _SIZES = ("B", "T", "vocab")
 
@@ -25,8 +26,8 @@ def lower_models(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Mod
     """Every model of every file, by qualified name.
 
     Needs `scope.files` with the declared names of each file. Guarantees: names are resolved, lets inlined,
-    hypers refer to earlier hypers only, part calls are queries `part.<name>`, an op is used by one kernel at most.
-    Reports SPAK5xx for what is missing, twice or out of place; leaves shapes and values alone."""
+    hypers refer to earlier hypers only, part calls are queries `part.<name>`, an op is used by one kernel
+    at most. Reports SPAK5xx for what is missing, twice or out of place; leaves shapes and values alone."""
     models = (_Lowering(node, file, sink).model() for node, file in declarations(program, scope, nodes.Model))
     return {model.name: model for model in models}
 

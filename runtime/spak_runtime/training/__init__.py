@@ -1,1 +1,2 @@
-"""Training and evaluation of the models of an artifact. Needs the artifact folder alone, never the compiler."""
+"""Training and evaluation of the models of an artifact. Needs the artifact folder alone, never the
+compiler."""

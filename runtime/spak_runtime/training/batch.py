@@ -14,8 +14,8 @@ PAD = "<pad>"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`inputs`, `targets` [B, T] int64: targets[b, t] is the token that follows inputs[b, t]. `mask` [B, T] float32
-    is 1 where the target counts towards the loss."""
+    """`inputs`, `targets` [B, T] int64: targets[b, t] is the token that follows inputs[b, t]. `mask` [B, T]
+    float32 is 1 where the target counts towards the loss."""
 
     inputs: Tensor
     targets: Tensor

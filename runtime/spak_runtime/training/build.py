@@ -1,4 +1,5 @@
-"""The parts of a run: its data, its model on a device, its optimizer. Everything from the experiment's folder."""
+"""The parts of a run: its data, its model on a device, its optimizer. Everything from the experiment's
+folder."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ def build_data(experiment: Experiment, base: Path) -> Data:
 def build_model(
     experiment: Experiment, settings: Settings, data: Data, ops: Ops, device: torch.device, seed: int
 ) -> nn.Module:
-    """The model of one point of the experiment, initialised from the seed alone. Raises TrainingError if it does not
-    have the number of parameters that the compiler counted."""
+    """The model of one point of the experiment, initialised from the seed alone. Raises TrainingError if it
+    does not have the number of parameters that the compiler counted."""
     module = _load(experiment)
     facts = _facts(experiment, settings, data)
     names = {field.name for field in dataclasses.fields(module.Config)}
@@ -50,7 +51,8 @@ def build_model(
     count = sum(parameter.numel() for parameter in model.parameters())
     if settings.parameters is not None and count != settings.parameters:
         raise TrainingError(
-            f"the model of {experiment.name} has {count} parameters, but the compiler counted {settings.parameters}"
+            f"the model of {experiment.name} has {count} parameters, "
+            f"but the compiler counted {settings.parameters}"
         )
     return model.to(device)
 
@@ -74,7 +76,8 @@ def build_trainer(
 
 
 def fingerprint(experiment: Experiment, *parts: object) -> str:
-    """Changes with everything that a run depends on: the experiment, its model, this package, torch, `parts`."""
+    """Changes with everything that a run depends on: the experiment, its model, this package, torch,
+    `parts`."""
     hasher = hashlib.sha256(repr((torch.__version__, *parts)).encode())
     for path in (experiment.folder / "experiment.json", experiment.folder / experiment.model.file):
         hasher.update(path.read_bytes())

@@ -1,4 +1,5 @@
-"""Checkpoints: one safetensors file, written beside its place and renamed, so that a kill leaves the old or the new."""
+"""Checkpoints: one safetensors file, written beside its place and renamed, so that a kill leaves the old or
+the new."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 
 def load(path: Path, model: nn.Module, optimizer: Optimizer | None = None) -> None:
-    """Reads weights and moments into a model of the same shape. Raises ValueError if the file is no checkpoint, or
-    one of another model."""
+    """Reads weights and moments into a model of the same shape. Raises ValueError if the file is no
+    checkpoint, or one of another model."""
     try:
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())

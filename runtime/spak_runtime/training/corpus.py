@@ -22,7 +22,8 @@ _DOWNLOAD_LIMIT = 1 << 30
 
 
 class CharacterData:
-    """A text cut into contiguous splits. Batches are windows at random places, evaluation is consecutive windows."""
+    """A text cut into contiguous splits. Batches are windows at random places, evaluation is consecutive
+    windows."""
 
     def __init__(self, dataset: Dataset, base: Path) -> None:
         assert dataset.source is not None
@@ -36,7 +37,8 @@ class CharacterData:
             self.parts[name] = ids[round(split.part[0] * len(ids)) : round(split.part[1] * len(ids))]
 
     def batches(self, count: int, seed: int, context: int, start: int = 0) -> Iterator[Batch]:
-        """The endless stream of `count` windows of `context` tokens, from step `start` on; a function of (seed, step)."""
+        """The endless stream of `count` windows of `context` tokens, from step `start` on; a function of
+        (seed, step)."""
         text = torch.cat([self.parts[name] for name in self.dataset.train])
         self._check(text, context)
         step = start
@@ -81,7 +83,8 @@ def read_source(source: Mapping[str, str], base: Path) -> str:
 
 
 def _standard_library_text(name: str) -> str:
-    """The string constants of a module of Python's standard library, in order. The module is parsed, not imported."""
+    """The string constants of a module of Python's standard library, in order. The module is parsed, not
+    imported."""
     folder = Path(sysconfig.get_path("stdlib"))
     path = folder.joinpath(*name.split(".")).with_suffix(".py")
     if not all(part.isidentifier() for part in name.split(".")) or not path.is_file():

@@ -1,7 +1,7 @@
 """Drawn documents: samples, their text, and the tokens of it, a batch at a time.
 
-One row of a batch is one document, from its first token on, padded on the right; tokens, targets, loss mask and
-answer of a row belong together, and `sanity.py` checks that with a parser of its own.
+One row of a batch is one document, from its first token on, padded on the right; tokens, targets, loss mask
+and answer of a row belong together, and `sanity.py` checks that with a parser of its own.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _REDRAWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """`tokens` [B, T] int64; `prompt` [B] is the number of tokens up to the answer, `length` [B] with the answer and
-    its end. `samples` are the drawn numbers, `key` [B] a 64-bit hash of them, `digits` [B] of the longest one."""
+    """`tokens` [B, T] int64; `prompt` [B] is the number of tokens up to the answer, `length` [B] with the
+    answer and its end. `samples` are the drawn numbers, `key` [B] a 64-bit hash of them, `digits` [B] of
+    the longest one."""
 
     tokens: Tensor
     prompt: Tensor
@@ -55,7 +56,8 @@ class Documents:
 
 
 class DocumentData:
-    """Draws documents of a dataset, always on the host: the same seed gives the same documents on every device."""
+    """Draws documents of a dataset, always on the host: the same seed gives the same documents on every
+    device."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -78,7 +80,8 @@ class DocumentData:
         )
 
     def evaluation(self, name: str) -> Documents:
-        """The frozen documents of a split: a function of the dataset alone, so the same for every model and seed."""
+        """The frozen documents of a split: a function of the dataset alone, so the same for every model and
+        seed."""
         if name not in self._evaluation:
             split = self.dataset.splits[name]
             count = split.size or EVALUATION_SIZE
@@ -100,8 +103,8 @@ class DocumentData:
         return _join(parts, self.pad).select(order)
 
     def batches(self, count: int, seed: int, start: int = 0) -> Iterator[Batch]:
-        """The endless stream of training batches of `count` documents from step `start` on. A batch is a function of
-        (seed, step), so that a resumed run sees what the interrupted one would have seen."""
+        """The endless stream of training batches of `count` documents from step `start` on. A batch is a
+        function of (seed, step), so that a resumed run sees what the interrupted one would have seen."""
         width = max(self._width(self.dataset.splits[name]) for name in self.dataset.train)
         steps = max(1, min(64, _BLOCK_TOKENS // (count * width)))
         block = start // steps
@@ -259,7 +262,8 @@ def _weights(splits: list[Split]) -> Tensor:
 
 
 def _keys(samples: Mapping[str, Digits]) -> Tensor:
-    """A 64-bit polynomial hash of all samples of a row. A collision can only make training avoid one sample more."""
+    """A 64-bit polynomial hash of all samples of a row. A collision can only make training avoid one sample
+    more."""
     key = torch.zeros_like(next(iter(samples.values())).length)
     for value in samples.values():
         number = torch.zeros_like(key)

@@ -1,8 +1,8 @@
 """Exact match: the whole answer with its end token, decoded greedily in float32.
 
-A greedy answer is right if and only if every token is right behind the true ones before it, as long as no token sees
-what follows it. So one pass over the true text reads all tokens of all answers; some documents are decoded token by
-token as well, and unless both agree on every one of them, all are.
+A greedy answer is right if and only if every token is right behind the true ones before it, as long as no
+token sees what follows it. So one pass over the true text reads all tokens of all answers; some documents
+are decoded token by token as well, and unless both agree on every one of them, all are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Reader = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """tokens [B, T] to logits [B, T, V] and, where tokens halt early, the loop [B, T] at which they did."""
 
 Decoded = tuple[Tensor, float, int]
-"""Which answers are right [N], the sum of the loops at which their tokens halted, and how many tokens that was."""
+"""Which answers are right [N], the sum of the loops at which their tokens halted, and how many tokens that
+was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def reader(model: nn.Module, readout: Readout) -> Reader:
 def exact_match(
     model: nn.Module, documents: Documents, readout: Readout, pad: int, device: torch.device
 ) -> Answers:
-    """Which answers are right, each with its end token. See the module's docstring for how they are decoded."""
+    """Which answers are right, each with its end token. See the module's docstring for how they are
+    decoded."""
     was_training = model.training
     model.eval()
     read = reader(model, readout)
@@ -82,8 +84,8 @@ def _behind_the_truth(read: Reader, documents: Documents, device: torch.device) 
 
 
 def _token_by_token(read: Reader, documents: Documents, pad: int, device: torch.device) -> Decoded:
-    """Every token is read behind those written before it. A row stops at its first wrong token: what it would write
-    after that cannot make it right."""
+    """Every token is read behind those written before it. A row stops at its first wrong token: what it
+    would write after that cannot make it right."""
     correct = torch.zeros(len(documents.tokens), dtype=torch.bool)
     halted, steps = 0.0, 0
     for rows in _batches(documents):
@@ -96,7 +98,8 @@ def _token_by_token(read: Reader, documents: Documents, pad: int, device: torch.
 
 
 def _decode(read: Reader, truth: Tensor, prompt: Tensor, length: Tensor, pad: int) -> Decoded:
-    """Which rows are answered right; the sum of the loops at which tokens halted, and how many were written."""
+    """Which rows are answered right; the sum of the loops at which tokens halted, and how many were
+    written."""
     right = torch.ones(len(truth), dtype=torch.bool, device=truth.device)
     place = torch.arange(truth.shape[1], device=truth.device)[None]
     written = truth.masked_fill(place >= prompt[:, None], pad)
@@ -119,7 +122,8 @@ def _decode(read: Reader, truth: Tensor, prompt: Tensor, length: Tensor, pad: in
 
 
 def _batches(documents: Documents) -> tuple[Tensor, ...]:
-    """Rows in batches, those with prompts of one length together so that a batch writes its answers abreast."""
+    """Rows in batches, those with prompts of one length together so that a batch writes its answers
+    abreast."""
     width = documents.tokens.shape[1]
     size = max(1, min(_TOKENS // width, _SCORES // (width * width)))
     return torch.split(torch.argsort(documents.prompt, stable=True), size)

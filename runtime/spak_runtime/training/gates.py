@@ -16,7 +16,8 @@ SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One requirement of a gate: its text in the file, whether it holds, and the figures it was decided by."""
+    """One requirement of a gate: its text in the file, whether it holds, and the figures it was decided
+    by."""
 
     text: str
     holds: bool
@@ -41,8 +42,8 @@ class GateResult:
 
 @dataclass(slots=True)
 class Judge:
-    """Evaluates what gates require. `accuracy(split, readout, loops)` is a share of right answers, `loss` that of the
-    training a gate has just done."""
+    """Evaluates what gates require. `accuracy(split, readout, loops)` is a share of right answers, `loss`
+    that of the training a gate has just done."""
 
     data: DocumentData | None
     accuracy: Callable[[str, str, int | None], float]

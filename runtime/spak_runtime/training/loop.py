@@ -1,7 +1,8 @@
 """The training loop: batches, loss at the supervised loops, AdamW; a log and checkpoints that survive a kill.
 
-A step is a function of (weights, moments, seed, step), so a run that is killed at any moment and started again ends
-in the same bits: the checkpoint holds the weights, the moments and the step, and how long the log was.
+A step is a function of (weights, moments, seed, step), so a run that is killed at any moment and started
+again ends in the same bits: the checkpoint holds the weights, the moments and the step, and how long the
+log was.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +25,7 @@ from spak_runtime.training import checkpoint
 from spak_runtime.training.batch import Batch
 from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.progress import Progress
+from spak_runtime.training.scopes import scope
 from spak_runtime.training.seeds import mix
 
 LOG_EVERY = 10
@@ -52,8 +55,9 @@ class Log:
 
 @dataclass(slots=True)
 class Trainer:
-    """Trains one model. `precision` "bf16" means autocast, on CUDA alone; weights and sums stay float32. `random`
-    says that the model itself draws (dropout, random offsets), from a generator seeded anew for every step."""
+    """Trains one model. `precision` "bf16" means autocast, on CUDA alone; weights and sums stay float32.
+    `random` says that the model itself draws (dropout, random offsets), from a generator seeded anew for
+    every step."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -78,16 +82,21 @@ class Trainer:
         save_to: Path | None = None,
         save_seconds: float = SAVE_SECONDS,
         every: Mapping[int, Callable[[int], dict[str, Any]]] | None = None,
+        around: Callable[[int], AbstractContextManager[None]] | None = None,
     ) -> None:
-        """Goes on from `self.step` to `steps`; `batches` starts at that step. `schedule` is the number of steps that
-        rates and phases are laid out over (default `steps`). `every[n](step)` is called after every n-th step
-        and its answer is logged. Checkpoints are written to `save_to` at the end and every `save_seconds`."""
+        """Goes on from `self.step` to `steps`; `batches` starts at that step. `schedule` is the number of
+        steps that rates and phases are laid out over (default `steps`). `every[n](step)` is called after
+        every n-th step and its answer is logged. Checkpoints are written to `save_to` at the end and every
+        `save_seconds`. Each step runs inside of `around(step)`."""
         self.model.train()
         saved = started = time.monotonic()
         while self.step < steps:
-            batch = next(batches).to(self.device)
-            loss, norm = self._forward_backward(batch)
-            rate = self.optimizer.step(self.step, schedule or steps)
+            with around(self.step) if around is not None else contextlib.nullcontext():
+                with scope("data"):
+                    batch = next(batches).to(self.device)
+                loss, norm = self._forward_backward(batch)
+                with scope("optimizer"):
+                    rate = self.optimizer.step(self.step, schedule or steps)
             self.step += 1
             last = self.step == steps
             if self.step % LOG_EVERY == 0 or last:
@@ -111,12 +120,14 @@ class Trainer:
                 self.save(save_to, log)
 
     def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        with self._randomness(), self.autocast():
+        with self._randomness(), self.autocast(), scope("loss"):
             loss = answer_loss(self.model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with scope("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
         norm = None
         if self.clip is not None:
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            with scope("clip"):
+                norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         return loss.detach(), norm
 
     @contextlib.contextmanager
@@ -146,8 +157,8 @@ class Trainer:
         checkpoint.save(path, self.model, self.optimizer, state)
 
     def resume(self, path: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Continues from a checkpoint whose state has all of `expected` (the fingerprint of the run), and returns
-        that state; None, and nothing changed, if there is none such."""
+        """Continues from a checkpoint whose state has all of `expected` (the fingerprint of the run), and
+        returns that state; None, and nothing changed, if there is none such."""
         state = checkpoint.read_state(path)
         if state is None or any(state.get(key) != value for key, value in expected.items()):
             return None
@@ -158,7 +169,8 @@ class Trainer:
 
 
 def answer_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the tokens that count, averaged over the supervised loops of a model that has such."""
+    """Mean cross-entropy of the tokens that count, averaged over the supervised loops of a model that has
+    such."""
     supervised = getattr(model, "supervised", None)
     readings = [model(batch.inputs)] if supervised is None else model(batch.inputs, read_at=supervised)
     targets, mask = batch.targets.flatten(), batch.mask.flatten()

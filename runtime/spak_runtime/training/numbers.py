@@ -1,4 +1,5 @@
-"""Natural numbers as tensors of decimal digits, so that a batch of 1,000-digit numbers is arithmetic of tensors."""
+"""Natural numbers as tensors of decimal digits, so that a batch of 1,000-digit numbers is arithmetic of
+tensors."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ class Digits:
 
 
 def draw(length: Tensor, width: int, generator: torch.Generator) -> Digits:
-    """Numbers of exactly `length` [B] digits, uniform: the leading digit is not zero, except that 0 itself is a
-    number of one digit. `width` is at least the largest length."""
+    """Numbers of exactly `length` [B] digits, uniform: the leading digit is not zero, except that 0 itself
+    is a number of one digit. `width` is at least the largest length."""
     count = length.shape[0]
     digits = torch.randint(0, 10, (count, width), generator=generator)
     leading = torch.randint(1, 10, (count, 1), generator=generator)

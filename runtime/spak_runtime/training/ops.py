@@ -1,7 +1,9 @@
-"""Who computes a model's operations: a generated kernel where the file says so and it can, else torch, and why.
+"""Who computes a model's operations: a generated kernel where the file says so and it can, else torch, and
+why.
 
-A generated model calls `ops.linear(x, w)`; `Ops` binds that to a kernel of the artifact. A kernel is trusted with an
-operation only after its mathematics, on a small case in float32, has given what the operation means.
+A generated model calls `ops.linear(x, w)`; `Ops` binds that to a kernel of the artifact. A kernel is
+trusted with an operation only after its mathematics, on a small case in float32, has given what the
+operation means.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spak_runtime.errors import SpakRuntimeError
+from spak_runtime.training.scopes import named
 from spak_runtime.training.spec import TrainingError
 
 if TYPE_CHECKING:
@@ -26,13 +29,16 @@ _NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """One row of the table that a run prints. `kernel` is the one the file names, `by` who computes."""
+    """One row of the table that a run prints. `kernel` is the one the file names, `by` who computes.
+    `excepted`: the operation is one that this kernel's mathematics does not cover, so torch computes it
+    even in a strict run."""
 
     op: str
     phase: str  # training | evaluation
     kernel: str | None
     by: str
     why: str
+    excepted: bool = False
 
 
 class Ops:
@@ -67,6 +73,7 @@ class Ops:
 
     # ---- operations ---------------------------------------------------------------------------------
 
+    @named("linear")
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """y = x W^T + b, for x [..., in], W [out, in]."""
         dtype = _working_dtype(x)
@@ -79,6 +86,7 @@ class Ops:
         y = y.view(*x.shape[:-1], weight.shape[0])
         return y if bias is None else y + bias.to(dtype)
 
+    @named("attention")
     def attention(
         self,
         q: Tensor,
@@ -93,24 +101,26 @@ class Ops:
         dtype = _working_dtype(q)
         kernel = self._bound("attention", dtype)
         if kernel is not None and bias is not None:
-            self._by_torch("attention", f"{kernel.spec.name} takes no bias on the scores")
+            self._by_torch("attention", f"{kernel.spec.name} takes no bias on the scores", excepted=True)
             kernel = None
         if kernel is not None:
             wanted = {"causal": causal} | ({"softcap": softcap} if softcap else {})
             known = {option.name for option in kernel.spec.options}
             if missing := sorted(wanted.keys() - known):
-                self._by_torch("attention", f"{kernel.spec.name} has no option {missing[0]}")
+                self._by_torch("attention", f"{kernel.spec.name} has no option {missing[0]}", excepted=True)
             else:
                 y = self._attend(kernel, [part.to(dtype).contiguous() for part in (q, k, v)], wanted)
                 if y is not None:
                     return y
         return _attention(q, k, v, bias, causal, softcap)
 
+    @named("norm")
     def norm(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str) -> Tensor:
         """Normalisation over the last axis; `kind` is layer or rms."""
         kernel = self._bound("norm", x.dtype)
         if kernel is not None and (kind != "rms" or weight is None or bias is not None):
-            self._by_torch("norm", f"{kernel.spec.name} is trusted with norm(kind = rms) alone")
+            why = f"{kernel.spec.name} is trusted with norm(kind = rms) alone"
+            self._by_torch("norm", why, excepted=True)
             kernel = None
         if kernel is None:
             return _norm(x, weight, bias, eps, kind)
@@ -146,10 +156,10 @@ class Ops:
         self._computed("attention", kernel.spec.name, lambda: kernel.explain(*qkv, **options).variant)
         return y
 
-    def _by_torch(self, op: str, why: str) -> None:
+    def _by_torch(self, op: str, why: str, *, excepted: bool = False) -> None:
         key = (op, self.phase, why)
         if key not in self._rows:
-            self._rows[key] = Computed(op, self.phase, self.uses.get(op), "torch", why)
+            self._rows[key] = Computed(op, self.phase, self.uses.get(op), "torch", why, excepted)
 
     def _computed(self, op: str, kernel: str, variant: Callable[[], str | None]) -> None:
         key = (op, self.phase, "")

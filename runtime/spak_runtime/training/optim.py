@@ -1,5 +1,5 @@
-"""The optimizer and its schedules. What a step uses is a function of (step, steps): nothing to save but AdamW's
-moments."""
+"""The optimizer and its schedules. What a step uses is a function of (step, steps): nothing to save but
+AdamW's moments."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from spak_runtime.training.spec import TrainingError
 
 
 def learning_rate(lr: Mapping[str, Any], step: int, steps: int) -> float:
-    """The rate of step `step` (from 0) of `steps`. `cosine`: linear warm-up to `peak`, then half a cosine down to
-    `floor` (0). `constant`: `rate` after its warm-up."""
+    """The rate of step `step` (from 0) of `steps`. `cosine`: linear warm-up to `peak`, then half a cosine
+    down to `floor` (0). `constant`: `rate` after its warm-up."""
     warmup = int(lr.get("warmup", 0))
     peak = float(lr["peak"] if lr["name"] == "cosine" else lr["rate"])
     if step < warmup:

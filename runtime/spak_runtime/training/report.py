@@ -11,8 +11,8 @@ from spak_runtime.training.evaluate import wilson
 
 
 def plot(runs: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
-    """Writes a PNG of runs, each given by its figures and its folder (for the log). Runs of one experiment share a
-    colour. What a gate withheld is not drawn."""
+    """Writes a PNG of runs, each given by its figures and its folder (for the log). Runs of one experiment
+    share a colour. What a gate withheld is not drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

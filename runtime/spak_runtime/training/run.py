@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from spak_runtime.artifact import Artifact
-from spak_runtime.training import build, checkpoint, evaluate, spec
+from spak_runtime.training import build, checkpoint, evaluate, kernels, spec
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.documents import DocumentData, Documents
 from spak_runtime.training.gates import GateResult, Judge
@@ -46,13 +46,16 @@ def run_experiment(
     base: Path | None = None,
     progress: Progress | None = None,
     save_seconds: float = SAVE_SECONDS,
+    strict: bool = False,
 ) -> dict[str, Any]:
     """Trains and evaluates, and returns the figures (also written to `out/figures.json`).
 
     `folder` is `models/<experiment>` of an artifact, `out` the folder of this one run: it gets `log.jsonl`,
     `checkpoint.safetensors`, `model.safetensors`, `figures.json`. `artifact` computes what the model gives to
-    kernels; files of corpora are relative to `base`. A run that was killed goes on from its checkpoint and ends in
-    the same bits; a finished one is read, not repeated. Raises TrainingError for what a user can put right."""
+    kernels; files of corpora are relative to `base`. A run that was killed goes on from its checkpoint and
+    ends in the same bits; a finished one is read, not repeated. On a GPU one step is profiled, and with
+    `strict` a kernel that is neither the artifact's nor an exception with a name ends the run with
+    StrictError, before the training goes on. Raises TrainingError for what a user can put right."""
     experiment = spec.read(folder)
     settings = experiment.point(profile, point)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -60,6 +63,8 @@ def run_experiment(
     identity = build.fingerprint(experiment, profile, point, seed, chosen.type, artifact is not None)
     figures = _finished(out / "figures.json", identity)
     if figures is not None:
+        if strict:
+            kernels.refuse(figures["kernels"])
         return figures
     ops = build.build_ops(experiment, artifact, chosen)
     run = _Run(
@@ -73,6 +78,8 @@ def run_experiment(
         progress or Quiet(),
         save_seconds,
         base or folder,
+        artifact,
+        strict,
     )
     return run.run(profile, point)
 
@@ -99,11 +106,14 @@ class _Run:
     progress: Progress
     save_seconds: float
     base: Path
+    artifact: Artifact | None
+    strict: bool
     data: build.Data = dataclasses.field(init=False)
     model: nn.Module = dataclasses.field(init=False)
     answers: dict[tuple[str, str, int | None], evaluate.Answers] = dataclasses.field(default_factory=dict)
     gates: list[GateResult] = dataclasses.field(default_factory=list)
     trained: Trainer | None = None
+    step_kernels: dict[str, Any] = dataclasses.field(default_factory=kernels.not_run)
 
     def run(self, profile: str | None, point: str) -> dict[str, Any]:
         self.data = build.build_data(self.experiment, self.base)
@@ -129,7 +139,8 @@ class _Run:
     # ---- gates and training -------------------------------------------------------------------------
 
     def _gates(self, judge: Judge) -> dict[str, str]:
-        """Runs the gates in order, up to the first that fails. Returns the splits that are withheld, with why."""
+        """Runs the gates in order, up to the first that fails. Returns the splits that are withheld, with
+        why."""
         for gate in self.experiment.gates:
             if gate.train is not None:
                 judge.loss = self._smoke(gate) if "batches" in gate.train else self._train(gate.train)
@@ -144,7 +155,8 @@ class _Run:
         return {}
 
     def _smoke(self, gate: Gate) -> float:
-        """Trains a model of its own on a few batches again and again, with a short warm-up, and returns the loss."""
+        """Trains a model of its own on a few batches again and again, with a short warm-up, and returns the
+        loss."""
         assert gate.train is not None
         steps, distinct = int(gate.train["steps"]), int(gate.train["batches"])
         size = int(gate.train.get("batch", SMOKE_BATCH))
@@ -163,7 +175,8 @@ class _Run:
             return sum(float(answer_loss(model, batch.to(self.device))) for batch in batches) / distinct
 
     def _train(self, wanted: Mapping[str, Any]) -> float:
-        """The training of the experiment, from where a checkpoint left it. `wanted` are settings of a gate."""
+        """The training of the experiment, from where a checkpoint left it. `wanted` are settings of a
+        gate."""
         settings = {**self.settings.train, **wanted}
         steps, size = int(settings["steps"]), int(settings["batch"])
         trainer = build.build_trainer(self.experiment, self.settings, self.model, self.device, self.seed)
@@ -176,6 +189,7 @@ class _Run:
         self.progress.start(f"{self.experiment.name} seed {self.seed}", steps)
         every = {int(settings["eval_every"]): self._quick} if "eval_every" in settings else {}
         self.ops.phase = "training"
+        profiled = self._profile(trainer.step, steps)
         if trainer.step < steps:
             trainer.train(
                 self._batches(size, trainer.step),
@@ -185,10 +199,30 @@ class _Run:
                 save_to=path,
                 save_seconds=self.save_seconds,
                 every=every,
+                around=profiled,
             )
         log.close()
         self.trained = trainer
         return trainer.loss
+
+    def _profile(self, start: int, steps: int) -> kernels.StepProfile | None:
+        """What profiles a step of a training that goes on from `start`. The table is kept beside the
+        checkpoint: a run that goes on behind its last step has no step to profile."""
+        path = self.out / "kernels.json"
+        if self.device.type != "cuda":
+            return None
+        if start >= steps:
+            self.step_kernels = json.loads(path.read_text(encoding="utf-8"))
+            return None
+
+        def done(table: kernels.Table) -> None:
+            self.step_kernels = table.to_json()
+            path.write_text(json.dumps(self.step_kernels, indent=1) + "\n", encoding="utf-8")
+            if self.strict:
+                kernels.refuse(self.step_kernels)
+
+        at = min(start + kernels.WARM_UP, steps - 1)
+        return kernels.StepProfile(self.model, self.ops, self.artifact, at, done)
 
     def _batches(self, size: int, start: int) -> Any:
         if isinstance(self.data, DocumentData):
@@ -306,6 +340,7 @@ class _Run:
             "gates": [_gate(gate) for gate in self.gates],
             "hidden": dict(hidden),
             "rows": rows,
+            "kernels": self.step_kernels,
             "computed": [dataclasses.asdict(row) for row in self.ops.table()],
             "notes": notes,
         }

@@ -18,7 +18,8 @@ CHECKED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One law or property, and what was found. `cases` is the number of documents looked at (0: proved before)."""
+    """One law or property, and what was found. `cases` is the number of documents looked at (0: proved
+    before)."""
 
     name: str
     holds: bool
@@ -59,8 +60,9 @@ def read(documents: Documents, vocabulary: Vocabulary, limit: int = CHECKED) -> 
 
 
 def check_alignment(data: DocumentData, name: str, documents: Documents) -> Finding:
-    """Tokens, targets, mask, prompt and answer of a row belong together: the prompt ends with the marker, the answer
-    with the end token, and both together are what the text of the file gives for the row's samples."""
+    """Tokens, targets, mask, prompt and answer of a row belong together: the prompt ends with the marker,
+    the answer with the end token, and both together are what the text of the file gives for the row's
+    samples."""
     program = data.dataset
     for number, reading in enumerate(read(documents, data.vocabulary)):
         wanted = render(program.text, reading.samples)
@@ -130,7 +132,8 @@ def _disjoint(law: DataLaw, data: DocumentData, splits: dict[str, Documents]) ->
 
 
 def _turned(text: Sequence[Expression]) -> bool:
-    """Whether the answer is written least significant digit first: the last number of the text is reversed."""
+    """Whether the answer is written least significant digit first: the last number of the text is
+    reversed."""
     numbers = [piece for piece in text if isinstance(piece, list) and piece[0] not in ("text", "end")]
     return bool(numbers) and numbers[-1][0] == "reverse"
 
@@ -177,9 +180,9 @@ OPERATORS = {
 
 
 def form_of(documents: Documents, vocabulary: Vocabulary) -> str:
-    """The format of documents, told from their bytes: `#` for a number, its digits in order or `~` for reversed, and
-    everything between as it is. Which it is shows in the numbers: over many documents only one reading has no
-    leading zero. `?` where both have none (numbers of one digit)."""
+    """The format of documents, told from their bytes: `#` for a number, its digits in order or `~` for
+    reversed, and everything between as it is. Which it is shows in the numbers: over many documents only
+    one reading has no leading zero. `?` where both have none (numbers of one digit)."""
     readings = read(documents, vocabulary)
     shapes = {re.sub("[0-9]+", "#", reading.text) for reading in readings}
     if len(shapes) != 1:

@@ -1,4 +1,5 @@
-"""Random numbers as a pure function of (seed, purpose, position): nothing to save, nothing global to disturb."""
+"""Random numbers as a pure function of (seed, purpose, position): nothing to save, nothing global to
+disturb."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def generator(*parts: int | str) -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(*parts: int | str) -> Iterator[None]:
-    """Inside, torch's own CPU generator is seeded (for the initialisation of weights); after it, as before."""
+    """Inside, torch's own CPU generator is seeded (for the initialisation of weights); after it, as
+    before."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mix(*parts))
         yield

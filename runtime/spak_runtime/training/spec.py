@@ -1,5 +1,5 @@
-"""`experiment.json`: everything a run needs, as data. Expressions are JSON prefix lists (`["add", x, y]`) that the
-modules of this package interpret; nothing in it is ever executed as code.
+"""`experiment.json`: everything a run needs, as data. Expressions are JSON prefix lists (`["add", x, y]`)
+that the modules of this package interpret; nothing in it is ever executed as code.
 
 Expressions of a dataset:
     ["sample", a]  ["digits", length]  ["param", n]  ["interval", first, last]  ["add" | "mul", x, y]
@@ -25,16 +25,17 @@ Expression = Any
 
 
 class TrainingError(SpakRuntimeError):
-    """A run cannot go on: a corpus is missing, a profile unknown, data cannot be drawn, a kernel does not compute
-    what the model uses it for."""
+    """A run cannot go on: a corpus is missing, a profile unknown, data cannot be drawn, a kernel does not
+    compute what the model uses it for."""
 
     code = "SPAK559"
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Over sampled data: `binders` are independent uniform draws, each (names, tuples of values). `size` of an
-    evaluation split, `weight` its share of a training mixture. Over a corpus: the part [start, stop) of it, 0..1."""
+    """Over sampled data: `binders` are independent uniform draws, each (names, tuples of values). `size` of
+    an evaluation split, `weight` its share of a training mixture. Over a corpus: the part [start, stop) of
+    it, 0..1."""
 
     name: str
     binders: tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
@@ -54,9 +55,9 @@ class DataLaw:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """`source` of a corpus (its characters are the text) or `samples` and `text` of drawn documents. `vocabulary`
-    is known for drawn documents; a corpus brings its own. `train` are the splits trained on, `exclude` those
-    whose samples training must not draw."""
+    """`source` of a corpus (its characters are the text) or `samples` and `text` of drawn documents.
+    `vocabulary` is known for drawn documents; a corpus brings its own. `train` are the splits trained on,
+    `exclude` those whose samples training must not draw."""
 
     name: str
     samples: Mapping[str, Expression]
@@ -89,8 +90,9 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One point of one profile. `config` are the model's hyper-parameters; `weight_decay` and other phased values
-    are {"first", "second", "from"}. `parameters` and `flops` (per token, forward) as the compiler counted them."""
+    """One point of one profile. `config` are the model's hyper-parameters; `weight_decay` and other phased
+    values are {"first", "second", "from"}. `parameters` and `flops` (per token, forward) as the compiler
+    counted them."""
 
     label: str
     config: Mapping[str, bool | int | float | str]
@@ -103,7 +105,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """How an answer is read: `final`, `exit`, `freeze`; `loops` other than the trained number, if asked for."""
+    """How an answer is read: `final`, `exit`, `freeze`; `loops` other than the trained number, if asked
+    for."""
 
     name: str
     mode: str
@@ -112,9 +115,9 @@ class Readout:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """`file` defines `Config` and `name(config, ops)`, without `ops` where `uses` is empty. `uses` says which kernel computes an op; `ops` are all ops
-    of the model, `markers` the characters whose tokens its rules ask for, `separators` those that end a run of
-    digits and have a bias of their own."""
+    """`file` defines `Config` and `name(config, ops)`, without `ops` where `uses` is empty. `uses` says
+    which kernel computes an op; `ops` are all ops of the model, `markers` the characters whose tokens its
+    rules ask for, `separators` those that end a run of digits and have a bias of their own."""
 
     name: str
     file: str

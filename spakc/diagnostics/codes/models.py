@@ -1,4 +1,5 @@
-"""SPAK5xx: 501 to 519 models, 520 to 529 datasets, 530 to 558 protocols, experiments and claims, 559 and 560 a run."""
+"""SPAK5xx: 501 to 519 models, 520 to 529 datasets, 530 to 558 protocols, experiments and claims, 559 and
+560 a run."""
 
 from spakc.diagnostics.codes.entry import Code
 
@@ -25,7 +26,10 @@ _KERNEL = (
     "spak 1\nkernel k: elementwise {\n  dim N  input x: f32 [N]  output y: f32 [N]\n"
     "  math { y[i] = x[i] }\n  schedule s { }\n}\n"
 )
-_LOOP = "x0 = embed(tokens)  loop l in 1..{loops} carry x = x0 {{ x = block(x + step({step})) }}  logits = read(x)"
+_LOOP = (
+    "x0 = embed(tokens)  loop l in 1..{loops} carry x = x0 {{ x = block(x + step({step})) }}  "
+    "logits = read(x)"
+)
 _READ = "part read(x: [B, T, width]) -> z: [B, T, vocab] { z = unembed(norm(x), tied = true) }"
 
 
@@ -71,24 +75,25 @@ _MODELS: tuple[Code, ...] = (
     Code(
         "SPAK501",
         "two shapes do not fit together",
-        "Shapes of models are inferred line by line over the hypers, B, T and vocab. Two sizes agree when they are "
-        "the same polynomial: `4 * n` and `n * 4` do, `n` and `2 * n` do not. What a part declares, and what a "
-        "repetition carries on, must come back with the same shape.",
+        "Shapes of models are inferred line by line over the hypers, B, T and vocab. Two sizes agree when "
+        "they are the same polynomial: `4 * n` and `n * 4` do, `n` and `2 * n` do not. What a part "
+        "declares, and what a repetition carries on, must come back with the same shape.",
         wrong=_model(part="y = x + linear(x, out = 2 * width)"),
         right=_model(part="y = x + linear(x, out = width)"),
     ),
     Code(
         "SPAK502",
         "a wrong number of axes or values",
-        "Tokens are [B, T], the values between operations [B, T, width]. A part takes as many values as it declares.",
+        "Tokens are [B, T], the values between operations [B, T, width]. A part takes as many values as it "
+        "declares.",
         wrong=_model(forward="x = block(embed(tokens), embed(tokens))  logits = unembed(x, tied = false)"),
         right=_model(forward="x = block(embed(tokens))  logits = unembed(x, tied = false)"),
     ),
     Code(
         "SPAK503",
         "a width that the model never says",
-        "`embed` and `step` take their width from the first use that has one: a part's declared shape, or a value "
-        "that is added.",
+        "`embed` and `step` take their width from the first use that has one: a part's declared shape, or a"
+        " value that is added.",
         wrong=_model(forward="logits = unembed(norm(embed(tokens)), tied = true)"),
         right=_model(),
     ),
@@ -102,14 +107,16 @@ _MODELS: tuple[Code, ...] = (
     Code(
         "SPAK505",
         "a model without forward",
-        "`forward(tokens: int [B, T]) -> logits: [B, T, vocab]` says what the model computes; parts are only used by it.",
+        "`forward(tokens: int [B, T]) -> logits: [B, T, vocab]` says what the model computes; parts are "
+        "only used by it.",
         wrong=_model(forward=""),
         right=_model(),
     ),
     Code(
         "SPAK506",
         "said twice in a model",
-        "A model has one forward, one `halting` and one `supervise`, and a halting rule sets each of its keys once.",
+        "A model has one forward, one `halting` and one `supervise`, and a halting rule sets each of its "
+        "keys once.",
         wrong=_loop("supervise read at l in 2..4  supervise read at l in 3..4"),
         right=_loop("supervise read at l in 2..4"),
     ),
@@ -123,8 +130,8 @@ _MODELS: tuple[Code, ...] = (
     Code(
         "SPAK508",
         "an operation that models do not have",
-        "A kernel may be used for `attention`, `norm` and `linear`. The products of `mlp`, of attention's projections "
-        "and of `unembed` are `linear`.",
+        "A kernel may be used for `attention`, `norm` and `linear`. The products of `mlp`, of attention's "
+        "projections and of `unembed` are `linear`.",
         wrong=_KERNEL + _model(items="uses k for matmul")[len("spak 1\n") :],
         right=_model(),
     ),
@@ -138,7 +145,8 @@ _MODELS: tuple[Code, ...] = (
     Code(
         "SPAK510",
         "a type that a model's value cannot have",
-        "Tokens are `int`. Every other value has the precision that the experiment trains in, so it has no type.",
+        "Tokens are `int`. Every other value has the precision that the experiment trains in, so it has no "
+        "type.",
         wrong=_model(tokens="tokens: bf16 [B, T]"),
         right=_model(),
     ),
@@ -159,16 +167,16 @@ _MODELS: tuple[Code, ...] = (
     Code(
         "SPAK513",
         "a loop or its step that cannot be built",
-        "A loop counts from 1 in steps of 1, stands in no other loop, and `step` takes its index: each number is one "
-        "application of the shared block, and one learned vector.",
+        "A loop counts from 1 in steps of 1, stands in no other loop, and `step` takes its index: each "
+        "number is one application of the shared block, and one learned vector.",
         wrong=_loop(step="2"),
         right=_loop(),
     ),
     Code(
         "SPAK514",
         "embedding and unembedding do not fit",
-        "Tokens are embedded in forward. `unembed(…, tied = true)` shares the one embedding of the model, and so has "
-        "no bias of its own.",
+        "Tokens are embedded in forward. `unembed(…, tied = true)` shares the one embedding of the model, "
+        "and so has no bias of its own.",
         wrong=_model(
             forward="x = block(embed(tokens) + embed(tokens))  logits = unembed(norm(x), tied = true)"
         ),
@@ -177,41 +185,42 @@ _MODELS: tuple[Code, ...] = (
     Code(
         "SPAK515",
         "positions that cannot be built here",
-        "Positions are `rope(base)`, `learned`, `none`, `relative(clip = …)`, `window(clip = …)` or `coupled(…)`. "
-        "Those that compare two places belong to `attention`; `relative`, `window` and `coupled` count in runs of "
-        "digits and look to the left.",
+        "Positions are `rope(base)`, `learned`, `none`, `relative(clip = …)`, `window(clip = …)` or "
+        "`coupled(…)`. Those that compare two places belong to `attention`; `relative`, `window` and "
+        "`coupled` count in runs of digits and look to the left.",
         wrong=_model(part="y = x + attention(x, heads = 2, positions = 3)"),
         right=_model(part="y = x + attention(x, heads = 2, positions = rope(10_000))"),
     ),
     Code(
         "SPAK516",
         "supervision of what is no loop's state",
-        "`supervise part at l in first .. last` reads the state of the one loop of forward through a part that takes "
-        "it alone.",
+        "`supervise part at l in first .. last` reads the state of the one loop of forward through a part "
+        "that takes it alone.",
         wrong=_model(items="supervise block at l in 2..4"),
         right=_loop("supervise read at l in 2..4"),
     ),
     Code(
         "SPAK517",
         "known only while the model runs, or no operation on tensors",
-        "Counts, sizes and the conditions of `where` are over hypers: they are known before training. Between tensors "
-        "there are + - * / and element-wise functions; comparisons, remainders and rounding are none of them.",
+        "Counts, sizes and the conditions of `where` are over hypers: they are known before training. "
+        "Between tensors there are + - * / and element-wise functions; comparisons, remainders and rounding"
+        " are none of them.",
         wrong=_model(part="y = x % 2"),
         right=_model(part="y = x * 2"),
     ),
     Code(
         "SPAK518",
         "a switch or a hyper of the wrong kind",
-        "`causal`, `tied`, `bias` and `weight` are `true` or `false` in the text, since they change what the model is "
-        "made of. A hyper is a number or a truth value.",
+        "`causal`, `tied`, `bias` and `weight` are `true` or `false` in the text, since they change what "
+        "the model is made of. A hyper is a number or a truth value.",
         wrong=_model(part="y = x + attention(x, heads = 2, causal = 1)"),
         right=_model(part="y = x + attention(x, heads = 2, causal = true)"),
     ),
     Code(
         "SPAK519",
         "a halting rule that cannot be followed",
-        "Halting needs `supervise` and a `threshold` for `confidence = max_probability`; `mode` is exit or freeze, "
-        "`earliest` a number of loops, `after` waits for one token.",
+        "Halting needs `supervise` and a `threshold` for `confidence = max_probability`; `mode` is exit or "
+        "freeze, `earliest` a number of loops, `after` waits for one token.",
         wrong=_loop("supervise read at l in 2..4  halting { mode = exit }"),
         right=_loop("supervise read at l in 2..4  halting { mode = exit  threshold = 0.9 }"),
     ),
@@ -249,15 +258,16 @@ _DATASETS: tuple[Code, ...] = (
     Code(
         "SPAK524",
         "a corpus that cannot be read like this",
-        '`characters(corpus("module"))` is text that comes with Python, `characters(url("…", sha256 = "…"))` text '
-        "from elsewhere, held to its hash. It is the whole text of its dataset.",
-        wrong='spak 1\ndataset d { text characters(corpus("pydoc_data.topics")), end  split train fraction 90% }\n',
-        right='spak 1\ndataset d { text characters(corpus("pydoc_data.topics"))  split train fraction 90% }\n',
+        '`characters(corpus("module"))` is text that comes with Python, `characters(url("…", sha256 = "…"))` '
+        "text from elsewhere, held to its hash. It is the whole text of its dataset.",
+        wrong='spak 1\ndataset d { text characters(corpus("this")), end  split train fraction 90% }\n',
+        right='spak 1\ndataset d { text characters(corpus("this"))  split train fraction 90% }\n',
     ),
     Code(
         "SPAK525",
         "fractions that do not fit",
-        "The splits of a corpus are fractions of it, one after another, at most the whole; drawn documents have none.",
+        "The splits of a corpus are fractions of it, one after another, at most the whole; drawn documents "
+        "have none.",
         wrong='spak 1\ndataset d { text characters(corpus("pydoc_data.topics"))\n'
         "  split train fraction 90%  split test fraction 20% }\n",
         right='spak 1\ndataset d { text characters(corpus("pydoc_data.topics"))\n'
@@ -266,16 +276,16 @@ _DATASETS: tuple[Code, ...] = (
     Code(
         "SPAK526",
         "nothing that can be drawn",
-        "A sample is `digits(n)`: a number of exactly n digits, uniform. n is a parameter of the splits, a number, or "
-        "a range of them.",
+        "A sample is `digits(n)`: a number of exactly n digits, uniform. n is a parameter of the splits, a "
+        "number, or a range of them.",
         wrong=_data(sample="n + 1"),
         right=_data(sample="digits(n)"),
     ),
     Code(
         "SPAK527",
         "a text that cannot be written",
-        "A text is made of strings without digits, numbers over samples with `+` and `*`, `reverse(…)` of one, and "
-        "closes with one `end`, which belongs to the answer.",
+        "A text is made of strings without digits, numbers over samples with `+` and `*`, `reverse(…)` of "
+        "one, and closes with one `end`, which belongs to the answer.",
         wrong=_data(text='a, "=", a'),
         right=_data(text='a, "=", a, end'),
     ),
@@ -289,7 +299,8 @@ _DATASETS: tuple[Code, ...] = (
     Code(
         "SPAK529",
         "parameters of a split that cannot be drawn",
-        "A split binds every parameter that a sample uses, to whole numbers; a number has at least one digit.",
+        "A split binds every parameter that a sample uses, to whole numbers; a number has at least one "
+        "digit.",
         wrong=_data(splits="split train n in 0..4"),
         right=_data(splits="split train n in 1..4"),
     ),
@@ -355,8 +366,8 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK541",
         "splits that cannot be disjoint",
-        "`disjoint` is proved where some sample has other digit counts in each split; else training leaves out what "
-        "evaluation holds, and it is tested. A split is not disjoint from itself.",
+        "`disjoint` is proved where some sample has other digit counts in each split; else training leaves "
+        "out what evaluation holds, and it is tested. A split is not disjoint from itself.",
         wrong=_data(rest='loss after "="  law no_leak: disjoint(train, train)'),
         right=_data(rest='loss after "="  law no_leak: disjoint(train, far)'),
     ),
@@ -371,8 +382,9 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK543",
         "an unknown setting",
-        "Hypers are those of the model; `train` knows steps, batch, context, seeds, precision, clip, eval_every and "
-        "keep; a gate's also batches; `adamw` betas, weight_decay and eps; `cosine` peak, warmup and floor.",
+        "Hypers are those of the model; `train` knows steps, batch, context, seeds, precision, clip, "
+        "eval_every and keep; a gate's also batches; `adamw` betas, weight_decay and eps; `cosine` peak, "
+        "warmup and floor.",
         wrong=_experiment(model="model M(wide = 16)"),
         right=_experiment(),
     ),
@@ -393,23 +405,24 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK546",
         "a value that a hyper cannot have",
-        "Hypers are numbers or truth values of the kind of their default, over earlier hypers, and the sizes that "
-        "follow from them are whole numbers.",
+        "Hypers are numbers or truth values of the kind of their default, over earlier hypers, and the "
+        "sizes that follow from them are whole numbers.",
         wrong=_experiment(model="model M(width = true)"),
         right=_experiment(),
     ),
     Code(
         "SPAK547",
         "a setting is missing",
-        "`train` needs steps, batch and seeds (and context for a corpus); an experiment needs an optimizer and a rate.",
+        "`train` needs steps, batch and seeds (and context for a corpus); an experiment needs an optimizer "
+        "and a rate.",
         wrong=_experiment(train="train(steps = 10, seeds = {0})"),
         right=_experiment(),
     ),
     Code(
         "SPAK548",
         "a value that a setting cannot have",
-        "Steps, batch and context are positive whole numbers, seeds whole numbers from 0 on, rates and decays numbers "
-        "from 0 on, precision `bf16` or `f32`, keep `last`.",
+        "Steps, batch and context are positive whole numbers, seeds whole numbers from 0 on, rates and "
+        "decays numbers from 0 on, precision `bf16` or `f32`, keep `last`.",
         wrong=_experiment(train="train(steps = 0, batch = 4, seeds = {0})"),
         right=_experiment(),
     ),
@@ -423,7 +436,8 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK550",
         "a split that the data do not have",
-        "A protocol speaks of the splits of whatever experiment runs it; this experiment's data have no such split.",
+        "A protocol speaks of the splits of whatever experiment runs it; this experiment's data have no "
+        "such split.",
         wrong=_protocol(
             "gate g { train(keep = last)  require accuracy(self, train) >= 99% else hide nowhere }"
         ),
@@ -439,16 +453,17 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK559",
         "a run cannot go on",
-        "A corpus is missing or has another hash than the file says, a profile or a point of a sweep is unknown, data "
-        "cannot be drawn, or a kernel does not compute what the model uses it for. The message says which.",
+        "A corpus is missing or has another hash than the file says, a profile or a point of a sweep is "
+        "unknown, data cannot be drawn, or a kernel does not compute what the model uses it for. The "
+        "message says which.",
         wrong='text characters(corpus("poems.txt"))   # and no poems.txt beside the file',
         right='text characters(corpus("poems.txt"))   # with poems.txt beside the file',
     ),
     Code(
         "SPAK560",
         "an experiment or a profile that the file does not have",
-        "`spakc run` takes names of experiments of the file, and a profile that all of them have. Without names it "
-        "runs every experiment of the root file that is no sweep.",
+        "`spakc run` takes names of experiments of the file, and a profile that all of them have. Without "
+        "names it runs every experiment of the root file that is no sweep.",
         wrong="spakc run addition.spak looplm_13",
         right="spakc run addition.spak looplm_12 --profile cpu",
     ),

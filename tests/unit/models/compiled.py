@@ -118,7 +118,8 @@ model Wheel {
     scores = tell(u)
   }
   supervise tell at t in turns // 2 + 1 .. turns
-  halting { mode = MODE  earliest = turns // 2 + 1  confidence = max_probability  threshold = where(after("="), 0.6, 0.3) }
+  halting { mode = MODE  earliest = turns // 2 + 1  confidence = max_probability  threshold =
+  where(after("="), 0.6, 0.3) }
 }
 dataset sums {
   sample p: digits(n)   sample q: digits(m)

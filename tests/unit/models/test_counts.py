@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from spak_runtime.training import build, spec
+
 from spakc.check.check_experiment import count_parameters
 from spakc.check.count import Sizes, count
 from tests.unit.models.compiled import ADDITION, adders, compile_path, compile_text
@@ -30,7 +30,8 @@ def addition():
     ],
 )
 def test_known_counts(addition, model, hypers, parameters):
-    """The figures of the models that the experiments are about; 40 is the bias table of relative positions."""
+    """The figures of the models that the experiments are about; 40 is the bias table of relative
+    positions."""
     values = {"n_head": 4, "inject_x0": False, "clip": 3, **hypers}
     found = count(addition.module.models[model], addition.shapes[model], values, ADDERS_SIZES)
     assert found.parameters == parameters

@@ -1,4 +1,5 @@
-"""Small models are fastest on one thread, and a run that goes on has as many threads as the one that was killed."""
+"""Small models are fastest on one thread, and a run that goes on has as many threads as the one that was
+killed."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
-"""A run that kills itself: `python killed.py FOLDER OUT PROFILE WHEN`, WHEN one of `step:N`, `saving:N`, `evaluating`.
+"""A run that kills itself: `python killed.py FOLDER OUT PROFILE WHEN`, WHEN one of `step:N`, `saving:N`,
+`evaluating`.
 
 Started by test_run.py in a process of its own, so that the kill is a real one."""
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from spak_runtime.training import numbers, sanity, spec
 from spak_runtime.training.corpus import CharacterData, read_source
 from spak_runtime.training.documents import DocumentData
@@ -13,6 +12,7 @@ from spak_runtime.training.gates import Form
 from spak_runtime.training.numbers import Digits
 from spak_runtime.training.seeds import generator, mix
 from spak_runtime.training.spec import TrainingError
+
 from tests.unit.models.compiled import NANOGPT, adders, compile_path, compile_text
 
 
@@ -93,7 +93,9 @@ def test_evaluation_documents_are_frozen(data: DocumentData):
 
 
 def test_a_mixture_has_its_shares(tmp_path: Path):
-    text = adders().replace("m in 1..3\n  split held", "m in 1..3\n  split rare n in {4}, m in {4} weight 20%\n  split held")
+    text = adders().replace(
+        "m in 1..3\n  split held", "m in 1..3\n  split rare n in {4}, m in {4} weight 20%\n  split held"
+    )
     dataset = DocumentData(spec.read(compile_text(text).write(tmp_path) / "stack").data)
     assert dataset.dataset.train == ("train", "rare")
     share = float((dataset.training(20_000, 0).digits == 4).float().mean())
@@ -117,7 +119,9 @@ class TestSanity:
     def test_a_wrong_digit_is_found(self, data: DocumentData):
         def change(tokens, documents):
             at = int(documents.prompt[11])
-            tokens[11, at] = data.vocabulary.number("3") if tokens[11, at] != data.vocabulary.number("3") else 2
+            tokens[11, at] = (
+                data.vocabulary.number("3") if tokens[11, at] != data.vocabulary.number("3") else 2
+            )
 
         documents = self.planted(data, change)
         law = next(law for law in data.dataset.laws if law.name == "right")
@@ -145,7 +149,9 @@ class TestSanity:
         text = adders().replace("reverse(p), ", "p, ")
         other = DocumentData(spec.read(compile_text(text).write(tmp_path) / "stack").data)
         turned = sanity.form_of(other.evaluation("long"), other.vocabulary)
-        single = sanity.form_of(data.evaluation("held").select(data.evaluation("held").digits == 1), data.vocabulary)
+        single = sanity.form_of(
+            data.evaluation("held").select(data.evaluation("held").digits == 1), data.vocabulary
+        )
         forms = [Form(frozenset((form,))) for form in ("~+~=~<end>", turned, single)]
         assert forms[0] != forms[1] and forms[0] == forms[2]
 

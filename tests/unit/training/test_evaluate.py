@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from spak_runtime.training import evaluate, spec
 from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.spec import Readout
+
 from tests.unit.models.compiled import adders, compile_text
 
 CPU = torch.device("cpu")
@@ -21,10 +21,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DocumentData:
 
 
 class Oracle(torch.nn.Module):
-    """Continues each document as it is. `wrong` marks tokens [N, T] that it gets wrong; `peeks` says that it reads the
-    token it is to predict, as a model that is not causal would."""
+    """Continues each document as it is. `wrong` marks tokens [N, T] that it gets wrong; `peeks` says that
+    it reads the token it is to predict, as a model that is not causal would."""
 
-    def __init__(self, data: DocumentData, split: str, wrong: torch.Tensor | None = None, *, peeks: bool = False):
+    def __init__(
+        self, data: DocumentData, split: str, wrong: torch.Tensor | None = None, *, peeks: bool = False
+    ):
         super().__init__()
         self.documents, self.data, self.peeks = data.evaluation(split), data, peeks
         self.wrong = torch.zeros_like(self.documents.tokens, dtype=torch.bool) if wrong is None else wrong

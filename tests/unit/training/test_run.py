@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-
 from spak_runtime.training import checkpoint, spec
 from spak_runtime.training.optim import learning_rate, phased
 from spak_runtime.training.progress import Quiet
 from spak_runtime.training.report import plot
 from spak_runtime.training.run import run_experiment
 from spak_runtime.training.spec import TrainingError
+
 from tests.unit.models.compiled import NANOGPT, adders, compile_path, compile_text
 
 
@@ -106,7 +106,12 @@ def test_seeds_differ_and_nothing_global_changes(models: Path, tmp_path: Path):
 def test_figures(models: Path, tmp_path: Path):
     progress = Quiet()
     figures = run_experiment(models / "wheel", tmp_path / "out", profile="tiny", progress=progress)
-    assert figures["passed"] and [gate["name"] for gate in figures["gates"]] == ["sane", "alike", "learns", "long_run"]
+    assert figures["passed"] and [gate["name"] for gate in figures["gates"]] == [
+        "sane",
+        "alike",
+        "learns",
+        "long_run",
+    ]
     assert sum("<end>" in line for line in progress.lines) == 4, "`show decoded(batch)`"
     rows = {(row["split"], row["readout"]): row for row in figures["rows"]}
     assert set(rows) == {(s, r) for s in ("train", "held", "long") for r in ("last", "exit")}
@@ -129,30 +134,32 @@ def test_a_finished_run_is_not_repeated(models: Path, tmp_path: Path):
     assert run_experiment(models / "stack", tmp_path, profile="tiny", seed=1)["seed"] == 1
 
 
-def change(models: Path, out: Path, old: str, new: str) -> Path:
+def change(out: Path, old: str, new: str) -> Path:
     text = adders().replace(old, new)
     assert text != adders()
     return compile_text(text).write(out)
 
 
-def test_a_gate_that_fails_withholds_what_would_mislead(models: Path, tmp_path: Path):
-    folder = change(models, tmp_path / "art", "accuracy(self, train) >= 0%", "accuracy(self, train) >= 99%")
+def test_a_gate_that_fails_withholds_what_would_mislead(tmp_path: Path):
+    folder = change(tmp_path / "art", "accuracy(self, train) >= 0%", "accuracy(self, train) >= 99%")
     figures = run_experiment(folder / "stack", tmp_path / "out", profile="tiny")
     assert not figures["passed"]
     assert {row["split"] for row in figures["rows"]} == {"train", "held"}
     assert "accuracy(self, train) >= 99%" in figures["hidden"]["long"]
 
 
-def test_a_gate_that_fails_stops_the_run(models: Path, tmp_path: Path):
-    folder = change(models, tmp_path / "art", "require loss < 1.5", "require loss < 0.001")
+def test_a_gate_that_fails_stops_the_run(tmp_path: Path):
+    folder = change(tmp_path / "art", "require loss < 1.5", "require loss < 0.001")
     figures = run_experiment(folder / "stack", tmp_path / "out", profile="tiny")
     assert not figures["passed"] and figures["steps"] == 0 and figures["rows"] == []
     assert set(figures["hidden"]) == {"train", "held", "long"}
     assert [gate["name"] for gate in figures["gates"]] == ["sane", "alike", "learns"]
 
 
-def test_a_false_law_stops_the_run(models: Path, tmp_path: Path):
-    folder = change(models, tmp_path / "art", "number(answer(text)) == p + q", "number(answer(text)) == p + q + 1")
+def test_a_false_law_stops_the_run(tmp_path: Path):
+    folder = change(
+        models, tmp_path / "art", "number(answer(text)) == p + q", "number(answer(text)) == p + q + 1"
+    )
     figures = run_experiment(folder / "stack", tmp_path / "out", profile="tiny")
     assert [gate["holds"] for gate in figures["gates"]] == [False]
     assert "right" in figures["gates"][0]["verdicts"][0]["figures"]["laws"]
