@@ -152,7 +152,9 @@ def run(
 @file_argument
 @click.option("--on", type=click.Choice(["emulator", "gpu"]), default="emulator", help="Where cases run.")
 @click.option("--cases", type=click.IntRange(1), help="Cases of each variant (default: the file's, else 50).")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="The same seed draws the same cases.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="The same seed draws the same cases."
+)
 @click.option("--kernel", "kernels", multiple=True, help="Only this kernel; may be repeated.")
 @click.option("--replay", help="Run one case again: the word that a failure printed.")
 @format_option
@@ -216,7 +218,9 @@ def new(folder: Path) -> int:
 
 
 def main() -> None:
-    """Entry point of the `spakc` command. Short commands free everything at their end; collecting cycles before
-    would be a tenth of their time. `run` and `verify` collect."""
+    """Entry point of the `spakc` command.
+
+    Short commands free everything at their end; collecting cycles before that would be a tenth of their time.
+    """
     gc.disable()
     cli()
