@@ -73,14 +73,17 @@ NAIVE = Template(
 _SIDE = 16
 """Threads along either side of a tile, as in the template."""
 
+_BANK = 4
+"""Bytes of a bank of shared memory."""
+
 
 def _tile_elements(problem: StepProblem, signature: Signature, config: Config) -> Expression:
-    """Bytes of the two operand tiles."""
+    """Bytes of the two operand tiles, their rows one bank further apart than their length."""
     assert isinstance(problem, ProductProblem)
     depth = _number(config, "tile_k")
     left = product([signature.element_bytes(problem.left.tensor), _number(config, "tile_m") * depth])
     right = product([signature.element_bytes(problem.right.tensor), _number(config, "tile_n") * depth])
-    return fold(["add", left, right])
+    return fold(["add", fold(["add", left, right]), 2 * _BANK * depth])
 
 
 def _tiled_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
@@ -96,7 +99,8 @@ def _tiled_resources(problem: StepProblem, signature: Signature, config: Config)
     rows, columns, depth = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
     left, right = (signature.largest_element(operand.tensor) for operand in problem.operands)
     registers = rows * columns // _SIDE**2 + (rows + columns) // _SIDE + 40
-    return Resources(_SIDE * _SIDE, registers, (rows * left + columns * right) * depth)
+    shared = (rows * left + columns * right + 2 * _BANK) * depth
+    return Resources(_SIDE * _SIDE, registers, shared)
 
 
 _SIDES = "multiples of 16 from 16 to 128"

@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from spak_runtime.emulator import Buffer, Pointer, build
+from spak_runtime.emulator import Buffer, Pointer, Report, build
 from spak_runtime.expressions import Environment, TensorFacts, evaluate
 from spak_runtime.manifest import KernelSpec, Launch, TensorSpec, Variant
 from spak_runtime.specialise import Binding, macros
@@ -52,8 +52,9 @@ def run(
     *,
     seed: int = 0,
     guards: bool = True,
+    reports: list[Report] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The outputs and inouts after all launches. Fails on any finding of the emulator, and, unless told
+    """The outputs and inouts after all launches; `reports` collects what the emulator counted. Fails on any finding of the emulator, and, unless told
     otherwise, on a guard that does not hold."""
     arrays = dict(case.tensors)
     for tensor in (*spec.tensors, *variant.workspace):
@@ -64,7 +65,7 @@ def run(
         assert evaluate(guard.condition, environment), f"{variant.id}: {guard.law}: {guard.reason}"
     binding = _binding(spec, case, arrays, environment)
     for launch in variant.launches:
-        _launch(spec, variant, launch, sources, environment, arrays, macros(variant, binding), seed)
+        _launch(spec, variant, launch, sources, environment, arrays, macros(variant, binding), seed, reports)
     return {t.name: arrays[t.name] for t in spec.tensors if t.role in ("output", "inout")}
 
 
@@ -140,6 +141,7 @@ def _launch(
     arrays: Mapping[str, Any],
     defines: Mapping[str, str],
     seed: int,
+    reports: list[Report] | None,
 ) -> None:
     data, pointers, used = bytearray(), [], []
     for param in launch.params:
@@ -182,6 +184,8 @@ def _launch(
         int(evaluate(launch.shared_bytes, environment)),
         seed=seed,
     )
+    if reports is not None:
+        reports.append(report)
     assert report.ok, f"{variant.id}, {launch.entry}: {report.errors}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from spak_runtime.emulator import Report
 from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import Variant
 
@@ -125,6 +126,20 @@ def test_configs_of_the_pipelined_template(config: tuple[int, int, int, int]) ->
         base, config=knobs, defines={f"KNOB_{k}": str(v) for k, v in knobs.items()}, launches=(launch,)
     )
     agrees(kernel, variant, call, guards=False)
+
+
+@pytest.mark.parametrize("layouts", LAYOUTS)
+def test_operands_in_shared_memory_meet_no_bank_conflict(layouts: tuple[str, str]) -> None:
+    kernel = example("matmul", ("sm_80",))["matmul"]
+    dims = {"M": 128, "N": 256, "K": 64}
+    call = case(kernel, dims, {"activation": "identity"}, {"A": "f16"}, dict(zip("AB", layouts, strict=True)))
+    for variant in variants(kernel):
+        reports: list[Report] = []
+        agrees(kernel, variant, call, guards=False, reports=reports)
+        looked_at = [a for report in reports for a in report.conflicts if a.space == "shared"]
+        found = [a for report in reports for a in report.bank_conflicts()]
+        assert looked_at or variant.schedule == "naive"
+        assert not [a for a in found if "output_slab" not in str(a.place)], f"{variant.id}: {found}"
 
 
 @pytest.mark.parametrize("name", ["rms_norm", "rms_norm_gradient"])

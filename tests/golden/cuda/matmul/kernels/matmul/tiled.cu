@@ -46,6 +46,10 @@ constexpr u32 BAND = 8;  // rows of tiles that are walked together
 using LeftElement = T_A;
 using RightElement = T_B;
 
+// Tiles lie in shared memory with one row for each depth. Rows are one bank further apart than their length, so that
+// threads that fill a column of a tile meet different banks.
+constexpr u32 LEFT_PITCH = TILE_M * sizeof(LeftElement) + 4, RIGHT_PITCH = TILE_N * sizeof(RightElement) + 4;
+
 // A block computes one tile of the outputs with multiply-add instructions. Tiles of the operands are shared by its
 // threads, so that each element is read from global memory once a block.
 SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
@@ -54,7 +58,7 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
   const TileIndex tile = band_order(block_index_x() % (tiles_m * tiles_n), tiles_m, tiles_n, BAND);
   const i32 m0 = tile.m * static_cast<i32>(TILE_M), n0 = tile.n * static_cast<i32>(TILE_N);
   const u32 thread_row = thread_index() / SIDE, thread_column = thread_index() % SIDE;
-  const u32 left_tile = shared_base(), right_tile = left_tile + TILE_M * TILE_K * sizeof(LeftElement);
+  const u32 left_tile = shared_base(), right_tile = left_tile + TILE_K * LEFT_PITCH;
   const bool left_along_depth = params.s_A_1 == 1, right_along_depth = params.s_B_0 == 1;
 
   Reg<f32, ROWS, COLUMNS> accumulators;
@@ -70,9 +74,9 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_A + i_m * params.s_A_0 + i_k * params.s_A_1);
-#line 74 "kernels/matmul/tiled.cu"
+#line 78 "kernels/matmul/tiled.cu"
       }
-      store_shared(left_tile + (d * TILE_M + r) * sizeof(LeftElement), as_element<LeftElement>(value));
+      store_shared(left_tile + d * LEFT_PITCH + r * sizeof(LeftElement), as_element<LeftElement>(value));
     }
     for (u32 index = thread_index(); index < TILE_N * TILE_K; index += THREADS) {
       const u32 c = right_along_depth ? index / TILE_K : index % TILE_N;
@@ -84,21 +88,23 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_B + i_k * params.s_B_0 + i_n * params.s_B_1);
-#line 88 "kernels/matmul/tiled.cu"
+#line 92 "kernels/matmul/tiled.cu"
       }
-      store_shared(right_tile + (d * TILE_N + c) * sizeof(RightElement), as_element<RightElement>(value));
+      store_shared(right_tile + d * RIGHT_PITCH + c * sizeof(RightElement), as_element<RightElement>(value));
     }
     sync_threads();  // the tiles are complete
     SPAK_NO_UNROLL
     for (u32 d = 0; d < TILE_K; d++) {
+      const u32 left_row = left_tile + d * LEFT_PITCH + thread_row * sizeof(LeftElement);
+      const u32 right_row = right_tile + d * RIGHT_PITCH + thread_column * sizeof(RightElement);
       Reg<f32, ROWS> a;
       Reg<f32, COLUMNS> b;
       SPAK_UNROLL
       for (u32 i = 0; i < ROWS; i++)
-        a[i] = to_f32(load_shared<LeftElement>(left_tile + (d * TILE_M + thread_row + i * SIDE) * sizeof(LeftElement)));
+        a[i] = to_f32(load_shared<LeftElement>(left_row + i * SIDE * sizeof(LeftElement)));
       SPAK_UNROLL
       for (u32 j = 0; j < COLUMNS; j++)
-        b[j] = to_f32(load_shared<RightElement>(right_tile + (d * TILE_N + thread_column + j * SIDE) * sizeof(RightElement)));
+        b[j] = to_f32(load_shared<RightElement>(right_row + j * SIDE * sizeof(RightElement)));
       SPAK_UNROLL
       for (u32 i = 0; i < ROWS; i++) {
         SPAK_UNROLL
@@ -119,7 +125,7 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
         const i32 i_n = column;
 #line 16 "matmul.spak"
   write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : static_cast<f32>(0)))));
-#line 123 "kernels/matmul/tiled.cu"
+#line 129 "kernels/matmul/tiled.cu"
       }
     }
   }
