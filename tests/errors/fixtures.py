@@ -78,7 +78,9 @@ def _run(*arguments: str) -> Fixture:
 def _runtime() -> dict[str, Fixture]:
     from tests.unit.runtime import code_fixtures
 
-    return {code: lambda folder, code=code: code_fixtures.codes_of(code, folder) for code in code_fixtures.EARNS}
+    return {
+        code: lambda folder, code=code: code_fixtures.codes_of(code, folder) for code in code_fixtures.EARNS
+    }
 
 
 ELSEWHERE: dict[str, Fixture] = {

@@ -31,14 +31,17 @@ HOSTILE: dict[str, bytes | str] = {
     "no version": "kernel k: product { }",
     "future version": "spak 99\n",
     "binary": bytes(range(256)),
-    "not utf-8": b"spak 1\nintent \"\xff\xfe\"\n",
-    "nul": "spak 1\nintent \"a\x00b\"\n",
-    "megabyte line": "spak 1\nintent \"" + "x" * 2_000_000 + "\"\n",
+    "not utf-8": b'spak 1\nintent "\xff\xfe"\n',
+    "nul": 'spak 1\nintent "a\x00b"\n',
+    "megabyte line": 'spak 1\nintent "' + "x" * 2_000_000 + '"\n',
     "deep brackets": "spak 1\nlet a = " + "(" * 5000 + "1" + ")" * 5000,
     "deep negation": "spak 1\nlet a = " + "- " * 5000 + "1",
     "deep nots": "spak 1\nlaw a: " + "not " * 5000 + "true",
     "deep indexing": "spak 1\nlet a = a" + "[1" * 3000 + "]" * 3000,
-    "deep blocks": "spak 1\nmodel m { forward(x: int [B]) -> y: [B] { " + "repeat 2 { " * 3000 + "}" * 3000 + "} }",
+    "deep blocks": "spak 1\nmodel m { forward(x: int [B]) -> y: [B] { "
+    + "repeat 2 { " * 3000
+    + "}" * 3000
+    + "} }",
     "huge integer": "spak 1\nlet a = " + "9" * 5000,
     "huge float": "spak 1\nlet a = 1e999999",
     "huge power": kernel("y[i] = x[i]", "let a = pow(10, 1000000000)\n law l: a > 1"),

@@ -1,0 +1,70 @@
+"""`status`, `explain`, `doctor`, `new`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spakc.diagnostics import CODES
+from tests.unit.cli.invoke import MATMUL, PRODUCT, invoke, rows
+
+
+def test_status_says_every_statement() -> None:
+    result = invoke("status", MATMUL)
+    assert result.exit_code == 0
+    for statement in ("law matmul.no_spills", "verify matmul", "holds      by proof", "undecided"):
+        assert statement in result.stdout
+    found = rows(invoke("status", MATMUL, "--format", "json").stdout)
+    assert len(found) > 10 and len({row["schema"] for row in found}) == 1
+
+
+def test_status_tells_of_evidence_that_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.spak").write_text(PRODUCT)
+    (tmp_path / "a.evidence.jsonl").write_text("not json\n")
+    result = invoke("status", tmp_path / "a.spak")
+    assert result.exit_code == 0 and "SPAK901" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["SPAK201", "spak201", "201"])
+def test_explain(name: str) -> None:
+    result = invoke("explain", name)
+    assert result.exit_code == 0 and result.stdout.startswith(f"SPAK201: {CODES['SPAK201'].title}")
+    assert "Wrong:" in result.stdout and "Right:" in result.stdout
+
+
+def test_explain_as_json() -> None:
+    (row,) = rows(invoke("explain", "SPAK201", "--format", "json").stdout)
+    assert row["code"] == "SPAK201" and row["why"] == CODES["SPAK201"].why
+
+
+def test_explain_names_the_nearest_code() -> None:
+    result = invoke("explain", "SPAK2011")
+    assert result.exit_code == 2 and "SPAK201" in result.stderr
+
+
+def test_doctor_says_what_is_here() -> None:
+    result = invoke("doctor", "--format", "json")
+    found = {row["subject"]: row for row in rows(result.stdout)}
+    assert {"python", "torch", "gpu", "host compiler", "cache"} <= found.keys()
+    assert found["python"]["state"] == "ok"
+    assert all(row["state"] in ("ok", "missing", "broken") and row["allows"] for row in found.values())
+    assert "python" in invoke("doctor").stdout
+
+
+def test_a_new_project_checks_and_compiles(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    result = invoke("new", folder)
+    assert result.exit_code == 0 and "spakc check" in result.stdout
+    assert [p.name for p in folder.iterdir()] == ["mine.spak"]
+    checked = invoke("check", folder / "mine.spak")
+    assert checked.exit_code == 0 and checked.stderr == ""
+    assert invoke("compile", folder / "mine.spak", "-o", tmp_path / "out").exit_code == 0
+
+
+def test_new_leaves_alone_what_stands_there(tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("mine")
+    result = invoke("new", tmp_path)
+    assert result.exit_code == 1 and "SPAK007" in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["diary.txt"]
+    assert invoke("new", tmp_path / "diary.txt").exit_code == 1
