@@ -189,7 +189,7 @@ class _Run:
         self.progress.start(f"{self.experiment.name} seed {self.seed}", steps)
         every = {int(settings["eval_every"]): self._quick} if "eval_every" in settings else {}
         self.ops.phase = "training"
-        profiled = self._profile(trainer.step, steps)
+        profiled = self._profile(trainer, steps)
         if trainer.step < steps:
             trainer.train(
                 self._batches(size, trainer.step),
@@ -205,23 +205,19 @@ class _Run:
         self.trained = trainer
         return trainer.loss
 
-    def _profile(self, start: int, steps: int) -> kernels.StepProfile | None:
-        """What profiles a step of a training that goes on from `start`. The table is kept beside the
-        checkpoint: a run that goes on behind its last step has no step to profile."""
-        path = self.out / "kernels.json"
+    def _profile(self, trainer: Trainer, steps: int) -> kernels.StepProfile | None:
+        """What profiles a step of the training that goes on. Checkpoints keep the table, for a run that goes on
+        behind its last step."""
         if self.device.type != "cuda":
             return None
-        if start >= steps:
-            self.step_kernels = json.loads(path.read_text(encoding="utf-8"))
-            return None
+        self.step_kernels = trainer.state.get("kernels", self.step_kernels)
 
         def done(table: kernels.Table) -> None:
-            self.step_kernels = table.to_json()
-            path.write_text(json.dumps(self.step_kernels, indent=1) + "\n", encoding="utf-8")
+            self.step_kernels = trainer.state["kernels"] = table.to_json()
             if self.strict:
                 kernels.refuse(self.step_kernels)
 
-        at = min(start + kernels.WARM_UP, steps - 1)
+        at = min(trainer.step + kernels.WARM_UP, steps - 1)
         return kernels.StepProfile(self.model, self.ops, self.artifact, at, done)
 
     def _batches(self, size: int, start: int) -> Any:
