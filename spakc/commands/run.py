@@ -176,9 +176,10 @@ def _train(
                     artifact=loaded,
                     base=file.parent,
                     progress=progress,
+                    strict=strict,
                 )
             done[job.experiment, job.point, job.seed] = figures
-            _say_figures(job, figures, say)
+            _say_figures(job, figures, strict, say)
         runs.append(Finished(job.experiment, figures))
     return runs
 
@@ -208,7 +209,9 @@ def _forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _say_figures(job: Job, figures: Mapping[str, Any], say: _Speaker) -> None:
+def _say_figures(job: Job, figures: Mapping[str, Any], strict: bool, say: _Speaker) -> None:
+    from spak_runtime.training import kernels
+
     say.data("spak-run/1", {"experiment": job.experiment, "figures": figures})
     gates = ", ".join(f"{gate['name']} {'holds' if gate['holds'] else 'FAILS'}" for gate in figures["gates"])
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
@@ -226,6 +229,8 @@ def _say_figures(job: Job, figures: Mapping[str, Any], say: _Speaker) -> None:
     for each in figures["computed"]:
         why = f" ({each['why']})" if each["why"] else ""
         say.line(f"    {each['op']}, {each['phase']}: {each['by']}{why}")
+    for line in kernels.describe(figures["kernels"], rows=strict):
+        say.line(f"  {line}")
 
 
 def _result(row: Mapping[str, Any]) -> str:

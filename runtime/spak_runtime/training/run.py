@@ -206,8 +206,8 @@ class _Run:
         return trainer.loss
 
     def _profile(self, trainer: Trainer, steps: int) -> kernels.StepProfile | None:
-        """What profiles a step of the training that goes on. Checkpoints keep the table, for a run that goes on
-        behind its last step."""
+        """What profiles a step of the training that goes on. Checkpoints keep the table, for a run that goes
+        on behind its last step."""
         if self.device.type != "cuda":
             return None
         self.step_kernels = trainer.state.get("kernels", self.step_kernels)
