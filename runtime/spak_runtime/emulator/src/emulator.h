@@ -275,8 +275,6 @@ struct World {
   char* stacks = nullptr;
   Context main;
   Random random;
-  bool started = false;
-  Fiber* resumed = nullptr;
 
   std::deque<BulkCopy> loads;
   std::deque<CopyArrival> arrivals;
@@ -364,7 +362,7 @@ inline u32 here(const char* file, u32 line) { return fiber->last_site = site_of(
 void report(const char* kind, u32 site, u32 other_site, const char* format, ...)
     __attribute__((format(printf, 4, 5)));
 [[noreturn]] void fail();  // ends the launch after a report
-void count(Counter c, u64 n = 1);
+inline void count(Counter c, u64 n = 1) { launch->counters[c] += n; }
 std::string serialise_report();
 
 // scheduler.cpp
@@ -418,12 +416,14 @@ Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site);
 // warp.cpp
 bool meet(const char* op, u32 site, void* pointer = nullptr, const void* pointer2 = nullptr, u64 value = 0,
           u32 a = 0, u32 b = 0);
+float to_float(char type, u16 bits);
+
+// barrier.cpp
 void order_together(Fiber* const* fibers, size_t n);
 void release_barrier(Barrier& b);
 void complete_cluster_barrier_if_due();
-float to_float(char type, u16 bits);
 
-// async copies
+// async_copy.cpp, mbarrier.cpp, tma.cpp
 void run_copies(Fiber& f, u32 up_to_epoch);
 void run_arrival(size_t index);
 void run_load(size_t index);

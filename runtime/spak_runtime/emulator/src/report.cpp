@@ -81,8 +81,6 @@ void report(const char* kind, u32 site, u32 other_site, const char* format, ...)
                             inside ? fiber->view.thread : NONE, kernel_frames()});
 }
 
-void count(Counter c, u64 n) { launch->counters[c] += n; }
-
 namespace {
 
 const char* const COUNTER_NAMES[COUNTERS] = {

@@ -120,6 +120,7 @@ void leave_block(Fiber& f) {
   }
   f.done = true;
   warp.exited |= 1u << f.lane;
+  if (warp.exited == ~0u) flush_logs(warp);
   world->live--;
   b.alive--;
   if (world->blocks.size() > 1) {
@@ -288,7 +289,6 @@ void begin_world(World& w, u32 linear) {
   w.live = w.threads;
   w.random.seed(launch->options.seed, linear);
   w.current_warp = 0;
-  w.started = false;
   w.loads.clear();
   w.arrivals.clear();
   w.semaphore_waiters.clear();
