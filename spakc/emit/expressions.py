@@ -122,7 +122,7 @@ def tensor_kind(tensor: Tensor, tensors: Mapping[str, Tensor]) -> Kind:
 
 
 def as_float(code: Code) -> str:
-    return code.text if code.kind == "f32" else f"static_cast<f32>({code.text})"
+    return _convert(code, "f32")
 
 
 def _constant(expr: Const) -> Code:
@@ -201,7 +201,11 @@ def _load(expr: Load, scope: Scope) -> Code:
 
 
 def _convert(code: Code, kind: Kind) -> str:
-    return code.text if code.kind == kind else f"static_cast<{kind}>({code.text})"
+    if code.kind == kind:
+        return code.text
+    if kind == "f32" and code.text.isdigit():
+        return f"{code.text}.0f"
+    return f"static_cast<{kind}>({code.text})"
 
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*"}

@@ -54,8 +54,8 @@ def run(
     guards: bool = True,
     reports: list[Report] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The outputs and inouts after all launches; `reports` collects what the emulator counted. Fails on any finding of the emulator, and, unless told
-    otherwise, on a guard that does not hold."""
+    """The outputs and inouts after all launches; `reports` collects what the emulator counted. Fails on any
+    finding of the emulator, and, unless told otherwise, on a guard that does not hold."""
     arrays = dict(case.tensors)
     for tensor in (*spec.tensors, *variant.workspace):
         if tensor.role in ("output", "workspace"):

@@ -58,6 +58,6 @@ SPAK_KERNEL(spak_matmul_naive, Params, BLOCK * BLOCK) {
 #line 59 "kernels/matmul/naive.cu"
   }
 #line 16 "matmul.spak"
-  write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : static_cast<f32>(0)))));
+  write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f))));
 #line 63 "kernels/matmul/naive.cu"
 }

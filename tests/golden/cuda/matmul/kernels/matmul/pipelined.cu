@@ -97,11 +97,10 @@ SPAK_KERNEL(spak_matmul_pipelined, Params, THREADS, 1) {
     const Output<T_C> output = {params.t_C, params.s_C_0, params.s_C_1};
     const u32 slab = ring + thread_index() / 32 * Slab::bytes;
     Slab::store(accumulators, slab, output, m0, n0, rows, columns, [&](f32 accumulator, i32 row, i32 column) {
-      
       const i32 i_n = column;
 #line 16 "matmul.spak"
-      return call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : static_cast<f32>(0))));
-#line 105 "kernels/matmul/pipelined.cu"
+      return call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
+#line 104 "kernels/matmul/pipelined.cu"
     });
   }
 }

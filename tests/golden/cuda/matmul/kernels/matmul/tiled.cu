@@ -124,7 +124,7 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
         const i32 i_m = row;
         const i32 i_n = column;
 #line 16 "matmul.spak"
-  write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : static_cast<f32>(0)))));
+  write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f))));
 #line 129 "kernels/matmul/tiled.cu"
       }
     }

@@ -52,7 +52,7 @@ SPAK_KERNEL(spak_cross_entropy_gradient_warp, Params, 32 * WARPS) {
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_v = position;
 #line 25 "train.spak"
-    write(params.t_grad_logits + i_r * params.s_grad_logits_0 + i_v * params.s_grad_logits_1, ((-((i_v == read_constant(params.t_target + i_r * params.s_target_0)) ? read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) : static_cast<f32>(0))) + (read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) * ((v_logsumexp_v == (-infinity_f32())) ? static_cast<f32>(0) : exp_f32((read_constant(params.t_logits + i_r * params.s_logits_0 + i_v * params.s_logits_1) - v_logsumexp_v))))));
+    write(params.t_grad_logits + i_r * params.s_grad_logits_0 + i_v * params.s_grad_logits_1, ((-((i_v == read_constant(params.t_target + i_r * params.s_target_0)) ? read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) : 0.0f)) + (read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) * ((v_logsumexp_v == (-infinity_f32())) ? 0.0f : exp_f32((read_constant(params.t_logits + i_r * params.s_logits_0 + i_v * params.s_logits_1) - v_logsumexp_v))))));
 #line 57 "kernels/cross_entropy_gradient/warp.cu"
   }
 

@@ -54,7 +54,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_warp, Params, 32 * WARPS) {
   const f32 v_d_rstd = group.reduced(part_0).value();
 
 #line 14 "train.spak"
-  const auto v_row = (v_d_rstd * (divide_f32(static_cast<f32>(1), static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
+  const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
 #line 59 "kernels/rms_norm_gradient/1_warp.cu"
 
   for (i32 position = rank; active && position < reduced; position += step) {
