@@ -137,4 +137,6 @@ def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, f
     share, unit = correct / count, 1 + z * z / count
     middle = (share + z * z / (2 * count)) / unit
     half = z / unit * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low = 0.0 if correct == 0 else max(0.0, middle - half)
+    high = 1.0 if correct == count else min(1.0, middle + half)
+    return low, high
