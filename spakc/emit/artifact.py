@@ -71,7 +71,7 @@ def cuda_files(kernel: KernelPlan, sources: jinja2.Environment) -> dict[str, str
         for launch in variant.launches:
             if launch.source not in files:
                 file = kernel.kernel.span.source.name
-                files[launch.source] = cuda_source(sources, launch, variant.signature, variant.schedule, file)
+                files[launch.source] = cuda_source(sources, launch, variant.signature, file)
     return files
 
 

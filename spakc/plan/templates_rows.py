@@ -55,6 +55,12 @@ def _threads(config: Config) -> int:
     return threads
 
 
+def _parts(config: Config) -> int:
+    parts = config["parts"]
+    assert isinstance(parts, int)
+    return parts
+
+
 def _row_grid(problem: StepProblem, rows_a_block: int) -> tuple[Expression, Expression, Expression]:
     assert isinstance(problem, RowsProblem)
     kept = size(problem.kept)
@@ -115,14 +121,23 @@ COLUMNS = Template(
     name="columns",
     path="rows/columns.cu.j2",
     summary="neighbouring lanes compute neighbouring results; the warps of a block share the reduced axis",
-    knobs=(_WARPS,),
+    knobs=(
+        TemplateKnob(
+            "parts",
+            "warps",
+            "1, 2, 4, 8, 16 or 32",
+            one_of(1, 2, 4, 8, 16, 32),
+            16,
+            "warps that share a result",
+        ),
+    ),
     needs=(),
     cannot=_cannot,
     requirements=lambda _problem, _signature, _config: Requirements(),
     shape=lambda problem, _signature, config: LaunchShape(
-        _row_grid(problem, 32), 32 * _warps(config), REDUCER_BYTES * 32 * _warps(config)
+        _row_grid(problem, 32), 32 * _parts(config), REDUCER_BYTES * 32 * _parts(config)
     ),
     resources=lambda _problem, _signature, config: Resources(
-        32 * _warps(config), 40, REDUCER_BYTES * 32 * _warps(config)
+        32 * _parts(config), 40, REDUCER_BYTES * 32 * _parts(config)
     ),
 )

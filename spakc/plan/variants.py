@@ -278,7 +278,8 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
     """The variant of one config: every step by the way's template where that computes it, else by its
     family's."""
     steps, signature = case.steps, case.steps.signature
-    name = f"{way.name}_{case.label}" if case.label else way.name
+    prefix = f"{case.label}_" if case.label else ""
+    name = f"{prefix}{way.name}"
     config: dict[str, KnobValue] = dict(selected.config)
     lead = lead_of(steps)
     guards: list[Guard] = list(case.guards)
@@ -296,15 +297,15 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         needed = template.requirements(problem, signature, config)
         guards += [guard for guard in needed.guards if guard not in guards]
         axes |= dict.fromkeys(axes_of(problem, signature, needed.layouts))
-        suffix = f"_{number + 1}" if len(steps.problems) > 1 else ""
+        stem = f"{prefix}{number + 1}_{template.name}" if len(steps.problems) > 1 else name
         shape = template.shape(problem, signature, config)
         launches.append(
             LaunchPlan(
                 problem,
                 template.family,
                 template.path,
-                f"kernels/{kernel.name}/{name}{suffix}.cu",
-                f"spak_{kernel.name}_{name}{suffix}",
+                f"kernels/{kernel.name}/{stem}.cu",
+                f"spak_{kernel.name}_{stem}",
                 params_of(problem, signature),
                 shape.grid,
                 shape.threads,
