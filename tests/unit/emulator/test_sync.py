@@ -160,6 +160,21 @@ def test_cluster_exchange_through_shared_memory() -> None:
         assert report.kinds & {"exit-races-remote-access", "remote-access-to-exited-block"}
 
 
+def test_remote_arrival_publishes_no_writes() -> None:
+    body = """
+      if (t == 0) { mbarrier_init(base, 64); mbarrier_init_fence(); }
+      cluster_sync();
+      WRITE
+      mbarrier_arrive_remote(base, cluster_rank() ^ 1);
+      mbarrier_wait(base, 0);
+      cluster_sync();
+    """
+    read = "load_shared<u32>(base + 1024 + t * 4);"
+    put = "store_shared<u32>(base + 1024 + t * 4, t);"
+    for write, kinds in ((put, {"remote-arrive-after-write"}), (f"{put} sync_threads(); {read}", set())):
+        assert go(body.replace("WRITE", write), CLUSTER, grid=(2, 1, 1))[0].kinds == kinds
+
+
 def test_split_cluster_barrier_covers_only_what_came_before() -> None:
     body = """
       const u32 rank = cluster_rank();

@@ -143,6 +143,7 @@ struct Fiber {
   // each.
   Clock* clock = nullptr;
   u32 epoch = 1, copied = 0, fenced_epoch = 0, fenced_copied = 0;
+  mutable u32 last_shared_write = 0;       // the epoch of its last plain write to shared memory
   Knowledge fence_release, fence_acquire;  // fence_device() with relaxed atomics
 
   std::deque<CopyAsync> copies;

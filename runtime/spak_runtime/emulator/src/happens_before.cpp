@@ -209,6 +209,7 @@ inline void for_each_granule(Block& b, u32 address, u32 bytes, Visit visit) {
 void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch,
                         bool async_access, u32 site, bool atomic) {
   if (!launch->options.checks) return;
+  if (actor == f.id) f.last_shared_write = f.epoch;
   const Access a{f, actor, epoch, site, 0, async_access, atomic};
   for_each_granule(b, address, bytes, [&](Shadow& s, u32 g, u32 offset) { write_cell(s, g, offset, a); });
 }

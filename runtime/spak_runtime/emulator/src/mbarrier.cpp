@@ -81,6 +81,9 @@ void spak_emu_mbarrier_arrive(unsigned a, int rank, unsigned arrivals, unsigned 
     }
     b.remote.push_back({fiber->id, fiber->epoch, site});
   }
+  if (rank >= 0 && fiber->last_shared_write == fiber->epoch)
+    report("remote-arrive-after-write", site, 0,
+           "a remote arrival does not publish the thread's writes to shared memory: a cluster barrier would");
   Mbarrier& m = find_mbarrier(b, a, site);
   m.bytes += bytes;
   if (arrivals == 0) return;
