@@ -4,47 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from spak_runtime.cache import KernelCache, digest
 from spak_runtime.errors import BuildError
-from spak_runtime.manifest import Manifest
+from spak_runtime.manifest import KernelSpec, Manifest, Variant
 from spak_runtime.nvrtc import version
 from spak_runtime.specialise import bindings, build_request
 from spakc.diagnostics import Sink
+from spakc.plan.plan import Plan
+from spakc.plan.variants import reachable
 
 
-def build_cubins(files: Mapping[str, str], archs: Sequence[str]) -> dict[str, str | bytes]:
-    """`cubin/<arch>/<kernel>.<variant>[.<n>].cubin` for the default specialisation of every variant and launch,
-    and `cubin/index.json`: by digest (what the runtime looks for) the file,
-    its checksum and the compiler's log.
+def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | bytes]:
+    """`cubin/<arch>/<kernel>.<variant>[.<n>].cubin` for the default specialisation of every variant that a call
+    can reach, launch by launch, and `cubin/index.json`: by digest (what the runtime looks for) the file, its
+    checksum and the compiler's log. Other specialisations are built when a call first needs them.
 
-    `files` are those of an artifact. Reports SPAK752 for a source that the device compiler refuses.
+    `files` are those of the plan's artifact. Reports SPAK752 for a source that the device compiler refuses.
     """
     manifest = Manifest.from_json(files["manifest.json"])
     headers = {n.removeprefix("include/"): text for n, text in files.items() if n.startswith("include/")}
     compiler = "nvrtc " + ".".join(map(str, version()))
     cache, sink = KernelCache(), Sink()
     built: dict[str, str | bytes] = {}
-    index = {}
-    for kernel in manifest.kernels.values():
-        for variant in kernel.variants:
-            binding = next(bindings(kernel, variant))
-            for arch in (a for a in archs if a in variant.archs):
-                for number, launch in enumerate(variant.launches):
-                    request = build_request(files, headers, variant, launch, binding, arch)
-                    try:
-                        compiled = cache.build(request)
-                    except BuildError as error:
-                        sink.report("SPAK752", str(error), None)
-                        continue
-                    suffix = f".{number}" if len(variant.launches) > 1 else ""
-                    name = f"cubin/{arch}/{kernel.name}.{variant.id}{suffix}.cubin"
-                    built[name] = compiled.cubin
-                    checksum = hashlib.sha256(compiled.cubin).hexdigest()
-                    index[digest(request, compiler)] = {"file": name, "sha256": checksum, "log": compiled.log}
+    cubins = {}
+    for kernel, variant, arch in _wanted(decided, manifest):
+        binding = next(bindings(kernel, variant))
+        for number, launch in enumerate(variant.launches):
+            request = build_request(files, headers, variant, launch, binding, arch)
+            try:
+                compiled = cache.build(request)
+            except BuildError as error:
+                sink.report("SPAK752", str(error), None)
+                continue
+            suffix = f".{number}" if len(variant.launches) > 1 else ""
+            name = f"cubin/{arch}/{kernel.name}.{variant.id}{suffix}.cubin"
+            built[name] = compiled.cubin
+            checksum = hashlib.sha256(compiled.cubin).hexdigest()
+            cubins[digest(request, compiler)] = {"file": name, "sha256": checksum, "log": compiled.log}
     sink.stop_if_errors()
-    built["cubin/index.json"] = (
-        json.dumps({"schema": "spak-cubins/1", "compiler": compiler, "cubins": index}, indent=1, sort_keys=True) + "\n"
-    )
+    index = {"schema": "spak-cubins/1", "compiler": compiler, "cubins": cubins}
+    built["cubin/index.json"] = json.dumps(index, indent=1, sort_keys=True) + "\n"
     return built
+
+
+def _wanted(decided: Plan, manifest: Manifest) -> Iterator[tuple[KernelSpec, Variant, str]]:
+    for name, kernel in decided.kernels.items():
+        spec = manifest.kernels[name]
+        for arch in decided.archs:
+            selected = {variant.id for variant in reachable(kernel.variants, arch)}
+            yield from ((spec, variant, arch) for variant in spec.variants if variant.id in selected)

@@ -264,11 +264,12 @@ def compile_file(path: Path, out: Path, archs: Sequence[str] = ()) -> tuple[Chec
     """Compiles to an artifact in `out`; with `archs` its default specialisations as cubins, too."""
     checked = check_file(path)
     decided = plan_file(checked, archs)
-    files: dict[str, str | bytes] = dict(emit_files(decided))
+    emitted = emit_files(decided)
+    files: dict[str, str | bytes] = dict(emitted)
     if archs:
         from spakc.cubins import build_cubins
 
-        files |= build_cubins({k: v for k, v in files.items() if isinstance(v, str)}, decided.archs)
+        files |= build_cubins(decided, emitted)
     write_artifact(files, out)
     return checked, decided
 
