@@ -17,8 +17,8 @@ from spakc.plan.variants import reachable
 
 
 def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | bytes]:
-    """`cubin/<arch>/<kernel>.<variant>[.<n>].cubin` for the default specialisation of every variant that a call
-    can reach, launch by launch, and `cubin/index.json`: by digest (what the runtime looks for) the file, its
+    """`cubin/<arch>/<kernel>.<variant>[.<n>].cubin` for the default specialisation of every variant that a
+    call can reach, launch by launch, and `cubin/index.json`: by digest (what the runtime looks for) the file, its
     checksum and the compiler's log. Other specialisations are built when a call first needs them.
 
     `files` are those of the plan's artifact. Reports SPAK752 for a source that the device compiler refuses.

@@ -143,7 +143,7 @@ def _resolve_use(use: nodes.Use, user: Path, folder: Path, sink: Sink) -> tuple[
 def _shown(path: Path) -> str:
     """As a user would type it: relative when that is shorter and stays near."""
     relative = os.path.relpath(path)
-    return relative if not relative.startswith(os.path.join("..", "..", "..")) else str(path)
+    return relative if not relative.startswith("../../..") else str(path)
 
 
 def _similar_files(path: Path) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def _similar_files(path: Path) -> tuple[str, ...]:
 
 
 def check_file(path: Path) -> Checked:
-    """Parses, lowers and checks, families and gradients included. Raises SpakError with every mistake found."""
+    """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found."""
     sink = Sink()
     program = load(path, sink)
     return Checked(path, program, check_program(program, sink), sink)
