@@ -259,7 +259,7 @@ def _report(
 
     claims = [entry for entry in page if entry.statement.kind == "claim"]
     for entry in claims:
-        say.data("spak-claim/1", entry.to_json())
+        say.data("spak-status/1", entry.to_json())
     if claims:
         say.line("\nclaims")
         say.line(render(claims))

@@ -1,4 +1,4 @@
-"""Wrong and hostile files: each earns one diagnostic and exit 1; nothing is executed, written or left hanging."""
+"""Wrong and hostile files: each earns one diagnostic and exit 1; nothing is executed or written."""
 
 from __future__ import annotations
 

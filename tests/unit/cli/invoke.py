@@ -1,4 +1,4 @@
-"""The command as a user starts it: in this process where that is enough, in one of its own where it is not."""
+"""The command as a user starts it: in this process, or in one of its own where that matters."""
 
 from __future__ import annotations
 

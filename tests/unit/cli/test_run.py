@@ -1,0 +1,138 @@
+"""`spakc run`: a tiny experiment from the file to verdicts, its exit codes, and a kill at a random moment."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from tests.unit.cli.invoke import invoke, rows
+
+EXPERIMENT = """spak 1
+model Tiny {{
+  hyper wide = 16, floors = 1
+  part floor(x: [B, T, wide]) -> y: [B, T, wide] {{
+    y = x + mlp(norm(x), hidden = 2 * wide, activation = relu)
+  }}
+  forward(tokens: int [B, T]) -> scores: [B, T, vocab] {{
+    x = embed(tokens)
+    repeat floors {{ x = floor(x) }}
+    scores = unembed(norm(x), tied = true)
+  }}
+}}
+dataset echo {{
+  sample a: digits(n)
+  text a, "=", a, end
+  loss after "="
+  split train n in {{1}}
+  split longer n in {{2}} size 20
+  law apart: disjoint(train, longer)
+}}
+protocol careful {{
+  gate sane {{ require laws(data) }}
+  gate smoke {{ train(steps = 5, batches = 1)  require loss < {bound} }}
+}}
+experiment e {{
+  model Tiny
+  data echo
+  protocol careful
+  train(steps = {steps}, batch = 8, seeds = {{{seeds}}}, clip = 1.0)
+  optimizer adamw(betas = (0.9, 0.95))
+  lr cosine(peak = 3e-3, warmup = 5)
+  profile quick {{ train.steps = 3  train.seeds = {{0}} }}
+}}
+claim small: parameters(e) <= {limit}
+{more}
+"""
+SETTINGS: Mapping[str, Any] = {"bound": 100, "steps": 12, "limit": 10_000, "seeds": "0, 1", "more": ""}
+
+
+def write(folder: Path, **settings: Any) -> Path:
+    path = folder / "tiny.spak"
+    path.write_text(EXPERIMENT.format(**{**SETTINGS, **settings}))
+    return path
+
+
+def run(folder: Path, *arguments: str, **settings: Any) -> Result:
+    return invoke("run", write(folder, **settings), "-o", folder / "out", *arguments)
+
+
+def test_from_the_file_to_verdicts(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    for part in ("gates: sane holds, smoke holds", "who computed what", "claim small", "holds", "e seed 1"):
+        assert part in result.stdout
+    out = tmp_path / "out"
+    for name in ("artifact/manifest.json", "report.png", "status.txt", "runs/e-0/model.safetensors"):
+        assert (out / name).stat().st_size > 0
+    assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "tiny.evidence.jsonl", "tiny.spak"]
+    again = run(tmp_path, "--format", "json")
+    found = rows(again.stdout)
+    assert [row["experiment"] for row in found if row["schema"] == "spak-run/1"] == ["e", "e"]
+    assert [row["schema"] for row in found].count("spak-status/1") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"limit": 10}, 4),
+        ({"bound": "0.000001"}, 5),
+        ({"more": "claim fast: time(e) <= 1 us"}, 5),
+    ],
+    ids=["refuted", "gate", "open"],
+)
+def test_exit_codes(settings: dict[str, Any], code: int, tmp_path: Path) -> None:
+    result = run(tmp_path, **settings)
+    assert result.exit_code == code, result.output
+
+
+def test_a_profile_settles_no_claim(tmp_path: Path) -> None:
+    result = run(tmp_path, "--profile", "quick")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "runs" / "e-quick-0" / "figures.json").is_file()
+
+
+def test_what_the_file_does_not_have(tmp_path: Path) -> None:
+    assert "SPAK560" in run(tmp_path, "another").stderr
+    result = run(tmp_path, "--profile", "anything")
+    assert result.exit_code == 1 and "SPAK560" in result.stderr and "quick" in result.stderr
+
+
+def lasting(folder: Path) -> dict[str, Any]:
+    """What a run leaves that does not depend on when it ran."""
+    figures = json.loads((folder / "figures.json").read_text())
+    kept = {k: v for k, v in figures.items() if k not in ("date", "seconds")}
+    return {"figures": kept, "weights": (folder / "model.safetensors").read_bytes()}
+
+
+def test_killed_at_a_random_moment_it_resumes_in_the_same_bits(tmp_path: Path) -> None:
+    file = write(tmp_path, steps=150, seeds="0")
+    assert invoke("run", file, "e", "-o", tmp_path / "whole").exit_code == 0
+    out, log = tmp_path / "killed", tmp_path / "killed" / "runs" / "e-0" / "log.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spakc", "run", str(file), "e", "-o", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    while process.poll() is None and not log.exists():
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.3))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    result = invoke("run", file, "e", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert lasting(out / "runs" / "e-0") == lasting(tmp_path / "whole" / "runs" / "e-0")
+    finished = json.loads((out / "runs" / "e-0" / "figures.json").read_text())
+    invoke("run", file, "e", "-o", out)
+    again = json.loads((out / "runs" / "e-0" / "figures.json").read_text())
+    assert again == finished, "a finished run is read, not repeated"
