@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from spak_runtime import load
 from spak_runtime.emulator.call import NUMPY as BY_WORD
 from spak_runtime.emulator.call import memory_of
 from spak_runtime.errors import SpakRuntimeError, ToolError
 from spak_runtime.manifest import Manifest
-
 from spakc.emulator_runner import placed
 from spakc.verify.arrays import Array
 from spakc.verify.case import Case
 from spakc.verify.examine import Finding, Observed
 from spakc.verify.inputs import gap_bytes
 from spakc.verify.specialisations import CHOICE
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class OnDevice:
         self.folder = folder
         self._functions: dict[str, Callable[..., Any]] = {}
 
-    def __call__(self, tested: Tested, case: Case, given: Mapping[str, Array | None]) -> Observed:
+    def __call__(self, tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> Observed:
         """Raises ToolError where the device compiler or the driver cannot be had."""
         import torch
 
@@ -61,7 +61,7 @@ class OnDevice:
         touched = tuple(name for name, array in written.items() if gap_bytes(array) != before[name])
         return Observed({n: np.ascontiguousarray(a) for n, a in written.items()}, (), touched)
 
-    def _function(self, tested: Tested) -> Callable[..., Any]:
+    def _function(self, tested: UnderTest) -> Callable[..., Any]:
         """The kernel with this variant only, so that no other may answer."""
         if tested.name not in self._functions:
             manifest = Manifest.from_json(self.files["manifest.json"])
@@ -81,6 +81,7 @@ class OnDevice:
 def _sent(array: Array) -> tuple[torch.Tensor, torch.Tensor]:
     """The memory of an array on the device, as bytes, and the view of it that is the tensor."""
     import torch
+
     from spak_runtime.dtypes import TORCH
 
     memory = memory_of(array)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from spak_runtime.emulator import EmulatorError, Report
 from spak_runtime.emulator.call import Call, environment_of, run_variant
 from spak_runtime.errors import BuildError
 from spak_runtime.expressions import evaluate
-
 from spakc.ir.types import DType
 from spakc.resources import resource
 from spakc.verify.arrays import Array
@@ -18,7 +18,7 @@ from spakc.verify.examine import Counters, Finding, Observed, quoting
 from spakc.verify.failure import Line
 from spakc.verify.inputs import gap_bytes, nobodys, place, shape_of
 from spakc.verify.oracle import NUMPY
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 _OUTPUT_TILES = ("spak/output_slab.cuh",)
 """Headers whose shared memory holds tiles of outputs. What any other line keeps there belongs to inputs."""
@@ -31,7 +31,7 @@ class OnEmulator:
         self.sources = sources
         self.include = resource("templates") / "cuda" / "include"
 
-    def __call__(self, tested: Tested, case: Case, given: Mapping[str, Array | None]) -> Observed:
+    def __call__(self, tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> Observed:
         """Raises ToolError where the emulator cannot be had."""
         tensors = placed(tested, case, given)
         call = Call(tensors, case.dtypes, case.layouts, case.dims, case.options)
@@ -72,7 +72,7 @@ class OnEmulator:
         return Finding(str(error), tuple(lines))
 
 
-def placed(tested: Tested, case: Case, given: Mapping[str, Array | None]) -> dict[str, Array | None]:
+def placed(tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> dict[str, Array | None]:
     """Every tensor of the case in memory of its own. Outputs are poisoned: whoever finds NaN there, or the
     pattern of an integer, knows that nothing was written."""
     tensors: dict[str, Array | None] = {}
@@ -87,7 +87,7 @@ def placed(tested: Tested, case: Case, given: Mapping[str, Array | None]) -> dic
     return tensors
 
 
-def _counters(tested: Tested, call: Call, reports: list[Report]) -> Counters:
+def _counters(tested: UnderTest, call: Call, reports: list[Report]) -> Counters:
     traffic: dict[str, int] = {}
     for report in reports:
         for name, moved in report.bytes.items():

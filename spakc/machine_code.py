@@ -11,9 +11,8 @@ from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts, evaluate
 from spak_runtime.manifest import Expression
 from spak_runtime.specialise import Binding, build_request
-
 from spakc.verify.specialisations import Specialisation
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class MachineCode:
 
 
 def compile_one(
-    tested: Tested,
+    tested: UnderTest,
     chosen: Specialisation,
     files: Mapping[str, str],
     arch: str,

@@ -14,7 +14,6 @@ from spak_runtime.emulator.toolchain import compiler
 from spak_runtime.errors import BuildError
 from spak_runtime.nvrtc import BASE_OPTIONS
 from spak_runtime.nvrtc import version as nvrtc_version
-
 from spakc.check.checked import CheckedModule
 from spakc.check.statements import Statement, statements
 from spakc.evidence import Row
@@ -37,7 +36,7 @@ from spakc.verify.laws import (
     queries_of,
     tested_on,
 )
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 SPECIALISATIONS = 4
 """Of each selected config, as many specialisations are compiled for the laws over machine code."""
@@ -158,7 +157,7 @@ def _fact(on: str) -> str:
     return "cases" if on == "emulator" else "device_cases"
 
 
-def _concerns(statement: Statement, tested: Tested, gradients: Mapping[str, str]) -> bool:
+def _concerns(statement: Statement, tested: UnderTest, gradients: Mapping[str, str]) -> bool:
     """Whether a variant is one of those that a law speaks of. A law of a schedule is not about gradients."""
     if statement.schedule and (
         tested.variant.schedule != statement.schedule or tested.spec.name in gradients

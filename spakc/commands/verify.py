@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from spak_runtime.errors import ToolError
 
+from spak_runtime.errors import ToolError
 from spakc import driver
 from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, VERIFY_FAILED, show
 from spakc.device_runner import OnDevice, device_name
@@ -30,7 +30,7 @@ from spakc.verify.failure import Failure
 from spakc.verify.oracle import OracleError
 from spakc.verify.report import SCHEMA, failure_json, failure_text, math_text, variant_text
 from spakc.verify.strategies import allows
-from spakc.verify.tested import Derived, Tested
+from spakc.verify.tested import Derived, UnderTest
 
 DEFAULT_CASES = 50
 """Cases of a variant whose kernel has no `verify`."""
@@ -78,7 +78,7 @@ def run(request: Request) -> int:
     return _conclude(request, decided, finished, established)
 
 
-def variants_of(decided: Plan, files: dict[str, str]) -> Iterator[Tested]:
+def variants_of(decided: Plan, files: dict[str, str]) -> Iterator[UnderTest]:
     """Everything that an artifact can launch, as it is to be tested."""
     from spak_runtime.manifest import Manifest
 
@@ -91,10 +91,10 @@ def variants_of(decided: Plan, files: dict[str, str]) -> Iterator[Tested]:
             derived[gradient.kernel] = Derived(plan.kernel, (*same, declared)[0], gradient.saves)
     for name, plan in decided.kernels.items():
         for variant in specs[name].variants:
-            yield Tested(plan.kernel, specs[name], variant, derived.get(name))
+            yield UnderTest(plan.kernel, specs[name], variant, derived.get(name))
 
 
-def _groups(request: Request, decided: Plan, every: Sequence[Tested]) -> list[tuple[str, list[Tested]]]:
+def _groups(request: Request, decided: Plan, every: Sequence[UnderTest]) -> list[tuple[str, list[UnderTest]]]:
     """The variants by kernel, of the kernels that were asked for. A kernel without variants is a group,
     too."""
     unknown = [name for name in request.kernels if name not in decided.kernels]
@@ -109,7 +109,7 @@ def _groups(request: Request, decided: Plan, every: Sequence[Tested]) -> list[tu
 
 
 def _kernel(
-    request: Request, group: tuple[str, list[Tested]], runner: Run, files: dict[str, str]
+    request: Request, group: tuple[str, list[UnderTest]], runner: Run, files: dict[str, str]
 ) -> Finished:
     """Every variant of one kernel, told as it is done."""
     name, variants = group
@@ -133,7 +133,9 @@ def _kernel(
     return Finished(name, tuple(outcomes), math)
 
 
-def _replay(request: Request, token: str, every: Sequence[Tested], runner: Run, files: dict[str, str]) -> int:
+def _replay(
+    request: Request, token: str, every: Sequence[UnderTest], runner: Run, files: dict[str, str]
+) -> int:
     """Runs one case again."""
     tested, case = _found(token, every)
     try:
@@ -147,7 +149,7 @@ def _replay(request: Request, token: str, every: Sequence[Tested], runner: Run, 
     return VERIFY_FAILED
 
 
-def _found(token: str, every: Sequence[Tested]) -> tuple[Tested, Case]:
+def _found(token: str, every: Sequence[UnderTest]) -> tuple[UnderTest, Case]:
     """The case of a token and its variant. Raises SpakError with SPAK801."""
     sink = Sink()
     try:
@@ -163,7 +165,7 @@ def _found(token: str, every: Sequence[Tested]) -> tuple[Tested, Case]:
     raise AssertionError("a bad token is reported")
 
 
-def _check_fits(tested: Tested, case: Case) -> None:
+def _check_fits(tested: UnderTest, case: Case) -> None:
     """Raises BadToken where a case is no call of the variant as it is now."""
     kernel = tested.kernel
     alike = (

@@ -12,7 +12,7 @@ from spakc.verify.oracle import OracleError
 from spakc.verify.search import SHRINK_SECONDS, NoCase, search, some
 from spakc.verify.specialisations import Specialisation, pool
 from spakc.verify.strategies import LARGEST, WORK, Shapes, cases
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 from spakc.verify.tripwires import Prepared, Tripwire, prepare, spring
 
 PLAIN_CASES = 12
@@ -27,7 +27,7 @@ class VariantOutcome:
     """`cases` were right before one failed, if any did; `why_not` says why there was no case at all. `seen`
     are the counters of cases that were right, where the machine counts."""
 
-    tested: Tested
+    tested: UnderTest
     cases: int = 0
     pool: tuple[Specialisation, ...] = ()
     failure: Failure | None = None
@@ -45,7 +45,7 @@ class MathOutcome:
     """Of a kernel's mathematics, whoever computes it: the tripwires of its check, its derivative by
     differences."""
 
-    tested: Tested
+    tested: UnderTest
     prepared: Sequence[Prepared] = ()
     tripwires: Sequence[Tripwire] = ()
     differences: int = 0
@@ -58,7 +58,7 @@ class MathOutcome:
 
 
 def verify_variant(
-    tested: Tested, run: Run, count: int, seed: int, shrink_seconds: float = SHRINK_SECONDS
+    tested: UnderTest, run: Run, count: int, seed: int, shrink_seconds: float = SHRINK_SECONDS
 ) -> VariantOutcome:
     """Tries `count` cases of a variant, always the same for a seed."""
     members = pool(tested)
@@ -82,7 +82,7 @@ def verify_variant(
     )
 
 
-def _not_covered(tested: Tested, shapes: Shapes) -> tuple[str, ...]:
+def _not_covered(tested: UnderTest, shapes: Shapes) -> tuple[str, ...]:
     """What the cases leave out."""
     found = [f"calls of more than {WORK:,} points"]
     if tested.verification is None:
@@ -94,7 +94,7 @@ def _not_covered(tested: Tested, shapes: Shapes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def verify_math(tested: Tested, seed: int) -> MathOutcome:
+def verify_math(tested: UnderTest, seed: int) -> MathOutcome:
     """Springs the tripwires, and compares a derivative with differences; runs no kernel."""
     members = pool(tested)
     if not members:

@@ -11,7 +11,7 @@ from spakc.verify.case import MODES, Case
 from spakc.verify.failure import Failure, Line
 from spakc.verify.oracle import OracleError
 from spakc.verify.properties import derivative_gap, mismatches, reference, same_bits
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 SHOWN = 4
 """Findings and lines of one failure that are worth reading."""
@@ -51,12 +51,12 @@ class Observed:
     counters: Counters | None = None
 
 
-Run = Callable[[Tested, Case, Mapping[str, "Array | None"]], Observed]
+Run = Callable[[UnderTest, Case, Mapping[str, "Array | None"]], Observed]
 """Runs a case on given inputs. Raises nothing for what the kernel does wrong."""
 
 
 def examine(
-    tested: Tested, case: Case, run: Run, seen: Callable[[Case, Counters], None] = lambda _c, _n: None
+    tested: UnderTest, case: Case, run: Run, seen: Callable[[Case, Counters], None] = lambda _c, _n: None
 ) -> Failure | None:
     """What is wrong with one case, or None. `seen` is told the counters of a case that is right.
 
@@ -87,7 +87,7 @@ def examine(
     return None
 
 
-def examine_derivative(tested: Tested, case: Case) -> Failure | None:
+def examine_derivative(tested: UnderTest, case: Case) -> Failure | None:
     """Whether the math of a gradient's kernel is the derivative of the forward math, at one case."""
     gap = derivative_gap(tested, case)
     if gap is None:
@@ -102,7 +102,7 @@ def examine_derivative(tested: Tested, case: Case) -> Failure | None:
     return _failure(tested, case, "SPAK806", (message,), (_line(gradient.span),))
 
 
-def is_admitted(tested: Tested, case: Case) -> str | None:
+def is_admitted(tested: UnderTest, case: Case) -> str | None:
     """Why the math does not admit a case (an index out of bounds, say), or None."""
     try:
         reference(tested, case)
@@ -114,7 +114,7 @@ def is_admitted(tested: Tested, case: Case) -> str | None:
 # ---- places -------------------------------------------------------------------------------------------
 
 
-def lines_of(tested: Tested, outputs: Iterable[str]) -> tuple[Line, ...]:
+def lines_of(tested: UnderTest, outputs: Iterable[str]) -> tuple[Line, ...]:
     """The lines of the file that say what these outputs are."""
     wanted = set(outputs)
     spans = [equation.span for equation in tested.kernel.math if equation.target in wanted]
@@ -133,7 +133,7 @@ def quoting(sources: Mapping[str, str], line: Line) -> tuple[Line, ...]:
     return tuple(found)[:SHOWN]
 
 
-def schedule_line(tested: Tested) -> Line:
+def schedule_line(tested: UnderTest) -> Line:
     """Where the file says how this variant computes: its schedule, else the kernel."""
     schedule = tested.source.schedules.get(tested.variant.schedule)
     return _line(schedule.span if schedule is not None else tested.source.span)
@@ -144,14 +144,14 @@ def _line(span: Span) -> Line:
     return Line(span.source.name, span.line, text)
 
 
-def _found(tested: Tested, case: Case, findings: tuple[Finding, ...]) -> Failure:
+def _found(tested: UnderTest, case: Case, findings: tuple[Finding, ...]) -> Failure:
     messages = tuple(finding.message for finding in findings[:SHOWN])
     lines = tuple(dict.fromkeys(line for finding in findings[:SHOWN] for line in finding.lines))
     return _failure(tested, case, "SPAK803", messages, lines)
 
 
 def _failure(
-    tested: Tested, case: Case, code: str, messages: tuple[str, ...], lines: tuple[Line, ...] = ()
+    tested: UnderTest, case: Case, code: str, messages: tuple[str, ...], lines: tuple[Line, ...] = ()
 ) -> Failure:
     every = list(lines)
     if not any(line.file.endswith(".spak") for line in every):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from spak_runtime.expressions import Environment, TensorFacts
 
+from spak_runtime.expressions import Environment, TensorFacts
 from spakc.ir.extents import evaluate_size
 from spakc.ir.module import Kernel, Tensor
 from spakc.ir.ops import Load
@@ -17,7 +17,7 @@ from spakc.ir.visit import walk
 from spakc.verify.arrays import Array
 from spakc.verify.case import Case
 from spakc.verify.oracle import NUMPY
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 LARGEST_INTEGER = 3
 """Whole numbers go from minus to plus this: small enough for their sums to be exact, large enough to
@@ -127,7 +127,7 @@ def gap_bytes(array: Array) -> bytes:
     return memory.view(np.uint8).reshape(memory.size, -1)[~inside].tobytes()
 
 
-def environment(tested: Tested, case: Case) -> Environment:
+def environment(tested: UnderTest, case: Case) -> Environment:
     """What the manifest's expressions may ask about a case, as the runtime would tell it."""
     facts = {}
     for name, tensor in tested.kernel.tensors.items():

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from spak_runtime.manifest import Variant
 
+from spak_runtime.manifest import Variant
 from spakc.figures import key_of
 from spakc.ir.constraint import implication, mentions
 from spakc.ir.module import Equation, Kernel, Law

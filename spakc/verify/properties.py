@@ -20,7 +20,7 @@ from spakc.verify.arrays import Array
 from spakc.verify.case import Case
 from spakc.verify.inputs import LARGEST_INTEGER, UNBOUNDED, draw, index_bounds
 from spakc.verify.oracle import NUMPY, evaluate
-from spakc.verify.tested import Derived, Tested
+from spakc.verify.tested import Derived, UnderTest
 from spakc.verify.tolerance import tolerances
 
 EXACT_BELOW = 2**24
@@ -66,7 +66,7 @@ class Mismatch:
         return f"{where} = {self.got:.9g}, {how} {self.right:.9g} expected ({count})"
 
 
-def reference(tested: Tested, case: Case) -> Reference:
+def reference(tested: UnderTest, case: Case) -> Reference:
     """Draws the inputs of a case and evaluates the math on them. Raises OracleError for a case that fits no
     call."""
     kernel, dtypes = tested.kernel, {name: DType(word) for name, word in case.dtypes.items()}
@@ -90,7 +90,7 @@ def _present(given: Mapping[str, Array | None]) -> dict[str, Array]:
 
 
 def _given(
-    tested: Tested, case: Case, dtypes: Mapping[str, DType], positive: bool
+    tested: UnderTest, case: Case, dtypes: Mapping[str, DType], positive: bool
 ) -> dict[str, Array | None]:
     bounds = index_bounds(tested.source, case.dims)
     given: dict[str, Array | None] = {}
@@ -247,7 +247,7 @@ def _bound_of_op(expr: Apply, case: Case, of: Callable[[Expr], float | None]) ->
 # ---- derivatives --------------------------------------------------------------------------------------
 
 
-def derivative_gap(tested: Tested, case: Case) -> tuple[float, float] | None:
+def derivative_gap(tested: UnderTest, case: Case) -> tuple[float, float] | None:
     """The slope of the math along a random direction: by the gradient's kernel, and by differences of the
     forward math, in float64. None where they agree. Needs a case of a gradient's kernel."""
     derived = tested.derived
@@ -289,7 +289,7 @@ def derivative_gap(tested: Tested, case: Case) -> tuple[float, float] | None:
     return symbolic, by_difference
 
 
-def _gradient_names(tested: Tested) -> dict[str, str]:
+def _gradient_names(tested: UnderTest) -> dict[str, str]:
     """The gradient of each tensor that has one, by name."""
     assert tested.derived is not None
     gradient = tested.derived.gradient

@@ -15,6 +15,9 @@ from hypothesis.errors import Unsatisfiable
 from spakc.verify.case import Case
 from spakc.verify.failure import Failure
 
+ROUND = 10
+"""Cases drawn before hypothesis begins anew; the first of them is always the simplest."""
+
 SHRINK_SECONDS = 60.0
 """Once a case failed, simpler ones are looked for this long."""
 
@@ -42,34 +45,33 @@ def search(
     seed: int,
     shrink_seconds: float = SHRINK_SECONDS,
 ) -> Found:
-    """Tries `cases` cases; the same seed draws the same ones. Raises NoCase."""
-    tried = 0
+    """Tries `cases` different cases; the same seed draws the same ones. Raises NoCase."""
+    fine: set[str] = set()
     known: dict[str, Failure] = {}
     started: list[float] = []
 
     def judge(case: Case) -> None:
-        nonlocal tried
+        if case.token in fine or (not started and len(fine) >= cases):
+            return
         failure = known.get(case.token)
         if failure is None and started and time.monotonic() - started[0] > shrink_seconds:
             return  # what is not known to fail by now counts as fine, so that shrinking ends
+        failure = failure or check(case)
         if failure is None:
-            failure = check(case)
-            tried += not started
-        if failure is not None:
-            known[case.token] = failure
-            if not started:
-                started.append(time.monotonic())
-            raise _Failed(case.token)
+            fine.add(case.token)
+            return
+        known[case.token] = failure
+        if not started:
+            started.extend((time.monotonic(), len(fine)))
+        raise _Failed(case.token)
 
     try:
-        _drive(strategy, judge, cases, seed)
+        _drive(strategy, judge, lambda: len(fine) >= cases, cases, seed)
     except _Failed as last:
-        return Found(tried, known[str(last)])
-    except Unsatisfiable:
-        raise NoCase from None
-    if not tried:
+        return Found(int(started[1]), known[str(last)])
+    if not fine:
         raise NoCase
-    return Found(tried, None)
+    return Found(len(fine), None)
 
 
 def some(strategy: st.SearchStrategy[Case], count: int, seed: int) -> list[Case]:
@@ -77,23 +79,30 @@ def some(strategy: st.SearchStrategy[Case], count: int, seed: int) -> list[Case]
     found: dict[str, Case] = {}
 
     def keep(case: Case) -> None:
-        found.setdefault(case.token, case)
+        if len(found) < count:
+            found.setdefault(case.token, case)
 
-    try:
-        _drive(strategy, keep, count, seed)
-    except Unsatisfiable:
-        raise NoCase from None
+    _drive(strategy, keep, lambda: len(found) >= count, count, seed)
     if not found:
         raise NoCase
     return list(found.values())
 
 
-def _drive(strategy: st.SearchStrategy[Case], body: Callable[[Case], None], cases: int, seed: int) -> None:
+def _drive(
+    strategy: st.SearchStrategy[Case],
+    body: Callable[[Case], None],
+    enough: Callable[[], bool],
+    cases: int,
+    seed: int,
+) -> None:
+    """Gives cases to `body` until there are enough, in rounds: hypothesis makes the later cases of a long
+    round out of earlier ones, and those of kernels are better unlike each other."""
+
     def test(case: Case) -> None:
         body(case)
 
     configured: Any = settings(
-        max_examples=cases,
+        max_examples=ROUND,
         database=None,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),
@@ -102,4 +111,10 @@ def _drive(strategy: st.SearchStrategy[Case], body: Callable[[Case], None], case
         suppress_health_check=list(HealthCheck),
         verbosity=hypothesis.Verbosity.quiet,
     )
-    hypothesis.seed(seed)(configured(given(strategy)(test)))()
+    for number in range(2 * -(-cases // (ROUND - 1))):
+        if enough():
+            return
+        try:
+            hypothesis.seed(f"{seed} {number}")(configured(given(strategy)(test)))()
+        except Unsatisfiable:
+            raise NoCase from None

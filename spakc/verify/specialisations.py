@@ -11,7 +11,6 @@ from typing import Any
 
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts
-
 from spakc.check.problems import bind_dtypes, dtype_choices
 from spakc.check.verdict import means_of_law
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, members
@@ -20,7 +19,7 @@ from spakc.ir.ops import Expr
 from spakc.ir.queries import Means
 from spakc.ir.types import DType
 from spakc.verify.case import Value
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 TRIES = 60
 """Random candidates for each next member of the pool; more of them make it smaller, not better."""
@@ -49,7 +48,7 @@ class _Axis:
     choices: tuple[Any, ...]
 
 
-def pool(tested: Tested) -> tuple[Specialisation, ...]:
+def pool(tested: UnderTest) -> tuple[Specialisation, ...]:
     """Specialisations that the variant's guards and the kernel's laws allow, the one of first choices and
     defaults first. Each lawful pair of choices occurs in one of them. Empty if nothing is lawful."""
     axes = tuple(_axes(tested))
@@ -64,7 +63,7 @@ def pool(tested: Tested) -> tuple[Specialisation, ...]:
     return tuple(_made(tested.kernel, axes, row) for row in rows)
 
 
-def _axes(tested: Tested) -> Iterator[_Axis]:
+def _axes(tested: UnderTest) -> Iterator[_Axis]:
     kernel = tested.kernel
     yield _Axis("dtypes", "", tuple(dtype_choices(kernel)))
     for name, tensor in kernel.tensors.items():
@@ -84,7 +83,7 @@ def _axes(tested: Tested) -> Iterator[_Axis]:
     yield _Axis("contract", "", (True, False))
 
 
-def compiled_sizes(tested: Tested, dim: str) -> tuple[int, ...] | None:
+def compiled_sizes(tested: UnderTest, dim: str) -> tuple[int, ...] | None:
     """The sizes of a compiled dim that are to be verified, None for a run-time dim."""
     domain = tested.kernel.dims[dim].domain
     if domain is None:
@@ -94,7 +93,7 @@ def compiled_sizes(tested: Tested, dim: str) -> tuple[int, ...] | None:
     return tuple(size for size in sizes if size in wanted) or sizes
 
 
-def shapes_of(tested: Tested) -> tuple[tuple[tuple[str, ...], Expr], ...]:
+def shapes_of(tested: UnderTest) -> tuple[tuple[tuple[str, ...], Expr], ...]:
     """The `shapes` of the file's `verify`."""
     return tested.verification.shapes if tested.verification is not None else ()
 
@@ -118,7 +117,7 @@ def _made(kernel: Kernel, axes: Sequence[_Axis], row: Sequence[int]) -> Speciali
     )
 
 
-def _is_lawful(tested: Tested, made: Specialisation) -> bool:
+def _is_lawful(tested: UnderTest, made: Specialisation) -> bool:
     """Whether nothing that is known of a specialisation alone forbids it."""
     env = bind_dtypes(Env().dims(made.dims).options(made.options), made.dtypes).knobs(tested.variant.config)
     for law in tested.laws:

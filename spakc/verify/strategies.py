@@ -15,10 +15,10 @@ from typing import Any
 
 from hypothesis import reject
 from hypothesis import strategies as st
+
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, Evaluator
 from spak_runtime.expressions import names_of as names_in
-
 from spakc.check.problems import bind_dtypes
 from spakc.check.verdict import means_of_law
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, members, mentions, names_of
@@ -30,7 +30,7 @@ from spakc.ir.types import DType
 from spakc.verify.case import MODES, VALUES, Case, Value
 from spakc.verify.inputs import environment, shape_of
 from spakc.verify.specialisations import CHOICE, Specialisation, shapes_of
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 LARGEST = 64
 """The largest size of a dim about which the file's `verify` says nothing."""
@@ -49,7 +49,7 @@ _UNIT_BYTES = 16
 class Shapes:
     """The sizes that a case may have, dim by dim."""
 
-    def __init__(self, tested: Tested, work: int = WORK) -> None:
+    def __init__(self, tested: UnderTest, work: int = WORK) -> None:
         self.kernel = tested.kernel
         self.work = work
         self.free = tuple(name for name, dim in tested.kernel.dims.items() if dim.domain is None)
@@ -126,11 +126,11 @@ def _may_hold(holds: Evaluator, environment: Environment) -> bool:
         return True  # it asks for strides, too
 
 
-def _names_it(tested: Tested, dim: str) -> bool:
+def _names_it(tested: UnderTest, dim: str) -> bool:
     return any(dim in names for names, _ in shapes_of(tested))
 
 
-def _domain(tested: Tested, dim: str) -> Expr | None:
+def _domain(tested: UnderTest, dim: str) -> Expr | None:
     return next((domain for names, domain in shapes_of(tested) if names == (dim,)), None)
 
 
@@ -144,7 +144,7 @@ def _dims_of(law: Law) -> frozenset[str]:
     return names_of(mentions(law.proposition, law.when), RefKind.dim)
 
 
-def _edges(tested: Tested) -> frozenset[int]:
+def _edges(tested: UnderTest) -> frozenset[int]:
     """1, primes, and the neighbours of tiles and of powers of two."""
     knobs = [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
     units = {*(n for n in knobs if n > 1), *(2**i for i in range(3, 13))}
@@ -157,7 +157,7 @@ def _edges(tested: Tested) -> frozenset[int]:
 
 
 def cases(
-    tested: Tested, members: Sequence[Specialisation], shapes: Shapes, plain: bool = False
+    tested: UnderTest, members: Sequence[Specialisation], shapes: Shapes, plain: bool = False
 ) -> st.SearchStrategy[Case]:
     """Cases of a variant over the specialisations `members`, of which there is at least one.
 
@@ -175,7 +175,7 @@ def cases(
     return case()
 
 
-def _call(draw: Any, tested: Tested, chosen: Specialisation, shapes: Shapes, plain: bool) -> Case:
+def _call(draw: Any, tested: UnderTest, chosen: Specialisation, shapes: Shapes, plain: bool) -> Case:
     env = bind_dtypes(Env().options(chosen.options), chosen.dtypes).knobs(tested.variant.config)
     dims = shapes.draw(draw, env, dict(chosen.dims), plain)
     return Case(
@@ -192,7 +192,7 @@ def _call(draw: Any, tested: Tested, chosen: Specialisation, shapes: Shapes, pla
     )
 
 
-def values_of(tested: Tested) -> tuple[str, ...]:
+def values_of(tested: UnderTest) -> tuple[str, ...]:
     """The kinds of values to draw: whole numbers, whose sums are exact, and what the file asks for."""
     wanted = tested.verification.values if tested.verification is not None else ()
     return tuple(dict.fromkeys(("integers", *(wanted or VALUES))))
@@ -220,7 +220,7 @@ def _options(draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[st
 # ---- memory -------------------------------------------------------------------------------------------
 
 
-def _in_memory(draw: Any, tested: Tested, case: Case) -> Case:
+def _in_memory(draw: Any, tested: UnderTest, case: Case) -> Case:
     """Draws how tensors lie. What the guards refuse is laid out anew, aligned; what they refuse then is no
     case."""
     pads: dict[str, int] = {}
@@ -257,12 +257,12 @@ def _unit(case: Case, name: str) -> int:
     return max(1, _UNIT_BYTES // DType(case.dtypes[name]).bytes)
 
 
-def _contiguous(tested: Tested, case: Case, name: str) -> int:
+def _contiguous(tested: UnderTest, case: Case, name: str) -> int:
     shape = shape_of(tested.kernel.tensors[name], case.dims)
     return shape[-2] if case.layouts[name] == "column" and len(shape) > 1 else shape[-1]
 
 
-def allows(tested: Tested, case: Case) -> bool:
+def allows(tested: UnderTest, case: Case) -> bool:
     """Whether the variant's guards hold for a case. The one that leaves a call to a faster variant is not
     asked: the variant must be right all the same."""
     facts = environment(tested, case)

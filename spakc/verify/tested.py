@@ -7,7 +7,6 @@ from functools import cached_property
 
 from spak_runtime.expressions import Evaluator, compile_expression
 from spak_runtime.manifest import KernelSpec, Variant
-
 from spakc.ir.module import Gradient, Kernel, Law, Verification
 
 
@@ -22,7 +21,7 @@ class Derived:
 
 
 @dataclass(frozen=True, repr=False)
-class Tested:
+class UnderTest:
     """`kernel` is the mathematics of this very variant, `derived` where that is a gradient."""
 
     kernel: Kernel

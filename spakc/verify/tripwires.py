@@ -19,7 +19,7 @@ from spakc.verify.arrays import Array
 from spakc.verify.case import Case
 from spakc.verify.oracle import NUMPY, OracleError, evaluate
 from spakc.verify.properties import Reference, mismatches, reference
-from spakc.verify.tested import Tested
+from spakc.verify.tested import UnderTest
 
 Results = Mapping[str, Array]
 
@@ -42,7 +42,7 @@ class Prepared:
     other: Reference
 
 
-def prepare(tested: Tested, cases: Sequence[Case]) -> list[Prepared]:
+def prepare(tested: UnderTest, cases: Sequence[Case]) -> list[Prepared]:
     """The cases that the math admits."""
     found = []
     for case in cases:
@@ -54,7 +54,7 @@ def prepare(tested: Tested, cases: Sequence[Case]) -> list[Prepared]:
     return found
 
 
-def spring(tested: Tested, prepared: Sequence[Prepared]) -> list[Tripwire]:
+def spring(tested: UnderTest, prepared: Sequence[Prepared]) -> list[Tripwire]:
     """Every tripwire over prepared cases. It is rejected if the check rejects it in each case in which it
     shows."""
     found = []

@@ -42,8 +42,8 @@ TABLE: tuple[Code, ...] = (
         "a case that the mathematics does not admit",
         "The shapes and laws of the file allow a call for which the mathematics itself has no value: an "
         "index out of bounds, an element that is not written. Say with a law which calls are meant.",
-        "kernel shift: elementwise { … math { y[i] = x[i + offset] } }   # option offset: int = 1",
-        "kernel shift: elementwise { … math { y[i] = where(i + offset < N, x[i + offset], 0) } }",
+        "input pick: int32 [N]   math { y[i] = x[pick[i] + 1] }",
+        "input pick: int32 [N]   math { y[i] = x[pick[i]] }",
     ),
     Code(
         "SPAK806",

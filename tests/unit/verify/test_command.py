@@ -1,0 +1,119 @@
+"""`spakc verify` from outside: exit codes, what is printed, what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from spakc import driver
+from spakc.cli import cli
+from spakc.diagnostics import Sink
+from spakc.evidence import evidence_path, read_evidence
+from spakc.status import StatementStatus
+from tests.unit.verify.kernels import SCALED
+
+
+def write(folder: Path, text: str = SCALED) -> Path:
+    path = folder / "small.spak"
+    path.write_text(text)
+    return path
+
+
+def verify(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["verify", *map(str, arguments)])
+
+
+def entries(path: Path) -> dict[str, StatementStatus]:
+    from spakc.commands.status import page_of
+
+    return {entry.statement.id: entry for entry in page_of(path, driver.check_file(path))}
+
+
+def test_all_holds(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    result = verify(path, "--seed", "3")
+    assert result.exit_code == 0, result.output
+    assert "naive.8: 10 cases" in result.output and "verify scaled: holds" in result.output
+    assert "not covered" in result.output
+    (row,) = read_evidence(evidence_path(path), Sink())
+    assert (row.statement, row.kind, row.seed) == ("verify scaled", "cases", 3)
+    assert row.figures["checks"]["cases"] == 10 and row.figures["not_covered"]
+    assert all(row.figures["checks"]["tripwires"].values())
+    known = entries(path)["verify scaled"].status
+    assert known.verdict.value == "holds" and known.fresh and known.witnesses == 10
+
+
+def test_fewer_cases_than_the_file_asks_establish_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    result = verify(path, "--cases", "2")
+    assert result.exit_code == 5
+    assert "2 of 10 cases" in result.output
+    assert entries(path)["verify scaled"].status.verdict.value == "undecided"
+
+
+def test_a_tolerance_that_is_too_wide_fails(tmp_path: Path) -> None:
+    path = write(tmp_path, SCALED.replace("2 * library_error", "1000 + library_error"))
+    result = verify(path, "--cases", "2")
+    assert result.exit_code == 3
+    assert "SPAK807" in result.output
+    assert entries(path)["verify scaled"].status.verdict.value == "violated"
+
+
+def test_laws_over_traffic_and_machine_code(tmp_path: Path) -> None:
+    laws = """  law reads_all: bytes(A) >= M * K * sizeof(A)
+  law wrong: bytes(C) == 2 * M * N * sizeof(C)
+  law no_spills: cubin.spill_bytes == 0
+"""
+    text = SCALED.replace("  schedule naive", laws + "  schedule naive").replace(
+        "spak 1\n", "spak 1\nuse std.devices\ntargets a100\n"
+    )
+    path = write(tmp_path, text)
+    result = verify(path, "--cases", "5")
+    assert result.exit_code == 3, result.output
+    found = entries(path)
+    assert found["law scaled.reads_all"].status.verdict.value == "holds"
+    assert found["law scaled.no_spills"].status.witnesses > 1
+    assert found["law scaled.wrong"].status.verdict.value == "violated"
+
+
+def test_json_is_one_object_a_line(tmp_path: Path) -> None:
+    result = verify(write(tmp_path), "--cases", "2", "--format", "json")
+    data = [json.loads(line) for line in result.stdout.splitlines()]
+    assert data[-1]["schema"] == "spak-verification/1" and data[-1]["kernels"][0]["kernel"] == "scaled"
+
+
+def test_a_token_replays(tmp_path: Path) -> None:
+    from spakc.verify.search import some
+    from spakc.verify.specialisations import pool
+    from spakc.verify.strategies import Shapes, cases
+    from tests.unit.verify.kernels import of_text
+
+    (tested, *_), _ = of_text(SCALED)
+    (case, *_) = some(cases(tested, pool(tested), Shapes(tested)), 1, 0)
+    path = write(tmp_path)
+    result = verify(path, "--replay", case.token)
+    assert result.exit_code == 0 and "all right" in result.output
+    assert not evidence_path(path).exists(), "a single case establishes nothing"
+    other = write(tmp_path, SCALED.replace("gate", "door"))
+    assert verify(other, "--replay", case.token).exit_code == 1
+
+
+def test_without_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spakc.commands.verify.device_name", lambda: None)
+    result = verify(write(tmp_path), "--on", "gpu")
+    assert result.exit_code == 5 and "not run: no device" in result.output
+
+
+def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spak_runtime.emulator import toolchain
+    from spak_runtime.errors import ToolError
+
+    def missing() -> None:
+        raise ToolError("no C++ compiler")
+
+    monkeypatch.setattr(toolchain, "compiler", missing)
+    result = verify(write(tmp_path), "--cases", "1")
+    assert result.exit_code == 1 and "SPAK753" in result.output
