@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 
 from spak_runtime.manifest import Manifest, Variant
-
 from spakc.check.checked import CheckedModule
 from spakc.check.statements import experiment_core, gradient_of, kernel_core
 from spakc.evidence import MAIN, Part, Subject, hash_source, hash_text

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from spak_runtime.nvrtc import BASE_OPTIONS
 
+from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
 from spakc.check.statements import model_core
 from spakc.check.verdict import Verdict

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import click
-from spak_runtime.nvrtc import BASE_OPTIONS
 
+from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
 from spakc.cli import show
 from spakc.evidence import evidence_path, read_evidence

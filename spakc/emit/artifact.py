@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jinja2
+
 from spak_runtime.manifest import (
     Expression,
     GradientSpec,
@@ -17,7 +18,6 @@ from spak_runtime.manifest import (
     TensorSpec,
     Variant,
 )
-
 from spakc.emit.cuda import cuda_source
 from spakc.emit.environment import environment
 from spakc.emit.torch_glue import emit_experiments

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from spak_runtime.manifest import Param
-
 from spakc.emit.expressions import (
     Code,
     Scope,

@@ -136,9 +136,7 @@ OPS: dict[str, int] = (
     | dict.fromkeys(ACTIVATIONS, 1)
     | dict.fromkeys(("ceil_div",), 2)
     | {"where": 3, "call": 2}
-    | dict.fromkeys(
-        tuple(f"cast_{t}" for t in ("bf16", "f16", "f32", "f64", "int32", "int64", "bool")), 1
-    )
+    | dict.fromkeys(tuple(f"cast_{t}" for t in ("bf16", "f16", "f32", "f64", "int32", "int64", "bool")), 1)
 )
 
 REDUCTIONS = ("sum", "max", "min", "logsumexp", "softmax", "every", "any")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from spak_runtime.manifest import Expression, Guard
-
 from spakc.ir.module import Law
 from spakc.ir.ops import OPS, Apply, Const, Expr, Interval, Members, Query, Ref, RefKind
 

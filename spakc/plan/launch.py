@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from spak_runtime.manifest import Expression, Guard, Param, TensorSpec
-
 from spakc.ir.module import Dim, Kernel, Option, Tensor
 from spakc.ir.ops import Const, Expr, Load, Ref, RefKind
 from spakc.ir.types import DType

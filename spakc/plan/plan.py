@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from spak_runtime.manifest import Guard
-
 from spakc.check.checked import CheckedModule
 from spakc.diagnostics import Sink
 from spakc.ir.derive import Underivable, gradient

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from spak_runtime.manifest import Guard
-
 from spakc.ir.constraint import Env, evaluate
 from spakc.ir.module import Prefer
 from spakc.ir.types import DType

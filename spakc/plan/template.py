@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spak_runtime.manifest import Expression
-
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem
 from spakc.plan.resources import Resources
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from spak_runtime.manifest import Expression, Guard
-
 from spakc.ir.ops import Load
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower, product
 from spakc.plan.problem import ElementwiseProblem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from spak_runtime.manifest import Expression, Guard
-
 from spakc.ir.types import DType
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold, lower, product
 from spakc.plan.problem import IndexRange, Operand, ProductProblem

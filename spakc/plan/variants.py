@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from spak_runtime.manifest import Guard, TensorSpec
-
 from spakc.check.check_space import is_present, laws_by
 from spakc.check.space import Unbounded, build_space
 from spakc.check.verdict import means_of_law

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import spak_runtime
 
+import spak_runtime
 import spakc
 from spakc.diagnostics import CODES, SpakError
 from spakc.driver import check_file, plan_file

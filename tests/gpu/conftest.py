@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import spak_runtime
 import torch
 
+import spak_runtime
 from tests.unit.runtime import hand_artifact
 
 HERE = Path(__file__).parent

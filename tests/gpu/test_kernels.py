@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+
 from spak_runtime.numerics import compare, ulp
 
 SHAPES = [

@@ -5,11 +5,11 @@ import threading
 import time
 
 import pytest
-import spak_runtime
 import torch
+
+import spak_runtime
 from spak_runtime import errors
 from spak_runtime.numerics import compare, ulp
-
 from tests.unit.runtime import hand_artifact
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from spak_runtime.manifest import KernelSpec, Variant
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request
-
 from spakc.plan.variants import reachable
 from tests.unit.emit.planned import ARCHS, Emitted, example, headers
 

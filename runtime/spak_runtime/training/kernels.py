@@ -243,12 +243,15 @@ def tabulate(
     launched: dict[str, Counter[_Site]] = {}
     micros: dict[tuple[str, _Site], float] = {}
     places = _forward_places(on_host)
+    labels = {event.name for event in on_host}  # the profiler repeats scopes on the device's time line
     for event in on_host:
         for kernel in event.kernels:
+            if kernel.name in labels:
+                continue
             site = _site(event, places)
             launched.setdefault(kernel.name, Counter())[site] += 1
             micros[kernel.name, site] = micros.get((kernel.name, site), 0.0) + float(kernel.duration)
-    _add_unlaunched(events, on_host, launched, micros)
+    _add_unlaunched([event for event in events if event.name not in labels], launched, micros)
     rows = [
         _row(name, site, count, micros[name, site], entries, uses, computed)
         for name, sites in launched.items()
@@ -260,16 +263,14 @@ def tabulate(
 
 def _add_unlaunched(
     events: Sequence[Event],
-    on_host: Sequence[Event],
     launched: dict[str, Counter[_Site]],
     micros: dict[tuple[str, _Site], float],
 ) -> None:
     """Kernels that no torch operation launched: those that the runtime launches itself, outside of any."""
-    labels = {event.name for event in on_host}  # the profiler repeats scopes on the device's time line
     count: Counter[str] = Counter()
     total: dict[str, float] = {}
     for event in events:
-        if event.device_type != DeviceType.CUDA or event.name in labels or event.name.endswith(" Sync"):
+        if event.device_type != DeviceType.CUDA or event.name.endswith(" Sync"):
             continue
         count[event.name] += 1
         total[event.name] = total.get(event.name, 0.0) + event.time_range.end - event.time_range.start

@@ -5,7 +5,18 @@
 7xx building, running, devices · 8xx verification · 9xx artifacts, evidence
 """
 
-from spakc.diagnostics.codes import build, evidence, files, laws, maths, models, names, roles, types, verification
+from spakc.diagnostics.codes import (
+    build,
+    evidence,
+    files,
+    laws,
+    maths,
+    models,
+    names,
+    roles,
+    types,
+    verification,
+)
 from spakc.diagnostics.codes.entry import Code
 
 CODES: dict[str, Code] = {

@@ -470,11 +470,11 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK561",
         "a strict run met a kernel that the file does not account for",
-        "With `--strict` every kernel that a training step runs on the GPU is the artifact's, or belongs to a part that "
-        "the file gives to no kernel and that is listed by name. An operation that the file does give to a kernel must "
-        "not be computed by torch instead. The table says which was, and why.",
-        wrong="spakc run addition.spak gpt_12 --strict   # model GPT(n_embd = 96, n_head = 4): heads of width 24",
-        right="spakc run addition.spak gpt_12 --strict   # model GPT(n_embd = 768, n_head = 12): the kernel's D is 64",
+        "With `--strict` every kernel that a training step runs on the GPU is the artifact's, or belongs to "
+        "a part that the file gives to no kernel, listed by name. An operation that the file does give to a "
+        "kernel must not be computed by torch instead. The table says which was, and why.",
+        wrong="spakc run addition.spak gpt_12 --strict   # n_embd = 96, n_head = 4: heads of width 24",
+        right="spakc run addition.spak gpt_12 --strict   # n_embd = 768, n_head = 12: heads of width 64",
     ),
 )
 

@@ -18,6 +18,7 @@ def _model(line: str) -> str:
 
 
 _COPY = "  math { y[i] = x[i] }\n"
+_TWO_KNOBS = "  schedule grid_stride { knob vector in {1, 2} knob threads in {128, 256} "
 
 TABLE: tuple[Code, ...] = (
     Code(
@@ -128,14 +129,8 @@ TABLE: tuple[Code, ...] = (
         "SPAK133",
         "a config that does not fit its schedule",
         "A config is one point of the schedule's space: it gives every knob a value, and nothing else.",
-        wrong=_kernel(
-            _COPY
-            + "  schedule grid_stride { knob vector in {1, 2} knob threads in {128, 256} config c { vector = 2 } }\n"
-        ),
-        right=_kernel(
-            _COPY
-            + "  schedule grid_stride { knob vector in {1, 2} knob threads in {128, 256} config c { vector = 2 threads = 128 } }\n"
-        ),
+        wrong=_kernel(_COPY + _TWO_KNOBS + "config c { vector = 2 } }\n"),
+        right=_kernel(_COPY + _TWO_KNOBS + "config c { vector = 2 threads = 128 } }\n"),
     ),
     Code(
         "SPAK134",

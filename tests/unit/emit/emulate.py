@@ -11,6 +11,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
 from spak_runtime.emulator import Buffer, Pointer, Report, build
 from spak_runtime.expressions import Environment, TensorFacts, evaluate
 from spak_runtime.manifest import KernelSpec, Launch, TensorSpec, Variant

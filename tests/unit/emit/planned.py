@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spak_runtime.manifest import KernelSpec
-
 from spakc.check.check import check
 from spakc.check.checked import CheckedModule
 from spakc.diagnostics import Sink

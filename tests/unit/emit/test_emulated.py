@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from spak_runtime.emulator import Report
 from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import Variant
-
 from spakc.plan.launch import Signature
 from spakc.plan.templates_product import PIPELINED
 from spakc.verify.oracle import evaluate as oracle

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from spak_runtime.emulator import Buffer, Kernel, Pointer, Report, TensorMap, build
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
-from spak_runtime.emulator import build
 
+from spak_runtime.emulator import build
 from tests.unit.emulator.emulator_cases import HEAD, INCLUDE, Params, run
 
 Defines = Mapping[str, str | int]
@@ -101,6 +101,7 @@ class OnDevice:
     ) -> None:
         del same_bits  # one run
         import torch
+
         from spak_runtime.kernel import current_stream
         from spak_runtime.nvrtc import BuildRequest
 

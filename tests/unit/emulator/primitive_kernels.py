@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from spak_runtime.emulator import Buffer
 
+from spak_runtime.emulator import Buffer
 from tests.unit.emulator.emulator_cases import Params, to_bf16
 
 ROUND_TRIP = """

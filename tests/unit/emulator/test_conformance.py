@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spak_runtime.emulator import Buffer
 
+from spak_runtime.emulator import Buffer
 from tests.unit.emulator.emulator_cases import KERNELS, Params, to_bf16
 from tests.unit.emulator.machines import Machine, OnDevice, OnEmulator
 from tests.unit.emulator.primitive_kernels import (

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from spak_runtime.emulator import Buffer, build, toolchain
 from spak_runtime.errors import BuildError, CallError, ToolError, UnknownKernelError
-
 from tests.unit.emulator.emulator_cases import (
     HEAD,
     INCLUDE,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from spak_runtime.emulator import build
 from spak_runtime.errors import ToolError
 from spak_runtime.nvrtc import BuildRequest, compile_cubin
-
 from tests.unit.emulator.emulator_cases import INCLUDE, KERNELS, ROOT
 
 DEVICE = INCLUDE[0] / "spak"

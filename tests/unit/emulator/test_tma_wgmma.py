@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from spak_runtime.emulator import Buffer, Report, TensorMap
 from spak_runtime.errors import CallError
-
 from tests.unit.emulator.emulator_cases import Params, from_text, run
 from tests.unit.emulator.primitive_kernels import ROUND_TRIP_THREADS, WGMMA, RoundTrip, Wgmma
 

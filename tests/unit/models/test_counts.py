@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from spak_runtime.training import build, spec
 
+from spak_runtime.training import build, spec
 from spakc.check.check_experiment import count_parameters
 from spakc.check.count import Sizes, count
 from tests.unit.models.compiled import ADDITION, adders, compile_path, compile_text

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from spak_runtime.training import build, spec
 from spak_runtime.training.loop import answer_loss
-
 from tests.unit.models.compiled import (
     ADDITION,
     NANOGPT,

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import spak_runtime
 import torch
+
+import spak_runtime
 from spak_runtime import kernel
 from spak_runtime.choose import Chooser, Target
 from spak_runtime.disassemble import disassemble
@@ -17,7 +18,6 @@ from spak_runtime.errors import SpakRuntimeError
 from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import Guard
 from spak_runtime.nvrtc import BuildRequest, compile_cubin
-
 from tests.unit.runtime import hand_artifact
 
 AFFINE = hand_artifact.manifest().kernels["affine"]

@@ -1,6 +1,6 @@
 import pytest
-import spak_runtime
 
+import spak_runtime
 from tests.unit.runtime import hand_artifact
 
 

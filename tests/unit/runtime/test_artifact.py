@@ -2,10 +2,10 @@ import dataclasses
 import json
 
 import pytest
+
 import spak_runtime
 from spak_runtime.errors import ALL, ArtifactError, ExpressionError, SpakRuntimeError, UnknownKernelError
 from spak_runtime.manifest import Manifest
-
 from tests.unit.runtime import hand_artifact
 from tests.unit.runtime.code_fixtures import codes_of
 

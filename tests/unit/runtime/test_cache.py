@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+
 from spak_runtime.cache import KernelCache, digest
 from spak_runtime.errors import CacheWarning
 from spak_runtime.nvrtc import BuildRequest, Compiled

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+
 from spak_runtime import errors
 from spak_runtime.args import layout_of, strides_of
 

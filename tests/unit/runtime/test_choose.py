@@ -1,4 +1,5 @@
 import pytest
+
 from spak_runtime import errors
 from spak_runtime.choose import Chooser, LaunchShape, Target
 from spak_runtime.device import arch_names

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import (
     Environment,

@@ -9,8 +9,10 @@ from ctypes import c_float, c_int, c_int64, c_uint64, c_void_p
 from types import SimpleNamespace
 
 import pytest
-import spak_runtime
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import spak_runtime
 from spak_runtime import function, kernel, plan
 from spak_runtime.choose import Chooser, LaunchShape, Target
 from spak_runtime.errors import CaptureError, DriverError, ExpressionError, OptionError, StrideError
@@ -21,8 +23,6 @@ from spak_runtime.nvrtc import BuildRequest
 from spak_runtime.params import layout_of_params
 from spak_runtime.plan import CudaPlan, Sources
 from spak_runtime.tensor_map import MapLayout
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from tests.unit.runtime import hand_artifact
 
 TARGET = Target("NVIDIA A100", ("sm_80",), {})

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from spak_runtime.numerics import compare, relative_error, ulp, ulp_error
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from spak_runtime import nvrtc
 from spak_runtime.disassemble import disassemble, parse_instructions
 from spak_runtime.errors import ArchError, BuildError, ToolError

@@ -2,6 +2,7 @@ import hashlib
 import json
 
 import pytest
+
 from spak_runtime.cache import digest
 from spak_runtime.nvrtc import BuildRequest
 from spak_runtime.prebuilt import Prebuilt

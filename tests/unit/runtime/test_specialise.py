@@ -1,8 +1,8 @@
 import pytest
+
 from spak_runtime.errors import ArtifactError, BuildError
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request, macros, reachable
-
 from tests.unit.runtime import hand_artifact
 
 MANIFEST = hand_artifact.manifest()

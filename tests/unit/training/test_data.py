@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from spak_runtime.training import numbers, sanity, spec
 from spak_runtime.training.corpus import CharacterData, read_source
 from spak_runtime.training.documents import DocumentData
@@ -12,7 +13,6 @@ from spak_runtime.training.gates import Form
 from spak_runtime.training.numbers import Digits
 from spak_runtime.training.seeds import generator, mix
 from spak_runtime.training.spec import TrainingError
-
 from tests.unit.models.compiled import NANOGPT, adders, compile_path, compile_text
 
 

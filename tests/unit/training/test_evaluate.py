@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from spak_runtime.training import evaluate, spec
 from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.spec import Readout
-
 from tests.unit.models.compiled import adders, compile_text
 
 CPU = torch.device("cpu")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from spak_runtime.training import checkpoint, spec
 from spak_runtime.training.optim import learning_rate, phased
 from spak_runtime.training.progress import Quiet
 from spak_runtime.training.report import plot
 from spak_runtime.training.run import run_experiment
 from spak_runtime.training.spec import TrainingError
-
 from tests.unit.models.compiled import NANOGPT, adders, compile_path, compile_text
 
 

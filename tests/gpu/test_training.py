@@ -1,0 +1,181 @@
+"""Training on a device through generated kernels: the losses of the CPU, the kernels that the file names and no
+other, and the same bits after a kill."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import spak_runtime
+from spak_runtime.training import build, kernels, spec
+from spak_runtime.training.run import run_experiment
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # evaluation in float32 asks the vendor's library
+
+HERE = Path(__file__).parent
+STEPS = 60
+LIBRARIES = ("cutlass", "cublas", "nvjet", "gemm", "xmma", "cudnn", "flash")
+CPU = torch.device("cpu")
+DEVICE = torch.device("cuda")
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    import spakc
+
+    out = tmp_path_factory.mktemp("training")
+    spakc.compile_file(HERE / "training.spak", out)
+    return spak_runtime.load(out)
+
+
+@pytest.fixture(scope="module")
+def runs(artifact, tmp_path_factory):
+    """A strict run of each experiment, its figures and its folder."""
+    out = tmp_path_factory.mktemp("runs")
+    found = {}
+    for name in ("loops", "stack"):
+        with deterministic():
+            folder = artifact.root / "models" / name
+            figures = run_experiment(
+                folder, out / name, artifact=artifact, device=DEVICE, strict=True, save_seconds=0.0
+            )
+        found[name] = figures, out / name
+    return found
+
+
+@contextlib.contextmanager
+def deterministic():
+    """Torch takes its deterministic kernels, and fills no memory beside them."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]
+
+
+def trainer_of(artifact, name, device, by_kernels, seed=0, data_seed=None):
+    """A trainer at step 0, its batches and its operations."""
+    experiment = spec.read(artifact.root / "models" / name)
+    settings = experiment.point(None)
+    ops = build.build_ops(experiment, artifact if by_kernels else None, device)
+    data = build.build_data(experiment, artifact.root)
+    model = build.build_model(experiment, settings, data, ops, device, seed)
+    trainer = build.build_trainer(experiment, settings, model, device, seed)
+    return trainer, data.batches(int(settings.train["batch"]), seed if data_seed is None else data_seed), ops
+
+
+def curve(artifact, name, device, by_kernels=False, **others):
+    """The loss of every step [STEPS]."""
+    trainer, batches, _ = trainer_of(artifact, name, device, by_kernels, **others)
+    losses = []
+    for step in range(1, STEPS + 1):
+        trainer.train(batches, step, schedule=STEPS)
+        losses.append(trainer.loss)
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_losses_are_those_of_the_cpu(artifact, name):
+    """The same seed and data in three ways. What bfloat16 may change is measured by torch's own bfloat16 on the same
+    device; and it must be small against what another initialisation changes."""
+    reference = curve(artifact, name, CPU)
+    ours = curve(artifact, name, DEVICE, by_kernels=True)
+    torchs = curve(artifact, name, DEVICE)
+    other = curve(artifact, name, DEVICE, seed=1, data_seed=0)
+    noise, distance = (torchs - reference).abs().max(), (ours - reference).abs().max()
+    seeds = (other - torchs).abs().mean()
+    print(
+        f"\n{name}: loss {reference[0]:.4f} to {reference[-1]:.4f}; from the CPU's float32 at most: kernels "
+        f"{distance:.2e}, torch in bfloat16 {noise:.2e}; another seed, on average: {seeds:.2e}"
+    )
+    assert reference[-1] < reference[0] - 0.2, "the model learns, so that the curves can differ"
+    assert distance <= 4 * noise + 2.0**-9 * reference[0]
+    assert (ours - reference).abs().mean() <= seeds / 2
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_only_the_kernels_of_the_file_run(runs, name):
+    table = runs[name][0]["kernels"]
+    print("\n" + "\n".join(kernels.describe(table)))
+    assert table["status"] == "run" and table["violations"] == []
+    owners = {row["owner"] for row in table["rows"]} - {None}
+    assert owners == ({"matmul"} if name == "loops" else {"matmul", "fmha", "fmha_gradient"})
+    strangers = [row for row in table["rows"] if row["owner"] is None]
+    assert all(row["excepted"] and row["why"] and row["place"] for row in strangers)
+    libraries = [row for row in strangers if any(word in row["kernel"].lower() for word in LIBRARIES)]
+    if name == "loops":  # relative positions are a bias on the scores
+        assert {row["place"] for row in libraries} <= {"attention"}
+        reasons = {each["why"] for each in table["exceptions"] if each["place"] == "attention"}
+        assert reasons == {"fmha takes no bias on the scores"}
+    else:
+        assert libraries == []
+    assert table["waits"] == 0, "the host waits for the device where it logs, and nowhere else"
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_who_computes_is_stated(runs, name):
+    """Training is the kernels'; evaluation is float32, which these kernels do not take."""
+    rows = {(row["op"], row["phase"]): row for row in runs[name][0]["computed"]}
+    assert rows["linear", "training"]["by"].startswith("matmul (")
+    evaluation = rows["linear", "evaluation"]
+    assert evaluation["by"] == "torch" and "f32" in evaluation["why"]
+    if name == "stack":
+        assert rows["attention", "training"]["by"].startswith("fmha (")
+    else:
+        assert rows["attention", "training"]["excepted"]
+
+
+def test_a_strict_run_in_float32_is_refused(artifact, tmp_path):
+    """These kernels do not take it, so torch would compute: nothing passes in silence."""
+    folder = artifact.root / "models" / "stack"
+    with pytest.raises(kernels.StrictError, match="matmul takes bf16, f16"):
+        run_experiment(folder, tmp_path, profile="float32", artifact=artifact, device=DEVICE, strict=True)
+    assert not (tmp_path / "figures.json").exists()
+
+
+def test_a_step_does_not_wait_for_the_device(artifact):
+    trainer, batches, _ = trainer_of(artifact, "stack", DEVICE, by_kernels=True)
+    trainer.train(batches, 3, schedule=STEPS)  # builds the kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(3, 6):
+            trainer._forward_backward(next(batches).to(DEVICE))
+            trainer.optimizer.step(step, STEPS)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_a_killed_run_ends_in_the_same_bits(artifact, runs, tmp_path, name):
+    figures, whole = runs[name]
+    script = HERE / "die_in_training.py"
+    killed = subprocess.run(
+        [sys.executable, str(script), str(artifact.root), name, str(tmp_path), "23"],
+        env=os.environ | {"PYTHONPATH": str(HERE.parents[1] / "runtime")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "figures.json").exists()
+    folder = artifact.root / "models" / name
+    with deterministic():
+        again = run_experiment(folder, tmp_path, artifact=artifact, device=DEVICE, save_seconds=0.0)
+    ours, theirs = (load_file(out / "model.safetensors") for out in (tmp_path, whole))
+    different = [key for key in theirs if not torch.equal(ours[key], theirs[key])]
+    assert ours.keys() == theirs.keys() and different == []
+    assert (tmp_path / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
+    moment = ("date", "seconds", "memory", "kernels")
+    assert {k: v for k, v in again.items() if k not in moment} == {
+        k: v for k, v in json.loads(json.dumps(figures)).items() if k not in moment
+    }
