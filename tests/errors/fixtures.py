@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from spakc.cli import cli
 from spakc.syntax.parse import MAX_BYTES
 from tests.unit.evidence.fixtures import EVIDENCE
+from tests.unit.verify.code_fixtures import VERIFICATION
 
 Fixture = Callable[[Path], list[str]]
 
@@ -83,13 +84,26 @@ def _runtime() -> dict[str, Fixture]:
     }
 
 
+def _not_accounted_for(_: Path) -> list[str]:
+    from spak_runtime.training.kernels import StrictError, Table, refuse
+
+    unseen = Table(step=2, rows=(), waits=0, fallbacks=())  # a profiler without a device sees no kernel
+    try:
+        refuse(unseen.to_json())
+    except StrictError as error:
+        return [error.code]
+    return []
+
+
 ELSEWHERE: dict[str, Fixture] = {
     "SPAK002": lambda folder: codes_of_command("check", folder),
     "SPAK003": _too_large,
     "SPAK007": _occupied,
     "SPAK559": _run(),
     "SPAK560": _run("another"),
+    "SPAK561": _not_accounted_for,
     "SPAK703": _arch,
     **_runtime(),
     **EVIDENCE,
+    **VERIFICATION,
 }

@@ -88,17 +88,17 @@ def test_both_ways_of_decoding_agree_on_a_real_model(data: DocumentData, tmp_pat
     settings = experiment.point("tiny")
     trained = build.build_model(experiment, settings, data, build.build_ops(experiment, None, CPU), CPU, 0)
     trainer = build.build_trainer(experiment, settings, trained, CPU, 0)
-    trainer.optimizer.lr = {"name": "constant", "rate": 1e-2}
-    trainer.train(data.batches(32, 0), 250)
+    trainer.optimizer.lr = {"name": "constant", "rate": 5e-3}
+    trainer.train(data.batches(32, 0), 200)
     trained.eval()
-    documents = data.draw("train", 200, "both")
+    documents = data.draw("train", 1000, "both")
     for mode in ("last", "exit", "freeze"):
         read = evaluate.reader(trained, Readout(mode, mode, None))
         with torch.no_grad():
             one = evaluate._behind_the_truth(read, documents, CPU)[0]
             other = evaluate._token_by_token(read, documents, data.pad, CPU)[0]
         assert torch.equal(one, other)
-        assert 0 < int(one.sum()) < 200, "some right and some wrong, or nothing is compared"
+        assert 0 < int(one.sum()) < 1000, "some right and some wrong, or nothing is compared"
 
 
 def test_wilson():
