@@ -161,7 +161,7 @@ def test_a_killed_run_ends_in_the_same_bits(artifact, runs, tmp_path, name):
     script = HERE / "die_in_training.py"
     killed = subprocess.run(
         [sys.executable, str(script), str(artifact.root), name, str(tmp_path), "23"],
-        env=os.environ | {"PYTHONPATH": str(HERE.parents[1] / "runtime")},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
