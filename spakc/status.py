@@ -13,7 +13,7 @@ from typing import Any
 
 from spakc.check.check_experiment import DEFAULT
 from spakc.check.checked import CheckedModule
-from spakc.check.statements import Statement, gradient_of, statements
+from spakc.check.statements import LATER, Statement, gradient_of, statements
 from spakc.check.verdict import LawStatus, Status, Verdict
 from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject, staleness
@@ -212,8 +212,9 @@ class _Page:
         if means in (Means.proof, Means.guard, Means.none):
             note = "nothing instantiates it" if means is Means.proof else ""
             return StatementStatus(statement, Status(Verdict.undecided, means, target, note=note))
-        if statement.kind == "prefer":
-            return StatementStatus(statement, Status(Verdict.undecided, means, target, note="ranks only"))
+        later = LATER.get(statement.kind) or LATER.get(statement.fact)
+        if later is not None and not self.rows.get(statement.id):
+            return StatementStatus(statement, Status(Verdict.undecided, Means.none, target, note=later))
         return self._by_evidence(statement, means)
 
     def _checked_law(self, statement: Statement) -> Status | None:

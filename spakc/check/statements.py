@@ -31,6 +31,13 @@ FACT_OF = {
 """What kind of fact each measured query is (see `spakc/evidence.py`). A claim over several takes the last of
 values, memory, time: the one that outlives least."""
 
+LATER = {
+    "time": "nothing measures times of kernels yet",
+    "implement": "hand-written kernels are not compiled yet",
+    "prefer": "ranks only",
+}
+"""Facts and kinds of statement that nothing establishes so far: `undecided (none)`, with the reason."""
+
 _FRAGILE = ("values", "memory", "time")
 
 
