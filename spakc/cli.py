@@ -177,6 +177,20 @@ def verify(
 
 @cli.command()
 @file_argument
+@click.argument("claims", nargs=-1)
+@click.option("--rounds", type=click.IntRange(3, 1000), default=15, help="How often each is timed, in turns.")
+@format_option
+@guarded
+def bench(file: Path, claims: tuple[str, ...], rounds: int, format: str) -> int:
+    """Time what FILE's CLAIMS (default: all over times of kernels) compare, on this machine's GPU."""
+    from spakc.commands.bench import Request, run
+
+    gc.enable()
+    return run(Request(file, claims, rounds, format == "json"))
+
+
+@cli.command()
+@file_argument
 @format_option
 @guarded
 def status(file: Path, format: str) -> int:

@@ -189,7 +189,7 @@ def judge_claim(
     `geomean` takes the points together. `over = every_seed` asks it of each seed alone. Without a
     confidence the figures themselves are compared. Raises Malformed."""
     found = list(quantities(figures))
-    points = [dict(point) for point in _points(claim)]
+    points = [dict(point) for point in points_of(claim)]
     aggregated = any(isinstance(e, Query) and e.name == "geomean" for e in walk(claim.proposition))
     groups = [points] if aggregated else [[point] for point in points]
     judged = [_judge_group(claim, group, found, counted) for group in groups]
@@ -207,7 +207,7 @@ def _all(judged: Sequence[Judgement], total: int) -> Judgement:
     return Judgement(Verdict.holds, sum(j.witnesses for j in judged), notes)
 
 
-def _points(claim: Claim) -> Iterator[tuple[tuple[str, Scalar], ...]]:
+def points_of(claim: Claim) -> Iterator[tuple[tuple[str, Scalar], ...]]:
     """The points of `for every`, as (name, value) pairs."""
     axes: list[list[tuple[tuple[str, Scalar], ...]]] = []
     for names, domain in claim.quantifier:

@@ -32,7 +32,6 @@ FACT_OF = {
 values, memory, time: the one that outlives least."""
 
 LATER = {
-    "time": "nothing measures times of kernels yet",
     "implement": "hand-written kernels are not compiled yet",
     "prefer": "ranks only",
 }

@@ -1,0 +1,134 @@
+"""Questions → figures: every call of a question is timed on the current CUDA device, in turns. An edge."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spak_runtime.artifact import Artifact
+from spak_runtime.errors import SpakRuntimeError
+from spakc.bench.baselines import NoBaseline, baseline
+from spakc.bench.questions import Call, Question
+from spakc.bench.work import operations
+from spakc.figures import key_of
+from spakc.ir.ops import Query
+from spakc.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One subject of a question. `seconds` is one figure a round; `by` the variant that answered, or the
+    library operation; `work` the floating-point operations of the call, 1 where its family has none."""
+
+    query: Query
+    subject: str
+    by: str
+    seconds: tuple[float, ...]
+    work: float
+
+    @property
+    def rates(self) -> list[float]:
+        return [self.work / each for each in self.seconds]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`missing` says why nothing was timed; empty where everything was. `clocks` is what the driver said of the
+    device right after."""
+
+    question: Question
+    timed: tuple[Timed, ...]
+    missing: str = ""
+    clocks: str = ""
+
+    @property
+    def quantities(self) -> Iterator[dict[str, Any]]:
+        """As evidence keeps them: figures of one question were taken in the same rounds."""
+        rounds = f"{self.question.statement.id} {dict(self.question.point)}"
+        for each in self.timed:
+            samples = each.rates if each.query.name == "speed" else list(each.seconds)
+            point = dict(self.question.point)
+            yield {"query": key_of(each.query), "at": point, "samples": samples, "rounds": rounds}
+
+
+def answer(question: Question, decided: Plan, artifact: Artifact, rounds: int) -> Answer:
+    """Times every subject of a question on the same buffers."""
+    import torch
+
+    from spak_runtime import bench
+
+    device = torch.device("cuda")
+    subjects: dict[str, Callable[[int], object]] = {}
+    told: list[tuple[Query, str, str, float]] = []
+    call = question.subjects[0][1]
+    spec = artifact[call.kernel].spec
+    first = bench.operands(spec, call.dims, call.dtype, call.layouts, 0, device)
+    seeds = range(1, bench.sets_for(first))
+    sets = [first, *(bench.operands(spec, call.dims, call.dtype, call.layouts, s, device) for s in seeds)]
+    try:
+        for query, asked, library in question.subjects:
+            problem = decided.kernels[asked.kernel].problem
+            options = _options(decided, asked)
+            name = f"{library or asked.kernel} {len(told)}"
+            work = operations(problem, asked.dims, options) or 1.0
+            if library is None:
+                kernel = artifact[asked.kernel]
+                by = kernel.explain(**first, **asked.options).variant or "torch"
+                subjects[name] = functools.partial(_ours, kernel, sets, asked.options)
+            else:
+                by, theirs = library, baseline(library, problem, asked.dims, options)
+                subjects[name] = functools.partial(_theirs, theirs, sets)
+            told.append((query, name, by, work))
+        seconds = bench.interleaved(subjects, len(sets), bench.Effort(rounds))
+    except NoBaseline as why:
+        return Answer(question, (), str(why))
+    except (SpakRuntimeError, RuntimeError) as error:
+        return Answer(question, (), f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    timed = [Timed(query, name, by, tuple(seconds[name]), work) for query, name, by, work in told]
+    return Answer(question, tuple(timed), clocks=clocks())
+
+
+def _ours(
+    kernel: Callable[..., Any], sets: Sequence[Mapping[str, Any]], options: Mapping[str, Any], n: int
+) -> Any:
+    return kernel(**sets[n], **options)
+
+
+def _theirs(library: Callable[..., Any], sets: Sequence[Mapping[str, Any]], n: int) -> Any:
+    return library(sets[n])
+
+
+def _options(decided: Plan, call: Call) -> dict[str, Any]:
+    """The options of a call, those with a constant default among them."""
+    from spakc.ir.constraint import Env, Unknown, evaluate
+
+    found: dict[str, Any] = {}
+    env = Env().dims(call.dims)
+    for name, option in decided.kernels[call.kernel].kernel.options.items():
+        value = evaluate(option.default, env) if option.default is not None else Unknown(frozenset())
+        if not isinstance(value, Unknown):
+            found[name] = value
+    return found | dict(call.options)
+
+
+def clocks() -> str:
+    """Clock, power and temperature as the driver reports them; empty where its tool is not installed."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    asked = "clocks.sm,clocks.mem,power.draw,temperature.gpu"
+    command = [tool, f"--query-gpu={asked}", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else ""
+
+
+def ratio(ours: Timed, theirs: Timed) -> tuple[float, float, float]:
+    """How much faster ours is, round by round: the quartiles (low, median, high)."""
+    found = sorted(b / a for a, b in zip(ours.seconds, theirs.seconds, strict=True))
+    low, middle, high = statistics.quantiles(found, n=4) if len(found) > 1 else found * 3
+    return low, middle, high

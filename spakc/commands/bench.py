@@ -1,0 +1,154 @@
+"""`spakc bench FILE`: the times that claims are about, measured beside the library in the same process."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import statistics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spak_runtime.nvrtc import BASE_OPTIONS
+from spak_runtime.nvrtc import version as nvrtc_version
+from spakc import driver
+from spakc.bench.measure import Answer, Timed, answer, ratio
+from spakc.bench.questions import Question, Unclear, questions
+from spakc.check.statements import Statement
+from spakc.check.verdict import Verdict
+from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, OK, show
+from spakc.device_runner import device_name
+from spakc.evidence import append_evidence, evidence_path, read_evidence, row_of_run
+from spakc.ir.module import Module
+from spakc.records import where_of
+from spakc.status import render, status
+from spakc.subjects import subject_now
+
+SCHEMA = "spak-bench/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks. `claims` empty means all over times of kernels."""
+
+    file: Path
+    claims: tuple[str, ...]
+    rounds: int
+    as_json: bool
+
+
+def run(request: Request) -> int:
+    """Times, prints, appends to the evidence and judges. Exit 4: a claim is refuted; 5: one stays open, or
+    there is no device."""
+    checked = driver.check_file(request.file)
+    show(checked.sink.diagnostics, request.as_json)
+    module = checked.module.module
+    asked = [q for q in questions(module) if not request.claims or _named(q, request.claims)]
+    for unclear in (each for each in asked if isinstance(each, Unclear)):
+        click.echo(f"{unclear.statement.id}: not timed: {unclear.why}", err=True)
+    clear = [each for each in asked if isinstance(each, Question)]
+    if device_name() is None:
+        click.echo("not run: no device")
+        return INCONCLUSIVE
+    decided = driver.plan_file(checked)
+    files = driver.emit_files(decided)
+    answers = []
+    with tempfile.TemporaryDirectory(prefix="spak-bench-") as folder:
+        driver.write_artifact(files, Path(folder) / "artifact")
+        from spak_runtime import load
+
+        artifact = load(Path(folder) / "artifact")
+        for question in clear:
+            answers.append(answer(question, decided, artifact, request.rounds))
+            _tell(answers[-1], request.as_json)
+    now = subject_now(checked.module, files, BASE_OPTIONS)
+    path = evidence_path(request.file)
+    append_evidence(path, _rows(module, answers, now))
+    page = status(checked.module, read_evidence(path, checked.sink), now, checked.sink)
+    statements = {each.statement.id for each in asked}
+    judged = [entry for entry in page if entry.statement.id in statements]
+    if not request.as_json:
+        click.echo(render(judged))
+    verdicts = {entry.status.verdict for entry in judged}
+    if Verdict.violated in verdicts:
+        return CLAIM_REFUTED
+    return INCONCLUSIVE if Verdict.undecided in verdicts else OK
+
+
+def _named(asked: Question | Unclear, claims: tuple[str, ...]) -> bool:
+    return asked.statement.id.removeprefix("claim ") in claims
+
+
+def _tell(given: Answer, as_json: bool) -> None:
+    call = given.question.subjects[0][1]
+    if as_json:
+        click.echo(json.dumps(_json(given)))
+    elif given.missing:
+        click.echo(f"{call}: not timed: {given.missing}")
+    else:
+        click.echo(f"{call}")
+        for each in given.timed:
+            click.echo(f"  {_line(each, given.timed[0])}")
+        if given.clocks:
+            click.echo(f"  {given.clocks}")
+
+
+def _line(each: Timed, ours: Timed) -> str:
+    middle = statistics.median(each.seconds)
+    spread = (max(each.seconds) - min(each.seconds)) / middle
+    rate = f"{each.work / middle / 1e12:7.1f} TFLOP/s" if each.work > 1 else ""
+    line = f"{each.by:40} {middle * 1e6:10.1f} us {rate}  spread {spread:.1%} of {len(each.seconds)}"
+    if each is not ours:
+        low, middle, high = ratio(ours, each)
+        line += f"  ours {middle:.3f}x [{low:.3f}, {high:.3f}]"
+    return line
+
+
+def _json(given: Answer) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "claim": given.question.statement.id,
+        "at": dict(given.question.point),
+        "missing": given.missing,
+        "device": device_name(),
+        "clocks": given.clocks,
+        "subjects": [
+            {"name": t.subject, "by": t.by, "seconds": t.seconds, "operations": t.work} for t in given.timed
+        ],
+    }
+
+
+def _rows(module: Module, answers: list[Answer], now: Any) -> list[Any]:
+    """One row a claim, with all its points."""
+    import torch
+
+    from spak_runtime.device import arch_names
+
+    name = device_name() or ""
+    where = where_of(module, name, arch_names(*torch.cuda.get_device_capability()))
+    groups: dict[tuple[str, str], tuple[Statement, list[dict[str, Any]]]] = {}
+    for each in answers:
+        statement = each.question.statement
+        if statement.target in ("", where.target):
+            kept = groups.setdefault((statement.id, statement.target), (statement, []))[1]
+            kept.extend(each.quantities)
+    return [
+        row_of_run(
+            statement,
+            now,
+            {"quantities": quantities, "clocks": sorted({a.clocks for a in answers if a.clocks})},
+            target=where.target,
+            arch=where.arch,
+            device=name,
+            toolchain=f"nvrtc {'.'.join(map(str, nvrtc_version()))}, {platform.platform(terse=True)}",
+            driver=str(torch.cuda.driver_version()) if hasattr(torch.cuda, "driver_version") else "",
+            baselines={"torch": torch.__version__, "cuda": str(torch.version.cuda)},
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+        for statement, quantities in groups.values()
+        if quantities
+    ]
