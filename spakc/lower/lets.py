@@ -4,9 +4,6 @@ bounds."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
-from functools import cache
-from typing import Any
 
 from spakc.diagnostics import Sink
 from spakc.ir.ops import Expr, Query
@@ -82,16 +79,9 @@ def _needs(entry: Entry) -> Iterator[tuple[Entry, Span]]:
         if found is not None and found.value is not None:
             yield found, node.span
         elif found is None:
-            kind: Any = type(node)
-            for name in _fields(kind):
-                value = getattr(node, name)
+            for value in reversed(node.said()):
                 parts = reversed(value) if isinstance(value, tuple) else (value,)
                 stack.extend(part for part in parts if isinstance(part, nodes.Node))
-
-
-@cache
-def _fields(kind: type[nodes.Node]) -> tuple[str, ...]:
-    return tuple(field.name for field in reversed(fields(kind)) if field.name != "span")
 
 
 def _lower_one(entry: Entry, sink: Sink, lower: Lower) -> None:

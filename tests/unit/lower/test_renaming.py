@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,12 +31,11 @@ def module_of(path: Path) -> Module:
     return module
 
 
-def every_node(node: Any) -> Iterator[Any]:
+def every_node(node: nodes.Node) -> Iterator[nodes.Node]:
     yield node
-    for field in fields(node):
-        value = getattr(node, field.name)
+    for value in node.said():
         for child in value if isinstance(value, tuple) else (value,):
-            if is_dataclass(child) and field.name != "span":
+            if isinstance(child, nodes.Node):
                 yield from every_node(child)
 
 
