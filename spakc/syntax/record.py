@@ -6,6 +6,7 @@ A frozen dataclass gets half a dozen compiled functions of its own; a hundred of
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar, dataclass_transform
 
 
@@ -19,7 +20,7 @@ class Record:
     _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
-        own = tuple(name for name in cls.__dict__.get("__annotations__", ()) if name not in cls._fields)
+        own = tuple(name for name in inspect.get_annotations(cls) if name not in cls._fields)
         if kw_only:
             cls._aside += own
         else:
