@@ -35,14 +35,14 @@ def emit_experiments(
 
     Needs what `check_models`, `check_data` and `check_experiments` found, and the texts of templates/torch
     by name. Deterministic. Everything in experiment.json is data that the runtime interprets."""
-    template = environment(templates).get_template(_MODEL)
+    known = environment(templates)
     files: dict[str, str] = {}
     for name, facts in sorted(experiments.items()):
         model = module.models[facts.experiment.model]
         defaults = next(iter(facts.points["default"]))
         code = ModelCode(model, shapes[model.name], defaults.hypers)
         folder = f"models/{name}"
-        files[f"{folder}/model.py"] = template.render(
+        files[f"{folder}/model.py"] = known.get_template(_MODEL).render(
             model=code, experiment=name, source=model.span.source.name.rpartition("/")[2]
         )
         described = _experiment(module, facts, data[facts.experiment.data[0]], code)
