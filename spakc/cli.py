@@ -179,14 +179,17 @@ def verify(
 @file_argument
 @click.argument("claims", nargs=-1)
 @click.option("--rounds", type=click.IntRange(3, 1000), default=15, help="How often each is timed, in turns.")
+@click.option(
+    "--ladder", is_flag=True, help="Time each schedule of a kernel apart, and draw what it is worth."
+)
 @format_option
 @guarded
-def bench(file: Path, claims: tuple[str, ...], rounds: int, format: str) -> int:
+def bench(file: Path, claims: tuple[str, ...], rounds: int, ladder: bool, format: str) -> int:
     """Time what FILE's CLAIMS (default: all over times of kernels) compare, on this machine's GPU."""
     from spakc.commands.bench import Request, run
 
     gc.enable()
-    return run(Request(file, claims, rounds, format == "json"))
+    return run(Request(file, claims, rounds, ladder, format == "json"))
 
 
 @cli.command()

@@ -4,7 +4,6 @@ GPU."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,11 @@ from spak_runtime import load
 from spak_runtime.emulator.call import NUMPY as BY_WORD
 from spak_runtime.emulator.call import memory_of
 from spak_runtime.errors import SpakRuntimeError, ToolError
-from spak_runtime.manifest import Manifest
 from spakc.emulator_runner import placed
 from spakc.verify.arrays import Array
 from spakc.verify.case import Case
 from spakc.verify.examine import Finding, Observed
 from spakc.verify.inputs import gap_bytes
-from spakc.verify.specialisations import CHOICE
 from spakc.verify.tested import UnderTest
 
 if TYPE_CHECKING:
@@ -28,14 +25,17 @@ if TYPE_CHECKING:
 
 
 class OnDevice:
-    """Runs cases on the current CUDA device, each variant alone in an artifact of its own below `folder`.
+    """Runs cases on the current CUDA device, each variant alone.
 
-    `files` are the emitted ones. The order of threads is the device's: seed and mode of a case say
-    nothing."""
+    `files` are the emitted ones; they are written to `folder`. The order of threads is the device's: seed and
+    mode of a case say nothing."""
 
     def __init__(self, files: Mapping[str, str], folder: Path) -> None:
-        self.files = files
-        self.folder = folder
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self._artifact = load(folder)
         self._functions: dict[str, Callable[..., Any]] = {}
 
     def __call__(self, tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> Observed:
@@ -64,17 +64,8 @@ class OnDevice:
     def _function(self, tested: UnderTest) -> Callable[..., Any]:
         """The kernel with this variant only, so that no other may answer."""
         if tested.name not in self._functions:
-            manifest = Manifest.from_json(self.files["manifest.json"])
-            guards = tuple(guard for guard in tested.variant.guards if guard.law != CHOICE)
-            alone = replace(tested.spec, variants=(replace(tested.variant, guards=guards),))
-            kernels = {**manifest.kernels, tested.spec.name: alone}
-            folder = self.folder / str(len(self._functions))
-            for name, text in self.files.items():
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-            (folder / "manifest.json").write_text(replace(manifest, kernels=kernels).to_json())
-            self._functions[tested.name] = load(folder)[tested.spec.name]
+            kernel = self._artifact[tested.spec.name]
+            self._functions[tested.name] = kernel.only(tested.variant.id)
         return self._functions[tested.name]
 
 

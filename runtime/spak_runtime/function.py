@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +26,7 @@ from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
 from spak_runtime.errors import StrideError
 from spak_runtime.kernel import Loader
-from spak_runtime.manifest import KernelSpec
+from spak_runtime.manifest import CHOICE, KernelSpec
 from spak_runtime.maths import Mathematics
 from spak_runtime.plan import CudaPlan, Sources
 
@@ -94,6 +94,16 @@ class KernelFunction:
         self.operator = ops.register(shared.namespace, self.signature, self._compute_flat)
         self._derivatives = tuple(Derivative(g, shared.kernel(g.kernel)) for g in spec.gradients)
         self._differentiable = make_function(self, self._derivatives) if self._derivatives else None
+
+    def only(self, *variants: str) -> KernelFunction:
+        """This kernel with some of its variants and no gradient, to look at those by themselves. The last of them
+        answers every call that its guards admit, also those that it would leave to a faster one."""
+        kept = [variant for variant in self.spec.variants if variant.id in variants]
+        last = kept.pop()
+        bare = replace(last, guards=tuple(guard for guard in last.guards if guard.law != CHOICE))
+        spec = replace(self.spec, variants=(*kept, bare), gradients=())
+        namespace = "_".join((self._shared.namespace, *(re.sub(r"\W", "_", each) for each in variants)))
+        return KernelFunction(spec, replace(self._shared, namespace=namespace))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KernelFunction:
         return self  # a copy of a model uses the same kernels

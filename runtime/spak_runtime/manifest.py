@@ -37,6 +37,9 @@ from typing import Any
 
 SCHEMA = "spak-artifact/1"
 
+CHOICE = "choice"
+"""The law of a guard by which a variant leaves a call to a faster one. It must be right all the same."""
+
 Expression = Any
 """bool | int | float | str | list: see the module docstring."""
 

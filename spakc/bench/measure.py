@@ -8,16 +8,20 @@ import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spak_runtime.artifact import Artifact
-from spak_runtime.errors import SpakRuntimeError
+from spak_runtime.errors import ArchError, NoVariantError, SpakRuntimeError
 from spakc.bench.baselines import NoBaseline, baseline
 from spakc.bench.questions import Call, Question
 from spakc.bench.work import operations
 from spakc.figures import key_of
 from spakc.ir.ops import Query
 from spakc.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from spak_runtime.bench import Effort
+    from spak_runtime.function import KernelFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,10 @@ class Answer:
             yield {"query": key_of(each.query), "at": point, "samples": samples, "rounds": rounds}
 
 
-def answer(question: Question, decided: Plan, artifact: Artifact, rounds: int) -> Answer:
-    """Times every subject of a question on the same buffers."""
+def answer(
+    question: Question, decided: Plan, artifact: Artifact, effort: Effort, by_schedule: bool = False
+) -> Answer:
+    """Times every subject of a question on the same buffers; `by_schedule` each schedule of a kernel apart."""
     import torch
 
     from spak_runtime import bench
@@ -74,23 +80,44 @@ def answer(question: Question, decided: Plan, artifact: Artifact, rounds: int) -
         for query, asked, library in question.subjects:
             problem = decided.kernels[asked.kernel].problem
             options = _options(decided, asked)
-            name = f"{library or asked.kernel} {len(told)}"
+            name = f"{library or asked.kernel} {len(subjects)}"
             work = operations(problem, asked.dims, options) or 1.0
-            if library is None:
-                kernel = artifact[asked.kernel]
-                by = kernel.explain(**first, **asked.options).variant or "torch"
-                subjects[name] = functools.partial(_ours, kernel, sets, asked.options)
-            else:
-                by, theirs = library, baseline(library, problem, asked.dims, options)
+            if library is not None:
+                theirs = baseline(library, problem, asked.dims, options)
                 subjects[name] = functools.partial(_theirs, theirs, sets)
-            told.append((query, name, by, work))
-        seconds = bench.interleaved(subjects, len(sets), bench.Effort(rounds))
+                told.append((query, name, library, work))
+                continue
+            kernel = artifact[asked.kernel]
+            for rung, part in _rungs(kernel) if by_schedule else [("", kernel)]:
+                variant = _answering(part, {**first, **asked.options}, by_schedule)
+                if variant is not None:
+                    subjects[name + rung] = functools.partial(_ours, part, sets, asked.options)
+                    told.append((query, name + rung, variant, work))
+        seconds = bench.interleaved(subjects, len(sets), effort)
     except NoBaseline as why:
         return Answer(question, (), str(why))
     except (SpakRuntimeError, RuntimeError) as error:
         return Answer(question, (), f"{type(error).__name__}: {str(error).splitlines()[0]}")
     timed = [Timed(query, name, by, tuple(seconds[name]), work) for query, name, by, work in told]
     return Answer(question, tuple(timed), clocks=clocks())
+
+
+def _rungs(kernel: KernelFunction) -> list[tuple[str, KernelFunction]]:
+    """A kernel by its schedules, in the order of the file: each with its variants alone."""
+    groups: dict[str, list[str]] = {}
+    for variant in kernel.spec.variants:
+        groups.setdefault(variant.schedule, []).append(variant.id)
+    return [(f" {schedule}", kernel.only(*ids)) for schedule, ids in reversed(groups.items())]
+
+
+def _answering(kernel: KernelFunction, arguments: Mapping[str, Any], may_refuse: bool) -> str | None:
+    """The variant that a call gets; None where every one refuses it and that is allowed."""
+    try:
+        return kernel.explain(**arguments).variant or "torch"
+    except (NoVariantError, ArchError):
+        if may_refuse:
+            return None
+        raise
 
 
 def _ours(

@@ -21,6 +21,7 @@ from spakc.bench.questions import Question, Unclear, questions
 from spakc.check.statements import Statement
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, OK, show
+from spakc.commands.compile import default_output
 from spakc.device_runner import device_name
 from spakc.evidence import append_evidence, evidence_path, read_evidence, row_of_run
 from spakc.ir.module import Module
@@ -38,12 +39,13 @@ class Request:
     file: Path
     claims: tuple[str, ...]
     rounds: int
+    ladder: bool
     as_json: bool
 
 
 def run(request: Request) -> int:
-    """Times, prints, appends to the evidence and judges. Exit 4: a claim is refuted; 5: one stays open, or
-    there is no device."""
+    """Times, prints, appends to the evidence and judges; a ladder only prints. Exit 4: a claim is refuted; 5:
+    one stays open, or there is no device."""
     checked = driver.check_file(request.file)
     show(checked.sink.diagnostics, request.as_json)
     module = checked.module.module
@@ -60,11 +62,15 @@ def run(request: Request) -> int:
     with tempfile.TemporaryDirectory(prefix="spak-bench-") as folder:
         driver.write_artifact(files, Path(folder) / "artifact")
         from spak_runtime import load
+        from spak_runtime.bench import Effort
 
         artifact = load(Path(folder) / "artifact")
+        effort = Effort(request.rounds)
         for question in clear:
-            answers.append(answer(question, decided, artifact, request.rounds))
+            answers.append(answer(question, decided, artifact, effort, request.ladder))
             _tell(answers[-1], request.as_json)
+        if request.ladder:
+            return _draw(request.file, answers)
     now = subject_now(checked.module, files, BASE_OPTIONS)
     path = evidence_path(request.file)
     append_evidence(path, _rows(module, answers, now))
@@ -77,6 +83,26 @@ def run(request: Request) -> int:
     if Verdict.violated in verdicts:
         return CLAIM_REFUTED
     return INCONCLUSIVE if Verdict.undecided in verdicts else OK
+
+
+def _draw(file: Path, answers: list[Answer]) -> int:
+    """What each schedule is worth, as a picture. A ladder judges nothing."""
+    from spak_runtime.bench_report import plot
+
+    bars = [
+        (
+            str(each.question.subjects[0][1]),
+            [(t.by, t.work / statistics.median(t.seconds)) for t in each.timed],
+        )
+        for each in answers
+        if each.timed and each.timed[0].work > 1
+    ]
+    if bars:
+        path = default_output(file) / "ladder.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plot(bars, path)
+        click.echo(f"wrote {path}", err=True)
+    return OK if all(each.timed for each in answers) else INCONCLUSIVE
 
 
 def _named(asked: Question | Unclear, claims: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spak_runtime.manifest import Guard
+from spak_runtime.manifest import CHOICE, Guard
 from spakc.ir.constraint import Env, evaluate
 from spakc.ir.module import Prefer
 from spakc.ir.types import DType
@@ -264,7 +264,7 @@ def fills_the_device(problem: ProductProblem, config: Config, sms: int) -> Guard
         )
     )
     return Guard(
-        "choice", ["ge", tiles, sms], f"fewer tiles than {sms} multiprocessors: smaller ones are faster"
+        CHOICE, ["ge", tiles, sms], f"fewer tiles than {sms} multiprocessors: smaller ones are faster"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts
+from spak_runtime.manifest import CHOICE
 from spakc.check.problems import bind_dtypes, dtype_choices
 from spakc.check.verdict import means_of_law
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, members
@@ -23,9 +24,6 @@ from spakc.verify.tested import UnderTest
 
 TRIES = 60
 """Random candidates for each next member of the pool; more of them make it smaller, not better."""
-
-CHOICE = "choice"
-"""The guard by which a variant leaves a call to a faster one. It must be right all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, Evaluator
 from spak_runtime.expressions import names_of as names_in
+from spak_runtime.manifest import CHOICE
 from spakc.check.problems import bind_dtypes
 from spakc.check.verdict import means_of_law
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, members, mentions, names_of
@@ -29,7 +30,7 @@ from spakc.ir.queries import Means
 from spakc.ir.types import DType
 from spakc.verify.case import MODES, VALUES, Case, Value
 from spakc.verify.inputs import environment, shape_of
-from spakc.verify.specialisations import CHOICE, Specialisation, shapes_of
+from spakc.verify.specialisations import Specialisation, shapes_of
 from spakc.verify.tested import UnderTest
 
 LARGEST = 64
