@@ -20,7 +20,7 @@ from spakc.verify.inputs import gap_bytes, nobodys, place, shape_of
 from spakc.verify.oracle import NUMPY
 from spakc.verify.tested import UnderTest
 
-_OUTPUT_TILES = ("spak/output_slab.cuh",)
+_OUTPUT_TILES = ("spak/output_slab.cuh", "spak/slab_store.cuh")
 """Headers whose shared memory holds tiles of outputs. What any other line keeps there belongs to inputs."""
 
 

@@ -18,6 +18,10 @@ from spak_runtime.params import MAP_BYTES
 
 REMEMBERED = 1024
 
+STEP = 16
+"""Bytes between neighbours along an axis of one element: there are none, but the driver wants a lawful
+number."""
+
 _SWIZZLES = {0: "NONE", 32: "32B", 64: "64B", 128: "128B"}
 _TYPES = {
     "bf16": "BFLOAT16",
@@ -53,13 +57,16 @@ class MapLayout:
             tuple(int(evaluate(item, environment, where)) for item in part) for part in value[2:]
         )
         facts = environment.tensors[param.name]
+        steps = tuple(
+            step * facts.itemsize if size > 1 else STEP for step, size in zip(strides, dims[1:], strict=False)
+        )
         if swizzle not in _SWIZZLES or facts.dtype not in _TYPES:
             raise ExpressionError(f"{where}: no swizzle of {swizzle} bytes, or no map of {facts.dtype}")
         if not 1 <= len(dims) <= 5 or len(strides) != len(dims) - 1 or len(box) != len(dims):
             raise ExpressionError(
                 f"{where}: {len(dims)} dims, {len(strides)} strides and {len(box)} box sizes"
             )
-        return MapLayout(facts.dtype, swizzle, dims, tuple(s * facts.itemsize for s in strides), box)
+        return MapLayout(facts.dtype, swizzle, dims, steps, box)
 
 
 @functools.lru_cache(maxsize=REMEMBERED)

@@ -141,4 +141,6 @@ def _variant(plan: VariantPlan) -> Variant:
 
 
 def _launch(plan: LaunchPlan) -> Launch:
-    return Launch(plan.source, plan.entry, plan.params, plan.grid, plan.threads, plan.shared_bytes)
+    return Launch(
+        plan.source, plan.entry, plan.params, plan.grid, plan.threads, plan.shared_bytes, plan.cluster
+    )

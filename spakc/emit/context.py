@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spak_runtime.manifest import Param
@@ -145,10 +145,19 @@ def _field(param: Param, signature: Signature, written: set[str]) -> dict[str, s
         shape = ", ".join(_plain(size) for size in tensor.shape)
         declaration = f"{const}{identifier('T', param.name)}* {identifier('t', param.name)}"
         return {"declaration": declaration, "comment": f"[{shape}]"}
+    if param.kind == "tensor_map":
+        return {"declaration": f"TensorMap {_map(param.name, param.axis)}", "comment": ""}
+    if isinstance(param.value, list) and param.value[0] == "knob":
+        return {"declaration": f"{param.type} {identifier('k', param.name)}", "comment": ""}
     if param.kind in ("stride", "value"):
         return {"declaration": f"{param.type} {identifier('s', param.name)}_{param.axis}", "comment": ""}
     prefix = {"dim": "d", "option": "o"}[param.kind]
     return {"declaration": f"{param.type} {identifier(prefix, param.name)}", "comment": ""}
+
+
+def _map(tensor: str, role: int) -> str:
+    """The tensor map of an operand or output; one tensor may be several of them."""
+    return f"{identifier('m', tensor)}_{role}"
 
 
 def _plain(size: Expr) -> str:
@@ -210,7 +219,7 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
     outer = inner.with_locals({problem.accumulator: Code("accumulator", "f32")})
     left, right = (expression(operand.load, inner) for operand in problem.operands)
     step = f"accumulator = fma_f32({as_float(left)}, {as_float(right)}, accumulator);"
-    outputs = [_product_output(store, problem, outer) for store in problem.outputs]
+    outputs = [_product_output(role, store, problem, outer) for role, store in enumerate(problem.outputs, 2)]
     whole = [step, *(output["write"] for output in outputs)]
     context: dict[str, Any] = {
         "batch": _group(problem.batch, scope, whole),
@@ -231,12 +240,16 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
     context["written"] = _groups(problem, scope, whole[1:])
     if len(problem.rows) == len(problem.columns) == len(problem.reduced) == 1:
         reduced = problem.reduced[0].name
-        context["left"] |= _operand(problem.left, problem.rows[0].name, reduced, signature, inner)
-        context["right"] |= _operand(problem.right, problem.columns[0].name, reduced, signature, inner)
+        context["left"] |= _operand(0, problem.left, problem.rows[0].name, reduced, signature, inner)
+        context["right"] |= _operand(1, problem.right, problem.columns[0].name, reduced, signature, inner)
         code = [output["value"] for output in outputs]
         origins = [part.get("origin", "") for part in (context["left"], context["right"], *outputs)]
         context["tile"] = _groups(problem, scope, code)
         context["tile"]["batch"] = _group(problem.batch, scope, [*code, *origins])
+        loaded = [context[side].get("coordinates", "") for side in ("left", "right")]
+        stored = [output.get("coordinates", "") for output in outputs]
+        context["loads"] = {"batch": _group(problem.batch, scope, loaded)}
+        context["stores"] = {"batch": _group(problem.batch, scope, [*code, *stored])}
     return context
 
 
@@ -254,11 +267,14 @@ def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
     return f"params.{identifier('s', operand.tensor)}_{axis} == 1"
 
 
-def _product_output(store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:
+def _product_output(role: int, store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:
     result = {
         "type": identifier("T", store.tensor),
         "write": _store(store, scope, 2),
         "value": from_math(f"return {expression(store.value, scope).text};", store.span, 6),
+        "value_in_place": from_math(
+            f"return {expression(store.value, replace(scope, in_place=True)).text};", store.span, 10
+        ),
     }
     fixed = Operand(store.tensor, store.indices)
     axes = [fixed.axis_of(group[0].name) for group in (problem.rows, problem.columns)]
@@ -266,6 +282,7 @@ def _product_output(store: Store, problem: ProductProblem, scope: Scope) -> dict
         stride = identifier("s", store.tensor)
         result["stride_row"], result["stride_column"] = (f"params.{stride}_{axis}" for axis in axes)
         result["origin"] = _origin(fixed, axes, scope)
+        result |= _mapped(role, fixed, axes, scope)
     return result
 
 
@@ -281,8 +298,15 @@ def _origin(operand: Operand, axes: Iterable[int | None], scope: Scope) -> str:
     return text
 
 
+def _mapped(role: int, operand: Operand, axes: Iterable[int | None], scope: Scope) -> dict[str, str]:
+    """The tensor map of an operand, and what follows its two coordinates in a copy by TMA."""
+    batch = (index for axis, index in enumerate(operand.indices) if axis not in axes)
+    coordinates = "".join(f", {expression(index, scope).text}" for index in batch)
+    return {"map": f"params.{_map(operand.tensor, role)}", "coordinates": coordinates}
+
+
 def _operand(
-    operand: Operand, outer: str, reduced: str, signature: Signature, scope: Scope
+    role: int, operand: Operand, outer: str, reduced: str, signature: Signature, scope: Scope
 ) -> dict[str, str]:
     outer_axis, k_axis = operand.axis_of(outer), operand.axis_of(reduced)
     if outer_axis is None or k_axis is None:
@@ -300,6 +324,7 @@ def _operand(
         "origin": _origin(operand, (outer_axis, k_axis), scope),
         "stride_outer": f"{stride}_{outer_axis}",
         "stride_k": f"{stride}_{k_axis}",
+        **_mapped(role, operand, (outer_axis, k_axis), scope),
     }
 
 

@@ -52,7 +52,8 @@ class Scope:
     """What names stand for in the code under construction.
 
     `indices` and `locals` give the code of each index variable and on-chip value. `loads` overrides how
-    single loads are read (a vector held in registers, say).
+    single loads are read (a vector held in registers, say). Loads stay `in_place` where barriers between
+    them shall keep the device compiler from making all of them at once, before there are registers for them.
     """
 
     tensors: Mapping[str, Tensor]
@@ -61,6 +62,7 @@ class Scope:
     indices: Mapping[str, str] = field(default_factory=dict)
     locals: Mapping[str, Code] = field(default_factory=dict)
     loads: Mapping[Load, Code] = field(default_factory=dict)
+    in_place: bool = False
 
     def with_indices(self, indices: Mapping[str, str]) -> Scope:
         return replace(self, indices={**self.indices, **indices})
@@ -192,7 +194,7 @@ def _load(expr: Load, scope: Scope) -> Code:
         raise CannotEmit(f"`{expr.tensor}` is no tensor of the kernel", expr)
     tensor = scope.tensors[expr.tensor]
     kind = tensor_kind(tensor, scope.tensors)
-    read = "read_constant" if tensor.role == "input" else "read"
+    read = "read_constant" if tensor.role == "input" and not scope.in_place else "read"
     text = f"{read}({address(expr, scope)})"
     if tensor.default is not None:
         default = _convert(expression(tensor.default, scope), kind)

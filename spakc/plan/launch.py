@@ -102,6 +102,7 @@ class LaunchPlan:
     grid: tuple[Expression, Expression, Expression]
     threads: Expression
     shared_bytes: Expression
+    cluster: tuple[int, int, int] = (1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)

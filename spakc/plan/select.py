@@ -51,23 +51,27 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A lawful config and the order in which the file lists it; `name` if the file names it."""
+    """A config, the order in which the file lists it, and its name if the file gives it one. `guards` leave it
+    to the calls for which it is lawful."""
 
     config: Config
     order: int
     name: str | None = None
+    guards: tuple[Guard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
     """A config to build. `yields` if small calls are left to the variants after it (see
-    `fills_the_device`); `seconds` is what the cost model says of the largest reference shape."""
+    `fills_the_device`); `seconds` is what the cost model says of the largest reference shape; `guards` as in
+    Candidate."""
 
     config: Config
     name: str | None
     reason: str
     yields: bool = False
     seconds: float = 0.0
+    guards: tuple[Guard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,11 @@ def select(question: Question, candidates: Sequence[Candidate]) -> tuple[Selecte
     else:
         chosen = _nearest_default(question, candidates)
     known = [selected.config for selected in chosen]
-    extra = [Selected(c.config, c.name, "the file names this config") for c in named if c.config not in known]
+    extra = [
+        Selected(c.config, c.name, "the file names this config", guards=c.guards)
+        for c in named
+        if c.config not in known
+    ]
     return (*extra, *chosen)
 
 
@@ -158,7 +166,7 @@ def _portfolio(question: Question, candidates: Sequence[Candidate]) -> tuple[Sel
         candidate = candidates[index]
         yields = position + 1 < len(chosen)
         seconds = columns[index][_LARGEST].estimate.seconds
-        result.append(Selected(candidate.config, candidate.name, why, yields, seconds))
+        result.append(Selected(candidate.config, candidate.name, why, yields, seconds, candidate.guards))
     return tuple(result)
 
 
@@ -288,7 +296,7 @@ def _nearest_default(question: Question, candidates: Iterable[Candidate]) -> tup
                 if best.config == config
                 else "nearest to the template's own choice"
             )
-            chosen.append(Selected(best.config, best.name, reason))
+            chosen.append(Selected(best.config, best.name, reason, guards=best.guards))
     return tuple(chosen)
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spak_runtime.manifest import Expression
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem
+from spak_runtime.manifest import Expression, Param
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, params_of
 from spakc.plan.resources import Resources
 
 KnobValue = bool | int | float | str
@@ -16,7 +16,8 @@ KnobValue = bool | int | float | str
 @dataclass(frozen=True, slots=True)
 class TemplateKnob:
     """`domain` says in words what `lawful` decides; `unit` is what one of it is. `suggested` are the
-    values to choose from where the file has no schedule."""
+    values to choose from where the file has no schedule. A knob `at_launch` is an argument of the kernel, not
+    a macro."""
 
     name: str
     unit: str
@@ -25,6 +26,7 @@ class TemplateKnob:
     default: KnobValue
     meaning: str
     several: tuple[KnobValue, ...] = ()
+    at_launch: bool = False
 
     @property
     def suggested(self) -> tuple[KnobValue, ...]:
@@ -38,6 +40,7 @@ class LaunchShape:
     grid: tuple[Expression, Expression, Expression]
     threads: int
     shared_bytes: Expression
+    cluster: tuple[int, int, int] = (1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Template:
     `needs` are device facts that must be true. `cannot` says why a problem is not one of its own, or None.
     `requirements` are what a call must satisfy beyond what the file promises; a template with none of them is
     an answer for every legal call. `resources` are estimates of what one block takes, before anything is
-    compiled. All functions are pure.
+    compiled. `refuses` says why a config whose knobs are lawful one by one cannot be built, `params` are the
+    fields of the parameter struct. All functions are pure.
     """
 
     family: str
@@ -61,6 +65,12 @@ class Template:
     shape: Callable[[StepProblem, Signature, Config], LaunchShape]
     resources: Callable[[StepProblem, Signature, Config], Resources]
     tensor_cores: bool = False
+    refuses: Callable[[StepProblem, Signature, Config], str | None] = lambda _problem, _signature, _config: (
+        None
+    )
+    params: Callable[[StepProblem, Signature, Config], tuple[Param, ...]] = lambda problem, signature, _: (
+        params_of(problem, signature)
+    )
 
     @property
     def defaults(self) -> dict[str, KnobValue]:

@@ -13,11 +13,22 @@ from spakc.plan.template import Template
 from spakc.plan.templates_elementwise import GRID_STRIDE
 from spakc.plan.templates_product import NAIVE, PIPELINED, SWIZZLED, TILED
 from spakc.plan.templates_rows import BLOCK, COLUMNS, WARP
+from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
 
-TEMPLATES: tuple[Template, ...] = (NAIVE, TILED, SWIZZLED, PIPELINED, WARP, BLOCK, COLUMNS, GRID_STRIDE)
+TEMPLATES: tuple[Template, ...] = (
+    NAIVE,
+    TILED,
+    SWIZZLED,
+    PIPELINED,
+    WARP_SPECIALIZED,
+    WARP,
+    BLOCK,
+    COLUMNS,
+    GRID_STRIDE,
+)
 
 ANNOUNCED: dict[str, tuple[str, ...]] = {
-    "product": ("occupancy", "warp_specialized"),
+    "product": ("occupancy",),
     "attention": ("v1_naive", "v2_online", "v3_pipelined", "v4_tma"),
 }
 """Rungs that the language names and no template generates yet: a schedule of such a name is reported, never

@@ -17,7 +17,8 @@ def size(group: tuple[IndexRange, ...]) -> Expression:
     return product(lower(index.extent) for index in group)
 
 
-def _number(config: Config, knob: str) -> int:
+def number(config: Config, knob: str) -> int:
+    """The value of a knob that is a whole number."""
     value = config[knob]
     assert isinstance(value, int), f"knob {knob} is a whole number in every template"
     return value
@@ -43,7 +44,7 @@ def _not_float(problem: ProductProblem, signature: Signature) -> str | None:
 
 def _naive_shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:
     assert isinstance(problem, ProductProblem)
-    block = _number(config, "block")
+    block = number(config, "block")
     rows: Expression = ["ceil_div", size(problem.rows), block]
     columns: Expression = ["ceil_div", size(problem.columns), block]
     return LaunchShape((product([size(problem.batch), rows, columns]), 1, 1), block * block, 0)
@@ -63,7 +64,7 @@ NAIVE = Template(
     cannot=_naive_cannot,
     requirements=lambda _problem, _signature, _config: Requirements(),
     shape=_naive_shape,
-    resources=lambda _problem, _signature, config: Resources(_number(config, "block") ** 2, 40, 0),
+    resources=lambda _problem, _signature, config: Resources(number(config, "block") ** 2, 40, 0),
 )
 
 
@@ -79,23 +80,23 @@ _BANK = 4
 def _tile_elements(problem: StepProblem, signature: Signature, config: Config) -> Expression:
     """Bytes of the two operand tiles, their rows one bank further apart than their length."""
     assert isinstance(problem, ProductProblem)
-    depth = _number(config, "tile_k")
-    left = product([signature.element_bytes(problem.left.tensor), _number(config, "tile_m") * depth])
-    right = product([signature.element_bytes(problem.right.tensor), _number(config, "tile_n") * depth])
+    depth = number(config, "tile_k")
+    left = product([signature.element_bytes(problem.left.tensor), number(config, "tile_m") * depth])
+    right = product([signature.element_bytes(problem.right.tensor), number(config, "tile_n") * depth])
     return fold(["add", fold(["add", left, right]), 2 * _BANK * depth])
 
 
 def _tiled_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
     assert isinstance(problem, ProductProblem)
-    rows: Expression = ["ceil_div", size(problem.rows), _number(config, "tile_m")]
-    columns: Expression = ["ceil_div", size(problem.columns), _number(config, "tile_n")]
+    rows: Expression = ["ceil_div", size(problem.rows), number(config, "tile_m")]
+    columns: Expression = ["ceil_div", size(problem.columns), number(config, "tile_n")]
     grid = product([size(problem.batch), rows, columns])
     return LaunchShape((grid, 1, 1), _SIDE * _SIDE, _tile_elements(problem, signature, config))
 
 
 def _tiled_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
     assert isinstance(problem, ProductProblem)
-    rows, columns, depth = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
+    rows, columns, depth = (number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
     left, right = (signature.largest_element(operand.tensor) for operand in problem.operands)
     registers = rows * columns // _SIDE**2 + (rows + columns) // _SIDE + 40
     shared = (rows * left + columns * right + 2 * _BANK) * depth
@@ -131,7 +132,8 @@ def _warps(tile: int) -> int:
     return max(2, tile // 64)
 
 
-def _tensor_cannot(problem: StepProblem, signature: Signature) -> str | None:
+def tensor_core_refusal(problem: StepProblem, signature: Signature) -> str | None:
+    """Why tensor cores cannot compute a product of one row, one column and one reduced index, or None."""
     assert isinstance(problem, ProductProblem)
     if problem.accumulate is not DType.f32:
         return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
@@ -209,8 +211,8 @@ def _by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expres
     return ["where", ["eq", ["layout", name], first], strides[0], strides[1]]
 
 
-def _tensor_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
-    assert isinstance(problem, ProductProblem)
+def operand_requirements(problem: ProductProblem, signature: Signature) -> Requirements:
+    """What 16-byte copies of both operands, in whatever layout, ask of a call."""
     reduced = problem.reduced[0].name
     left, right = problem.operands
     guards = _operand_guards(left, problem.rows[0].name, reduced, signature)
@@ -219,36 +221,43 @@ def _tensor_requirements(problem: StepProblem, signature: Signature, _: Config) 
     if dtypes[0] != dtypes[1]:
         reason = f"tensor cores multiply {left.tensor} and {right.tensor} of one dtype"
         guards.append(Guard("one_dtype", ["eq", *dtypes], reason))
-    if problem.batch:
-        guards.append(Guard("grid", ["le", size(problem.batch), 65_535], "a grid has 65,535 layers at most"))
     chosen = [o.tensor for o in problem.operands if len(set(signature.contiguous_axes(o.tensor))) > 1]
     return Requirements(tuple(guards), tuple(dict.fromkeys(chosen)))
 
 
+def _tensor_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
+    assert isinstance(problem, ProductProblem)
+    needed = operand_requirements(problem, signature)
+    if not problem.batch:
+        return needed
+    layers = Guard("grid", ["le", size(problem.batch), 65_535], "a grid has 65,535 layers at most")
+    return Requirements((*needed.guards, layers), needed.layouts)
+
+
 def _ring_bytes(config: Config) -> int:
-    tiles = _number(config, "tile_m") + _number(config, "tile_n")
-    return _number({"stages": 1, **config}, "stages") * tiles * _number(config, "tile_k") * 2
+    tiles = number(config, "tile_m") + number(config, "tile_n")
+    return number({"stages": 1, **config}, "stages") * tiles * number(config, "tile_k") * 2
 
 
 def _slab_bytes(config: Config, element: Expression) -> Expression:
     """The output slabs of all warps, which take the place of the ring after the last step."""
-    warps = _warps(_number(config, "tile_m")) * _warps(_number(config, "tile_n"))
-    columns = _number(config, "tile_n") // _warps(_number(config, "tile_n"))
+    warps = _warps(number(config, "tile_m")) * _warps(number(config, "tile_n"))
+    columns = number(config, "tile_n") // _warps(number(config, "tile_n"))
     if isinstance(element, int):
         return warps * 16 * (columns * element + 16)
     return ["mul", ["add", ["mul", element, columns], 16], warps * 16]
 
 
 def _tensor_threads(config: Config) -> int:
-    return 32 * _warps(_number(config, "tile_m")) * _warps(_number(config, "tile_n"))
+    return 32 * _warps(number(config, "tile_m")) * _warps(number(config, "tile_n"))
 
 
 def _tensor_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
     assert isinstance(problem, ProductProblem)
     tiles = product(
         (
-            ["ceil_div", size(problem.rows), _number(config, "tile_m")],
-            ["ceil_div", size(problem.columns), _number(config, "tile_n")],
+            ["ceil_div", size(problem.rows), number(config, "tile_m")],
+            ["ceil_div", size(problem.columns), number(config, "tile_n")],
         )
     )
     ring = _ring_bytes(config)
@@ -269,8 +278,8 @@ def _largest_slab(config: Config, signature: Signature, tensor: str) -> int:
 
 def _tensor_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
     assert isinstance(problem, ProductProblem)
-    rows = _number(config, "tile_m") // _warps(_number(config, "tile_m"))
-    columns = _number(config, "tile_n") // _warps(_number(config, "tile_n"))
+    rows = number(config, "tile_m") // _warps(number(config, "tile_m"))
+    columns = number(config, "tile_n") // _warps(number(config, "tile_n"))
     accumulators, fragments = rows * columns // 32, 2 * (rows + columns) // 4
     slabs = [_largest_slab(config, signature, store.tensor) for store in problem.outputs]
     shared = max(_ring_bytes(config), *slabs)
@@ -299,7 +308,7 @@ SWIZZLED = Template(
     summary="tiles in swizzled shared memory, copied with cp.async; tensor cores (mma)",
     knobs=_TILES,
     needs=("cp_async",),
-    cannot=_tensor_cannot,
+    cannot=tensor_core_refusal,
     requirements=_tensor_requirements,
     shape=_tensor_shape,
     resources=_tensor_resources,
@@ -316,7 +325,7 @@ PIPELINED = Template(
         TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring"),
     ),
     needs=("cp_async",),
-    cannot=_tensor_cannot,
+    cannot=tensor_core_refusal,
     requirements=_tensor_requirements,
     shape=_tensor_shape,
     resources=_tensor_resources,

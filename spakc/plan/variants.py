@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from spak_runtime.manifest import Guard, TensorSpec
 from spakc.check.check_space import is_present, laws_by
-from spakc.check.space import Unbounded, build_space
+from spakc.check.space import Axis, Space, Unbounded, build_space
 from spakc.check.verdict import means_of_law
 from spakc.diagnostics import Sink
 from spakc.ir.module import Device, Kernel, Schedule
@@ -21,7 +21,6 @@ from spakc.plan.launch import (
     Signature,
     StepProblem,
     axes_of,
-    params_of,
     workspace_spec,
 )
 from spakc.plan.problem import ProductProblem
@@ -40,7 +39,7 @@ MAX_CANDIDATES = 20_000
 @dataclass(frozen=True, slots=True)
 class VariantPlan:
     """One schedule with one config: what a manifest's variant says, before it is written. `signature` is what
-    its sources are generated for."""
+    its sources are generated for; knobs `at_launch` are arguments of its kernels."""
 
     signature: Signature
     id: str
@@ -53,11 +52,13 @@ class VariantPlan:
     workspace: tuple[TensorSpec, ...]
     reason: str
     seconds: float = field(default=0.0, compare=False)  # by the cost model, to order schedules
+    at_launch: frozenset[str] = frozenset()
 
     @property
     def defines(self) -> dict[str, str]:
         """The macros that every specialisation gets."""
-        return {f"KNOB_{name}": _macro(value) for name, value in sorted(self.config.items())}
+        compiled_in = sorted(self.config.keys() - self.at_launch)
+        return {f"KNOB_{name}": _macro(self.config[name]) for name in compiled_in}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +241,19 @@ def _candidates(
     return f"none of {sum(why.values())} lawful points can be built; {why[most]} of them: {most}"
 
 
-def _refused(template: Template, steps: Steps, config: Config, known: Target) -> str | None:
-    for knob in template.knobs:
-        if not knob.lawful(config[knob.name]):
-            return f"`{knob.name} = {config[knob.name]}`: the template takes {knob.domain}"
-    return refusal(template.resources(lead_of(steps), steps.signature, config), known)
+def _refused(wanted: Template, steps: Steps, config: Config, known: Target) -> str | None:
+    """Why the launches of all steps cannot be built with this config, or None."""
+    for problem in steps.problems:
+        template = _template_for(wanted, problem, steps)
+        complete = {**template.defaults, **config}
+        for knob in template.knobs:
+            if not knob.lawful(complete[knob.name]):
+                return f"`{knob.name} = {complete[knob.name]}`: the template takes {knob.domain}"
+        reason = template.refuses(problem, steps.signature, complete)
+        reason = reason or refusal(template.resources(problem, steps.signature, complete), known)
+        if reason is not None:
+            return reason
+    return None
 
 
 def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
@@ -258,19 +267,39 @@ def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
     space = build_space(kernel, schedule, device, laws_by(schedule, kernel, Means.proof, device))
     if isinstance(space, Unbounded):
         return f"its space has too many {space.what} ({space.count})"
-    published = {knob.name for knob in template.knobs}
-    named = {tuple(sorted(c.values.items())): c for c in schedule.configs if not c.on or device.name in c.on}
+    launch = {axis.name: _at_launch(axis, template) for axis in space.launch}
+    named = [c for c in schedule.configs if not c.on or device.name in c.on]
     found = []
     for order, point in enumerate(itertools.islice(space.lawful_configs(), MAX_CANDIDATES)):
-        index = space.index_of(point)
-        if index is None or not space.at(space.lawful, index).all():
-            continue  # lawful for some dtypes only
-        launch = {axis.name: axis.values[0] for axis in space.launch}
-        values = {name: value for name, value in {**launch, **point}.items() if name in published}
-        config = named.get(tuple(sorted(point.items())))
-        name = config.name if config is not None else None
-        found.append(Candidate({**template.defaults, **values}, order, name))
+        guards = _for_some_problems(space, point)
+        if guards is None:
+            continue
+        config = next((c for c in named if point.items() <= c.values.items()), None)
+        chosen = {**launch, **point} if config is None else {**launch, **config.values}
+        values = {knob.name: chosen.get(knob.name, knob.default) for knob in template.knobs}
+        found.append(Candidate(values, order, config.name if config is not None else None, guards))
     return found
+
+
+def _at_launch(axis: Axis, template: Template) -> KnobValue:
+    """The value of a knob that no law is about: the template's own, else the first of the file."""
+    default = template.defaults.get(axis.name)
+    return default if default is not None and axis.index(default) is not None else axis.values[0]
+
+
+def _for_some_problems(space: Space, point: Config) -> tuple[Guard, ...] | None:
+    """The laws that hold at this point for some dtypes, options and compiled dims only, as guards; None where
+    one of them has no form as a guard."""
+    index = space.index_of(point)
+    assert index is not None, "a lawful point is a member of its space"
+    guards = []
+    for law, holds in zip(space.laws, space.holds, strict=True):
+        if not space.at(holds, index).all():
+            guard = guard_of(law)
+            if guard is None:
+                return None
+            guards.append(guard)
+    return tuple(guards)
 
 
 def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: list[Target]) -> VariantPlan:
@@ -281,7 +310,7 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
     name = f"{prefix}{way.name}"
     config: dict[str, KnobValue] = dict(selected.config)
     lead = lead_of(steps)
-    guards: list[Guard] = list(case.guards)
+    guards: list[Guard] = [*case.guards, *selected.guards]
     if selected.yields and isinstance(lead, ProductProblem):
         guards.append(fills_the_device(lead, selected.config, min(known.sms for known in archs)))
     if way.schedule is not None:
@@ -289,10 +318,13 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         guards += [guard for guard in map(guard_of, laws) if guard is not None]
     launches: list[LaunchPlan] = []
     axes: dict[str, None] = {}
+    at_launch: set[str] = set()
     for number, problem in enumerate(steps.problems):
         template = _template_for(way.template, problem, steps)
         for knob in template.knobs:
             config.setdefault(knob.name, knob.default)
+            if knob.at_launch:
+                at_launch.add(knob.name)
         needed = template.requirements(problem, signature, config)
         guards += [guard for guard in needed.guards if guard not in guards]
         axes |= dict.fromkeys(axes_of(problem, signature, needed.layouts))
@@ -305,10 +337,11 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
                 template.path,
                 f"kernels/{kernel.name}/{stem}.cu",
                 f"spak_{kernel.name}_{stem}",
-                params_of(problem, signature),
+                template.params(problem, signature, config),
                 shape.grid,
                 shape.threads,
                 shape.shared_bytes,
+                shape.cluster,
             )
         )
     return VariantPlan(
@@ -323,6 +356,7 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         tuple(workspace_spec(tensor) for tensor in signature.carried.values()),
         selected.reason,
         selected.seconds,
+        frozenset(at_launch),
     )
 
 

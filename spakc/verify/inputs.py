@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from spak_runtime.emulator.call import FACTS
 from spak_runtime.expressions import Environment, TensorFacts
 from spakc.ir.extents import evaluate_size
 from spakc.ir.module import Kernel, Tensor
@@ -145,4 +146,4 @@ def environment(tested: UnderTest, case: Case) -> Environment:
         )
         address = case.offsets.get(name, 0) * dtype.bytes | _MAX_ALIGNMENT
         facts[name] = TensorFacts(dtype.value, dtype.bytes, strides, layout, address & -address)
-    return Environment(case.dims, tested.variant.config, case.options, {}, facts)
+    return Environment(case.dims, tested.variant.config, case.options, FACTS, facts)

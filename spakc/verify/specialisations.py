@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spak_runtime.emulator.call import FACTS
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts
 from spak_runtime.manifest import CHOICE
@@ -127,7 +128,7 @@ def _is_lawful(tested: UnderTest, made: Specialisation) -> bool:
         name: TensorFacts(dtype.value, dtype.bytes, (), made.layouts[name], present=name not in made.absent)
         for name, dtype in made.dtypes.items()
     }
-    environment = Environment(made.dims, tested.variant.config, made.options, {}, facts)
+    environment = Environment(made.dims, tested.variant.config, made.options, FACTS, facts)
     for asks, holds in tested.guards:
         if asks == CHOICE:
             continue

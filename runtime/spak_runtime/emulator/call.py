@@ -37,6 +37,10 @@ NUMPY: dict[str, np.dtype[Any]] = {
 
 MAX_ALIGNMENT = 256
 
+FACTS: dict[str, int] = {"sms": 4, "smem_per_block": 232_448}
+"""The device that a launch is for: few multiprocessors, so that blocks which stay and take one tile after the
+other have several to take; the shared memory of the largest architecture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -72,7 +76,7 @@ def environment_of(spec: KernelSpec, variant: Variant, call: Call) -> Environmen
         facts[tensor.name] = TensorFacts(
             word, array.itemsize, _strides(array, layout), layout, _alignment(array)
         )
-    return Environment(call.dims, variant.config, call.options, {}, facts)
+    return Environment(call.dims, variant.config, call.options, FACTS, facts)
 
 
 def refusal(spec: KernelSpec, variant: Variant, call: Call, ignore: Sequence[str] = ()) -> Refusal | None:

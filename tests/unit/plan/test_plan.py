@@ -101,10 +101,10 @@ def test_a_misspelt_knob_names_the_nearest_and_lists_all(planner: Planner) -> No
 
 
 def test_a_rung_without_a_template_is_undecided(planner: Planner) -> None:
-    found = planner(NAIVE + "  schedule warp_specialized { knob stages in 2..4 }\n")
+    found = planner(NAIVE + "  schedule occupancy { knob block in {16} }\n")
     assert planner.codes == []
     (undecided,) = found.undecided
-    assert undecided.schedule == "warp_specialized" and "yet" in undecided.reason
+    assert undecided.schedule == "occupancy" and "yet" in undecided.reason
 
 
 def test_like_gives_a_schedule_the_template_of_another(planner: Planner) -> None:

@@ -102,5 +102,5 @@ SPAK_KERNEL(every, Params, 128, 2) {
   s += block_index_x() + block_index_y() + block_index_z() + grid_size_x() + grid_size_y() + grid_size_z();
   s += lane_index() + warp_index() + block_threads() + ceil_div(t, 3u) + align_down(t, 2u) + minimum(t, 3u) +
        maximum(t, 4u);
-  store(params.f + t, s + bits_as<f32>(t));
+  store(params.f + t, s + bits_as<f32>(t) + opaque(static_cast<i32>(t)));
 }

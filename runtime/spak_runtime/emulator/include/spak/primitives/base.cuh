@@ -77,4 +77,6 @@ inline To bits_as(const From& from) {
   return to;
 }
 
+inline i32 opaque(i32 x) { return x; }
+
 }  // namespace spak

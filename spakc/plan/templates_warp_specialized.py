@@ -1,0 +1,239 @@
+"""The template of the product family for sm_90a: TMA keeps a ring of tiles full, wgmma multiplies them."""
+
+from __future__ import annotations
+
+from spak_runtime.manifest import Expression, Guard, Param
+from spakc.ir.ops import Load
+from spakc.ir.visit import walk
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold, params_of, product
+from spakc.plan.problem import Operand, ProductProblem, Store
+from spakc.plan.resources import Resources
+from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
+from spakc.plan.templates_product import number, operand_requirements, size, tensor_core_refusal
+from spakc.plan.tensor_maps import operand_map, output_map
+
+MAX_AXES = 4
+"""Of a tensor map in the template: the matrix and two batch axes."""
+
+SLACK = 1024
+"""Bytes of shared memory beside tiles and slabs: their alignment to 1024 bytes, and the barriers."""
+
+
+# ---- what a block takes ---------------------------------------------------------------------------------
+
+
+def owners(config: Config) -> int:
+    """Warpgroups that share one tile of the outputs."""
+    return number(config, "consumers") if config["mode"] == "cooperative" else 1
+
+
+def _ring_bytes(config: Config) -> int:
+    tiles = number(config, "tile_m") + number(config, "tile_n")
+    return number(config, "stages") * tiles * number(config, "tile_k") * 2
+
+
+def _slab_bytes(config: Config, element: int) -> int:
+    """Memory through which all warpgroups store outputs of so many bytes an element."""
+    return 2 * 64 * number(config, "tile_n") * element // owners(config)
+
+
+def slab_span(config: Config, element: int) -> int:
+    """Bytes of a row of a slab, as `slab_span` of slab_store.cuh: the widest that divides a row of the tile
+    and leaves two slabs to each warpgroup, else one; 0 where not even one fits."""
+    memory = _slab_bytes(config, element) // number(config, "consumers") // 1024 * 1024
+    row = number(config, "tile_n") * element
+    choices = ((slabs, span) for slabs in (2, 1) for span in (128, 64, 32))
+    return next((span for slabs, span in choices if row % span == 0 and memory >= slabs * 64 * span), 0)
+
+
+def _widths(problem: ProductProblem, signature: Signature) -> list[tuple[int, ...]]:
+    """For every output the bytes that its elements may have."""
+    return [tuple(sorted({d.bytes for d in signature.alternatives(s.tensor)})) for s in problem.outputs]
+
+
+def _shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
+    """Blocks stay: there are as many as multiprocessors, or as tiles if those are fewer."""
+    assert isinstance(problem, ProductProblem)
+    cluster = number(config, "cluster")
+    tiles = product(
+        (
+            ["ceil_div", size(problem.rows), number(config, "tile_m") * cluster],
+            ["ceil_div", size(problem.columns), number(config, "tile_n")],
+            size(problem.batch),
+        )
+    )
+    places: Expression = ["fact", "sms"] if cluster == 1 else ["floordiv", ["fact", "sms"], cluster]
+    elements = {repr(e): e for e in (signature.element_bytes(store.tensor) for store in problem.outputs)}
+    widest = next(iter(elements.values())) if len(elements) == 1 else ["max", *elements.values()]
+    slabs = product((widest, 2 * 64 * number(config, "tile_n")))
+    if owners(config) > 1:
+        slabs = fold(["floordiv", slabs, owners(config)])
+    shared = fold(["add", slabs, _ring_bytes(config) + SLACK])
+    blocks = product((["min", tiles, places], cluster))
+    return LaunchShape((blocks, 1, 1), _threads(config), shared, (cluster, 1, 1))
+
+
+def _threads(config: Config) -> int:
+    return 128 * (number(config, "consumers") + 1)
+
+
+def _resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
+    """With the narrowest outputs that a call may ask for; wider ones are a question of the call. Registers
+    are those that a thread begins with."""
+    assert isinstance(problem, ProductProblem)
+    element = max(widths[0] for widths in _widths(problem, signature))
+    shared = _ring_bytes(config) + _slab_bytes(config, element) + SLACK
+    return Resources(_threads(config), min(255, 65_536 // _threads(config) // 8 * 8), shared)
+
+
+def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
+    assert isinstance(problem, ProductProblem)
+    tile_m, tile_n, sharing = number(config, "tile_m"), number(config, "tile_n"), owners(config)
+    if tile_m % (64 * sharing):
+        return f"{sharing} warpgroups have no multiples of 64 of {tile_m} rows"
+    if config["mode"] == "pingpong" and config["consumers"] != 2:
+        return "two warpgroups take turns in ping-pong mode"
+    accumulators, most = tile_m * tile_n // (128 * sharing), 128 if config["consumers"] == 3 else 160
+    if accumulators > most:
+        return f"{accumulators} accumulators a thread, and there is room for {most}"
+    if config["consumers"] == 3 and tile_n > 200:
+        return "a product of more than 200 columns does not fit into the registers of 512 threads"
+    if any(slab_span(config, width) == 0 for widths in _widths(problem, signature) for width in widths):
+        return "the memory for outputs holds no whole rows"
+    return None
+
+
+# ---- what a call must satisfy ---------------------------------------------------------------------------
+
+
+def _cannot(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, ProductProblem)
+    reason = tensor_core_refusal(problem, signature)
+    if reason is not None:
+        return reason
+    for operand in (problem.left, problem.right, *(Operand(s.tensor, s.indices) for s in problem.outputs)):
+        if len(operand.indices) > MAX_AXES:
+            return f"`{operand.tensor}` has more than {MAX_AXES} axes"
+    for store in problem.outputs:
+        column = Operand(store.tensor, store.indices).axis_of(problem.columns[0].name)
+        if set(signature.contiguous_axes(store.tensor)) != {column}:
+            return f"`{store.tensor}` is not contiguous along its columns"
+    return None
+
+
+def _requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
+    assert isinstance(problem, ProductProblem)
+    needed = operand_requirements(problem, signature)
+    guards = list(needed.guards)
+    for store in problem.outputs:
+        guards += _output_guards(store, problem, signature)
+    guards.append(Guard("depth", ["ge", size(problem.reduced), 1], "a tensor map has no empty axis"))
+    return Requirements(tuple(guards), needed.layouts)
+
+
+def _output_guards(store: Store, problem: ProductProblem, signature: Signature) -> list[Guard]:
+    name = store.tensor
+    column = Operand(name, store.indices).axis_of(problem.columns[0].name)
+    assert column is not None, "outputs without columns are refused before"
+    guards = []
+    if name not in signature.carried:
+        unit = ["eq", signature.stride(name, column), 1]
+        guards.append(Guard("contiguous", unit, f"rows of {name} lie in one piece"))
+    element = signature.element_bytes(name)
+    steps = [signature.stride(name, axis) for axis in range(len(store.indices)) if axis != column]
+    conditions: list[Expression] = [["eq", ["mod", product((step, element)), 16], 0] for step in steps]
+    conditions.append(["ge", signature.alignment(name), 16])
+    reason = f"TMA stores rows of {name} that begin at multiples of 16 bytes"
+    guards.append(Guard("aligned", ["and", *conditions], reason))
+    return guards
+
+
+def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple[Param, ...]:
+    """The tensor maps; pointers and strides of what the outputs' values read; dims, options; then what is
+    chosen at launch."""
+    assert isinstance(problem, ProductProblem)
+    row, column, reduced = problem.rows[0], problem.columns[0], problem.reduced[0]
+    tiles = number(config, "tile_m"), number(config, "tile_n")
+    cluster = number(config, "cluster")
+    maps = [
+        operand_map(0, problem.left, row, reduced, tiles[0], 1, signature),
+        operand_map(1, problem.right, column, reduced, tiles[1], cluster, signature),
+    ]
+    for role, store in enumerate(problem.outputs, start=2):
+        maps.append(output_map(role, store, problem, lambda width: slab_span(config, width), signature))
+    read = {n.tensor for s in problem.outputs for n in walk(s.value) if isinstance(n, Load)}
+    others = [
+        param
+        for param in params_of(problem, signature)
+        if param.name in read or param.kind not in ("pointer", "stride", "value")
+    ]
+    return (*maps, *others, Param("value", "i32", "raster", value=["knob", "raster"]))
+
+
+# ---- the template ---------------------------------------------------------------------------------------
+
+
+def _mode(value: KnobValue) -> bool:
+    return value in ("cooperative", "pingpong")
+
+
+_TILE_N = "multiples of 16 from 64 to 256"
+
+WARP_SPECIALIZED = Template(
+    family="product",
+    name="warp_specialized",
+    path="product/warp_specialized.cu.j2",
+    summary="one warpgroup copies by TMA, others multiply with wgmma; blocks stay and compute tile after tile",
+    knobs=(
+        TemplateKnob(
+            "tile_m",
+            "rows",
+            "64, 128, 192 or 256",
+            one_of(64, 128, 192, 256),
+            128,
+            "rows of a tile of outputs",
+        ),
+        TemplateKnob(
+            "tile_n", "columns", _TILE_N, multiple_of(16, 64, 256), 128, "columns of a tile of outputs"
+        ),
+        TemplateKnob("tile_k", "elements", "64", one_of(64), 64, "depth of one step"),
+        TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring"),
+        TemplateKnob(
+            "consumers",
+            "warpgroups",
+            "1 to 3",
+            multiple_of(1, 1, 3),
+            2,
+            "how many multiply, beside one that copies",
+        ),
+        TemplateKnob(
+            "mode",
+            "word",
+            "cooperative or pingpong",
+            _mode,
+            "cooperative",
+            "whether they share each tile or take turns with tiles of their own",
+        ),
+        TemplateKnob(
+            "cluster", "blocks", "1 or 2", one_of(1, 2), 1, "blocks that share tiles of the right operand"
+        ),
+        TemplateKnob(
+            "raster",
+            "rows of tiles",
+            "1 to 64",
+            multiple_of(1, 1, 64),
+            8,
+            "tiles of a band, walked together",
+            at_launch=True,
+        ),
+        TemplateKnob("split_k", "parts", "1", one_of(1), 1, "parts of the sum", at_launch=True),
+    ),
+    needs=("tma", "wgmma"),
+    cannot=_cannot,
+    requirements=_requirements,
+    shape=_shape,
+    resources=_resources,
+    tensor_cores=True,
+    refuses=_refuses,
+    params=_params,
+)

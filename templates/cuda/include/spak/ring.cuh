@@ -1,0 +1,85 @@
+// A ring of slots in shared memory between one thread that fills them by TMA and warps that read them (sm_90).
+//
+// Each slot has two mbarriers: `full` completes when the bytes of a filling have landed, `empty` when every reader has
+// left the slot. Readers may sit in several blocks of a cluster that receive the same multicast.
+#pragma once
+
+#include "spak/primitives.cuh"
+
+namespace spak {
+
+// How far a thread is on its way around the ring: the slot, and the parity of the round it is in.
+template <u32 Slots>
+struct RingPlace {
+  u32 slot = 0, round = 0;
+
+  SPAK_DEVICE void advance() {
+    slot++;
+    if (slot == Slots) {
+      slot = 0;
+      round ^= 1;
+    }
+  }
+  SPAK_DEVICE void skip(u32 steps) {
+    const u32 ahead = slot + steps;
+    slot = ahead % Slots;
+    round ^= ahead / Slots & 1;
+  }
+};
+
+template <u32 Slots, u32 Cluster>
+struct Ring {
+  using Place = RingPlace<Slots>;
+  static constexpr u32 barrier_bytes = 2 * Slots * 8;
+
+  u32 barriers;  // shared address of `full` of every slot, then `empty` of every slot
+
+  // One thread, before a fence and a barrier. `readers` is the number of warps in one block that release each slot.
+  SPAK_DEVICE void init(u32 readers) const {
+    for (u32 slot = 0; slot < Slots; slot++) {
+      mbarrier_init(full(slot), 1);
+      mbarrier_init(empty(slot), readers * Cluster);
+    }
+  }
+  SPAK_DEVICE u32 full(u32 slot) const { return barriers + slot * 8; }
+
+  // The filling thread: waits until the slot is free, and announces the bytes that this block will receive.
+  SPAK_DEVICE void fill_begin(const Place& place, u32 bytes) const {
+    mbarrier_wait(empty(place.slot), place.round ^ 1);
+    mbarrier_arrive_expect(full(place.slot), bytes);
+  }
+  // A reader: waits until the slot holds what was asked for.
+  SPAK_DEVICE void wait(const Place& place) const { mbarrier_wait(full(place.slot), place.round); }
+
+  // A reading warp, all lanes: has left the slot. Each warp reports for itself, to every block whose filling thread
+  // writes here.
+  SPAK_DEVICE void release(u32 slot) const {
+    if (lane_index() < Cluster) {
+      if constexpr (Cluster > 1) mbarrier_arrive_remote(empty(slot), lane_index());
+      else mbarrier_arrive(empty(slot));
+    }
+  }
+
+ private:
+  SPAK_DEVICE u32 empty(u32 slot) const { return barriers + (Slots + slot) * 8; }
+};
+
+// Two readers that take turns. Reader r waits until the other one has handed over; reader 0 begins.
+struct Turns {
+  static constexpr u32 barrier_bytes = 2 * 8;
+
+  u32 barriers;
+
+  // One thread, before a fence and a barrier. `warps` is the number of warps of one reader.
+  SPAK_DEVICE void init(u32 warps) const {
+    mbarrier_init(barriers, warps);
+    mbarrier_init(barriers + 8, warps);
+  }
+  // `count` is how many turns this reader has had.
+  SPAK_DEVICE void wait(u32 reader, u32 count) const { mbarrier_wait(barriers + reader * 8, (count + reader + 1) & 1); }
+  SPAK_DEVICE void hand_over(u32 reader) const {
+    if (lane_index() == 0) mbarrier_arrive(barriers + (1 - reader) * 8);
+  }
+};
+
+}  // namespace spak

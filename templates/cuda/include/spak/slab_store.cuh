@@ -1,0 +1,125 @@
+// Stores the accumulators of a warpgroup by TMA, through slabs of shared memory (sm_90).
+//
+// A slab holds 64 rows of `span` bytes, swizzled as the tensor map says. While TMA reads one slab, the warpgroup fills
+// the next; what lies outside of the output is clipped by TMA.
+#pragma once
+
+#include "spak/element.cuh"
+#include "spak/operand_tile.cuh"
+
+namespace spak {
+
+// Bytes of a row of a slab: the widest that divides a row of the tile and leaves two slabs in `bytes`, else one slab.
+SPAK_DEVICE constexpr u32 slab_span(u32 row_bytes, u32 bytes) {
+  for (u32 slabs = 2; slabs >= 1; slabs--) {
+    for (u32 span = 128; span >= 32; span /= 2) {
+      if (row_bytes % span == 0 && bytes >= slabs * 64 * span) return span;
+    }
+  }
+  return 0;
+}
+
+// Where a warpgroup is among its slabs.
+struct SlabPlace {
+  u32 next = 0;
+};
+
+// `Bytes` of shared memory from a multiple of 1024 on belong to this warpgroup; `Blocks` 64-row blocks of TileN columns
+// are stored.
+template <class T, u32 Blocks, u32 TileN, u32 Bytes>
+struct SlabStore {
+  static constexpr u32 span = slab_span(TileN * sizeof(T), Bytes);
+  static_assert(span > 0, "no slab of whole rows fits");
+  static constexpr u32 slab_bytes = 64 * span;
+  static constexpr u32 slabs = Bytes / slab_bytes;
+  static constexpr u32 columns = span / sizeof(T), chunks = span / 16;
+
+  // value(accumulator, m, n) is the element to store; it is asked only about places inside m_size x n_size, where all of
+  // the tile lies if `Whole`: a place outside becomes the nearest one inside, and TMA does not store it. (m0, n0) is the
+  // first element of the warpgroup's rows. All its 128 threads take part; `barrier` is a named barrier of theirs.
+  // What `value` reads for one panel of columns serves all blocks of rows: hence the order, which saves registers.
+  template <bool Whole, class Accumulators, class Value, class... Batch>
+  SPAK_DEVICE static void store(const Accumulators& acc, u32 memory, SlabPlace& place, u32 barrier, const TensorMap* map,
+                                i32 m0, i32 n0, i32 m_size, i32 n_size, const Value& value, Batch... batch) {
+    const bool leader = thread_index() % 128 == 0;
+    SPAK_UNROLL
+    for (u32 panel = 0; panel < TileN / columns; panel++) {
+      const i32 n = opaque(n0 + static_cast<i32>(panel * columns));
+      SPAK_UNROLL
+      for (u32 block = 0; block < Blocks; block++) {
+        const i32 m = m0 + static_cast<i32>(block * 64);
+        const u32 slab = memory + place.next * slab_bytes;
+        if (leader) tma_wait_read<slabs - 1>();
+        named_barrier_sync(barrier, 128);  // TMA has read what this slab held
+        const auto element = [&](u32 index, u32 half, i32 column) {
+          const i32 row = m + static_cast<i32>(thread_row() + half * 8);
+          return static_cast<f32>(value(acc[block][index], Whole ? row : minimum(row, m_size - 1),
+                                        Whole ? column : minimum(column, n_size - 1)));
+        };
+        fill_slab(slab, panel, n, element);
+        fence_proxy_async_shared();
+        named_barrier_sync(barrier, 128);  // the slab is complete
+        if (leader) {
+          send(map, slab, n, m, batch...);
+          tma_commit();
+        }
+        place.next = place.next + 1 == slabs ? 0 : place.next + 1;
+      }
+    }
+  }
+
+  // Before other stores use the same memory: their slabs lie elsewhere.
+  SPAK_DEVICE static void drain(SlabPlace& place) {
+    if (thread_index() % 128 == 0) tma_wait_read<0>();
+    place.next = 0;
+  }
+
+ private:
+  // The row of a 64-row block that this thread's first accumulators belong to; the others are 8 further.
+  SPAK_DEVICE static u32 thread_row() { return thread_index() % 128 / 32 * 16 + lane_index() / 4; }
+
+  // element(i, half, column) is accumulator i of a block, in its row half; column is the element's in the output.
+  template <class Element>
+  SPAK_DEVICE static void fill_slab(u32 slab, u32 panel, i32 n, const Element& element) {
+    const u32 lane = lane_index(), warp_row = thread_index() % 128 / 32 * 16;
+    if constexpr (sizeof(T) == 2) {
+      SPAK_UNROLL
+      for (u32 pair = 0; pair < columns / 16; pair++) {
+        Reg<u32, 4> words;
+        SPAK_UNROLL
+        for (u32 w = 0; w < 4; w++) {
+          const u32 index = panel * columns / 2 + pair * 8 + w * 2;
+          const i32 column = n + static_cast<i32>(pair * 16 + w / 2 * 8 + lane % 4 * 2);
+          words[w] = pack<T>(element(index, w % 2, column), element(index + 1, w % 2, column + 1));
+        }
+        const u32 row = warp_row + lane % 16, chunk = pair * 2 + lane / 16;
+        stmatrix_x4(slab + row * span + swizzled_chunk<chunks>(row, chunk) * 16, words);
+      }
+    } else {
+      SPAK_UNROLL
+      for (u32 group = 0; group < columns / 8; group++) {
+        SPAK_UNROLL
+        for (u32 half = 0; half < 2; half++) {
+          const u32 index = panel * columns / 2 + group * 4 + half * 2, inner = lane % 4 * 2;
+          const i32 column = n + static_cast<i32>(group * 8 + inner);
+          Reg<f32, 2> both;
+          both[0] = element(index, half, column);
+          both[1] = element(index + 1, half, column + 1);
+          const u32 row = thread_row() + half * 8, chunk = group * 2 + inner / 4;
+          store_shared_vector(slab + row * span + swizzled_chunk<chunks>(row, chunk) * 16 + inner % 4 * 4, both);
+        }
+      }
+    }
+  }
+
+  template <class... Batch>
+  SPAK_DEVICE static void send(const TensorMap* map, u32 slab, i32 n, i32 m, Batch... batch) {
+    constexpr u32 rank = 2 + sizeof...(batch);
+    static_assert(rank <= 4, "a matrix with at most two batch axes");
+    if constexpr (rank == 2) tma_store_2d(map, slab, n, m);
+    else if constexpr (rank == 3) tma_store_3d(map, slab, n, m, batch...);
+    else tma_store_4d(map, slab, n, m, batch...);
+  }
+};
+
+}  // namespace spak

@@ -1,0 +1,157 @@
+// kernels/matmul/warp_specialized.cu: family product, template product/warp_specialized.cu.j2
+// Generated. The mathematics is quoted line by line from matmul.spak; change it there.
+#include "spak/functions.cuh"
+#include "spak/ring.cuh"
+#include "spak/scheduler.cuh"
+#include "spak/slab_store.cuh"
+#include "spak/wgmma_product.cuh"
+#include "spak/words.cuh"
+using namespace spak;
+
+enum class Word { w_column, w_gelu, w_identity, w_relu_squared, w_row, w_silu };
+
+using T_A = DTYPE_A;
+using T_B = T_A;
+using T_bias = T_A;
+using T_C = DTYPE_C;
+
+struct Params {
+  TensorMap m_A_0;
+  TensorMap m_B_1;
+  TensorMap m_C_2;
+  const T_bias* t_bias;  // [N]
+  i64 s_bias_0;
+  i32 d_M;
+  i32 d_N;
+  i32 d_K;
+  i32 k_raster;
+};
+
+// The function that activation chooses in this specialisation.
+SPAK_DEVICE f32 call_activation(f32 x) {
+  if constexpr (SPAK_WORD(OPTION_activation) == Word::w_identity) return identity(x);
+  if constexpr (SPAK_WORD(OPTION_activation) == Word::w_gelu) return gelu(x);
+  if constexpr (SPAK_WORD(OPTION_activation) == Word::w_relu_squared) return relu_squared(x);
+  if constexpr (SPAK_WORD(OPTION_activation) == Word::w_silu) return silu(x);
+}
+
+enum class Mode { cooperative, pingpong };
+constexpr bool PINGPONG = Mode::KNOB_mode == Mode::pingpong;
+constexpr u32 TILE_M = KNOB_tile_m, TILE_N = KNOB_tile_n, TILE_K = KNOB_tile_k, STAGES = KNOB_stages;
+constexpr u32 CONSUMERS = KNOB_consumers, CLUSTER = KNOB_cluster;
+constexpr u32 OWNERS = PINGPONG ? 1 : CONSUMERS;  // warpgroups that share one tile
+constexpr u32 THREADS = 128 * (CONSUMERS + 1);
+
+using Left = TmaTile<T_A, TILE_M, TILE_K, (SPAK_WORD(LAYOUT_A) == Word::w_row), 1>;
+using Right = TmaTile<T_B, TILE_N, TILE_K, (SPAK_WORD(LAYOUT_B) == Word::w_column), CLUSTER>;
+using Core = WgmmaProduct<T_A, Left, Right, TILE_N, TILE_K, TILE_M / (64 * OWNERS)>;
+using Registers = RegisterShare<CONSUMERS, Core::registers>;
+using Slots = Ring<STAGES, CLUSTER>;
+constexpr u32 STAGE_BYTES = Left::bytes + Right::bytes;
+constexpr u32 LARGEST = sizeof(T_C);
+constexpr u32 OUTPUT_BYTES = 2 * 64 * TILE_N * LARGEST / OWNERS;
+// Of one consumer, for outputs of so many bytes an element.
+SPAK_DEVICE constexpr u32 slab_bytes(u32 element) {
+  return align_down(2 * 64 * TILE_N * element / OWNERS / CONSUMERS, 1024u);
+}
+constexpr u32 BARRIER_BYTES = Slots::barrier_bytes + Turns::barrier_bytes;
+
+// A block stays on its multiprocessor and computes one tile of the outputs after the other. One thread of its first
+// warpgroup keeps a ring of tiles of the operands full by TMA; the other warpgroups multiply them with wgmma, and hand
+// the results to TMA. Cooperative: all of these work on one tile. Ping-pong: two of them take turns, so that one stores
+// its tile while the other multiplies. The blocks of a cluster lie below each other and share the right operand.
+SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
+  const i32 rows = params.d_M, columns = params.d_N;
+  const u32 steps = ceil_div<u32>(params.d_K, TILE_K);
+  const u32 tiles_m = ceil_div<u32>(rows, TILE_M * CLUSTER), tiles_n = ceil_div<u32>(columns, TILE_N);
+  const u32 tiles = tiles_m * tiles_n;
+  const u32 first = block_index_x() / CLUSTER, stride = grid_size_x() / CLUSTER;
+  const u32 rank = CLUSTER > 1 ? cluster_rank() : 0;
+  const auto row_of = [&](const TileIndex& tile) { return static_cast<i32>((tile.m * CLUSTER + rank) * TILE_M); };
+  const auto column_of = [&](const TileIndex& tile) { return static_cast<i32>(tile.n * TILE_N); };
+
+  // The tiles lie at a multiple of 1024, and the barriers in front of or behind them.
+  const u32 base = shared_base(), ring = align_up(base, 1024u), slabs = ring + STAGES * STAGE_BYTES;
+  const u32 barriers = ring - base >= BARRIER_BYTES ? base : slabs + align_up(OUTPUT_BYTES, 8u);
+  const Slots slots{barriers};
+  const Turns turns{barriers + Slots::barrier_bytes};
+  if (thread_index() == 0) {
+    slots.init(4 * OWNERS);
+    turns.init(4);
+    mbarrier_init_fence();
+  }
+  if constexpr (CLUSTER > 1) cluster_sync();
+  else sync_threads();
+
+  const u32 warpgroup = warp_index() / 4;
+  if (warpgroup == 0) {
+    Registers::give();
+    if (thread_index() == 0) {
+      Slots::Place place;
+      for (u32 index = first; index < tiles; index += stride) {
+        const TileIndex tile = band_order(index, tiles_m, tiles_n, params.k_raster);
+        const i32 m0 = row_of(tile), n0 = column_of(tile);
+        for (u32 step = 0; step < steps; step++) {
+          const i32 k0 = static_cast<i32>(step * TILE_K);
+          const u32 stage = ring + place.slot * STAGE_BYTES, full = slots.full(place.slot);
+          slots.fill_begin(place, STAGE_BYTES);
+          Left::load(stage, &params.m_A_0, full, m0, k0);
+          Right::load(stage + Left::bytes, &params.m_B_1, full, n0, k0);
+          place.advance();
+        }
+      }
+    }
+    sync_warp();
+  } else {
+    Registers::take();
+    const u32 consumer = warpgroup - 1, own = PINGPONG ? 0 : consumer * Core::rows;
+    const u64 left = Left::descriptor(ring, own), right = Right::descriptor(ring + Left::bytes, 0);
+    const u32 slab = slabs + consumer * slab_bytes(LARGEST);
+    SlabPlace slab_place;
+    Slots::Place place;
+    u32 turn = 0;
+    if (PINGPONG && consumer == 1) place.skip(steps);
+    Core::Accumulators accumulators;
+    for (u32 index = first + (PINGPONG ? consumer * stride : 0); index < tiles; index += stride * (PINGPONG ? 2 : 1)) {
+      if constexpr (PINGPONG) turns.wait(consumer, turn++);
+      u32 previous = 0;
+      SPAK_NO_UNROLL
+      for (u32 step = 0; step < steps; step++) {
+        slots.wait(place);
+        const u64 stage = place.slot * (STAGE_BYTES / 16);
+        Core::multiply(accumulators, left + stage, right + stage, step > 0);
+        wgmma_wait<1>();  // the step before has been multiplied: its slot is free
+        if (step > 0) slots.release(previous);
+        previous = place.slot;
+        place.advance();
+      }
+      if constexpr (PINGPONG) {
+        turns.hand_over(consumer);
+        place.skip(steps);
+      }
+      Core::finish(accumulators);
+      slots.release(previous);
+
+      const TileIndex tile = band_order(index, tiles_m, tiles_n, params.k_raster);
+      const i32 m0 = row_of(tile) + static_cast<i32>(own), n0 = column_of(tile);
+      const bool whole = m0 + static_cast<i32>(Core::rows) <= rows && n0 + static_cast<i32>(TILE_N) <= columns;
+      {
+        using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), TILE_N, slab_bytes(sizeof(T_C))>;
+        const auto value = [&](f32 accumulator, i32 row, i32 column) {
+          const i32 i_n = column;
+#line 16 "matmul.spak"
+          return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
+#line 145 "kernels/matmul/warp_specialized.cu"
+        };
+        const TensorMap* const map = &params.m_C_2;
+        if (whole)
+          Store::store<true>(accumulators, slab, slab_place, 1 + consumer, map, m0, n0, rows, columns, value);
+        else
+          Store::store<false>(accumulators, slab, slab_place, 1 + consumer, map, m0, n0, rows, columns, value);
+      }
+    }
+    if (thread_index() % 128 == 0) tma_wait<0>();
+    sync_warp();
+  }
+  if constexpr (CLUSTER > 1) cluster_sync();  // a block that has left could no longer be told of released slots
+}
