@@ -150,6 +150,43 @@ def run(
 
 @cli.command()
 @file_argument
+@click.argument("experiment", required=False)
+@click.option(
+    "--prompt", "prompts", multiple=True, required=True, help="Text to go on from; may be repeated."
+)
+@click.option("--tokens", type=click.IntRange(1), default=200, show_default=True, help="Most tokens written.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.8,
+    show_default=True,
+    help="0 takes the likeliest token, 1 draws as the model says.",
+)
+@click.option("--top-k", type=click.IntRange(1), help="Draw from the k likeliest tokens (default: all).")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="The same seed writes the same text."
+)
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Weights (default: those of the run in OUTPUT)."
+)
+@click.option("--profile", help="Profile it was trained under (default: `cpu` where there is no GPU).")
+@click.option("--point", default="", help="Point of a sweep, as its folder is named.")
+@click.option("--trained", type=int, help="Seed it was trained with (default: the first of the file).")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder of the run (default: out/<name>)."
+)
+@format_option
+@guarded
+def sample(file: Path, format: str, **options: Any) -> int:
+    """Write text with the model of FILE's EXPERIMENT (default: the first) that `spakc run` has trained."""
+    from spakc.commands.sample import Request, run
+
+    gc.enable()
+    return run(Request(file, as_json=format == "json", **options))
+
+
+@cli.command()
+@file_argument
 @click.option("--on", type=click.Choice(["emulator", "gpu"]), default="emulator", help="Where cases run.")
 @click.option("--cases", type=click.IntRange(1), help="Cases of each variant (default: the file's, else 50).")
 @click.option(

@@ -3,6 +3,7 @@ drawn."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,6 +19,7 @@ from spakc.ir.visit import walk
 
 MOST_DIGITS = 10_000
 MOST_CHOICES = 1 << 16
+MOST_TOKENS = 1 << 24
 
 END = "<end>"
 PAD = "<pad>"
@@ -28,13 +30,15 @@ Choices = tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
 @dataclass(slots=True)
 class DatasetFacts:
     """What is known of a dataset before anything is drawn or read. Of a corpus (`source`) that is little: its
-    vocabulary is None. `choices` are the parameters of each split as independent draws;
+    vocabulary is None, and `vocabulary_size` is what the file says, if it does.
+    `choices` are the parameters of each split as independent draws;
     `digits[split][sample]` the numbers of digits a sample can have there; `exclude` the evaluation splits
     whose samples training must not draw, since nothing proves that it could not."""
 
     dataset: Dataset
     source: Mapping[str, str] | None = None
     vocabulary: tuple[str, ...] | None = None
+    vocabulary_size: int | None = None
     separators: tuple[str, ...] = ()
     choices: dict[str, Choices] = field(default_factory=dict)
     digits: dict[str, dict[str, frozenset[int]]] = field(default_factory=dict)
@@ -116,6 +120,7 @@ class _Check:
         names = tuple(dataset.splits)
         if source is not None:
             self._parts()
+            facts.vocabulary_size = self._vocabulary_size()
             facts.train = ("train",) if "train" in names else names[:1]
             return None if self.errors else facts
         self._samples()
@@ -155,17 +160,37 @@ class _Check:
             case Query(name="file", args=(Const(value=str(path)),)):
                 return {"kind": "file", "path": path}
             case Query(name="url", args=(Const(value=str(address)),)):
-                hashed = dict(inner.named).get("sha256")
-                sha = hashed.value if isinstance(hashed, Const) else ""
-                return {"kind": "url", "url": address, "sha256": str(sha)}
+                return {"kind": "url", "url": address, "sha256": self._hash(inner)}
         self.error(
             "SPAK524",
             "`characters` needs a text",
             inner,
             "no text",
-            'write `characters(corpus("…"))` or `characters(url("…", sha256 = "…"))`',
+            'write `characters(corpus("…"))`, `characters(file("…"))` or `characters(url("…", sha256 = "…"))`',
         )
         return {"kind": "none"}
+
+    def _hash(self, url: Query) -> str:
+        """The hash that a download is held to, in small letters."""
+        value = dict(url.named)["sha256"]
+        text = str(value.value).lower() if isinstance(value, Const) else ""
+        if not re.fullmatch("[0-9a-f]{64}", text):
+            self.error("SPAK524", "a SHA-256 is 64 hexadecimal digits", value, "this is none")
+        return text
+
+    def _vocabulary_size(self) -> int | None:
+        """What `vocabulary = …` says; None without it."""
+        piece = self.dataset.text[0]
+        value = dict(piece.named).get("vocabulary") if isinstance(piece, Query) else None
+        if value is None:
+            return None
+        size = evaluate(value, Env())
+        if _whole(size) and isinstance(size, int) and 0 < size <= MOST_TOKENS:
+            return size
+        self.error(
+            "SPAK524", f"a vocabulary has 1 to {MOST_TOKENS:,} tokens", value, "this is no such number"
+        )
+        return None
 
     def _parts(self) -> None:
         total = 0.0

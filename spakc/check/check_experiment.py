@@ -36,7 +36,7 @@ _WORDS = {"precision": ("bf16", "f32"), "keep": ("last",)}
 class Point:
     """One point of the sweep under one profile, everything a plain value. `seeds` are part of `train`;
     phased values are {"first", "second", "from"}. `count` is None where the vocabulary is that of a corpus
-    not yet read."""
+    not yet read, of a size that the file does not say."""
 
     label: str
     hypers: Mapping[str, Value]
@@ -140,7 +140,7 @@ class _Check:
             if hypers is None or train is None or optimizer is None or lr is None:
                 return
             label = ",".join(f"{name}={_plain(value)}" for name, value in chosen.items())
-            yield Point(label, hypers, train, optimizer, lr, self._count(hypers))
+            yield Point(label, hypers, train, optimizer, lr, self._count(hypers, train))
 
     def _groups(self, profile: Mapping[str, Expr]) -> dict[str, dict[str, Expr]] | None:
         """The experiment's settings by group, those of the profile over them."""
@@ -212,11 +212,16 @@ class _Check:
             values[name] = value
         return values
 
-    def _count(self, hypers: Mapping[str, Value]) -> Count | None:
+    def _count(self, hypers: Mapping[str, Value], train: Mapping[str, Any]) -> Count | None:
         data = self.data
-        if data.vocabulary is None:
+        if data.vocabulary is not None:
+            text, number = data.longest_text, data.longest_number
+            sizes = Sizes(len(data.vocabulary), text, number, len(data.separators) + 1)
+        elif data.vocabulary_size is not None:
+            context = int(train["context"])
+            sizes = Sizes(data.vocabulary_size, context, context, 1)
+        else:
             return None
-        sizes = Sizes(len(data.vocabulary), data.longest_text, data.longest_number, len(data.separators) + 1)
         try:
             return count(self.model, self.shapes, hypers, sizes)
         except (AssertionError, ZeroDivisionError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ def run(
     module = checked.module.module
     say = _Speaker(format)
     say.line(_law_line(checked))
-    experiments = _experiments(module, wanted)
-    chosen = _profile(checked, experiments, profile, say)
+    experiments = experiments_of(module, wanted)
+    chosen = profile_of(checked, experiments, profile, say.line)
     jobs = _jobs(module, files, experiments, chosen)
     runs = _train(jobs, out, file, chosen, strict, fresh, say)
     now = subject_now(checked.module, files, BASE_OPTIONS)
@@ -86,7 +86,7 @@ class _Speaker:
 # ---- what is to be run ----------------------------------------------------------------------------------
 
 
-def _experiments(module: Module, wanted: Sequence[str]) -> list[str]:
+def experiments_of(module: Module, wanted: Sequence[str]) -> list[str]:
     """The experiments asked for, or all of the root file but sweeps."""
     sink = Sink()
     for name in wanted:
@@ -101,8 +101,8 @@ def _experiments(module: Module, wanted: Sequence[str]) -> list[str]:
     return list(wanted) or own
 
 
-def _profile(
-    checked: driver.Checked, experiments: Sequence[str], profile: str | None, say: _Speaker
+def profile_of(
+    checked: driver.Checked, experiments: Sequence[str], profile: str | None, say: Callable[[str], None]
 ) -> str | None:
     """The profile asked for; without a GPU the file's `cpu` profile, and that is said."""
     import torch
@@ -117,7 +117,7 @@ def _profile(
         )
         sink.stop_if_errors()
     if profile is None and not torch.cuda.is_available() and "cpu" in known:
-        say.line("no GPU here: running the file's `cpu` profile (its figures are shown as that profile's)")
+        say("no GPU here: running the file's `cpu` profile (its figures are shown as that profile's)")
         return "cpu"
     return profile
 
@@ -158,9 +158,7 @@ def _train(
             figures = done[job.same_as, job.point, job.seed]
             say.line(f"{_label(job)}: the same as {job.same_as} under this profile")
         else:
-            folder = (
-                out / "runs" / "-".join(filter(None, (job.experiment, profile, job.point, str(job.seed))))
-            )
+            folder = run_folder(out, job.experiment, profile, job.point, job.seed)
             if fresh:
                 _forget(folder)
             progress: Progress = Quiet()
@@ -194,7 +192,7 @@ def _where(module: Module) -> Where:
     return where_of(module, torch.cuda.get_device_name(), arch_names(*torch.cuda.get_device_capability()))
 
 
-def _folder(out: Path, experiment: str, profile: str | None, point: str, seed: int) -> Path:
+def run_folder(out: Path, experiment: str, profile: str | None, point: str, seed: int) -> Path:
     """Where one run keeps its log, checkpoint and figures."""
     return out / "runs" / "-".join(filter(None, (experiment, profile, point, str(seed))))
 
@@ -265,7 +263,7 @@ def _report(
         say.line(render(claims))
     drawn = {(run.figures["experiment"], run.figures["point"], run.figures["seed"]): run for run in runs}
     folders = [
-        (dict(run.figures), _folder(out, name, run.figures["profile"], point, seed))
+        (dict(run.figures), run_folder(out, name, run.figures["profile"], point, seed))
         for (name, point, seed), run in drawn.items()
     ]
     plot(folders, out / "report.png")

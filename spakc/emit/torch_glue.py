@@ -135,6 +135,7 @@ def _dataset(facts: DatasetFacts) -> dict[str, Any]:
         "loss_after": dataset.loss_after,
         "answer": dataset.answer,
         "vocabulary": list(facts.vocabulary or ()),
+        "vocabulary_size": facts.vocabulary_size,
         "splits": _splits(facts),
         "train": list(facts.train),
         "exclude": list(facts.exclude),

@@ -186,8 +186,9 @@ _MEASUREMENTS = (
 _DATASETS = (
     QuerySpec("digits", (Parameter("count"),), (), _DATA, Means.none, "int"),
     QuerySpec("reverse", (_X,), (), _DATA, Means.none, "text"),
-    QuerySpec("characters", (Parameter("source"),), (), _DATA, Means.none, "text"),
+    QuerySpec("characters", (Parameter("source"),), (_optional("vocabulary"),), _DATA, Means.none, "text"),
     QuerySpec("corpus", (Parameter("name", Kind.string),), (), _DATA, Means.none, "text"),
+    QuerySpec("file", (Parameter("path", Kind.string),), (), _DATA, Means.none, "text"),
     QuerySpec(
         "url",
         (Parameter("address", Kind.string),),

@@ -76,6 +76,10 @@ def _run(*arguments: str) -> Fixture:
     )
 
 
+def _untrained(folder: Path) -> list[str]:
+    return codes_of_command("sample", _written(folder, EXPERIMENT), "--prompt", "a", "-o", folder / "out")
+
+
 def _runtime() -> dict[str, Fixture]:
     from tests.unit.runtime import code_fixtures
 
@@ -102,6 +106,7 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK559": _run(),
     "SPAK560": _run("another"),
     "SPAK561": _not_accounted_for,
+    "SPAK562": _untrained,
     "SPAK703": _arch,
     **_runtime(),
     **EVIDENCE,

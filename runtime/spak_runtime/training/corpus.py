@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import http.client
 import sysconfig
 import tempfile
 import urllib.request
@@ -29,7 +30,7 @@ class CharacterData:
         assert dataset.source is not None
         text = read_source(dataset.source, base)
         self.dataset = dataset
-        self.vocabulary = Vocabulary(tuple(sorted(set(text))))
+        self.vocabulary = Vocabulary(_tokens(text, dataset))
         ids = torch.tensor(self.vocabulary.encode(text), dtype=torch.int32)
         self.parts: dict[str, Tensor] = {}
         for name, split in dataset.splits.items():
@@ -59,6 +60,17 @@ class CharacterData:
             raise TrainingError(
                 f"dataset {self.dataset.name}: {len(text)} characters do not fill a context of {context}"
             )
+
+
+def _tokens(text: str, dataset: Dataset) -> tuple[str, ...]:
+    """The characters of a text in order, then tokens that no text has, up to the size that the file says."""
+    found = sorted(set(text))
+    size = len(found) if dataset.vocabulary_size is None else dataset.vocabulary_size
+    if len(found) > size:
+        raise TrainingError(
+            f"dataset {dataset.name}: the text has {len(found)} characters, but the vocabulary {size} tokens"
+        )
+    return (*found, *(f"<unused {index}>" for index in range(len(found), size)))
 
 
 def _windows(text: Tensor, starts: Tensor, context: int) -> Batch:
@@ -111,7 +123,7 @@ def _download(url: str, sha256: str) -> str:
         try:
             with urllib.request.urlopen(url, timeout=60) as response:
                 content = response.read(_DOWNLOAD_LIMIT)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise TrainingError(f"cannot download {url}: {error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
@@ -121,4 +133,7 @@ def _download(url: str, sha256: str) -> str:
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as temporary:
             temporary.write(content)
         Path(temporary.name).replace(cached)
-    return content.decode("utf-8", errors="replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{url} is no text in UTF-8: {error}") from error

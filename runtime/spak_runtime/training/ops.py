@@ -197,7 +197,8 @@ def _multiply(kernel: KernelFunction, a: Tensor, b: Tensor) -> Tensor:
 
 def _working_dtype(x: Tensor) -> torch.dtype:
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not on `meta`
+    return torch.get_autocast_dtype(kind) if casts else x.dtype
 
 
 def _first(result: Any) -> Tensor:

@@ -56,7 +56,8 @@ class DataLaw:
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """`source` of a corpus (its characters are the text) or `samples` and `text` of drawn documents.
-    `vocabulary` is known for drawn documents; a corpus brings its own. `train` are the splits trained on,
+    `vocabulary` is known for drawn documents; a corpus brings its own, filled up with unused tokens to
+    `vocabulary_size` where that is given. `train` are the splits trained on,
     `exclude` those whose samples training must not draw."""
 
     name: str
@@ -65,6 +66,7 @@ class Dataset:
     loss_after: str | None
     answer: str
     vocabulary: tuple[str, ...]
+    vocabulary_size: int | None
     splits: Mapping[str, Split]
     train: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -200,6 +202,7 @@ def _dataset(data: dict[str, Any]) -> Dataset:
         loss_after=data["loss_after"],
         answer=data["answer"],
         vocabulary=tuple(data["vocabulary"]),
+        vocabulary_size=data["vocabulary_size"],
         splits={name: _split(name, split) for name, split in data["splits"].items()},
         train=tuple(data["train"]),
         exclude=tuple(data["exclude"]),

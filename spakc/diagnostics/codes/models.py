@@ -258,8 +258,9 @@ _DATASETS: tuple[Code, ...] = (
     Code(
         "SPAK524",
         "a corpus that cannot be read like this",
-        '`characters(corpus("module"))` is text that comes with Python, `characters(url("…", sha256 = "…"))` '
-        "text from elsewhere, held to its hash. It is the whole text of its dataset.",
+        '`characters(corpus("module"))` is text that comes with Python, `characters(file("…"))` a file beside '
+        'the `.spak` file, `characters(url("…", sha256 = "…"))` text from elsewhere, held to its hash of 64 '
+        "hexadecimal digits. It is the whole text of its dataset. `vocabulary = n` fills the vocabulary up to n.",
         wrong='spak 1\ndataset d { text characters(corpus("this")), end  split train fraction 90% }\n',
         right='spak 1\ndataset d { text characters(corpus("this"))  split train fraction 90% }\n',
     ),
@@ -456,8 +457,8 @@ _EXPERIMENTS: tuple[Code, ...] = (
         "A corpus is missing or has another hash than the file says, a profile or a point of a sweep is "
         "unknown, data cannot be drawn, or a kernel does not compute what the model uses it for. The "
         "message says which.",
-        wrong='text characters(corpus("poems.txt"))   # and no poems.txt beside the file',
-        right='text characters(corpus("poems.txt"))   # with poems.txt beside the file',
+        wrong='text characters(file("poems.txt"))   # and no poems.txt beside the file',
+        right='text characters(file("poems.txt"))   # with poems.txt beside the file',
     ),
     Code(
         "SPAK560",
@@ -475,6 +476,14 @@ _EXPERIMENTS: tuple[Code, ...] = (
         "kernel must not be computed by torch instead. The table says which was, and why.",
         wrong="spakc run addition.spak gpt_12 --strict   # n_embd = 96, n_head = 4: heads of width 24",
         right="spakc run addition.spak gpt_12 --strict   # n_embd = 768, n_head = 12: heads of width 64",
+    ),
+    Code(
+        "SPAK562",
+        "nothing trained to sample from",
+        "`spakc sample` reads the weights that `spakc run` left in the output folder, under the same profile, "
+        "or those that `--checkpoint` names.",
+        wrong='spakc sample nanogpt.spak baby --prompt "The "   # before any run',
+        right='spakc run nanogpt.spak baby && spakc sample nanogpt.spak baby --prompt "The "',
     ),
 )
 

@@ -8,7 +8,7 @@ import torch
 from spak_runtime.training import build, spec
 from spakc.check.check_experiment import count_parameters
 from spakc.check.count import Sizes, count
-from tests.unit.models.compiled import ADDITION, adders, compile_path, compile_text
+from tests.unit.models.compiled import ADDITION, NANOGPT, adders, compile_path, compile_text
 
 ADDERS_SIZES = Sizes(vocabulary=14, tokens=16, digits=5, other_kinds=3)
 
@@ -35,6 +35,22 @@ def test_known_counts(addition, model, hypers, parameters):
     values = {"n_head": 4, "inject_x0": False, "clip": 3, **hypers}
     found = count(addition.module.models[model], addition.shapes[model], values, ADDERS_SIZES)
     assert found.parameters == parameters
+
+
+def test_gpt2(tmp_path: Path):
+    """124,439,808 parameters, counted from the file and built; its shapes without memory or arithmetic."""
+    compiled = compile_path(NANOGPT)
+    assert count_parameters(compiled.experiments["gpt2"], "default") == 124_439_808
+    experiment = spec.read(compiled.write(tmp_path) / "gpt2")
+    settings, device = experiment.point(None), torch.device("meta")
+    data, ops = build.build_data(experiment, tmp_path), build.build_ops(experiment, None, device)
+    with device:
+        model = build.build_model(experiment, settings, data, ops, device, 0)
+        logits = model(torch.zeros(2, 1024, dtype=torch.int64))
+        assert logits.shape == (2, 1024, 50_257)
+        logits.float().mean().backward()
+    assert sum(p.numel() for p in model.parameters()) == 124_439_808
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
 
 
 def test_loops_cost_arithmetic_and_no_weights(addition):

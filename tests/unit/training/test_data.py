@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from spak_runtime.training import numbers, sanity, spec
-from spak_runtime.training.corpus import CharacterData, read_source
 from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.gates import Form
 from spak_runtime.training.numbers import Digits
 from spak_runtime.training.seeds import generator, mix
-from spak_runtime.training.spec import TrainingError
-from tests.unit.models.compiled import NANOGPT, adders, compile_path, compile_text
+from tests.unit.models.compiled import adders, compile_text
 
 
 @pytest.fixture(scope="module")
@@ -154,39 +152,3 @@ class TestSanity:
         )
         forms = [Form(frozenset((form,))) for form in ("~+~=~<end>", turned, single)]
         assert forms[0] != forms[1] and forms[0] == forms[2]
-
-
-class TestCorpora:
-    def test_the_standard_library_is_read_not_imported(self):
-        import sys
-
-        sys.modules.pop("this", None)
-        text = read_source({"kind": "corpus", "name": "this"}, Path())
-        assert "Gur Mra bs Clguba" in text and "this" not in sys.modules
-
-    @pytest.mark.parametrize("name", ["no_such_module", "os.path.x", "../secret", "", "site-packages.torch"])
-    def test_nothing_else_is_a_corpus(self, name: str):
-        with pytest.raises(TrainingError):
-            read_source({"kind": "corpus", "name": name}, Path())
-
-    def test_a_download_is_held_to_its_hash(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        import platformdirs
-
-        monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path)
-        (tmp_path / "corpora").mkdir()
-        (tmp_path / "corpora" / "00").write_text("planted")
-        with pytest.raises(TrainingError, match="hash"):
-            read_source({"kind": "url", "url": "https://localhost/x", "sha256": "00"}, Path())
-
-    def test_windows(self, tmp_path: Path):
-        experiment = spec.read(compile_path(NANOGPT).write(tmp_path) / "baby")
-        corpus = CharacterData(experiment.data, tmp_path)
-        whole = sum(len(part) for part in corpus.parts.values())
-        assert len(corpus.parts["train"]) == pytest.approx(0.9 * whole, abs=2)
-        stream = corpus.batches(4, 0, 32)
-        batches = [next(stream) for _ in range(5)]
-        assert torch.equal(batches[4].inputs, next(corpus.batches(4, 0, 32, start=4)).inputs)
-        assert torch.equal(batches[0].inputs[:, 1:], batches[0].targets[:, :-1])
-        validation = corpus.evaluation("validation", 32, 10)
-        text = corpus.vocabulary.decode(validation.inputs[0].tolist())
-        assert text == corpus.vocabulary.decode(corpus.parts["validation"][:32].tolist())
