@@ -261,7 +261,7 @@ class _Writer:
         for step in body:
             match step:
                 case Assign():
-                    lines.append(f"{safe(step.name)} = {self.text(step.value)}  # {located(step.span)}")
+                    lines.append(f"{safe(step.name)} = {_bare(self.text(step.value))}  # {located(step.span)}")
                 case Repeat():
                     lines += self._repeat(step)
                 case Loop():
@@ -511,6 +511,16 @@ def _config_field(name: str, value: bool | int | float | str) -> str:
 
 def _times(count: int, factors: Factors) -> str:
     return " * ".join([str(count)] * (count != 1 or not factors) + [_factor(factor) for factor in factors])
+
+
+def _bare(text: str) -> str:
+    """An expression that stands for itself, without a pair of parentheses around all of it."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return text[1:-1] if character == ")" and place == len(text) - 1 and text[0] == "(" else text
+    return text
 
 
 def _factor(text: str) -> str:
