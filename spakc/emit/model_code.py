@@ -261,7 +261,9 @@ class _Writer:
         for step in body:
             match step:
                 case Assign():
-                    lines.append(f"{safe(step.name)} = {_bare(self.text(step.value))}  # {located(step.span)}")
+                    lines.append(
+                        f"{safe(step.name)} = {_bare(self.text(step.value))}  # {located(step.span)}"
+                    )
                 case Repeat():
                     lines += self._repeat(step)
                 case Loop():
