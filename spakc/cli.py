@@ -232,12 +232,18 @@ def bench(file: Path, claims: tuple[str, ...], rounds: int, ladder: bool, format
 @cli.command()
 @file_argument
 @format_option
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Also write it, with runs and plots, as this page."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder of the runs (default: out/<name>)."
+)
 @guarded
-def status(file: Path, format: str) -> int:
+def status(file: Path, html: Path | None, output: Path | None, format: str) -> int:
     """Every statement of FILE: what is known, how, on which device, since when."""
     from spakc.commands.status import run
 
-    return run(file, format)
+    return run(file, html, output, format)
 
 
 @cli.command()

@@ -288,7 +288,7 @@ def render(page: Sequence[StatementStatus], width: int = 120) -> str:
     """The page as plain text: a line a statement, stale ones with what changed, and a summary."""
     shown = [entry for entry in page if entry.status.applicable]
     columns = [
-        (entry.statement.id, entry.statement.target, entry.status.verdict.value, _how(entry))
+        (entry.statement.id, entry.statement.target, entry.status.verdict.value, evidence_text(entry))
         for entry in shown
     ]
     widths = [max((len(row[i]) for row in columns), default=0) for i in range(4)]
@@ -303,7 +303,8 @@ def render(page: Sequence[StatementStatus], width: int = 120) -> str:
     return "\n".join([*lines, "", summary(page)]) + "\n"
 
 
-def _how(entry: StatementStatus) -> str:
+def evidence_text(entry: StatementStatus) -> str:
+    """By what means a verdict is known, by how many witnesses."""
     known = entry.status
     if known.verdict is Verdict.undecided and not known.witnesses:
         return f"({known.means.value})"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from spak_runtime.artifact import Artifact
 from spak_runtime.errors import ArchError, NoVariantError, SpakRuntimeError
 from spakc.bench.baselines import NoBaseline, baseline
-from spakc.bench.questions import Call, Question
+from spakc.bench.questions import Question, options_of
 from spakc.bench.work import operations
 from spakc.figures import key_of
 from spakc.ir.ops import Query
@@ -79,7 +79,7 @@ def answer(
     try:
         for query, asked, library in question.subjects:
             problem = decided.kernels[asked.kernel].problem
-            options = _options(decided, asked)
+            options = options_of(decided.kernels[asked.kernel].kernel, asked)
             name = f"{library or asked.kernel} {len(subjects)}"
             work = operations(problem, asked.dims, options) or 1.0
             if library is not None:
@@ -128,19 +128,6 @@ def _ours(
 
 def _theirs(library: Callable[..., Any], sets: Sequence[Mapping[str, Any]], n: int) -> Any:
     return library(sets[n])
-
-
-def _options(decided: Plan, call: Call) -> dict[str, Any]:
-    """The options of a call, those with a constant default among them."""
-    from spakc.ir.constraint import Env, Unknown, evaluate
-
-    found: dict[str, Any] = {}
-    env = Env().dims(call.dims)
-    for name, option in decided.kernels[call.kernel].kernel.options.items():
-        value = evaluate(option.default, env) if option.default is not None else Unknown(frozenset())
-        if not isinstance(value, Unknown):
-            found[name] = value
-    return found | dict(call.options)
 
 
 def clocks() -> str:

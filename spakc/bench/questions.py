@@ -131,6 +131,17 @@ def _call(kernel: Kernel, query: Query, point: Mapping[str, Scalar]) -> Call | s
     return Call(kernel.name, {name: dims[name] for name in kernel.dims}, options, dtype, layouts)
 
 
+def options_of(kernel: Kernel, call: Call) -> dict[str, Scalar]:
+    """The options of a call, those with a constant default among them."""
+    found: dict[str, Scalar] = {}
+    env = Env().dims(call.dims)
+    for name, option in kernel.options.items():
+        value = evaluate(option.default, env) if option.default is not None else Unknown(frozenset())
+        if not isinstance(value, Unknown):
+            found[name] = value
+    return found | dict(call.options)
+
+
 def _value(expr: Expr, env: Env) -> Scalar | Unknown:
     if isinstance(expr, Ref) and expr.kind is not RefKind.parameter:
         return expr.name

@@ -8,6 +8,7 @@ import numpy as np
 
 from spakc.ir.constraint import Env, Unknown, evaluate, lanes
 from spakc.ir.lanes import Scalar
+from spakc.ir.module import Kernel
 from spakc.ir.ops import Expr, RefKind
 from spakc.plan.problem import AttentionProblem, IndexRange, Problem, ProductProblem
 
@@ -29,6 +30,25 @@ def operations(
         depths = _points((problem.depth,), env) + _points((problem.value_depth,), env)
         return 2.0 * _points(problem.batch, env) * queries * keys * share * depths
     return None
+
+
+def compulsory_bytes(kernel: Kernel, dims: Mapping[str, int], dtype: str | None) -> float:
+    """Bytes of all tensors of a call, each moved once: what no computation of it can do without. `dtype` is that
+    of the tensors that allow it; others have their first. Optional tensors are not there."""
+    env = Env().dims(dims)
+    total = 0.0
+    for tensor in kernel.tensors.values():
+        if tensor.default is not None:
+            continue
+        model = kernel.tensors[tensor.same_as] if tensor.same_as is not None else tensor
+        named = next((each for each in model.dtypes if each.value == dtype), model.dtypes[0])
+        elements = 1.0
+        for extent in tensor.shape:
+            size = evaluate(extent, env)
+            assert not isinstance(size, Unknown), "every dim of a call has a size"
+            elements *= float(size)
+        total += elements * named.bytes * (2 if tensor.role == "inout" else 1)
+    return total
 
 
 def _points(ranges: tuple[IndexRange, ...], env: Env) -> float:

@@ -22,10 +22,12 @@ from spakc.check.statements import Statement
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, OK, show
 from spakc.commands.compile import default_output
+from spakc.commands.report_page import LADDER
 from spakc.device_runner import device_name
 from spakc.evidence import append_evidence, evidence_path, read_evidence, row_of_run
 from spakc.ir.module import Module
 from spakc.records import where_of
+from spakc.resources import write_atomically
 from spakc.status import render, status
 from spakc.subjects import subject_now
 
@@ -101,8 +103,24 @@ def _draw(file: Path, answers: list[Answer]) -> int:
         path = default_output(file) / "ladder.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         plot(bars, path)
-        click.echo(f"wrote {path}", err=True)
+        write_atomically(path.with_suffix(".json"), _ladder(answers))
+        click.echo(f"wrote {path} and {path.with_suffix('.json')}", err=True)
     return OK if all(each.timed for each in answers) else INCONCLUSIVE
+
+
+def _ladder(answers: list[Answer]) -> str:
+    """The rates of every round, for the report."""
+    calls = [
+        {
+            "call": str(each.question.subjects[0][1]),
+            "bars": [{"by": t.by, "rates": [t.work / s for s in t.seconds]} for t in each.timed],
+        }
+        for each in answers
+        if each.timed and each.timed[0].work > 1
+    ]
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    found = {"schema": LADDER, "device": device_name(), "date": date, "calls": calls}
+    return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
 
 def _named(asked: Question | Unclear, claims: tuple[str, ...]) -> bool:

@@ -17,6 +17,7 @@ from spakc.check.statements import model_core
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, show
 from spakc.commands.compile import default_output
+from spakc.commands.report_page import write_page
 from spakc.diagnostics import Sink
 from spakc.evidence import append_evidence, evidence_path, read_evidence
 from spakc.ir.canonical import meaning
@@ -63,7 +64,9 @@ def run(
     now = subject_now(checked.module, files, BASE_OPTIONS)
     path = evidence_path(file)
     append_evidence(path, rows_of(module, runs, now, _where(module)))
-    page = status(checked.module, read_evidence(path, checked.sink), now, checked.sink)
+    rows = list(read_evidence(path, checked.sink))
+    page = status(checked.module, rows, now, checked.sink)
+    write_page(out / "report.html", out, module, decided, files, page, rows)
     _report(page, runs, out, path, say)
     return _exit_code(page, runs, chosen)
 
@@ -269,7 +272,9 @@ def _report(
     plot(folders, out / "report.png")
     (out / "status.txt").write_text(render(page) + "\n")
     say.line(f"\n{summary(page)}")
-    say.line(f"wrote {out}/artifact, {out}/runs, {out}/report.png, {out}/status.txt and {evidence}")
+    say.line(
+        f"wrote {out}/artifact, {out}/runs, {out}/report.html, {out}/report.png, {out}/status.txt and {evidence}"
+    )
 
 
 def _exit_code(page: Sequence[StatementStatus], runs: Sequence[Finished], profile: str | None) -> int:

@@ -10,23 +10,23 @@ import click
 from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
 from spakc.cli import show
+from spakc.commands.compile import default_output
+from spakc.commands.report_page import write_page
 from spakc.evidence import evidence_path, read_evidence
-from spakc.status import StatementStatus, render, status
+from spakc.status import render, status
 from spakc.subjects import subject_now
 
 
-def page_of(file: Path, checked: driver.Checked) -> list[StatementStatus]:
-    """The status of every statement now, from the evidence beside the file."""
-    decided = driver.plan_file(checked)
-    now = subject_now(checked.module, driver.emit_files(decided), BASE_OPTIONS)
-    rows = read_evidence(evidence_path(file), checked.sink)
-    return status(checked.module, rows, now, checked.sink)
-
-
-def run(file: Path, format: str) -> int:
-    """Prints every statement. Exit 0: the page is an answer, whatever it says."""
+def run(file: Path, html: Path | None, output: Path | None, format: str) -> int:
+    """Prints every statement, and writes the page with the runs of the output folder as `html`. Exit 0: the page
+    is an answer, whatever it says."""
     checked = driver.check_file(file)
-    page = page_of(file, checked)
+    decided = driver.plan_file(checked)
+    files = driver.emit_files(decided)
+    rows = list(read_evidence(evidence_path(file), checked.sink))
+    page = status(checked.module, rows, subject_now(checked.module, files, BASE_OPTIONS), checked.sink)
+    if html is not None:
+        write_page(html, output or default_output(file), checked.module.module, decided, files, page, rows)
     show(checked.sink.diagnostics, format == "json")
     if format == "json":
         for entry in page:

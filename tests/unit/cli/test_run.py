@@ -72,7 +72,13 @@ def test_from_the_file_to_verdicts(tmp_path: Path) -> None:
     for part in ("gates: sane holds, smoke holds", "who computed what", "claim small", "holds", "e seed 1"):
         assert part in result.stdout
     out = tmp_path / "out"
-    for name in ("artifact/manifest.json", "report.png", "status.txt", "runs/e-0/model.safetensors"):
+    for name in (
+        "artifact/manifest.json",
+        "report.html",
+        "report.png",
+        "status.txt",
+        "runs/e-0/model.safetensors",
+    ):
         assert (out / name).stat().st_size > 0
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "tiny.evidence.jsonl", "tiny.spak"]

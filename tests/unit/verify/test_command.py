@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
 from spakc.cli import cli
 from spakc.diagnostics import Sink
 from spakc.evidence import evidence_path, read_evidence
-from spakc.status import StatementStatus
+from spakc.status import StatementStatus, status
+from spakc.subjects import subject_now
 from tests.unit.verify.kernels import SCALED
 
 
@@ -27,9 +29,10 @@ def verify(*arguments: str | Path) -> Result:
 
 
 def entries(path: Path) -> dict[str, StatementStatus]:
-    from spakc.commands.status import page_of
-
-    return {entry.statement.id: entry for entry in page_of(path, driver.check_file(path))}
+    checked = driver.check_file(path)
+    now = subject_now(checked.module, driver.emit_files(driver.plan_file(checked)), BASE_OPTIONS)
+    page = status(checked.module, read_evidence(evidence_path(path), checked.sink), now, checked.sink)
+    return {entry.statement.id: entry for entry in page}
 
 
 def test_all_holds(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Reads what the report is made of (runs, evidence, a ladder) and writes the page. An edge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spakc.evidence import Row
+from spakc.ir.module import Module
+from spakc.plan.plan import Plan
+from spakc.report.html import Ladder, Report, Run, render_html
+from spakc.report.times import roof_of, timings
+from spakc.resources import write_atomically
+from spakc.status import StatementStatus
+
+FIGURES = "spak-figures/1"
+LADDER = "spak-ladder/1"
+
+
+def write_page(
+    path: Path,
+    out: Path,
+    module: Module,
+    decided: Plan,
+    files: Mapping[str, str],
+    page: Sequence[StatementStatus],
+    rows: Iterable[Row],
+) -> None:
+    """Writes the page of a file whose runs lie in `out`; `files` is its artifact. Runs of an experiment that
+    now means something else are left out, and the page says how many."""
+    found = [run for run in map(_run, sorted((out / "runs").glob("*/figures.json"))) if run is not None]
+    present = {
+        name: json.loads(files[f"models/{name}/experiment.json"])["meaning"] for name in module.experiments
+    }
+    runs = [run for run in found if present.get(run.figures["experiment"]) == run.figures["meaning"]]
+    problems = {name: kernel.problem for name, kernel in decided.kernels.items()}
+    timed = list(timings(module, problems, rows))
+    roofs = {target: roof_of(module, target) for target in {each.target for each in timed}}
+    report = Report(
+        Path(module.root).name,
+        page,
+        runs,
+        len(found) - len(runs),
+        timed,
+        {target: roof for target, roof in roofs.items() if roof is not None},
+        _ladder(out / "ladder.json"),
+    )
+    write_atomically(path, render_html(report))
+
+
+def _run(path: Path) -> Run | None:
+    figures = _read(path)
+    if figures is None or figures.get("schema") != FIGURES:
+        return None
+    losses = []
+    log = path.with_name("log.jsonl")
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        row = json.loads(line)
+        if "loss" in row:
+            losses.append((int(row["step"]), float(row["loss"])))
+    return Run(figures, losses)
+
+
+def _ladder(path: Path) -> Ladder | None:
+    found = _read(path)
+    if found is None or found.get("schema") != LADDER:
+        return None
+    calls = [(each["call"], [(bar["by"], bar["rates"]) for bar in each["bars"]]) for each in found["calls"]]
+    return Ladder(found["device"], found["date"], calls)
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    """An object of a JSON file; None where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,226 @@
+"""The report: what is on the page, what is said to be missing, and that a browser shows it without a complaint."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from spakc import driver
+from spakc.bench.questions import Question, questions
+from spakc.commands.report_page import write_page
+from spakc.diagnostics import Sink
+from spakc.evidence import Row, Subject
+from spakc.figures import key_of
+from spakc.report.html import Run, by_digits
+from spakc.report.svg import Axis, Series, chart, number_text
+from spakc.report.times import Roof, roof_of, timings
+from spakc.status import status
+from tests.unit.cli.invoke import invoke
+from tests.unit.cli.test_run import write
+
+FILE = """spak 1
+use std.devices
+targets h100
+kernel mix: product {
+  dim P, Q, R
+  input  left: bf16 [P, R]
+  input  right: bf16 [R, Q]
+  output both: bf16 | f32 [P, Q]
+  math { both[p, q] = sum[r](left[p, r] * right[r, q]) }
+  schedule naive { knob block in {8} }
+}
+claim level on h100: geomean(speed(mix) / speed(torch.matmul)) >= 1 for every (P, Q, R) in {(64, 32, 16), (8, 8, 512)}
+"""
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HOSTILE = '<script>alert("&")</script>'
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> driver.Checked:
+    path = tmp_path / "mix.spak"
+    path.write_text(FILE)
+    return driver.check_file(path)
+
+
+def measured(checked: driver.Checked) -> Row:
+    """A row as `spakc bench` writes it, with rates of the test's own: the library's are twice ours."""
+    asked = [each for each in questions(checked.module.module) if isinstance(each, Question)]
+    quantities = [
+        {
+            "query": key_of(query),
+            "at": dict(question.point),
+            "samples": [rate, 1.1 * rate, 0.9 * rate],
+            "rounds": "a",
+        }
+        for question in asked
+        for (query, _, _), rate in zip(question.subjects, (1e12, 2e12), strict=True)
+    ]
+    said = asked[0].statement
+    figures = {"quantities": quantities}
+    return Row(
+        said.id, "time", said.meaning, Subject(), figures, target="h100", device="a card", date="2026-01-02"
+    )
+
+
+def figures(name: str, **changes: Any) -> dict[str, Any]:
+    rows = [
+        {"split": "near", "readout": "last", "n": 40, "correct": 30, "interval": [0.6, 0.86],
+         "by_digits": {"1": [20, 20], "2": [10, 20]}},
+        {"split": "near", "readout": "exit", "n": 40, "correct": 1, "interval": [0, 0.1], "by_digits": {"1": [1, 40]}},
+        {"split": "far", "readout": "last", "n": 10, "correct": 0, "interval": [0, 0.3],
+         "by_digits": {"12": [0, 10]}},
+    ]  # fmt: skip
+    return {
+        "schema": "spak-figures/1", "experiment": name, "point": "", "profile": None, "seed": 0, "meaning": "",
+        "parameters": 1234, "steps": 30, "seconds": 1.5, "loss": 0.5, "device": HOSTILE, "rows": rows,
+        "gates": [{"name": "sane", "holds": True}], "hidden": {"secret": "a gate failed"}, **changes,
+    }  # fmt: skip
+
+
+def page_of(checked: driver.Checked, out: Path, rows: list[Row]) -> str:
+    decided = driver.plan_file(checked)
+    page = status(checked.module, rows, Subject(), Sink())
+    path = out / "page.html"
+    write_page(path, out, checked.module.module, decided, driver.emit_files(decided), page, rows)
+    return path.read_text(encoding="utf-8")
+
+
+def section(page: str, title: str) -> str:
+    return page.partition(f"<h2>{title}</h2>")[2].partition("</section>")[0]
+
+
+def test_what_is_not_measured_is_said(checked: driver.Checked, tmp_path: Path) -> None:
+    page = page_of(checked, tmp_path, [])
+    for title in ("Loss", "Accuracy by digits", "Ladder", "Roofline"):
+        assert "Not measured" in section(page, title) and "<svg" not in section(page, title)
+    assert "undecided" in section(page, "Claims")
+
+
+def test_rates_come_from_the_evidence(checked: driver.Checked, tmp_path: Path) -> None:
+    row = measured(checked)
+    page = page_of(checked, tmp_path, [row])
+    assert "mix(P = 64, Q = 32, R = 16)" in section(page, "Ladder") and "torch.matmul" in section(
+        page, "Ladder"
+    )
+    assert "a card, 2026-01-02" in section(page, "Roofline")
+    module = checked.module.module
+    problems = {"mix": driver.plan_file(checked).kernels["mix"].problem}
+    found = list(timings(module, problems, [row]))
+    assert [(t.rate, t.library) for t in found] == [(1e12, ""), (2e12, "torch.matmul")] * 2
+    assert found[0].intensity == 2 * 64 * 32 * 16 / (2 * (64 * 16 + 16 * 32 + 64 * 32))
+    assert list(timings(module, problems, [replace(row, meaning="another")])) == []
+
+
+def test_a_roof() -> None:
+    roof = Roof("d", 100.0, 10.0)
+    assert [roof.at(x) for x in (1.0, roof.ridge, 20.0)] == [10.0, 100.0, 100.0]
+
+
+def test_a_roof_is_that_of_the_device(checked: driver.Checked) -> None:
+    roof = roof_of(checked.module.module, "h100")
+    assert roof is not None and roof.bandwidth == 3350e9
+    assert roof_of(checked.module.module, "nothing") is None
+
+
+def test_digits_are_those_of_the_plain_readout() -> None:
+    assert by_digits(figures("e")) == {1: (20, 20), 2: (10, 20), 12: (0, 10)}
+
+
+def test_a_ladder_is_read(checked: driver.Checked, tmp_path: Path) -> None:
+    call = {"call": "mix(P = 1)", "bars": [{"by": "naive.8", "rates": [1e12, 3e12, 2e12]}]}
+    ladder = {"schema": "spak-ladder/1", "device": "a card", "date": "2026-01-02", "calls": [call]}
+    (tmp_path / "ladder.json").write_text(json.dumps(ladder))
+    shown = section(page_of(checked, tmp_path, []), "Ladder")
+    assert "naive.8" in shown and "2 TFLOP/s" in shown and "each schedule; a card, 2026-01-02" in shown
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run, with a second run by another state of the file beside it."""
+    folder = tmp_path_factory.mktemp("report")
+    file = write(folder)
+    assert invoke("run", file, "-o", folder / "out", "--profile", "quick").exit_code == 0
+    strange = folder / "out" / "runs" / "old"
+    strange.mkdir()
+    (strange / "figures.json").write_text(json.dumps(figures("e")))
+    assert invoke("status", file, "-o", folder / "out", "--html", folder / "page.html").exit_code == 0
+    return folder
+
+
+class TestRuns:
+    def test_curves_and_answers(self, written: Path) -> None:
+        page = (written / "page.html").read_text()
+        assert "<svg" in section(page, "Loss") and "e (quick), seed 0" in section(page, "Loss")
+        assert "<circle" in section(page, "Accuracy by digits")
+        assert "1 runs of an earlier state" in section(page, "Runs") and "alert" not in page
+        first = (written / "out" / "report.html").read_text()
+        assert section(first, "Loss") == section(page, "Loss"), "`run` and `status --html` write the same"
+
+    def test_nothing_is_fetched_and_nothing_runs(self, written: Path) -> None:
+        found: list[tuple[str, str]] = []
+
+        class Reader(HTMLParser):
+            def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+                found.extend((name, value or "") for name, value in [("tag", tag), *attrs])
+
+        page = (written / "page.html").read_text()
+        Reader().feed(page)
+        assert not {"script", "img", "iframe", "object"} & {v for n, v in found if n == "tag"}
+        assert [value for name, value in found if name in ("src", "href", "xlink:href")] == ["data:,"]
+        assert not re.search(r"url\(|@import", page.partition("<style>")[2].partition("</style>")[0])
+        for picture in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+            ElementTree.fromstring(picture)
+
+    @pytest.mark.skipif(CHROMIUM is None, reason="not run: no Chromium is installed")
+    def test_a_browser_shows_it(self, written: Path) -> None:
+        dom, complaints = browse(written / "page.html", written)
+        assert complaints == [] and "e (quick), seed 0" in dom
+        wrong = written / "wrong.html"
+        wrong.write_text(
+            '<!DOCTYPE html><script>console.error("on purpose")</script><script>nothing()</script>'
+        )
+        assert len(browse(wrong, written)[1]) == 2, "a complaint would be seen"
+
+
+def browse(page: Path, home: Path) -> tuple[str, list[str]]:
+    """The document as headless Chromium holds it, and the lines of its console. No host can be reached."""
+    assert CHROMIUM is not None
+    done = subprocess.run(
+        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={home / 'browser'}",
+         "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )  # fmt: skip
+    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+
+
+def test_what_a_page_shows_is_text(checked: driver.Checked, tmp_path: Path) -> None:
+    from spakc.report.html import Report, render_html
+
+    page = render_html(Report(HOSTILE, [], [Run(figures("e"), [(1, 2.0), (2, 1.0)])], 0, [], {}, None))
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "secret is withheld: a gate failed" in page
+
+
+def test_charts_of_hard_figures() -> None:
+    inf, nan = float("inf"), float("nan")
+    for y in ([], [1.0], [0.0, 0.0], [nan, 2.0], [inf, 1.0], [-1.0, 1e-30], [1e30, 1e-30]):
+        for log in (True, False):
+            picture = chart([Series("s", list(range(len(y))), y, dots=True)], Axis("x"), Axis("y", log=log))
+            text = ElementTree.tostring(ElementTree.fromstring(picture), encoding="unicode")
+            assert "nan" not in text and "inf" not in text
+
+
+def test_numbers() -> None:
+    assert [number_text(v) for v in (0, 0.5, 1234, 2e6, 1e-5)] == ["0", "0.5", "1234", "2e6", "1e-5"]
