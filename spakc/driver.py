@@ -32,6 +32,10 @@ MAX_FILES = 256
 """A project of more files than this is a mistake or an attack."""
 
 
+ARTIFACT_ENTRIES = frozenset(("manifest.json", "kernels", "include", "models", "cubin"))
+"""What stands in an artifact. A folder with anything more has something that is not ours to delete."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A checked file and what was said about it (warnings; errors were raised)."""
@@ -45,14 +49,14 @@ class Checked:
 def read_source(path: Path, name: str, sink: Sink, span: Span | None = None) -> SourceFile | None:
     """The text of a file, or None after a diagnostic at `span` (the `use` that asked for it)."""
     shown = _shown(path)
-    if not path.exists():
-        hint = _similar_files(path)
-        sink.report("SPAK001", f"there is no file `{shown}`", span, help=hint)
-        return None
-    if not path.is_file():
-        sink.report("SPAK002", f"`{shown}` is not a file", span)
-        return None
     try:
+        if not path.exists():
+            hint = _similar_files(path)
+            sink.report("SPAK001", f"there is no file `{shown}`", span, help=hint)
+            return None
+        if not path.is_file():
+            sink.report("SPAK002", f"`{shown}` is not a file", span)
+            return None
         if path.stat().st_size > MAX_BYTES:
             sink.report("SPAK003", f"`{shown}` has more than {MAX_BYTES} bytes", span)
             return None
@@ -61,7 +65,7 @@ def read_source(path: Path, name: str, sink: Sink, span: Span | None = None) -> 
         sink.report("SPAK002", f"`{shown}` is not UTF-8 (byte {error.start})", span)
         return None
     except OSError as error:
-        sink.report("SPAK002", f"`{shown}` cannot be read: {error.strerror}", span)
+        sink.report("SPAK002", f"`{shorten(shown)}` cannot be read: {error.strerror}", span)
         return None
     return SourceFile(name, text, shown)
 
@@ -146,6 +150,11 @@ def _shown(path: Path) -> str:
     return relative if not relative.startswith("../../..") else str(path)
 
 
+def shorten(name: str) -> str:
+    """A name that a message can hold."""
+    return name if len(name) <= 100 else f"{name[:60]}…{name[-30:]}"
+
+
 def _similar_files(path: Path) -> tuple[str, ...]:
     import difflib
 
@@ -218,6 +227,16 @@ def _texts(kind: str, pattern: str) -> dict[str, str]:
 def write_artifact(files: Mapping[str, str | bytes], out: Path) -> None:
     """Writes a folder whole or not at all. Replaces an artifact; SPAK007 for a folder of anything else."""
     sink = Sink()
+    try:
+        _write(files, out, sink)
+    except OSError as error:
+        sink.report("SPAK007", f"`{shorten(_shown(out))}` cannot be written: {error.strerror}", None)
+    sink.stop_if_errors()
+
+
+def _write(files: Mapping[str, str | bytes], out: Path, sink: Sink) -> None:
+    """As `write_artifact`; an OSError means that nothing was replaced."""
+    out = Path(os.path.realpath(out))  # a link to a folder stays: what it points to is replaced
     if out.exists() and not _is_replaceable(out):
         sink.report(
             "SPAK007",
@@ -225,34 +244,34 @@ def write_artifact(files: Mapping[str, str | bytes], out: Path) -> None:
             None,
             help=("name an empty or a new folder with `-o`",),
         )
-        sink.stop_if_errors()
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
-            for name, content in files.items():
-                path = fresh / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.encode() if isinstance(content, str) else content)
-            fresh.chmod(0o755)
-            if out.exists():
-                old = fresh.with_name(fresh.name + ".old")
-                out.rename(old)
-                fresh.rename(out)
-                shutil.rmtree(old)
-            else:
-                fresh.rename(out)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        sink.report("SPAK007", f"`{_shown(out)}` cannot be written: {error.strerror}", None)
-        sink.stop_if_errors()
+        for name, content in files.items():
+            path = fresh / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        fresh.chmod(0o755)
+        if out.exists():
+            old = fresh.with_name(fresh.name + ".old")
+            out.rename(old)
+            fresh.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            fresh.rename(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _is_replaceable(out: Path) -> bool:
+    """An empty folder, or an artifact to which nobody added anything."""
     if not out.is_dir():
         return False
-    if not any(out.iterdir()):
+    found = {entry.name for entry in out.iterdir()}
+    if not found <= ARTIFACT_ENTRIES:
+        return False
+    if not found:
         return True
     try:
         return str(json.loads((out / "manifest.json").read_text())["schema"]).startswith("spak-artifact/")

@@ -57,7 +57,7 @@ def check_math_dtypes(kernel: Kernel, sink: Sink) -> Mapping[str, DType]:
     Needs equations in dependency order. Reports indices that are no integers (SPAK316), operands of the
     wrong kind (317), values that their target cannot hold (318). Leaves alone: precision, which is the
     kernel's to choose."""
-    sorts = Sorts(kernel, sink)
+    sorts = Sorts(kernel, sink, in_maths=True)
     dtypes: dict[str, DType] = {}
     for equation in kernel.math:
         sort = sorts.of(equation.value)
@@ -123,9 +123,10 @@ def check_proposition(proposition: Proposition, sink: Sink) -> None:
 class Sorts:
     """The sort of every expression over the names of one kernel (or of none), reporting what does not fit."""
 
-    def __init__(self, kernel: Kernel | None, sink: Sink) -> None:
+    def __init__(self, kernel: Kernel | None, sink: Sink, *, in_maths: bool = False) -> None:
         self.kernel = kernel
         self.sink = sink
+        self.in_maths = in_maths
         self.intermediates: dict[str, Sort] = {}
 
     def of(self, expr: Expr) -> Sort:
@@ -146,6 +147,9 @@ class Sorts:
             return self._of_application(expr)
         for child in children(expr):
             self.of(child)
+        if self.in_maths:
+            help_ = ["a set or a range stands behind `in`"]
+            self.sink.report("SPAK317", "an element is one value", expr.span, "these are several", help=help_)
         return Sort.anything
 
     # ---- leaves -------------------------------------------------------------------------------------

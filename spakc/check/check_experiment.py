@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -10,7 +11,7 @@ from typing import Any
 
 from spakc.check.check_data import DatasetFacts
 from spakc.check.check_laws import prove
-from spakc.check.count import Count, Sizes, Value, count
+from spakc.check.count import Count, Sizes, Unbuildable, Value, count
 from spakc.check.model_shapes import Shapes
 from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
@@ -214,20 +215,19 @@ class _Check:
 
     def _count(self, hypers: Mapping[str, Value], train: Mapping[str, Any]) -> Count | None:
         data = self.data
+        context, size = int(train["context"] if "context" in train else 1), data.vocabulary_size
         if data.vocabulary is not None:
             text, number = data.longest_text, data.longest_number
             sizes = Sizes(len(data.vocabulary), text, number, len(data.separators) + 1)
-        elif data.vocabulary_size is not None:
-            context = int(train["context"])
-            sizes = Sizes(data.vocabulary_size, context, context, 1)
-        else:
-            return None
+        else:  # of a corpus not yet read nothing is counted, but every size is looked at
+            sizes = Sizes(size or 1, context, context, 1)
         try:
-            return count(self.model, self.shapes, hypers, sizes)
-        except (AssertionError, ZeroDivisionError):
-            message = "the sizes of the model are no whole numbers with these hypers"
-            self.error("SPAK546", message, None, "in this experiment")
+            found = count(self.model, self.shapes, hypers, sizes)
+        except Unbuildable as wrong:
+            also = [(self.experiment.span, "with the hypers of this experiment")]
+            self.sink.report("SPAK552", wrong.message, wrong.span or self.model.span, "not here", also=also)
             return None
+        return None if data.vocabulary is None and size is None else found
 
     # ---- training -----------------------------------------------------------------------------------
 
@@ -309,11 +309,22 @@ class _Check:
         values: dict[str, Any] = {"name": node.name}
         for key, expr in given.items():
             values[key] = self._number(f"{what}.{key}", expr)
+        betas = values.get("betas", [0, 0])
+        if betas is not None and not (
+            isinstance(betas, list) and len(betas) == 2 and all(_share(beta) for beta in betas)
+        ):
+            message = "`betas` are two numbers from 0 to below 1"
+            self.error("SPAK548", message, given["betas"].span, "these are not")
+            return None
         return None if any(value is None for value in values.values()) else values
 
     def _number(self, key: str, expr: Expr) -> Any:
-        """A number, a tuple of numbers, or a phased number, none below zero."""
+        """A finite number, a tuple of numbers, or a phased number, none below zero."""
         if isinstance(expr, Phased):
+            if expr.start > 1:
+                message = f"`{key}` changes at some part of the run, at most 100%"
+                self.error("SPAK548", message, expr.span, "later than its end")
+                return None
             first, second = self._number(key, expr.first), self._number(key, expr.second)
             return (
                 None
@@ -324,7 +335,7 @@ class _Check:
             parts = [self._number(key, item) for item in expr.items]
             return None if any(part is None for part in parts) else parts
         value = evaluate(expr, Env())
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
             return None
         return value
@@ -428,6 +439,10 @@ def count_flops(facts: ExperimentFacts, profile: str | None = None, point: str =
 
 def _point(facts: ExperimentFacts, profile: str | None, label: str) -> Point:
     return next(point for point in facts.points[profile or DEFAULT] if point.label == label)
+
+
+def _share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1
 
 
 def _natural(value: object) -> bool:

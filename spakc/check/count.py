@@ -10,6 +10,7 @@ from spakc.ir.constraint import Env, evaluate
 from spakc.ir.model import Assign, Loop, Model, Part, Step
 from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import children
+from spakc.source import Span
 
 Value = bool | int | float | str
 
@@ -34,10 +35,26 @@ class Count:
     flops: int
 
 
+class Unbuildable(Exception):
+    """A size of a model that no weights can have, and where it stands."""
+
+    def __init__(self, message: str, span: Span | None) -> None:
+        super().__init__(message)
+        self.message, self.span = message, span
+
+
+MOST_PARAMETERS = 10**13
+"""More is a slip of the keyboard: no machine holds them."""
+
+
 def count(model: Model, shapes: Shapes, hypers: Mapping[str, Value], sizes: Sizes) -> Count:
     """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its
-    arithmetic as often as it runs; a tied unembedding adds arithmetic alone."""
-    return _Counter(model, shapes, hypers, sizes).part(model.forward)
+    arithmetic as often as it runs; a tied unembedding adds arithmetic alone. Raises Unbuildable at the first size
+    that no model can have."""
+    found = _Counter(model, shapes, hypers, sizes).part(model.forward)
+    if found.parameters > MOST_PARAMETERS:
+        raise Unbuildable(f"a model of {found.parameters:.1e} parameters", model.span)
+    return found
 
 
 class _Counter:
@@ -48,9 +65,13 @@ class _Counter:
         refs = {(RefKind.hyper, name): value for name, value in hypers.items()}
         self.env = Env(refs).dims({"vocab": sizes.vocabulary})
 
-    def value(self, node: Expr) -> int:
+    def value(self, node: Expr, what: str, least: int = 1) -> int:
+        """A size as it is with these hypers."""
         value = evaluate(node, self.env)
-        assert isinstance(value, int), "checked before"
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Unbuildable(f"{what} is a whole number, not {value}", node.span)
+        if value < least:
+            raise Unbuildable(f"{what} is at least {least}, not {value}", node.span)
         return value
 
     def part(self, part: Part) -> Count:
@@ -65,12 +86,12 @@ class _Counter:
                 part = Count(found.parameters * copies, found.flops * runs)
             elif isinstance(step, Loop):
                 assert isinstance(step.domain, Interval)
-                length = self.value(step.domain.last)
+                length = self.value(step.domain.last, "the length of a loop")
                 start = self.expr(step.initial, loops)
                 inner = self.steps(step.body, copies, runs * length, length)
                 part = Count(start.parameters * copies + inner.parameters, start.flops * runs + inner.flops)
             else:
-                times = self.value(step.count)
+                times = self.value(step.count, "the number of layers", 0)
                 part = self.steps(step.body, copies * times, runs * times, loops)
             parameters, flops = parameters + part.parameters, flops + part.flops
         return Count(parameters, flops)
@@ -86,12 +107,15 @@ class _Counter:
         return Count(parameters, flops)
 
     def operation(self, node: Query, loops: int) -> Count:
-        if node.name in ("rope", "relative", "window", "coupled", "dropout"):
+        if node.name in ("rope", "relative", "window", "coupled"):
             return Count(0, 0)  # counted where they are used
         named = dict(node.named)
+        if node.name == "dropout":
+            self.probability(node)
+            return Count(0, 0)
         size = self.shapes.width(node)
         assert size is not None, "checked before"
-        width = self.value(size)
+        width = self.value(size, "the width")
         bias = _flag(named.get("bias"), False)
         match node.name:
             case "embed":
@@ -105,18 +129,19 @@ class _Counter:
             case "norm":
                 return Count((_flag(named.get("weight"), True) + bias) * width, 0)
             case "mlp":
-                hidden = self.value(named["hidden"])
+                hidden = self.value(named["hidden"], "`hidden`")
                 return Count(2 * width * hidden + bias * (hidden + width), 4 * width * hidden)
             case "linear":
-                out = self.value(named["out"])
+                out = self.value(named["out"], "`out`")
                 return Count(width * out + bias * out, 2 * width * out)
             case "step":
                 return Count(loops * width, 0)
             case "attention":
-                heads = self.value(named["heads"])
-                shared = (
-                    2 * self.value(named["groups"]) * (width // heads) if "groups" in named else 2 * width
+                heads = self.divisor(named["heads"], "heads", width, "width")
+                groups = (
+                    self.divisor(named["groups"], "groups", heads, "heads") if "groups" in named else heads
                 )
+                shared = 2 * groups * (width // heads)
                 weights = width * (width + shared) + width * width
                 own = (
                     weights
@@ -126,6 +151,19 @@ class _Counter:
                 return Count(own, 2 * weights + 4 * self.sizes.tokens * width)
         raise AssertionError(f"check lets no operation {node.name} through")
 
+    def divisor(self, node: Expr, name: str, whole: int, of: str) -> int:
+        """`heads` share out the width, `groups` the heads."""
+        value = self.value(node, f"`{name}`")
+        if whole % value:
+            raise Unbuildable(f"{value} {name} do not divide the {of} {whole}", node.span)
+        return value
+
+    def probability(self, node: Query) -> None:
+        for part in (*node.args[1:], *(value for _, value in node.named)):
+            value = evaluate(part, self.env)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+                raise Unbuildable("a share to drop lies from 0 to below 1", part.span)
+
     def positions(self, node: Expr | None, width: int, heads: int) -> int:
         """Learned positions: a bias table by heads, or a vector for every place."""
         if isinstance(node, Ref) and node.name == "learned":
@@ -133,10 +171,15 @@ class _Counter:
         if not isinstance(node, Query):
             return 0
         named = dict(node.named)
+        if node.name == "rope" and width // heads % 2:
+            message = f"`rope` turns pairs, but each of {heads} heads has {width // heads} elements"
+            raise Unbuildable(message, node.span)
         if node.name in ("relative", "window"):
-            return (2 * self.value(named["clip"]) + 1 + self.sizes.other_kinds) * heads
+            return (2 * self.value(named["clip"], "`clip`", 0) + 1 + self.sizes.other_kinds) * heads
         if node.name == "coupled":
-            offset = self.value(named["random_offset"]) if "random_offset" in named else 0
+            offset = (
+                self.value(named["random_offset"], "`random_offset`", 0) if "random_offset" in named else 0
+            )
             return (self.sizes.digits + offset + 1) * width
         return 0
 

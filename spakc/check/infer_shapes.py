@@ -12,7 +12,7 @@ from spakc.diagnostics import Sink
 from spakc.ir.extents import Extents, UnknownExtent, infer_extents
 from spakc.ir.inline import free_indices, index_name
 from spakc.ir.module import Equation, Kernel, Law
-from spakc.ir.ops import Const, Expr, Load, Reduce, Ref, RefKind
+from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import loads, substitute, walk
 
@@ -24,10 +24,13 @@ def infer_shapes(kernel: Kernel, sink: Sink) -> Extents | None:
     indices as its tensor has axes; the axes that an index variable runs along alone fit each other; on the
     sizes that were tried (the laws about dims hold on them) no access leaves its tensor and every element of
     every output is assigned exactly once. Accesses at values of integer tensors are a guard's business.
-    Reports SPAK301-303, 307-309. Returns None when the ranks are wrong or a range is not known. Leaves
-    alone: types, the family.
+    Reports SPAK301-303, 307-309, 325, 326. Returns None when the ranks are wrong or a range is not known.
+    Leaves alone: types, the family.
     """
     before = len(sink.diagnostics)
+    if all(tensor.role == "input" for tensor in kernel.tensors.values()):
+        sink.report("SPAK325", f"`{kernel.name}` computes nothing", kernel.span, "has no output")
+    _check_divisors(kernel, sink)
     _check_ranks(kernel, sink)
     if len(sink.diagnostics) > before:
         return None
@@ -65,6 +68,17 @@ def _laws_of(kernel: Kernel) -> Iterator[Law]:
     yield from kernel.laws
     for schedule in kernel.schedules.values():
         yield from schedule.laws
+
+
+def _check_divisors(kernel: Kernel, sink: Sink) -> None:
+    """Whole numbers divided by zero whatever the sizes are: the device would compute rubbish."""
+    written = [size for tensor in kernel.tensors.values() for size in tensor.shape]
+    written += [part for equation in kernel.math for part in (*equation.indices, equation.value)]
+    for part in written:
+        for node in walk(part):
+            divides = isinstance(node, Apply) and node.op in ("floordiv", "mod", "ceil_div")
+            if divides and simplify(node.args[1]) == Const(0):
+                sink.report("SPAK326", "a whole number is divided by zero", node.span, "has no value")
 
 
 def _check_ranks(kernel: Kernel, sink: Sink) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,28 @@ kernel k: elementwise {{
 
 def kernel(math: str = "y[i] = x[i]", more: str = "", dim: str = "") -> str:
     return KERNEL.format(math=math, more=more, dim=dim)
+
+
+MODEL = """spak 1
+model m {{
+  hyper width = 8
+  part same(x: [B, T, width]) -> y: [B, T, width] {{ y = {part} }}
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] {{ logits = unembed(same(embed(tokens)), tied = true) }}
+}}
+dataset d {{ sample a: digits(n) text a, "=", a, end loss after "=" split train n in 1..2 split test n in {{3}} }}
+experiment e {{
+  model m(width = {width})
+  data d
+  train(steps = 2, batch = 2, seeds = {{0}})
+  optimizer adamw({adamw})
+  lr constant({lr})
+  profile cpu {{ train.steps = 1 }}
+}}
+"""
+
+
+def model(part: str = "norm(x)", width: str = "8", adamw: str = "", lr: str = "1e-3") -> str:
+    return MODEL.format(part=part, width=width, adamw=adamw, lr=lr)
 
 
 HOSTILE: dict[str, bytes | str] = {
@@ -79,6 +102,44 @@ HOSTILE: dict[str, bytes | str] = {
     "unit mistake": kernel(more="law l: 1 KiB == 2 ms"),
     "unknown target": "spak 1\ntargets moon\n",
     "claim about nothing": "spak 1\nclaim c: accuracy(nothing, at_all) > 1",
+    "old line ends": "spak 1\rlet a = 1\r",
+    "utf-16": "spak 1\n".encode("utf-16"),
+    "half a surrogate pair": b'spak 1\nintent "\xed\xa0\x80"\n',
+    "homoglyph": kernel("y[i] = \u0445[i]"),
+    "letters with marks": "spak 1\nlet gr\u00f6\u00dfe = 1\n",
+    "blank that does not break": "spak\u00a01\n",
+    "typographic minus": "spak 1\nlet a = 3 \u2212 1\n",
+    "name of a file that is too long": 'spak 1\nuse "' + "a" * 5000 + '.spak"\n',
+    "folders too deep": 'spak 1\nuse "' + "a/" * 3000 + 'b.spak"\n',
+    "long chain of like": "spak 1\ndevice d0 { arch = sm_80 }\n"
+    + "".join(f"device d{i + 1} like d{i} {{ }}\n" for i in range(300)),
+    "lets that double": "spak 1\nlet a0 = 1\n" + "".join(f"let a{i + 1} = a{i} + a{i}\n" for i in range(60)),
+    "equations that double": kernel(
+        "t0[i] = x[i] " + " ".join(f"t{i + 1}[i] = t{i}[i] * t{i}[i]" for i in range(60)) + " y[i] = t60[i]"
+    ),
+    "unknown unit": "spak 1\nlet a = 12 KB\n",
+    "empty set": kernel(dim=" in {}"),
+    "no tensors": "spak 1\nkernel k: elementwise { }",
+    "no output": "spak 1\nkernel k: elementwise { dim N input x: f32 [N] math { } }",
+    "a set for an element": kernel("y[i] = {x[i]}"),
+    "a tuple for an element": kernel("y[i] = (x[i], x[i])"),
+    "shape divided by zero": kernel().replace("output y: f32 [N]", "output y: f32 [N // 0]"),
+    "index divided by zero": kernel("y[i] = x[i % 0]"),
+    "element divided by zero": kernel("y[i] = x[i] * (i // 0)"),
+    "width below zero": model(width="0 - 8"),
+    "width beyond reason": model(width="999_999_999_999_999_999"),
+    "heads that do not divide": model("attention(x, heads = 3, causal = true)"),
+    "no heads": model("attention(x, heads = 0, causal = true)"),
+    "rotation of single elements": model("attention(x, heads = 8, causal = true, positions = rope(10_000))"),
+    "clip below zero": model(
+        "attention(x, heads = 2, causal = true, positions = relative(clip = -1, index = digit_run, scale = 8))"
+    ),
+    "everything dropped": model("dropout(x, 2.0)"),
+    "nothing hidden": model("mlp(x, hidden = 0, activation = gelu)"),
+    "three betas": model(adamw="betas = (0.9, 0.95, 0.99)"),
+    "beta beyond one": model(adamw="betas = (0.9, 1.5)"),
+    "infinite rate": model(lr="inf"),
+    "phase after the end": model(adamw="weight_decay = 1e-4 then 1e-1 from 150%"),
     "python keyword as a name": kernel("y[i] = x[i]").replace("dim N", "dim N, lambda_ in {}"),
 }
 
@@ -99,6 +160,75 @@ def test_one_diagnostic_nothing_else(name: str, tmp_path: Path, monkeypatch: pyt
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["check", str(tmp_path)])
     assert result.exit_code == 1 and "SPAK002" in result.stderr
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "windows.spak"
+    path.write_bytes(b"\xef\xbb\xbf" + kernel().replace("\n", "\r\n").encode())
+    result = CliRunner().invoke(cli, ["check", str(path)])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "link to itself", "link to the user"])
+def test_what_is_used_must_be_a_file_of_its_own(kind: str, tmp_path: Path) -> None:
+    used = tmp_path / "used.spak"
+    (tmp_path / "user.spak").write_text('spak 1\nuse "used.spak"\n')
+    match kind:
+        case "folder":
+            used.mkdir()
+        case "pipe":
+            os.mkfifo(used)
+        case "device":
+            used.symlink_to("/dev/zero")
+        case "link to itself":
+            used.symlink_to(used.name)
+        case _:
+            used.symlink_to("user.spak")
+    result = CliRunner().invoke(cli, ["check", str(tmp_path / "user.spak"), "--format", "json"])
+    assert result.exit_code == 1, result.output
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_project_of_too_many_files(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"f{number}.spak").write_text(f'spak 1\nuse "f{number + 1}.spak"\n')
+    result = CliRunner().invoke(cli, ["check", str(tmp_path / "f0.spak"), "--format", "json"])
+    assert result.exit_code == 1 and [json.loads(line)["code"] for line in result.stderr.splitlines()] == [
+        "SPAK003"
+    ]
+
+
+@pytest.mark.parametrize("where", ["below a file", "a file", "a name that is too long"])
+def test_where_nothing_can_be_written(where: str, tmp_path: Path) -> None:
+    (tmp_path / "ok.spak").write_text("spak 1\n")
+    (tmp_path / "file").write_text("a file")
+    out = {"below a file": "file/out", "a file": "file"}.get(where, "n" * 300)
+    result = CliRunner().invoke(cli, ["compile", str(tmp_path / "ok.spak"), "-o", str(tmp_path / out)])
+    assert result.exit_code == 1 and "SPAK007" in result.stderr, result.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "ok.spak"]
+    assert (tmp_path / "file").read_text() == "a file"
+
+
+def test_an_output_folder_behind_a_link_stays_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "ok.spak").write_text("spak 1\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to("elsewhere")
+    for _ in range(2):
+        result = CliRunner().invoke(cli, ["compile", str(tmp_path / "ok.spak"), "-o", str(tmp_path / "out")])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "out").is_symlink() and (tmp_path / "elsewhere" / "manifest.json").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "ok.spak", "out"]
+
+
+def test_what_someone_added_to_an_artifact_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "ok.spak").write_text("spak 1\n")
+    arguments = ["compile", str(tmp_path / "ok.spak"), "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1 and "SPAK007" in result.stderr
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
 def test_output_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:

@@ -452,6 +452,14 @@ _EXPERIMENTS: tuple[Code, ...] = (
         right=_protocol("gate g { train(steps = 10, batches = 1)  require loss < 0.1 }"),
     ),
     Code(
+        "SPAK552",
+        "a model of sizes that cannot be built",
+        "With the hypers of an experiment, or of one of its profiles, some size of its model is none: a width "
+        "below 1, heads that do not share out the width evenly, more parameters than any machine holds.",
+        wrong=_experiment(model="model M(width = -16)"),
+        right=_experiment(),
+    ),
+    Code(
         "SPAK559",
         "a run cannot go on",
         "A corpus is missing or has another hash than the file says, a profile or a point of a sweep is "

@@ -251,4 +251,19 @@ TABLE: tuple[Code, ...] = (
         wrong=_kernel(_COPY + '}\nimplement k as mine { entry = "mine" \n'),
         right=_kernel(_COPY + '}\nimplement k as mine { source = "mine.cu"  entry = "mine" \n'),
     ),
+    Code(
+        "SPAK325",
+        "a kernel that computes nothing",
+        "A kernel has at least one `output` or `inout` tensor.",
+        wrong="spak 1\nkernel k: elementwise { dim N input x: f32 [N] math { t[i] = x[i] } }\n",
+        right="spak 1\nkernel k: elementwise { dim N input x: f32 [N] output t: f32 [N] math { t[i] = x[i] } }\n",
+    ),
+    Code(
+        "SPAK326",
+        "a whole number divided by zero",
+        "The divisor of `//` and `%` is zero whatever the sizes are, so that neither a shape, an index nor an "
+        "element has a value. (`/` divides real numbers: its result is infinite, or no number.)",
+        wrong=_kernel("  math { y[i] = x[i] * (i // (2 - 2)) }\n"),
+        right=_kernel("  math { y[i] = x[i] * (i // 2) }\n"),
+    ),
 )
