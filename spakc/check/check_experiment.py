@@ -215,7 +215,7 @@ class _Check:
 
     def _count(self, hypers: Mapping[str, Value], train: Mapping[str, Any]) -> Count | None:
         data = self.data
-        context, size = int(train["context"] if "context" in train else 1), data.vocabulary_size
+        context, size = int(train.get("context", 1)), data.vocabulary_size
         if data.vocabulary is not None:
             text, number = data.longest_text, data.longest_number
             sizes = Sizes(len(data.vocabulary), text, number, len(data.separators) + 1)

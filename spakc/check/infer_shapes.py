@@ -16,6 +16,8 @@ from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import loads, substitute, walk
 
+_DIVISIONS = ("floordiv", "mod", "ceil_div")
+
 
 def infer_shapes(kernel: Kernel, sink: Sink) -> Extents | None:
     """The extent of every index variable and the shape of every tensor and intermediate, over dims.
@@ -76,8 +78,7 @@ def _check_divisors(kernel: Kernel, sink: Sink) -> None:
     written += [part for equation in kernel.math for part in (*equation.indices, equation.value)]
     for part in written:
         for node in walk(part):
-            divides = isinstance(node, Apply) and node.op in ("floordiv", "mod", "ceil_div")
-            if divides and simplify(node.args[1]) == Const(0):
+            if isinstance(node, Apply) and node.op in _DIVISIONS and simplify(node.args[1]) == Const(0):
                 sink.report("SPAK326", "a whole number is divided by zero", node.span, "has no value")
 
 

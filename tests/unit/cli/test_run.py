@@ -110,6 +110,7 @@ def test_a_profile_settles_no_claim(tmp_path: Path) -> None:
 
 def test_what_the_file_does_not_have(tmp_path: Path) -> None:
     assert "SPAK560" in run(tmp_path, "another").stderr
+    assert not (tmp_path / "out").exists()
     result = run(tmp_path, "--profile", "anything")
     assert result.exit_code == 1 and "SPAK560" in result.stderr and "quick" in result.stderr
 
