@@ -30,6 +30,9 @@ lint: $(ENV)     ## ruff, mypy --strict, the import linter
 golden: $(ENV)   ## rewrite the golden files; read the difference before you commit it
 	$(PYTHON) -m pytest -q tests/unit tests/nvrtc --update-golden
 
+docs: $(ENV)     ## write the pages of docs/ that are tables of the compiler
+	$(PYTHON) -m spakc.pages
+
 gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` without one
 	$(PYTHON) -m pytest -rs tests/gpu
 
@@ -39,4 +42,4 @@ wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 bench-check: $(ENV) ## how long `spakc check` of the largest example takes, start-up included (a quiet machine: 0.3 s)
 	$(PYTHON) -m tests.packaging.bench_check
 
-.PHONY: help run test lint golden gpu wheel bench-check
+.PHONY: help run test lint golden docs gpu wheel bench-check

@@ -1,8 +1,4 @@
-"""The command line: thin commands over the driver. Data on stdout, diagnostics on stderr.
-
-Exit codes: 0 all holds · 1 diagnostics · 2 usage · 3 verification failed · 4 a claim is refuted
-5 inconclusive or unmeasured · 70 internal error (with a saved bundle).
-"""
+"""The command line: thin commands over the driver. Data on stdout, diagnostics on stderr."""
 
 from __future__ import annotations
 
@@ -21,6 +17,18 @@ from spakc.diagnostics import Diagnostic, SpakError
 F = TypeVar("F", bound=Callable[..., Any])
 
 OK, DIAGNOSTICS, USAGE, VERIFY_FAILED, CLAIM_REFUTED, INCONCLUSIVE, INTERNAL = 0, 1, 2, 3, 4, 5, 70
+
+EXIT_CODES = {
+    OK: "all that was asked holds",
+    DIAGNOSTICS: "diagnostics: the file, the command's subject or the machine has a mistake; nothing was written",
+    USAGE: "usage: an unknown command, option or code",
+    VERIFY_FAILED: "verification failed: a kernel does not compute its mathematics, or breaks a law",
+    CLAIM_REFUTED: "a claim is refuted",
+    INCONCLUSIVE: "inconclusive or unmeasured: a claim stays open, a gate failed, or `not run: no device`",
+    INTERNAL: "an internal error of the compiler; a bundle to report was saved",
+    130: "interrupted",
+}
+"""What each exit code means, in the words of docs/diagnostics.md."""
 
 
 def show(diagnostics: list[Diagnostic] | tuple[Diagnostic, ...], as_json: bool) -> None:
