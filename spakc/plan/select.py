@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from spak_runtime.manifest import CHOICE, Guard
-from spakc.ir.constraint import Env, evaluate
+from spakc.ir.constraint import Env, evaluate, mentions
 from spakc.ir.module import Prefer
+from spakc.ir.ops import Ref, RefKind
 from spakc.ir.types import DType
 from spakc.plan.cost_model import Estimate, ProductShape, product_time
 from spakc.plan.launch import Config, Signature, StepProblem, product
 from spakc.plan.problem import ElementwiseProblem, ProductProblem
+from spakc.plan.resources import Resources
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.vectors import stores_are_vectors, vector_loads
@@ -134,7 +136,10 @@ _WORTH_BUILDING = 1.05
 def _portfolio(question: Question, candidates: Sequence[Candidate]) -> tuple[Selected, ...]:
     """The config that serves all reference shapes best; or, if that is worth a second build, the two that
     do so when calls whose large tiles would not fill the device are left to the smaller ones."""
-    tables = [_ranks(question, candidates, shape) for shape in REFERENCE_SHAPES]
+    resources = [
+        question.template.resources(question.problem, question.signature, c.config) for c in candidates
+    ]
+    tables = [_ranks(question, candidates, resources, shape) for shape in REFERENCE_SHAPES]
     columns = [[table[i] for table in tables] for i in range(len(candidates))]
     if not any(math.isfinite(rank.handicap) for column in columns for rank in column):
         return ()
@@ -181,19 +186,26 @@ def _average(ranks: Sequence[_Rank]) -> float:
     return math.exp(sum(math.log(rank.handicap) for rank in ranks) / len(ranks))
 
 
-def _ranks(question: Question, candidates: Sequence[Candidate], shape: ProductShape) -> list[_Rank]:
+def _ranks(
+    question: Question, candidates: Sequence[Candidate], resources: Sequence[Resources], shape: ProductShape
+) -> list[_Rank]:
     """Every candidate at one shape, handicapped against the best: among those measured if any is, else among
     those that violate fewest preferences."""
-    ranks = []
-    for candidate in candidates:
-        resources = question.template.resources(question.problem, question.signature, candidate.config)
-        ranks.append(
-            _Rank(
-                _measured(question, candidate.config, shape),
-                violated_prefers(question, candidate.config, shape),
-                product_time(question.template, candidate.config, resources, shape, question.target),
-            )
+    sizes = _sizes(question, shape)
+    measured = [
+        m
+        for m in question.measurements
+        if m.arch == question.target.arch and m.schedule == question.schedule and m.shape == sizes
+    ]
+    violated = _Violated(question, sizes)
+    ranks = [
+        _Rank(
+            min((m.seconds for m in measured if m.config == candidate.config), default=None),
+            violated.by(candidate.config),
+            product_time(question.template, candidate.config, takes, shape, question.target),
         )
+        for candidate, takes in zip(candidates, resources, strict=True)
+    ]
     by_evidence = any(rank.measured is not None for rank in ranks)
     fewest = min(rank.violated for rank in ranks)
     seconds = [
@@ -223,28 +235,27 @@ def _sizes(question: Question, shape: ProductShape) -> dict[str, int]:
     return sizes
 
 
-def _measured(question: Question, config: Config, shape: ProductShape) -> float | None:
-    sizes = _sizes(question, shape)
-    found = [
-        m.seconds
-        for m in question.measurements
-        if m.arch == question.target.arch
-        and m.schedule == question.schedule
-        and m.config == config
-        and m.shape == sizes
-    ]
-    return min(found, default=None)
+class _Violated:
+    """How many `prefer` statements apply at some sizes and are false for a config. Hundreds of configs differ in
+    knobs that no `prefer` speaks of, so that each question is asked once."""
 
+    def __init__(self, question: Question, sizes: Mapping[str, int]) -> None:
+        self.env = Env().facts(question.facts or {}).dims(sizes)
+        self.prefers = question.prefers
+        asked = mentions(*(part for p in question.prefers for part in (p.when, p.proposition)))
+        self.knobs = sorted(r.name for r in asked if isinstance(r, Ref) and r.kind is RefKind.knob)
+        self.known: dict[tuple[object, ...], int] = {}
 
-def violated_prefers(question: Question, config: Config, shape: ProductShape) -> int:
-    """How many `prefer` statements apply to this shape and are false for this config."""
-    env = Env().facts(question.facts or {}).knobs(config).dims(_sizes(question, shape))
-    return sum(
-        1
-        for prefer in question.prefers
-        if (prefer.when is None or evaluate(prefer.when, env) is True)
-        and evaluate(prefer.proposition, env) is False
-    )
+    def by(self, config: Config) -> int:
+        key = tuple(config.get(name) for name in self.knobs)
+        if key not in self.known:
+            env = self.env.knobs(config)
+            self.known[key] = sum(
+                (prefer.when is None or evaluate(prefer.when, env) is True)
+                and evaluate(prefer.proposition, env) is False
+                for prefer in self.prefers
+            )
+        return self.known[key]
 
 
 def _why(question: Question, rank: _Rank, shape: ProductShape, candidates: Sequence[Candidate]) -> str:
