@@ -9,6 +9,7 @@ fresh verification evidence; facts about time and memory do not.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from spakc.check.statements import Statement
-from spakc.diagnostics import Sink
+from spakc.diagnostics import Diagnostic, Sink, SpakError
 
 SCHEMA = "spak-evidence/1"
 
@@ -287,6 +288,8 @@ def read_evidence(path: Path, sink: Sink) -> list[Row]:
     Reports, as warnings, rows that cannot be trusted (SPAK901), a last line that was cut off (SPAK902) and a
     file that cannot be read (SPAK903). What is reported is ignored: it establishes nothing."""
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise OSError(errno.EINVAL, "not a file")
         data = path.read_bytes()
     except FileNotFoundError:
         return []
@@ -319,7 +322,20 @@ def _reason(error: ValueError) -> str:
 
 def append_evidence(path: Path, rows: Iterable[Row]) -> None:
     """Appends rows durably, all in one write under a lock: two processes never mix their lines, and a crash
-    leaves at most one unfinished last line, which the next append closes off. Raises OSError."""
+    leaves at most one unfinished last line, which the next append closes off. SPAK904 where that is not
+    possible."""
+    try:
+        _append(path, rows)
+    except OSError as error:
+        reason = error.strerror or "unknown"
+        raise SpakError(
+            Diagnostic("SPAK904", f"evidence `{path.name}` cannot be written: {reason}")
+        ) from error
+
+
+def _append(path: Path, rows: Iterable[Row]) -> None:
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file")
     text = "".join(row.to_json() + "\n" for row in rows).encode()
     if not text:
         return

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import hypothesis
+import hypothesis.configuration
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
+from spak_runtime.cache import default_root
 from spakc.verify.case import Case
 from spakc.verify.failure import Failure
+
+hypothesis.configuration.set_hypothesis_home_dir(
+    default_root() / "hypothesis"
+)  # else a folder where the user is
 
 ROUND = 10
 """Cases drawn before hypothesis begins anew; the first of them is always the simplest."""

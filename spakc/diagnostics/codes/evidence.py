@@ -29,4 +29,13 @@ TABLE: tuple[Code, ...] = (
         wrong="mkdir wrong.evidence.jsonl && spakc status wrong.spak",
         right="rmdir wrong.evidence.jsonl && spakc status wrong.spak",
     ),
+    Code(
+        "SPAK904",
+        "an evidence file cannot be written",
+        "What was established is written beside the `.spak` file, and there this user may not write, or something "
+        "else than a file has its name. The figures of a run stand in its output folder: started again, `run` "
+        "finds them and writes its evidence.",
+        wrong="mkdir wrong.evidence.jsonl && spakc verify wrong.spak",
+        right="rmdir wrong.evidence.jsonl && spakc verify wrong.spak",
+    ),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from spakc.diagnostics import CODES, Sink
-from spakc.evidence import evidence_path, read_evidence
+from spakc.diagnostics import CODES, Sink, SpakError
+from spakc.evidence import Row, Subject, append_evidence, evidence_path, read_evidence
 
 
 def _codes(spak: Path) -> list[str]:
@@ -33,8 +33,19 @@ def unreadable(folder: Path) -> list[str]:
     return _codes(spak)
 
 
+def unwritable(folder: Path) -> list[str]:
+    spak = folder / "wrong.spak"
+    evidence_path(spak).mkdir()
+    try:
+        append_evidence(evidence_path(spak), [Row("law l", "compiled", "m", Subject(), {})])
+    except SpakError as error:
+        return [d.code for d in error.diagnostics]
+    return []
+
+
 EVIDENCE: dict[str, Callable[[Path], list[str]]] = {
     "SPAK901": damaged,
     "SPAK902": cut_off,
     "SPAK903": unreadable,
+    "SPAK904": unwritable,
 }

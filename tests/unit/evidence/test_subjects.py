@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spakc.check.statements import statements
-from spakc.driver import check_file, emit_files, plan_file
-from spakc.evidence import Subject, hash_source
+from spakc.diagnostics import Sink
+from spakc.driver import check_file, emit_files, plan_file, templates
+from spakc.emit.artifact import Templates, emit
+from spakc.evidence import Subject, hash_source, row_of_run
+from spakc.status import status
 from spakc.subjects import subject_now, tool_parts
 
 MATMUL = (Path(__file__).parents[3] / "examples/kernels/matmul.spak").read_text()
@@ -80,6 +85,61 @@ def test_a_header_below_a_folder_is_found_through_others(compiled: Compiled) -> 
 def test_a_flag_reaches_every_kernel_and_only_its_flags(compiled: Compiled) -> None:
     touched = changed(compiled.now(), compiled.now(("-std=c++17", "-use_fast_math")))
     assert touched and {key.split("|")[0] for key in touched} == {"flags"}
+
+
+SPILLS = {"cubin.spill_bytes": 0, "cubin.count(HMMA)": 8, "cubin.count(LDGSTS)": 8, "cubin.count(HGMMA)": 8}
+
+
+def stale_after(edit: Callable[[Templates], Templates], folder: Path) -> set[tuple[str, str]]:
+    """The statements about compiled code whose rows an edit of the shipped templates makes stale, through the
+    whole compiler; every row was fresh before it."""
+    (folder / "matmul.spak").write_text(MATMUL)
+    checked = check_file(folder / "matmul.spak")
+    plan = plan_file(checked)
+    was = subject_now(checked.module, emit(plan, templates()), FLAGS)
+    rows = [
+        row_of_run(each, was, {"observations": [{"queries": SPILLS}]})
+        for each in statements(checked.module.module)
+        if each.fact == "compiled"
+    ]
+    assert rows
+
+    def stale(now: Subject) -> set[tuple[str, str]]:
+        page = status(checked.module, rows, now, Sink())
+        return {(e.statement.id, e.statement.target) for e in page if not e.status.fresh}
+
+    assert stale(was) == set()
+    return stale(subject_now(checked.module, emit(plan, edit(templates())), FLAGS))
+
+
+def test_a_comment_in_a_shipped_template_makes_nothing_stale(tmp_path: Path) -> None:
+    def edit(shipped: Templates) -> Templates:
+        return replace(shipped, cuda={n: t + "\n// a remark\n" for n, t in shipped.cuda.items()})
+
+    assert stale_after(edit, tmp_path) == set()
+
+
+def test_code_in_a_shipped_template_makes_the_rows_of_its_schedules_stale(tmp_path: Path) -> None:
+    def edit(shipped: Templates) -> Templates:
+        name = "product/pipelined.cu.j2"
+        return replace(shipped, cuda={**shipped.cuda, name: shipped.cuda[name] + "\nstatic int more;\n"})
+
+    found = stale_after(edit, tmp_path)
+    assert {id for id, _ in found} == {
+        "law matmul.no_spills",  # of the kernel: it binds every schedule
+        "law matmul.pipelined.overlaps",
+        "law matmul.pipelined.uses_tensor_core",
+    }
+
+
+def test_a_shipped_header_makes_the_rows_of_those_that_include_it_stale(tmp_path: Path) -> None:
+    def edit(shipped: Templates) -> Templates:
+        name = next(n for n in shipped.headers if n.endswith("warp_product.cuh"))
+        return replace(shipped, headers={**shipped.headers, name: shipped.headers[name] + "\nvoid more();\n"})
+
+    found = {id for id, _ in stale_after(edit, tmp_path)}
+    assert "law matmul.swizzled.uses_tensor_core" in found and "law matmul.pipelined.overlaps" in found
+    assert "law matmul.warp_specialized.uses_tensor_core" not in found
 
 
 def test_the_same_file_has_the_same_parts(compiled: Compiled, tmp_path: Path) -> None:

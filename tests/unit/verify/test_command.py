@@ -35,8 +35,10 @@ def entries(path: Path) -> dict[str, StatementStatus]:
     return {entry.statement.id: entry for entry in page}
 
 
-def test_all_holds(tmp_path: Path) -> None:
+def test_all_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     result = verify(path, "--seed", "3")
     assert result.exit_code == 0, result.output
     assert "naive.8: 10 cases" in result.output and "verify scaled: holds" in result.output
@@ -47,6 +49,7 @@ def test_all_holds(tmp_path: Path) -> None:
     assert all(row.figures["checks"]["tripwires"].values())
     known = entries(path)["verify scaled"].status
     assert known.verdict.value == "holds" and known.fresh and known.witnesses == 10
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_fewer_cases_than_the_file_asks_establish_nothing(tmp_path: Path) -> None:
