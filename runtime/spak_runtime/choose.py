@@ -1,7 +1,8 @@
 """Which variant answers a call, and why not the others.
 
-A kernel's variants stand in order of preference. The first one that is lawful on the device, whose guards
-hold for the call and whose launch the device can make is the answer. Pure: an Environment in, a Choice out.
+A variant admits a call if it is lawful on the device, its guards hold for the call and the device can make its
+launches. Of those that do, the cost model's estimates for the sizes of the call decide (`manifest.Variant`).
+Pure: an Environment in, a Choice out.
 """
 
 from __future__ import annotations
@@ -46,13 +47,16 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The variant for a call, built for `arch`; `rejected` are those before it."""
+    """The variant for a call, built for `arch`, and how long it should take (None without an estimate);
+    `rejected` are the others that were asked."""
 
     variant: Variant
     arch: str
     shapes: tuple[LaunchShape, ...]
     environment: Environment
     rejected: tuple[Rejection, ...] = ()
+    seconds: float | None = None
+    violated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +79,13 @@ class Chooser:
         self._compiled = [_compile(kernel.name, variant) for variant in kernel.variants]
 
     def choose(self, target: Target, environment: Environment) -> Choice:
-        """The first lawful variant for the call that `environment` describes (its knobs and facts are
-        ignored).
+        """The variant for the call that `environment` describes (its knobs and facts are ignored).
 
         Raises ArchError where no variant is for this architecture, NoVariantError where each one has a
         guard that does not hold; both list what was asked.
         """
         rejected: list[Rejection] = []
+        admitted: list[Choice] = []
         for variant, compiled in zip(self.kernel.variants, self._compiled, strict=True):
             arch = next((arch for arch in target.archs if arch in variant.archs), None)
             if arch is None:
@@ -96,8 +100,19 @@ class Chooser:
             if isinstance(outcome, Rejection):
                 rejected.append(outcome)
                 continue
-            return Choice(variant, arch, outcome, full, tuple(rejected))
-        raise self._refusal(target, rejected)
+            estimate = compiled.estimates.get(arch)
+            if estimate is None:
+                if not admitted:
+                    return Choice(variant, arch, outcome, full, tuple(rejected))
+                continue
+            violated = sum(not holds(full) for holds in compiled.prefers)
+            seconds = float(estimate(full))
+            admitted.append(Choice(variant, arch, outcome, full, (), seconds, violated))
+        if not admitted:
+            raise self._refusal(target, rejected)
+        best = _best(admitted)
+        slower = [_slower(each, best) for each in admitted if each is not best]
+        return replace(best, rejected=(*rejected, *slower))
 
     def _refusal(self, target: Target, rejected: Sequence[Rejection]) -> ArchError | NoVariantError:
         name = self.kernel.name
@@ -112,6 +127,30 @@ class Chooser:
         return NoVariantError(f"{name}: no variant is lawful for this call on {target.name}:\n{listed}")
 
 
+def _best(admitted: Sequence[Choice]) -> Choice:
+    """The first of equals."""
+    of_schedule: dict[str, Choice] = {}
+    for each in admitted:
+        known = of_schedule.get(each.variant.schedule)
+        if known is None or _rank(each) < _rank(known):
+            of_schedule[each.variant.schedule] = each
+    return min(of_schedule.values(), key=lambda each: _rank(each)[1])
+
+
+def _rank(choice: Choice) -> tuple[int, float]:
+    assert choice.seconds is not None, "only variants with estimates are compared"
+    return choice.violated, choice.seconds
+
+
+def _slower(choice: Choice, best: Choice) -> Rejection:
+    (violated, seconds), (_, least) = _rank(choice), _rank(best)
+    preferred = (
+        f", and the schedule would rather have another ({violated} `prefer` violated)" if violated else ""
+    )
+    why = f"estimated at {seconds * 1e6:.1f} us, {best.variant.id} at {least * 1e6:.1f} us{preferred}"
+    return Rejection(choice.variant.id, "cost model", why)
+
+
 @dataclass(frozen=True, slots=True)
 class _CompiledLaunch:
     grid: tuple[Evaluator, Evaluator, Evaluator]
@@ -123,12 +162,17 @@ class _CompiledLaunch:
 class _CompiledVariant:
     guards: tuple[Evaluator, ...]
     launches: tuple[_CompiledLaunch, ...]
+    estimates: Mapping[str, Evaluator]
+    prefers: tuple[Evaluator, ...]
 
 
 def _compile(kernel: str, variant: Variant) -> _CompiledVariant:
     where = f"{kernel}, variant {variant.id}"
     guards = tuple(compile_expression(g.condition, f"{where}, guard `{g.law}`") for g in variant.guards)
-    return _CompiledVariant(guards, tuple(_compile_launch(where, launch) for launch in variant.launches))
+    estimates = {arch: compile_expression(e, f"{where}, estimate") for arch, e in variant.estimates.items()}
+    prefers = tuple(compile_expression(wanted, f"{where}, preference") for wanted in variant.prefers)
+    launches = tuple(_compile_launch(where, launch) for launch in variant.launches)
+    return _CompiledVariant(guards, launches, estimates, prefers)
 
 
 def _compile_launch(where: str, launch: Launch) -> _CompiledLaunch:

@@ -26,7 +26,7 @@ from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
 from spak_runtime.errors import StrideError
 from spak_runtime.kernel import Loader
-from spak_runtime.manifest import CHOICE, KernelSpec
+from spak_runtime.manifest import KernelSpec
 from spak_runtime.maths import Mathematics
 from spak_runtime.plan import CudaPlan, Sources
 
@@ -96,12 +96,9 @@ class KernelFunction:
         self._differentiable = make_function(self, self._derivatives) if self._derivatives else None
 
     def only(self, *variants: str) -> KernelFunction:
-        """This kernel with some of its variants and no gradient, to look at those by themselves. The last of them
-        answers every call that its guards admit, also those that it would leave to a faster one."""
-        kept = [variant for variant in self.spec.variants if variant.id in variants]
-        last = kept.pop()
-        bare = replace(last, guards=tuple(guard for guard in last.guards if guard.law != CHOICE))
-        spec = replace(self.spec, variants=(*kept, bare), gradients=())
+        """This kernel with some of its variants and no gradient, to look at those by themselves."""
+        kept = tuple(variant for variant in self.spec.variants if variant.id in variants)
+        spec = replace(self.spec, variants=kept, gradients=())
         namespace = "_".join((self._shared.namespace, *(re.sub(r"\W", "_", each) for each in variants)))
         return KernelFunction(spec, replace(self._shared, namespace=namespace))
 
@@ -225,7 +222,10 @@ class KernelFunction:
     def _explanation(self, resolved: Resolved, choice: Choice) -> Explanation:
         where = f"{resolved.device} ({target_of(resolved.device.index).name}, {choice.arch})"
         rejected = tuple(str(rejection) for rejection in choice.rejected)
-        return Explanation(self.spec.name, where, choice.variant.id, choice.variant.reason, rejected)
+        reason = choice.variant.reason
+        if choice.seconds is not None:
+            reason = f"estimated at {choice.seconds * 1e6:.1f} us; {reason}"
+        return Explanation(self.spec.name, where, choice.variant.id, reason, rejected)
 
     def _outputs_of_op(self, results: Any) -> Sequence[torch.Tensor]:
         if results is None:

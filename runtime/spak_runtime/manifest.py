@@ -37,9 +37,6 @@ from typing import Any
 
 SCHEMA = "spak-artifact/1"
 
-CHOICE = "choice"
-"""The law of a guard by which a variant leaves a call to a faster one. It must be right all the same."""
-
 Expression = Any
 """bool | int | float | str | list: see the module docstring."""
 
@@ -114,7 +111,12 @@ class Launch:
 class Variant:
     """One schedule with one config. `defines` are the macros every specialisation gets (KNOB_tile_m …);
     `axes` are the macros a specialisation binds: "DTYPE_<tensor>", "LAYOUT_<tensor>", "PRESENT_<tensor>",
-    "OPTION_<option>", "DIM_<dim>". `archs` are the targets it is lawful on (sm_80 …)."""
+    "OPTION_<option>", "DIM_<dim>". `archs` are the targets it is lawful on (sm_80 …).
+
+    Where several variants admit a call: of each schedule the one that breaks fewest of its `prefers`, of these
+    the one with the least estimate; of all schedules the one with the least estimate. `estimates` are seconds
+    by architecture, over dims and facts of the device; a variant without one answers what no variant before it
+    does."""
 
     id: str
     schedule: str
@@ -126,6 +128,8 @@ class Variant:
     launches: tuple[Launch, ...]
     workspace: tuple[TensorSpec, ...] = ()
     reason: str = ""
+    estimates: dict[str, Expression] = field(default_factory=dict)
+    prefers: tuple[Expression, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

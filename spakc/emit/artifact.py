@@ -137,6 +137,8 @@ def _variant(plan: VariantPlan) -> Variant:
         tuple(_launch(launch) for launch in plan.launches),
         plan.workspace,
         plan.reason,
+        dict(plan.estimates),
+        plan.prefers,
     )
 
 

@@ -1,4 +1,5 @@
-"""How long a launch takes, by arithmetic. It ranks configs and never makes one lawful.
+"""How long a launch takes, by arithmetic. It ranks configs and never makes one lawful: the compiler at
+reference sizes, to decide what is built; the runtime at the sizes of a call, to decide what is launched.
 
 Three limits, and the whole number of rounds in which blocks run: the tensor cores (or the multiply-add
 units), the copies into shared memory, and the memory. Constants are rough and the same for all;
@@ -14,10 +15,14 @@ from dataclasses import dataclass
 from spakc.plan.launch import Config
 from spakc.plan.resources import Resources
 from spakc.plan.template import Template
+from spakc.plan.terms import Amount, Term, ceil_div, greatest, least
 from spakc.target import Target
 
 L2_FACTOR = 3.0
 """Second-level cache bandwidth over that of the memory, per device."""
+
+TMA_FACTOR = 3.8
+"""The same where TMA copies whole tiles."""
 
 STEP_LATENCY = 1e-6
 """Seconds from asking for a tile to having it under load. A ring of s slots asks s - 1 steps
@@ -29,32 +34,62 @@ STEP_OVERHEAD = 5e-8
 MMA_SHARE = 0.65
 """What mma reaches of the tensor rate where the architecture has wider instructions (wgmma, tcgen05)."""
 
+WGMMA_SHARE = 0.8
+"""What wgmma reaches of the tensor rate: the clock falls under its load."""
+
+SHALLOW = 0.03
+"""Share of a step that is lost where a ring of two slots runs empty, less with every further slot."""
+
+WGMMA_STEP = 2e-8
+"""Seconds of barriers in a step while no other warpgroup multiplies."""
+
+CLUSTER_COST = 1.01
+"""Factor of time for blocks that wait for each other's slots."""
+
+STORED_ACCUMULATOR = 1e-8
+"""Seconds in which a warpgroup converts and stores one accumulator of each thread."""
+
 FMA_SHARE = 0.4
 """What a tiled product reaches of the multiply-add rate: every use of an operand reads shared memory."""
 
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
 
+PERSISTENT_LAUNCH = 2.5e-6
+"""The same with barriers, tensor maps and a ring to fill first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds of one launch, and what limits it."""
+    """Seconds of one launch, and what limits it (empty where that depends on the call)."""
 
-    seconds: float
+    seconds: Amount
     limit: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProductShape:
-    """One product of rows x columns x depth, with elements of `element` bytes."""
+    """`batch` products of rows x columns x depth, with elements of `element` bytes, on a device of so many
+    multiprocessors (those of the target if not known)."""
 
-    rows: int
-    columns: int
-    depth: int
+    rows: Amount
+    columns: Amount
+    depth: Amount
     element: int = 2
+    batch: Amount = 1
+    sms: Amount | None = None
 
     def __str__(self) -> str:
         return f"{self.rows} x {self.columns} x {self.depth}"
+
+    @property
+    def moved(self) -> Amount:
+        """Bytes of both operands and of the output."""
+        rows, columns, depth = self.rows, self.columns, self.depth
+        return self.batch * (rows * depth + columns * depth + rows * columns) * self.element
+
+    def multiprocessors(self, target: Target) -> Amount:
+        return target.sms if self.sms is None else self.sms
 
 
 def product_time(
@@ -66,55 +101,100 @@ def product_time(
         return Estimate(math.inf, "a block does not fit")
     if "tile_m" not in config:
         return _naive_time(config, shape, target)
-    tile_m, tile_n, tile_k = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
-    tiles = math.ceil(shape.rows / tile_m) * math.ceil(shape.columns / tile_n)
-    rounds = math.ceil(tiles / (target.sms * resident))
-    together = min(resident, math.ceil(tiles / target.sms))
-    step, limit = _step_time(template, config, together, resources.threads, shape.element, target)
-    output = rounds * together * tile_m * tile_n * shape.element / (target.bandwidth / target.sms)
-    memory = (shape.rows + shape.columns) * shape.depth * shape.element / target.bandwidth
-    total = rounds * math.ceil(shape.depth / tile_k) * step + output
-    if memory > total:
-        return Estimate(LAUNCH + memory, "memory")
-    return Estimate(LAUNCH + total, limit)
+    if "consumers" in config:
+        return _persistent_time(config, shape, target)
+    return _tiled_time(template, config, resources, resident, shape, target)
 
 
-def _step_time(
-    template: Template, config: Config, together: int, threads: int, element: int, target: Target
-) -> tuple[float, str]:
-    """Seconds in which `together` blocks of one multiprocessor each do one step, and what limits them."""
+def _tiled_time(
+    template: Template,
+    config: Config,
+    resources: Resources,
+    resident: int,
+    shape: ProductShape,
+    target: Target,
+) -> Estimate:
+    """Of blocks that compute a tile each and leave."""
+    sms = shape.multiprocessors(target)
     tile_m, tile_n, tile_k = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
+    tiles = shape.batch * ceil_div(shape.rows, tile_m) * ceil_div(shape.columns, tile_n)
+    rounds = ceil_div(tiles, sms * resident)
+    together = least((resident, ceil_div(tiles, sms)))
     share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
-    rate = share * target.tensor_flops if template.tensor_cores else FMA_SHARE * target.fma_flops
-    rate *= _efficiency(threads * together, tile_m, tile_n) / target.sms
-    products = together * 2.0 * tile_m * tile_n * tile_k / rate
-    loads = together * (tile_m + tile_n) * tile_k * element
-    copies = loads / (L2_FACTOR * target.bandwidth / target.sms)
-    busy = max(products, copies)
-    unit = "tensor cores" if template.tensor_cores else "multiply-add units"
-    limit = unit if products >= copies else "copies from the cache"
+    rate = (
+        share * target.tensor_flops if template.tensor_cores else FMA_SHARE * target.fma_flops
+    ) / target.sms
+    warps = least((1.0, together * (resources.threads / 256)))
+    reuse = tile_m * tile_n / (tile_m + tile_n)
+    efficiency = (warps * 0.6 + 0.4) * (reuse / (reuse + 16))
+    products = together * (2.0 * tile_m * tile_n * tile_k / rate) / efficiency
+    loads = (tile_m + tile_n) * tile_k * shape.element
+    copies = together * (loads / (L2_FACTOR * target.bandwidth / target.sms))
+    limits = {
+        "tensor cores" if template.tensor_cores else "multiply-add units": products,
+        "copies from the cache": copies,
+    }
+    if "stages" in config:
+        limits["latency of copies"] = STEP_LATENCY / (_number(config, "stages") - 1)
+    step, limit = _slowest(limits)
+    step = step + STEP_OVERHEAD
     if "stages" not in config:  # nothing runs ahead: only other blocks work while one waits
-        return busy + STEP_LATENCY / together + STEP_OVERHEAD, limit
-    waiting = STEP_LATENCY / (_number(config, "stages") - 1)
-    return max(busy, waiting) + STEP_OVERHEAD, "latency of copies" if waiting > busy else limit
+        step = step + STEP_LATENCY / together
+    stored = rounds * together * (tile_m * tile_n * shape.element / (target.bandwidth / target.sms))
+    total = rounds * ceil_div(shape.depth, tile_k) * step + stored
+    return _launched(LAUNCH, total, limit, shape, target)
+
+
+def _persistent_time(config: Config, shape: ProductShape, target: Target) -> Estimate:
+    """Of blocks that stay, one on each multiprocessor, whose ring stays full from tile to tile."""
+    tile_m, tile_n, tile_k = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
+    consumers, cluster = _number(config, "consumers"), _number(config, "cluster")
+    in_turns = config["mode"] == "pingpong"
+    places = shape.multiprocessors(target) / cluster
+    tiles = shape.batch * ceil_div(shape.rows, tile_m * cluster) * ceil_div(shape.columns, tile_n)
+    rate = WGMMA_SHARE * target.tensor_flops / target.sms * tile_n / (tile_n + 12)
+    alone = in_turns or consumers == 1
+    products = 2.0 * tile_m * tile_n * tile_k / rate + (WGMMA_STEP if alone else WGMMA_STEP / 2)
+    loads = (tile_m + tile_n / cluster) * tile_k * shape.element
+    copies = loads / (TMA_FACTOR * target.bandwidth / target.sms)
+    ahead = _number(config, "stages") - 1
+    products *= 1 + SHALLOW / ahead
+    latency = STEP_LATENCY / ahead
+    step, limit = _slowest(
+        {"tensor cores": products, "copies from the cache": copies, "latency of copies": latency}
+    )
+    main = ceil_div(shape.depth, tile_k) * step
+    stored = STORED_ACCUMULATOR * tile_m * tile_n / (128 * (1 if in_turns else consumers))
+    rounds = ceil_div(tiles, places)
+    if in_turns:  # one stores while the other multiplies
+        total = rounds * greatest((main, (main + stored) / 2)) + stored
+    else:
+        total = rounds * (main + stored)
+    return _launched(PERSISTENT_LAUNCH, total * (CLUSTER_COST if cluster > 1 else 1.0), limit, shape, target)
+
+
+def _launched(begin: float, total: Amount, limit: str, shape: ProductShape, target: Target) -> Estimate:
+    seconds, slowest = _slowest({limit: total, "memory": shape.moved / target.bandwidth})
+    return Estimate(begin + seconds, slowest)
 
 
 def _naive_time(config: Config, shape: ProductShape, target: Target) -> Estimate:
     """Every operand comes from the first-level cache for every product: a few percent of the units' rate, and
     fewer where a warp reads several short pieces of rows instead of one long one."""
-    flops = 2.0 * shape.rows * shape.columns * shape.depth
+    flops = 2.0 * shape.batch * shape.rows * shape.columns * shape.depth
     block = _number(config, "block")
     share = 0.05 * min(1.0, block / 32 + 0.4)
-    filled = min(1.0, math.ceil(shape.rows / block) * math.ceil(shape.columns / block) / target.sms)
-    return Estimate(LAUNCH + flops / (share * filled * target.fma_flops), "loads")
+    blocks = shape.batch * ceil_div(shape.rows, block) * ceil_div(shape.columns, block)
+    filled = least((1.0, blocks / shape.multiprocessors(target)))
+    return Estimate(LAUNCH + flops / (share * target.fma_flops * filled), "loads")
 
 
-def _efficiency(threads: int, tile_m: int, tile_n: int) -> float:
-    """Share of the tensor rate that a multiprocessor reaches: eight warps fill it, and large warp tiles
-    read less shared memory for each product."""
-    warps = min(1.0, threads / 256)
-    reuse = tile_m * tile_n / (tile_m + tile_n)
-    return (0.4 + 0.6 * warps) * reuse / (reuse + 16)
+def _slowest(limits: Mapping[str, Amount]) -> tuple[Amount, str]:
+    """The greatest of some times, and its name if that is known now."""
+    seconds = greatest(tuple(limits.values()))
+    if isinstance(seconds, Term):
+        return seconds, ""
+    return seconds, max(limits, key=lambda name: limits[name])  # type: ignore[arg-type,return-value]
 
 
 def _number(config: Mapping[str, object], knob: str) -> int:

@@ -3,40 +3,40 @@ the cost model, then the order of the file."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spak_runtime.manifest import CHOICE, Guard
+from spak_runtime.manifest import Guard
 from spakc.ir.constraint import Env, evaluate, mentions
 from spakc.ir.module import Prefer
 from spakc.ir.ops import Ref, RefKind
 from spakc.ir.types import DType
 from spakc.plan.cost_model import Estimate, ProductShape, product_time
-from spakc.plan.launch import Config, Signature, StepProblem, product
+from spakc.plan.launch import Config, Signature, StepProblem
 from spakc.plan.problem import ElementwiseProblem, ProductProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
+from spakc.plan.terms import Term
 from spakc.plan.vectors import stores_are_vectors, vector_loads
 from spakc.target import Target
 
 REFERENCE_SHAPES = (
     ProductShape(4096, 4096, 4096),
     ProductShape(8192, 8192, 8192),
+    ProductShape(3072, 3072, 3072),
+    ProductShape(2048, 2048, 2048),
     ProductShape(16_384, 768, 3072),
+    ProductShape(16_384, 2304, 768),
+    ProductShape(12_288, 3072, 768),
+    ProductShape(768, 3072, 12_288),
     ProductShape(1024, 1024, 1024),
     ProductShape(512, 512, 512),
     ProductShape(64, 4096, 4096),
     ProductShape(256, 256, 256),
 )
 """Sizes that a portfolio should serve when nothing was measured: large, training, skinny, small."""
-
-
-_LARGEST = max(
-    range(len(REFERENCE_SHAPES)), key=lambda i: REFERENCE_SHAPES[i].rows * REFERENCE_SHAPES[i].depth
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A config to build. `yields` if small calls are left to the variants after it (see
-    `fills_the_device`); `seconds` is what the cost model says of the largest reference shape; `guards` as in
-    Candidate."""
+    """A config to build; `guards` as in Candidate. `correction` is how many times as long as the cost model
+    says it takes, where that was measured."""
 
     config: Config
     name: str | None
     reason: str
-    yields: bool = False
-    seconds: float = 0.0
     guards: tuple[Guard, ...] = ()
+    correction: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def select(question: Question, candidates: Sequence[Candidate]) -> tuple[Selecte
         chosen = _nearest_default(question, candidates)
     known = [selected.config for selected in chosen]
     extra = [
-        Selected(c.config, c.name, "the file names this config", guards=c.guards)
+        Selected(c.config, c.name, "the file names this config", c.guards)
         for c in named
         if c.config not in known
     ]
@@ -121,69 +119,91 @@ class _Rank:
     estimate: Estimate
     handicap: float = math.inf
 
+    @property
+    def seconds(self) -> float:
+        """By the cost model."""
+        assert not isinstance(self.estimate.seconds, Term), "the sizes of reference shapes are known"
+        return self.estimate.seconds
+
 
 _OUTRANKED = 10.0
 """Handicap factor of a config that evidence or a `prefer` puts behind others, whatever the cost model
 says."""
 
-MAX_PAIRED = 100
-"""Of this many best configs, every pair is considered."""
-
-_WORTH_BUILDING = 1.05
-"""A second config is built if it makes the reference shapes this much faster on average."""
+_WORTH_BUILDING = 1.02
+"""Another config is built if it makes the reference shapes this much faster on average."""
 
 
 def _portfolio(question: Question, candidates: Sequence[Candidate]) -> tuple[Selected, ...]:
-    """The config that serves all reference shapes best; or, if that is worth a second build, the two that
-    do so when calls whose large tiles would not fill the device are left to the smaller ones."""
+    """The configs that serve the reference shapes best where each call gets the best of those built; and where
+    some of these are for some calls only, the best for the other calls."""
     resources = [
         question.template.resources(question.problem, question.signature, c.config) for c in candidates
     ]
     tables = [_ranks(question, candidates, resources, shape) for shape in REFERENCE_SHAPES]
     columns = [[table[i] for table in tables] for i in range(len(candidates))]
-    if not any(math.isfinite(rank.handicap) for column in columns for rank in column):
-        return ()
-    order = sorted(range(len(candidates)), key=lambda i: (_average(columns[i]), candidates[i].order))
-    chosen = [order[0]]
-    pairs = {
-        (large, small): _average(
-            [
-                columns[large if _tiles(candidates[large].config, shape) >= question.target.sms else small][s]
-                for s, shape in enumerate(REFERENCE_SHAPES)
-            ]
-        )
-        for large, small in itertools.permutations(order[:MAX_PAIRED], 2)
-        if _tile_area(candidates[large].config) > _tile_area(candidates[small].config) > 0
-    }
-    if pairs:
-        best = min(pairs, key=lambda pair: (pairs[pair], pair))
-        if pairs[best] * _WORTH_BUILDING < _average(columns[order[0]]):
-            chosen = list(best)
-    result = []
-    for position, index in enumerate(chosen):
-        others = [columns[i] for i in chosen if i != index]
-        gain = [
-            min((o[s].handicap for o in others), default=1.0) / r.handicap
-            for s, r in enumerate(columns[index])
-        ]
-        at = max(range(len(gain)), key=lambda s: gain[s])
-        why = _why(question, columns[index][at], REFERENCE_SHAPES[at], candidates)
-        candidate = candidates[index]
-        yields = position + 1 < len(chosen)
-        seconds = columns[index][_LARGEST].estimate.seconds
-        result.append(Selected(candidate.config, candidate.name, why, yields, seconds, candidate.guards))
-    return tuple(result)
+    usable = [i for i, column in enumerate(columns) if any(math.isfinite(r.handicap) for r in column)]
+    most = question.template.portfolio
+    chosen = _greedy(candidates, columns, usable, [], most)
+    for_all = [i for i in chosen if not candidates[i].guards]
+    if len(for_all) < len(chosen):
+        rest = [i for i in usable if not candidates[i].guards]
+        chosen += _greedy(candidates, columns, rest, for_all, max(2, most // 2))[len(for_all) :]
+    return tuple(_selected(question, candidates, columns, chosen, index) for index in chosen)
 
 
-def _tiles(config: Config, shape: ProductShape) -> int:
-    tile_m, tile_n = config["tile_m"], config["tile_n"]
-    assert isinstance(tile_m, int) and isinstance(tile_n, int)
-    return -(-shape.rows // tile_m) * -(-shape.columns // tile_n)
+def _greedy(
+    candidates: Sequence[Candidate],
+    columns: Sequence[Sequence[_Rank]],
+    usable: Sequence[int],
+    given: Sequence[int],
+    most: int,
+) -> list[int]:
+    """The given configs, then one after the other the usable one that helps most, as long as that is worth
+    another build."""
+    chosen = list(given)
+    served = [
+        min((columns[i][s].handicap for i in given), default=math.inf) for s in range(len(REFERENCE_SHAPES))
+    ]
+    while len(chosen) < most:
+        helped = {
+            i: _average([min(s, rank.handicap) for s, rank in zip(served, columns[i], strict=True)])
+            for i in usable
+            if i not in chosen
+        }
+        best = min(helped, key=lambda i: (helped[i], candidates[i].order), default=None)
+        if best is None or (chosen and helped[best] * _WORTH_BUILDING > _average(served)):
+            break
+        chosen.append(best)
+        served = [min(s, rank.handicap) for s, rank in zip(served, columns[best], strict=True)]
+    return chosen
 
 
-def _average(ranks: Sequence[_Rank]) -> float:
-    """Geometric mean of the handicaps."""
-    return math.exp(sum(math.log(rank.handicap) for rank in ranks) / len(ranks))
+def _selected(
+    question: Question,
+    candidates: Sequence[Candidate],
+    columns: Sequence[Sequence[_Rank]],
+    chosen: Sequence[int],
+    index: int,
+) -> Selected:
+    """One config of a portfolio, with the reference shape at which it is most ahead of the others as the
+    reason."""
+    others = [columns[i] for i in chosen if i != index]
+    ahead = [
+        min((other[s].handicap for other in others), default=1.0) / rank.handicap
+        for s, rank in enumerate(columns[index])
+    ]
+    at = max(range(len(ahead)), key=lambda s: ahead[s])
+    why = _why(question, columns[index][at], REFERENCE_SHAPES[at], candidates)
+    measured = [rank.measured / rank.seconds for rank in columns[index] if rank.measured is not None]
+    correction = math.exp(sum(map(math.log, measured)) / len(measured)) if measured else 1.0
+    candidate = candidates[index]
+    return Selected(candidate.config, candidate.name, why, candidate.guards, correction)
+
+
+def _average(handicaps: Sequence[float]) -> float:
+    """Geometric mean."""
+    return math.exp(sum(map(math.log, handicaps)) / len(handicaps))
 
 
 def _ranks(
@@ -209,7 +229,7 @@ def _ranks(
     by_evidence = any(rank.measured is not None for rank in ranks)
     fewest = min(rank.violated for rank in ranks)
     seconds = [
-        (r.measured if r.measured is not None else r.estimate.seconds)
+        (r.measured if r.measured is not None else r.seconds)
         * (1.0 if (r.measured is not None if by_evidence else r.violated == fewest) else _OUTRANKED)
         for r in ranks
     ]
@@ -230,7 +250,7 @@ def _sizes(question: Question, shape: ProductShape) -> dict[str, int]:
         (problem.reduced, shape.depth),
     ):
         extent = size(group)
-        if isinstance(extent, list) and extent[0] == "dim":
+        if isinstance(extent, list) and extent[0] == "dim" and isinstance(number, int):
             sizes[extent[1]] = number
     return sizes
 
@@ -264,27 +284,8 @@ def _why(question: Question, rank: _Rank, shape: ProductShape, candidates: Seque
     if rank.measured is not None:
         return f"measured fastest {among} {where}: {rank.measured * 1e6:.1f} us"
     preferred = f", {rank.violated} `prefer` violated" if rank.violated else ""
-    time = f"{rank.estimate.seconds * 1e6:.0f} us, limited by {rank.estimate.limit}"
+    time = f"{rank.seconds * 1e6:.0f} us, limited by {rank.estimate.limit}"
     return f"cost model: fastest {among} {where}: {time}{preferred}"
-
-
-def _tile_area(config: Config) -> int:
-    values = [config[knob] for knob in ("tile_m", "tile_n") if knob in config]
-    return math.prod(value for value in values if isinstance(value, int)) if values else 0
-
-
-def fills_the_device(problem: ProductProblem, config: Config, sms: int) -> Guard:
-    """The guard that leaves a call to smaller tiles where these would not occupy every multiprocessor."""
-    tiles = product(
-        (
-            ["ceil_div", size(problem.rows), config["tile_m"]],
-            ["ceil_div", size(problem.columns), config["tile_n"]],
-            size(problem.batch),
-        )
-    )
-    return Guard(
-        CHOICE, ["ge", tiles, sms], f"fewer tiles than {sms} multiprocessors: smaller ones are faster"
-    )
 
 
 # ---- the others -----------------------------------------------------------------------------------------
@@ -307,7 +308,7 @@ def _nearest_default(question: Question, candidates: Iterable[Candidate]) -> tup
                 if best.config == config
                 else "nearest to the template's own choice"
             )
-            chosen.append(Selected(best.config, best.name, reason, guards=best.guards))
+            chosen.append(Selected(best.config, best.name, reason, best.guards))
     return tuple(chosen)
 
 

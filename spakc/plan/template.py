@@ -50,7 +50,8 @@ class Template:
     `needs` are device facts that must be true. `cannot` says why a problem is not one of its own, or None.
     `requirements` are what a call must satisfy beyond what the file promises; a template with none of them is
     an answer for every legal call. `resources` are estimates of what one block takes, before anything is
-    compiled. `refuses` says why a config whose knobs are lawful one by one cannot be built, `params` are the
+    compiled. `portfolio` is how many configs of one schedule are built at most on one architecture, beside those
+    that the file names. `refuses` says why a config whose knobs are lawful one by one cannot be built, `params` are the
     fields of the parameter struct. All functions are pure.
     """
 
@@ -65,6 +66,7 @@ class Template:
     shape: Callable[[StepProblem, Signature, Config], LaunchShape]
     resources: Callable[[StepProblem, Signature, Config], Resources]
     tensor_cores: bool = False
+    portfolio: int = 2
     refuses: Callable[[StepProblem, Signature, Config], str | None] = lambda _problem, _signature, _config: (
         None
     )

@@ -11,13 +11,14 @@ from spakc.plan.launch import Signature, StepProblem
 from spakc.plan.problem import ElementwiseProblem, ProductProblem, RowsProblem
 from spakc.plan.template import Template
 from spakc.plan.templates_elementwise import GRID_STRIDE
-from spakc.plan.templates_product import NAIVE, PIPELINED, SWIZZLED, TILED
+from spakc.plan.templates_product import NAIVE, OCCUPANCY, PIPELINED, SWIZZLED, TILED
 from spakc.plan.templates_rows import BLOCK, COLUMNS, WARP
 from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
 
 TEMPLATES: tuple[Template, ...] = (
     NAIVE,
     TILED,
+    OCCUPANCY,
     SWIZZLED,
     PIPELINED,
     WARP_SPECIALIZED,
@@ -28,7 +29,6 @@ TEMPLATES: tuple[Template, ...] = (
 )
 
 ANNOUNCED: dict[str, tuple[str, ...]] = {
-    "product": ("occupancy",),
     "attention": ("v1_naive", "v2_online", "v3_pipelined", "v4_tma"),
 }
 """Rungs that the language names and no template generates yet: a schedule of such a name is reported, never
@@ -71,7 +71,7 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
     """What computes a problem where the file names no schedule, in order of preference; the last has no
     guard."""
     if isinstance(problem, ProductProblem):
-        return (PIPELINED, TILED)
+        return (WARP_SPECIALIZED, PIPELINED, TILED)
     if isinstance(problem, ElementwiseProblem):
         return (GRID_STRIDE,)
     return (WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)

@@ -123,6 +123,46 @@ TILED = Template(
 )
 
 
+# ---- occupancy ------------------------------------------------------------------------------------------
+
+
+def _room(config: Config) -> int:
+    """Registers a thread may have where so many blocks share a multiprocessor."""
+    return 65_536 // (_SIDE * _SIDE * number(config, "resident")) // 8 * 8
+
+
+def _occupancy_refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
+    wanted = _tiled_resources(problem, signature, config).registers
+    if wanted > _room(config):
+        return f"about {wanted} registers a thread, and {config['resident']} blocks leave {_room(config)}"
+    return None
+
+
+OCCUPANCY = Template(
+    family="product",
+    name="occupancy",
+    path="product/occupancy.cu.j2",
+    summary="tiled, its registers limited so that blocks share a multiprocessor: one works while another waits",
+    knobs=(
+        *TILED.knobs,
+        TemplateKnob(
+            "resident",
+            "blocks",
+            "1 to 8",
+            multiple_of(1, 1, 8),
+            2,
+            "blocks that a multiprocessor holds at once",
+        ),
+    ),
+    needs=(),
+    cannot=_naive_cannot,
+    requirements=lambda _problem, _signature, _config: Requirements(),
+    shape=_tiled_shape,
+    resources=_tiled_resources,
+    refuses=_occupancy_refuses,
+)
+
+
 # ---- swizzled and pipelined: tensor cores ---------------------------------------------------------------
 
 
@@ -330,4 +370,5 @@ PIPELINED = Template(
     shape=_tensor_shape,
     resources=_tensor_resources,
     tensor_cores=True,
+    portfolio=3,
 )

@@ -11,12 +11,15 @@ from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_product import number, operand_requirements, size, tensor_core_refusal
 from spakc.plan.tensor_maps import operand_map, output_map
+from spakc.target import TARGETS
 
 MAX_AXES = 4
 """Of a tensor map in the template: the matrix and two batch axes."""
 
 SLACK = 1024
 """Bytes of shared memory beside tiles and slabs: their alignment to 1024 bytes, and the barriers."""
+
+_CAPACITY = min(t.smem_per_block for t in TARGETS.values() if t.has("wgmma"))
 
 
 # ---- what a block takes ---------------------------------------------------------------------------------
@@ -121,14 +124,24 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     return None
 
 
-def _requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
+def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
     assert isinstance(problem, ProductProblem)
     needed = operand_requirements(problem, signature)
     guards = list(needed.guards)
     for store in problem.outputs:
         guards += _output_guards(store, problem, signature)
+    guards += _memory_guards(problem, signature, config)
     guards.append(Guard("depth", ["ge", size(problem.reduced), 1], "a tensor map has no empty axis"))
     return Requirements(tuple(guards), needed.layouts)
+
+
+def _memory_guards(problem: ProductProblem, signature: Signature, config: Config) -> list[Guard]:
+    """For configs that leave no room for the widest outputs that a call may ask for."""
+    widest = max(widths[-1] for widths in _widths(problem, signature))
+    if _ring_bytes(config) + _slab_bytes(config, widest) + SLACK <= _CAPACITY:
+        return []
+    fits = ["le", _shape(problem, signature, config).shared_bytes, ["fact", "smem_per_block"]]
+    return [Guard("memory", fits, "the ring leaves no room for outputs of this width")]
 
 
 def _output_guards(store: Store, problem: ProductProblem, signature: Signature) -> list[Guard]:
@@ -192,12 +205,19 @@ WARP_SPECIALIZED = Template(
             one_of(64, 128, 192, 256),
             128,
             "rows of a tile of outputs",
+            (64, 128, 256),
         ),
         TemplateKnob(
-            "tile_n", "columns", _TILE_N, multiple_of(16, 64, 256), 128, "columns of a tile of outputs"
+            "tile_n",
+            "columns",
+            _TILE_N,
+            multiple_of(16, 64, 256),
+            128,
+            "columns of a tile of outputs",
+            (64, 128, 160, 192, 256),
         ),
         TemplateKnob("tile_k", "elements", "64", one_of(64), 64, "depth of one step"),
-        TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring"),
+        TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring", (3, 4, 6)),
         TemplateKnob(
             "consumers",
             "warpgroups",
@@ -213,9 +233,16 @@ WARP_SPECIALIZED = Template(
             _mode,
             "cooperative",
             "whether they share each tile or take turns with tiles of their own",
+            ("cooperative", "pingpong"),
         ),
         TemplateKnob(
-            "cluster", "blocks", "1 or 2", one_of(1, 2), 1, "blocks that share tiles of the right operand"
+            "cluster",
+            "blocks",
+            "1 or 2",
+            one_of(1, 2),
+            1,
+            "blocks that share tiles of the right operand",
+            (1, 2),
         ),
         TemplateKnob(
             "raster",
@@ -234,6 +261,7 @@ WARP_SPECIALIZED = Template(
     shape=_shape,
     resources=_resources,
     tensor_cores=True,
+    portfolio=6,
     refuses=_refuses,
     params=_params,
 )

@@ -4,16 +4,17 @@ launches."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from spak_runtime.manifest import Guard, TensorSpec
+from spak_runtime.manifest import Expression, Guard, TensorSpec
 from spakc.check.check_space import is_present, laws_by
 from spakc.check.space import Axis, Space, Unbounded, build_space
 from spakc.check.verdict import means_of_law
 from spakc.diagnostics import Sink
 from spakc.ir.module import Device, Kernel, Schedule
 from spakc.ir.queries import Means
+from spakc.plan.estimates import PlannedProduct, at_a_call, at_references, preferences
 from spakc.plan.guards import guard_of
 from spakc.plan.launch import (
     Config,
@@ -25,7 +26,7 @@ from spakc.plan.launch import (
 )
 from spakc.plan.problem import ProductProblem
 from spakc.plan.resources import refusal
-from spakc.plan.select import Candidate, Measurement, Question, Selected, fills_the_device, select
+from spakc.plan.select import REFERENCE_SHAPES, Candidate, Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue, Template
 from spakc.plan.templates import NoTemplate, default_templates, fallback, template_of
@@ -39,7 +40,8 @@ MAX_CANDIDATES = 20_000
 @dataclass(frozen=True, slots=True)
 class VariantPlan:
     """One schedule with one config: what a manifest's variant says, before it is written. `signature` is what
-    its sources are generated for; knobs `at_launch` are arguments of its kernels."""
+    its sources are generated for; knobs `at_launch` are arguments of its kernels. `estimates` and `prefers` are
+    what a call is decided by where several variants admit it (see manifest.Variant)."""
 
     signature: Signature
     id: str
@@ -51,8 +53,11 @@ class VariantPlan:
     launches: tuple[LaunchPlan, ...]
     workspace: tuple[TensorSpec, ...]
     reason: str
-    seconds: float = field(default=0.0, compare=False)  # by the cost model, to order schedules
     at_launch: frozenset[str] = frozenset()
+    estimates: Mapping[str, Expression] = field(default_factory=dict)
+    prefers: tuple[Expression, ...] = ()
+    at_reference: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
+    """By architecture: seconds at each of REFERENCE_SHAPES."""
 
     @property
     def defines(self) -> dict[str, str]:
@@ -99,7 +104,7 @@ def variants_of(
     """The variants in the order in which a call tries them, and the schedules that have none.
 
     Special cases come before the general one, which is the last of `cases`; guarded variants before those
-    that are not, the fastest first by the order of `select`. The last variant for an architecture has no
+    that are not, by the order of the file and of `select`. The last variant for an architecture has no
     guard of a template's own, so that every legal call has an answer. Reports SPAK704 for a schedule none
     of whose lawful points its template can build on any of the devices.
     """
@@ -108,16 +113,15 @@ def variants_of(
     for case in cases:
         ways, missing = _ways(kernel, case.steps)
         results = [(way, _variants(way, kernel, case, devices, measurements)) for way in ways]
-        built = [result for _, result in results if not isinstance(result, Undecided)]
-        for variants in sorted(built, key=lambda variants: min(v.seconds for v in variants)):
-            found += variants
+        for _, result in results:
+            if not isinstance(result, Undecided):
+                found += result
         if case is cases[-1]:
             undecided += missing
             for way, result in results:
-                if isinstance(result, Undecided):
+                if isinstance(result, Undecided) and way.schedule is not None:
                     undecided.append(result)
-                    if way.schedule is not None:
-                        _report_unbuildable(way.schedule, result, sink)
+                    _report_unbuildable(way.schedule, result, sink)
     ordered = [v for v in found if v.guards] + [v for v in found if not v.guards]
     answered = {arch for variant in ordered if not variant.guards for arch in variant.archs}
     ordered += _answer(kernel, cases[-1], tuple(d for d in devices if d.arch not in answered))
@@ -127,14 +131,27 @@ def variants_of(
 
 
 def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, ...]:
-    """The variants that some call on this architecture may get: those that no earlier one answers whenever
-    they could. These are worth building ahead of time; the others are there to be compared with."""
+    """The variants that some call on this architecture may get, as far as the reference shapes show: at one of
+    them nothing is faster that answers whenever they could. These are worth building ahead of time; the others
+    are there to be compared with."""
+    present = [variant for variant in variants if arch in variant.archs]
     found: list[VariantPlan] = []
-    for variant in variants:
-        if arch not in variant.archs:
-            continue
+    for place, variant in enumerate(present):
         asked = {repr(guard.condition) for guard in variant.guards}
-        if not any({repr(guard.condition) for guard in earlier.guards} <= asked for earlier in found):
+        rivals = [
+            (position, other)
+            for position, other in enumerate(present)
+            if other is not variant and {repr(guard.condition) for guard in other.guards} <= asked
+        ]
+        if any(
+            all(
+                (variant.at_reference[arch][s], place) < (other.at_reference[arch][s], position)
+                if arch in variant.at_reference and arch in other.at_reference
+                else place < position
+                for position, other in rivals
+            )
+            for s in range(len(REFERENCE_SHAPES))
+        ):
             found.append(variant)
     return tuple(found)
 
@@ -204,12 +221,7 @@ def _variants(
                 chosen.append((selected, [known]))
     if not chosen:
         return Undecided(kernel.name, way.name, "; ".join(dict.fromkeys(reasons)), span)
-    return [_variant(way, kernel, case, selected, archs) for selected, archs in _in_order(chosen)]
-
-
-def _in_order(chosen: list[tuple[Selected, list[Target]]]) -> list[tuple[Selected, list[Target]]]:
-    """Configs that leave a call to others come before those that do not."""
-    return [c for c in chosen if c[0].yields] + [c for c in chosen if not c[0].yields]
+    return [_variant(way, kernel, case, selected, archs) for selected, archs in chosen]
 
 
 def _candidates(
@@ -309,16 +321,14 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
     prefix = f"{case.label}_" if case.label else ""
     name = f"{prefix}{way.name}"
     config: dict[str, KnobValue] = dict(selected.config)
-    lead = lead_of(steps)
     guards: list[Guard] = [*case.guards, *selected.guards]
-    if selected.yields and isinstance(lead, ProductProblem):
-        guards.append(fills_the_device(lead, selected.config, min(known.sms for known in archs)))
     if way.schedule is not None:
         laws = (law for law in way.schedule.laws if means_of_law(law, kernel) is Means.guard)
         guards += [guard for guard in map(guard_of, laws) if guard is not None]
     launches: list[LaunchPlan] = []
     axes: dict[str, None] = {}
     at_launch: set[str] = set()
+    products: list[PlannedProduct] = []
     for number, problem in enumerate(steps.problems):
         template = _template_for(way.template, problem, steps)
         for knob in template.knobs:
@@ -328,6 +338,8 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         needed = template.requirements(problem, signature, config)
         guards += [guard for guard in needed.guards if guard not in guards]
         axes |= dict.fromkeys(axes_of(problem, signature, needed.layouts))
+        if isinstance(problem, ProductProblem):
+            products.append((problem, template, {**template.defaults, **config}))
         stem = f"{prefix}{number + 1}_{template.name}" if len(steps.problems) > 1 else name
         shape = template.shape(problem, signature, config)
         launches.append(
@@ -355,8 +367,14 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         tuple(launches),
         tuple(workspace_spec(tensor) for tensor in signature.carried.values()),
         selected.reason,
-        selected.seconds,
         frozenset(at_launch),
+        {
+            known.arch: e
+            for known in archs
+            if (e := at_a_call(products, signature, known, selected.correction))
+        },
+        preferences(way.schedule.prefers if way.schedule is not None else (), config),
+        {known.arch: at_references(products, signature, known, selected.correction) for known in archs},
     )
 
 

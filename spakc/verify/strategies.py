@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, Evaluator
 from spak_runtime.expressions import names_of as names_in
-from spak_runtime.manifest import CHOICE
 from spakc.check.problems import bind_dtypes
 from spakc.check.verdict import means_of_law
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, members, mentions, names_of
@@ -64,7 +63,7 @@ class Shapes:
             if means_of_law(law, tested.source) in (Means.guard, Means.proof)
         ]
         guards = zip(tested.guards, tested.variant.guards, strict=True)
-        self._guards = [(holds, names_in(g.condition, "dim")) for (law, holds), g in guards if law != CHOICE]
+        self._guards = [(holds, names_in(g.condition, "dim")) for (_, holds), g in guards]
         _, extents = normal_math(tested.kernel)
         self._extents = [tuple(variables.values()) for variables in extents.variables]
 
@@ -267,4 +266,4 @@ def allows(tested: UnderTest, case: Case) -> bool:
     """Whether the variant's guards hold for a case. The one that leaves a call to a faster variant is not
     asked: the variant must be right all the same."""
     facts = environment(tested, case)
-    return all(holds(facts) for law, holds in tested.guards if law != CHOICE)
+    return all(holds(facts) for _, holds in tested.guards)

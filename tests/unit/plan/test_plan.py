@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from spak_runtime.expressions import Environment, evaluate
 from spakc.diagnostics import Sink
 from spakc.diagnostics.codes import CODES
 from spakc.plan.plan import Plan, plan
-from spakc.plan.select import Measurement
+from spakc.plan.select import REFERENCE_SHAPES, Measurement
+from spakc.plan.templates import ANNOUNCED
 from spakc.plan.variants import reachable
 from spakc.target import TARGETS
 from tests.unit.emit.planned import ARCHS, ROOT, checked
@@ -63,11 +65,35 @@ def planner(tmp_path: Path) -> Planner:
 
 def test_the_last_variant_answers_every_call(planner: Planner) -> None:
     kernel = planner(PIPELINED.format(more="") + NAIVE).kernels["f"]
-    *others, last = kernel.variants
-    assert last.schedule == "naive" and not last.guards
-    assert others and all(variant.guards for variant in others)
-    tiles = [variant.config["tile_m"] for variant in others]
-    assert tiles == sorted(tiles, reverse=True)
+    assert kernel.variants[-1].schedule == "naive" and not kernel.variants[-1].guards
+    guarded = [bool(variant.guards) for variant in kernel.variants]
+    assert any(guarded) and guarded == sorted(guarded, reverse=True)
+
+
+def test_a_portfolio_serves_small_and_large_calls(planner: Planner) -> None:
+    """Each of its configs is the fastest of all at some reference shape, by the model that a call asks too."""
+    found = [
+        v
+        for v in planner(PIPELINED.format(more="") + NAIVE).kernels["f"].variants
+        if v.schedule == "pipelined"
+    ]
+    assert len(found) >= 2
+    times = [variant.at_reference["sm_80"] for variant in found]
+    fastest = {min(range(len(found)), key=lambda i: times[i][s]) for s in range(len(REFERENCE_SHAPES))}
+    assert fastest == set(range(len(found)))
+    for variant in found:
+        for shape, seconds in zip(REFERENCE_SHAPES, variant.at_reference["sm_80"], strict=True):
+            dims = {"M": shape.rows, "N": shape.columns, "K": shape.depth}
+            at_a_call = Environment(dims=dims, facts={"sms": TARGETS["sm_80"].sms})
+            assert evaluate(variant.estimates["sm_80"], at_a_call) == pytest.approx(seconds, rel=5e-3)
+
+
+def test_preferences_become_conditions_of_a_call(planner: Planner) -> None:
+    prefer = "prefer tile_m == 128 when M >= 1000"
+    found = planner(NAIVE + PIPELINED.format(more=prefer)).kernels["f"].variants
+    for variant in (v for v in found if v.schedule == "pipelined"):
+        expected = [] if variant.config["tile_m"] == 128 else [["or", ["not", ["ge", ["dim", "M"], 1000]]]]
+        assert [wanted[:2] for wanted in variant.prefers] == expected
 
 
 def test_a_kernel_without_schedules_gets_those_of_its_family(planner: Planner) -> None:
@@ -100,11 +126,12 @@ def test_a_misspelt_knob_names_the_nearest_and_lists_all(planner: Planner) -> No
     assert "8, 16 or 32" in found.notes[0]
 
 
-def test_a_rung_without_a_template_is_undecided(planner: Planner) -> None:
-    found = planner(NAIVE + "  schedule occupancy { knob block in {16} }\n")
+def test_a_rung_without_a_template_is_undecided(planner: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANNOUNCED, "product", ("from_tomorrow_on",))
+    found = planner(NAIVE + "  schedule from_tomorrow_on { knob block in {16} }\n")
     assert planner.codes == []
     (undecided,) = found.undecided
-    assert undecided.schedule == "occupancy" and "yet" in undecided.reason
+    assert undecided.schedule == "from_tomorrow_on" and "yet" in undecided.reason
 
 
 def test_like_gives_a_schedule_the_template_of_another(planner: Planner) -> None:
@@ -156,9 +183,11 @@ def test_measurements_come_before_preferences_and_these_before_the_model(planner
 
 def test_what_no_call_can_get_is_not_built_ahead(planner: Planner) -> None:
     tiled = "  schedule tiled { knob tile_m in {64}  knob tile_n in {64}  knob tile_k in {16} }\n"
-    variants = planner(NAIVE + tiled + PIPELINED.format(more="")).kernels["f"].variants
-    assert {variant.schedule for variant in variants} == {"pipelined", "tiled", "naive"}
-    assert {variant.schedule for variant in reachable(variants, "sm_80")} == {"pipelined", "tiled"}
+    same = "  schedule same like tiled { knob tile_m in {64} }\n"
+    variants = planner(NAIVE + tiled + same + PIPELINED.format(more="")).kernels["f"].variants
+    assert {variant.schedule for variant in variants} == {"pipelined", "tiled", "same", "naive"}
+    assert {variant.schedule for variant in reachable(variants, "sm_80")} >= {"pipelined", "tiled"}
+    assert "same" not in {variant.schedule for variant in reachable(variants, "sm_80")}
     assert reachable(variants, "sm_90a") == ()
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from spak_runtime import errors
@@ -25,6 +27,11 @@ def variant(
 ):
     launch = Launch("k.cu", "k", (), grid, threads, shared, cluster)
     return Variant(name, name, {"tile": tile}, archs, {}, (), tuple(guards), (launch,))
+
+
+def estimated(name, seconds, schedule=None, prefers=(), **how):
+    plain = variant(name, **how)
+    return replace(plain, schedule=schedule or name, estimates={"sm_90a": seconds}, prefers=tuple(prefers))
 
 
 def choose(target, *variants, M=1000, stride=64, facts=None):
@@ -122,3 +129,41 @@ def test_a_malformed_guard_is_found_when_the_artifact_is_loaded():
 )
 def test_architectures_of_a_device(capability, names):
     assert arch_names(*capability) == names
+
+
+SLOW_START = ["add", 1e-5, ["mul", ["dim", "M"], 1e-9]]
+STEEP = ["div", ["mul", ["dim", "M"], 1e-6], ["fact", "sms"]]
+
+
+def test_the_least_estimate_at_the_sizes_of_the_call():
+    large, small = estimated("large", SLOW_START), estimated("small", STEEP)
+    assert choose(H100, large, small, M=10).variant is small
+    choice = choose(H100, large, small, M=100_000)
+    assert choice.variant is large and choice.seconds == pytest.approx(1.1e-4)
+    assert [str(why) for why in choice.rejected] == [
+        "small: cost model: estimated at 757.6 us, large at 110.0 us"
+    ]
+
+
+def test_an_estimate_counts_only_where_the_guards_hold():
+    fast, slow = estimated("fast", 1e-6, guards=[ALIGNED]), estimated("slow", 1e-5)
+    assert choose(H100, slow, fast).variant is fast
+    assert choose(H100, slow, fast, stride=63).variant is slow
+
+
+def test_preferences_rank_within_a_schedule_and_not_between_schedules():
+    short = ["gt", ["dim", "M"], 1536]
+    plain = estimated("plain", 1e-5, "s", prefers=[short])
+    turns = estimated("turns", 2e-5, "s")
+    other = estimated("other", 1.5e-5)
+    assert choose(H100, plain, turns, M=5000).variant is plain
+    assert choose(H100, plain, turns, M=1000).variant is turns
+    assert choose(H100, plain, turns, other, M=1000).variant is other
+
+
+def test_a_variant_without_an_estimate_answers_what_no_other_does():
+    rest, fast = variant("rest"), estimated("fast", 1e-6, guards=[ALIGNED])
+    assert choose(H100, fast, rest).variant is fast
+    assert choose(H100, fast, rest, stride=63).variant is rest
+    assert choose(H100, rest, fast).variant is rest
+    assert choose(A100, fast, rest).variant is fast, "estimates are for one architecture"

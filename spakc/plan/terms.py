@@ -1,0 +1,74 @@
+"""Arithmetic on numbers and on manifest expressions alike, so that one formula ranks configs at a known size and
+tells the runtime how to rank them at any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spak_runtime.manifest import Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A number that only a call knows. Constants are kept to four digits: they are estimates."""
+
+    expression: Expression
+
+    def __add__(self, other: Amount) -> Term:
+        return _joined("add", self, other)
+
+    def __radd__(self, other: Amount) -> Term:
+        return _joined("add", other, self)
+
+    def __mul__(self, other: Amount) -> Term:
+        return _joined("mul", self, other)
+
+    def __rmul__(self, other: Amount) -> Term:
+        return _joined("mul", other, self)
+
+    def __truediv__(self, other: Amount) -> Term:
+        return _joined("div", self, other)
+
+    def __rtruediv__(self, other: Amount) -> Term:
+        return _joined("div", other, self)
+
+
+Amount = float | Term
+"""A number, known now or at the call."""
+
+
+def ceil_div(a: Amount, b: Amount) -> Amount:
+    """The smallest whole number that is at least a / b."""
+    if isinstance(a, Term) or isinstance(b, Term):
+        return _joined("ceil_div", a, b)
+    return math.ceil(a / b)
+
+
+def greatest(amounts: Sequence[Amount]) -> Amount:
+    return _extreme("max", amounts)
+
+
+def least(amounts: Sequence[Amount]) -> Amount:
+    return _extreme("min", amounts)
+
+
+def expression_of(amount: Amount) -> Expression:
+    """As the manifest writes it."""
+    if isinstance(amount, Term):
+        return amount.expression
+    return amount if isinstance(amount, int) else float(f"{amount:.4g}")
+
+
+def _extreme(operation: str, amounts: Sequence[Amount]) -> Amount:
+    known = [amount for amount in amounts if not isinstance(amount, Term)]
+    terms = [amount for amount in amounts if isinstance(amount, Term)]
+    if not terms:
+        return max(known) if operation == "max" else min(known)
+    parts: list[Amount] = [*terms, *([max(known) if operation == "max" else min(known)] if known else [])]
+    return _joined(operation, *parts) if len(parts) > 1 else terms[0]
+
+
+def _joined(operation: str, *amounts: Amount) -> Term:
+    return Term([operation, *(expression_of(amount) for amount in amounts)])
