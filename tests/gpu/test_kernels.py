@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from spak_runtime.errors import NoVariantError
 from spak_runtime.numerics import compare, ulp
 
 SHAPES = [
@@ -267,3 +268,42 @@ def test_attention(attentions, case, dtype):
         torch.testing.assert_close(
             a.double(), b, rtol=4 * step, atol=8 * step * max(1.0, float(b.abs().max()))
         )
+
+
+@pytest.mark.parametrize(("a_layout", "b_layout"), LAYOUTS)
+@pytest.mark.parametrize("wanted", [torch.bfloat16, torch.float32])
+def test_every_variant_for_hopper(products, a_layout, b_layout, wanted):
+    """Each alone: several tiles a block, ragged in all sizes, twice to the same bits."""
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("not run: needs sm_90a")
+    rows, columns, depth = 2100, 1928, 328
+    a = (
+        matrix(rows, depth, a_layout, torch.bfloat16)
+        if a_layout == "row"
+        else (matrix(2104, depth, a_layout, torch.bfloat16)[:rows])
+    )
+    b = matrix(depth, columns, b_layout, torch.bfloat16)
+    reference, size = a.double() @ b.double(), a.double().abs() @ b.double().abs()
+    asked = 0
+    for variant in products.matmul.spec.variants:
+        if variant.schedule != "warp_specialized":
+            continue
+        alone = products.matmul.only(variant.id)
+        try:
+            result = alone(a, b, dtype=wanted)
+        except NoVariantError:
+            assert wanted is torch.float32 and any("smem" in guard.law for guard in variant.guards)
+            continue
+        asked += 1
+        agrees(result, reference, depth, size)
+        assert torch.equal(alone(a, b, dtype=wanted), result)
+    assert asked >= 2
+
+
+def test_large_products_on_hopper_are_warp_specialized(products):
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("not run: needs sm_90a")
+    a, b = matrix(4096, 4096, "row", torch.bfloat16), matrix(4096, 4096, "column", torch.bfloat16)
+    chosen = products.matmul.explain(a, b)
+    assert chosen.variant.startswith("warp_specialized") and "estimated" in chosen.reason
+    assert any("cost model" in why for why in chosen.rejected)

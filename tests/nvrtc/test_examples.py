@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from spak_runtime.disassemble import disassemble
 from spak_runtime.manifest import KernelSpec, Variant
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request
@@ -75,3 +76,20 @@ def test_cold_compile_is_quick() -> None:
         if variant.id in wanted:
             build(kernel, variant, first(kernel.spec, variant), "sm_90a")
     assert time.process_time() - begin < COMPILE_SECONDS
+
+
+def test_no_full_memory_barrier_while_products_run() -> None:
+    """A remote arrival that releases, or a fence of all memory, would put one into every step."""
+    kernel = example("matmul", ARCHS)["matmul"]
+    chosen = [variant for variant in kernel.spec.variants if variant.schedule == "warp_specialized"]
+    shared = [variant for variant in chosen if variant.config["cluster"] == 2]
+    assert shared and {variant.config["mode"] for variant in chosen} == {"cooperative", "pingpong"}
+    for variant in (shared[0], chosen[-1]):
+        binding = first(kernel.spec, variant)
+        request = build_request(kernel.files, headers(), variant, variant.launches[0], binding, "sm_90a")
+        names = disassemble(compile_cubin(request).cubin).instructions
+        begin = next(place for place, name in enumerate(names) if name.startswith("HGMMA"))
+        stored = next(p for p, name in enumerate(names) if p > begin and name.startswith("UTMASTG"))
+        assert "MEMBAR.ALL.GPU" not in names[begin:stored], variant.id
+        assert sum(name.startswith("HGMMA") for name in names) >= 4
+        assert sum(name.startswith("UTMALDG") for name in names) >= 2
