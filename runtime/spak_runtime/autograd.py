@@ -1,7 +1,7 @@
-"""Gradients: a `torch.autograd.Function` around a kernel whose file declares `gradient … wrt …`.
+"""Gradients of a kernel whose file declares `gradient … wrt …`: each is another kernel with an op of its own.
 
-It stands outside the registered op: the op itself stays a plain function of tensors, and its gradient is
-another kernel with an op of its own.
+The same rule serves twice: in a `torch.autograd.Function` around the kernel, which is what calls go through,
+and as the autograd formula of the registered operator, for who calls that.
 """
 
 from __future__ import annotations
@@ -37,41 +37,46 @@ class Derivative:
     kernel: Callee
 
 
-def make_function(forward_kernel: Callee, derivatives: Sequence[Derivative]) -> Callable[..., Any]:
-    """`apply` of an autograd Function over the flat arguments of a kernel (its inputs first); it returns a
-    tuple.
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a kernel is differentiated, over its flat arguments (its inputs first) and its outputs.
 
     The forward saves what the gradient kernels read. Outputs that no gradient is declared of are marked as
     not differentiable; a second derivative is an error.
     """
-    signature = forward_kernel.signature
-    inputs, outputs = signature.inputs, signature.outputs
-    saved = _saved(signature, derivatives)
-    differentiable = {name for derivative in derivatives for name in derivative.spec.outputs}
 
-    def forward(ctx: Any, *flat: Any) -> Any:
-        results = tuple(forward_kernel.execute_flat(flat))
-        values = dict(zip(inputs, flat, strict=False)) | dict(zip(outputs, results, strict=True))
-        ctx.save_for_backward(*(values[name] for name in saved))
-        ctx.options = flat[len(inputs) :][: len(signature.options)]
-        ctx.count = len(flat)
-        fixed = [r for name, r in zip(outputs, results, strict=True) if name not in differentiable]
+    signature: Signature
+    derivatives: Sequence[Derivative]
+    saved: tuple[str, ...]
+
+    def setup(self, ctx: Any, inputs: Sequence[Any], output: Any) -> None:
+        """Keeps in `ctx` what `backward` needs. `output` is what an operator returns: a tensor or a tuple."""
+        signature = self.signature
+        results = (output,) if isinstance(output, torch.Tensor) else output
+        outputs = dict(zip(signature.outputs, results, strict=True))
+        values = dict(zip(signature.inputs, inputs, strict=False)) | outputs
+        ctx.save_for_backward(*(values[name] for name in self.saved))
+        ctx.options = inputs[len(signature.inputs) :][: len(signature.options)]
+        ctx.count = len(inputs)
+        differentiable = {name for derivative in self.derivatives for name in derivative.spec.outputs}
+        fixed = [result for name, result in outputs.items() if name not in differentiable]
         if fixed:
             ctx.mark_non_differentiable(*fixed)
-        return results
 
-    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+    def backward(self, ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        """Gradients with respect to the flat arguments; None for those that want none."""
+        signature, inputs = self.signature, self.signature.inputs
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             raise GradientError(
                 f"{signature.name}: its gradient is a kernel without a gradient of its own; "
                 "differentiate without create_graph"
             )
-        values = dict(zip(saved, ctx.saved_tensors, strict=True))
-        values |= {PREFIX + name: grad for name, grad in zip(outputs, grads, strict=True)}
+        values = dict(zip(self.saved, ctx.saved_tensors, strict=True))
+        values |= {PREFIX + name: grad for name, grad in zip(signature.outputs, grads, strict=True)}
         options = dict(zip(signature.options, ctx.options, strict=True))
         wanted = {name for name, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed}
         total: dict[str, Any] = {}
-        for derivative in derivatives:
+        for derivative in self.derivatives:
             if wanted.isdisjoint(derivative.spec.inputs):
                 continue
             for name, grad in _gradients(derivative, values, options).items():
@@ -79,8 +84,25 @@ def make_function(forward_kernel: Callee, derivatives: Sequence[Derivative]) -> 
                     total[name] = total[name] + grad if name in total else grad
         return (*(total.get(name) for name in inputs), *(None,) * (ctx.count - len(inputs)))
 
+
+def make_rule(signature: Signature, derivatives: Sequence[Derivative]) -> Rule:
+    """Raises GradientError where a gradient kernel reads what the kernel does not have."""
+    return Rule(signature, derivatives, _saved(signature, derivatives))
+
+
+def make_function(forward_kernel: Callee, rule: Rule) -> Callable[..., Any]:
+    """`apply` of an autograd Function over the flat arguments of a kernel; it returns a tuple."""
+
+    def forward(ctx: Any, *flat: Any) -> Any:
+        results = tuple(forward_kernel.execute_flat(flat))
+        rule.setup(ctx, flat, results)
+        return results
+
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:  # torch.compile reads no bound method here
+        return rule.backward(ctx, *grads)
+
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    function = type(f"Gradient_{signature.name}", (torch.autograd.Function,), methods)
+    function = type(f"Gradient_{rule.signature.name}", (torch.autograd.Function,), methods)
     return function.apply  # type: ignore[attr-defined, no-any-return]
 
 

@@ -21,7 +21,7 @@ import torch
 
 from spak_runtime import ops
 from spak_runtime.args import Arguments, Resolved, Signature, alignment_of
-from spak_runtime.autograd import Derivative, check_differentiable, make_function
+from spak_runtime.autograd import Derivative, check_differentiable, make_function, make_rule
 from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
 from spak_runtime.errors import StrideError
@@ -93,7 +93,11 @@ class KernelFunction:
         # All that a tracer would meet exists before it comes.
         self.operator = ops.register(shared.namespace, self.signature, self._compute_flat)
         self._derivatives = tuple(Derivative(g, shared.kernel(g.kernel)) for g in spec.gradients)
-        self._differentiable = make_function(self, self._derivatives) if self._derivatives else None
+        self._differentiable: Callable[..., Any] | None = None
+        if self._derivatives:
+            rule = make_rule(self.signature, self._derivatives)
+            self._differentiable = make_function(self, rule)
+            ops.differentiate(shared.namespace, self.signature, rule.setup, rule.backward)
 
     def only(self, *variants: str) -> KernelFunction:
         """This kernel with some of its variants and no gradient, to look at those by themselves."""

@@ -30,7 +30,8 @@ class Mathematics:
         inouts and provided outputs in place. torch differentiates through it. Raises ArtifactError."""
         signature = self._signature
         tensors = {name: self._given(name, tensor, resolved) for name, tensor in call.inputs.items()}
-        values = self._function()(**tensors, **resolved.environment.options)
+        with torch.autocast("cpu", enabled=False):  # the file says what is rounded
+            values = self._function()(**tensors, **resolved.environment.options)
         missing = {*signature.outputs, *signature.inouts} - set(values)
         if missing:
             raise ArtifactError(f"{signature.name}: its mathematics yields no {min(missing)}")

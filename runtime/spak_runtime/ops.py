@@ -21,6 +21,7 @@ from spak_runtime.manifest import OptionSpec
 
 _OPTION_TYPES = {"bool": "bool", "int32": "int", "f32": "float"}
 _libraries: dict[str, torch.library.Library] = {}
+_differentiated: set[str] = set()
 
 
 class FlatForm:
@@ -105,6 +106,19 @@ def register(
         torch.library.register_fake(f"{namespace}::{name}", fake, lib=library)
     operator: Callable[..., Any] = getattr(space, name).default
     return operator
+
+
+def differentiate(
+    namespace: str, signature: Signature, setup: Callable[..., None], backward: Callable[..., Any]
+) -> None:
+    """Gives the operator of a kernel its autograd formula, unless it has one. `setup(ctx, inputs, output)` and
+    `backward(ctx, *grads)` are what `torch.library.register_autograd` describes. An operator that writes an
+    inout can have none: torch wants it functional."""
+    name = f"{namespace}::" + re.sub(r"\W", "_", signature.name)
+    if name not in _differentiated and not signature.inouts:
+        _differentiated.add(name)
+        library = _libraries[namespace]
+        torch.library.register_autograd(name, backward, setup_context=setup, lib=library)
 
 
 def fake_outputs(form: FlatForm, flat: Sequence[Any]) -> list[torch.Tensor]:

@@ -186,57 +186,12 @@ def _arch(device: Device | None) -> str:
 
 def _of_kernel(module: Module, kernel: Kernel) -> Iterator[Statement]:
     core = kernel_core(kernel)
-    own = frozenset((kernel.name,))
     for law in kernel.laws:
         context = (core,) if means_of_law(law, kernel) is Means.cases else ()
         yield from _law(module, law, context, kernel, None)
-    if kernel.verification is not None:
-        checks = kernel.verification
-        text = f"{checks.cases or 0} cases against the mathematics"
-        depends: tuple[Any, ...] = (core, checks)
-        yield Statement(
-            f"verify {kernel.name}",
-            "verify",
-            Means.cases,
-            text,
-            checks,
-            depends,
-            checks.span,
-            "cases",
-            kernels=own,
-        )
-    for gradient in kernel.gradients:
-        name = f"{', '.join(gradient.outputs)} wrt {', '.join(gradient.inputs)}"
-        depends = (core, gradient, kernel.verification)
-        yield Statement(
-            f"gradient {kernel.name}: {name}",
-            "gradient",
-            Means.cases,
-            name,
-            kernel,
-            depends,
-            gradient.span,
-            "cases",
-            kernels=own | {gradient_of(kernel.name)},
-        )
+    yield from _of_values(kernel, core)
     for schedule in kernel.schedules.values():
-        for law in schedule.laws:
-            yield from _law(module, law, (), kernel, schedule)
-        for prefer in schedule.prefers:
-            depends = (prefer.proposition, prefer.when)
-            yield Statement(
-                f"prefer {kernel.name}.{schedule.name} {meaning(depends)[:8]}",
-                "prefer",
-                Means.measurement,
-                _text(prefer.proposition)
-                + (f" when {_text(prefer.when)}" if prefer.when is not None else ""),
-                prefer,
-                depends,
-                prefer.span,
-                "time",
-                kernels=own,
-                schedule=schedule.name,
-            )
+        yield from _of_schedule(module, kernel, schedule)
     for implementation in module.implementations:
         if implementation.kernel == kernel.name:
             yield Statement(
@@ -248,9 +203,60 @@ def _of_kernel(module: Module, kernel: Kernel) -> Iterator[Statement]:
                 (core, implementation, kernel.verification),
                 implementation.span,
                 "cases",
-                kernels=own,
+                kernels=frozenset((kernel.name,)),
             )
     yield from _prose(f"kernel {kernel.name}", kernel)
+
+
+def _of_values(kernel: Kernel, core: Kernel) -> Iterator[Statement]:
+    """That a kernel and its gradients compute their mathematics."""
+    own = frozenset((kernel.name,))
+    checks = kernel.verification
+    if checks is not None:
+        yield Statement(
+            f"verify {kernel.name}",
+            "verify",
+            Means.cases,
+            f"{checks.cases or 0} cases against the mathematics",
+            checks,
+            (core, checks),
+            checks.span,
+            "cases",
+            kernels=own,
+        )
+    for gradient in kernel.gradients:
+        name = f"{', '.join(gradient.outputs)} wrt {', '.join(gradient.inputs)}"
+        yield Statement(
+            f"gradient {kernel.name}: {name}",
+            "gradient",
+            Means.cases,
+            name,
+            kernel,
+            (core, gradient, checks),
+            gradient.span,
+            "cases",
+            kernels=own | {gradient_of(kernel.name)},
+        )
+
+
+def _of_schedule(module: Module, kernel: Kernel, schedule: Schedule) -> Iterator[Statement]:
+    for law in schedule.laws:
+        yield from _law(module, law, (), kernel, schedule)
+    for prefer in schedule.prefers:
+        depends = (prefer.proposition, prefer.when)
+        when = f" when {_text(prefer.when)}" if prefer.when is not None else ""
+        yield Statement(
+            f"prefer {kernel.name}.{schedule.name} {meaning(depends)[:8]}",
+            "prefer",
+            Means.measurement,
+            _text(prefer.proposition) + when,
+            prefer,
+            depends,
+            prefer.span,
+            "time",
+            kernels=frozenset((kernel.name,)),
+            schedule=schedule.name,
+        )
 
 
 def _prose(owner: str, declared: Any) -> Iterator[Statement]:

@@ -323,6 +323,14 @@ def test_opcheck(hand, x, gate):
     torch.library.opcheck(hand.update.operator, (torch.randn(3), torch.randn(3), 0.5), test_utils=checks)
 
 
+def test_the_operator_itself_has_the_gradient(hand, x, gate):
+    wrt = [x.clone().requires_grad_(), gate.clone().requires_grad_()]
+    torch.library.opcheck(hand.affine.operator, (*wrt, "squared", 2.0, "", ""))
+    own = torch.autograd.grad(hand.affine(*wrt, mode="squared", factor=2.0).sum(), wrt)
+    raw = torch.autograd.grad(hand.affine.operator(*wrt, "squared", 2.0, "", "").sum(), wrt)
+    torch.testing.assert_close(raw, own)
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_compiled_in_one_graph(hand, x, gate, dynamic):
     def model(x, gate):
