@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from spak_runtime.training.batch import Batch, Vocabulary
-from spak_runtime.training.seeds import generator
+from spak_runtime.training.seeds import Stream
 from spak_runtime.training.spec import Dataset, TrainingError
 
+_HOST = torch.device("cpu")
 _DOWNLOAD_LIMIT = 1 << 30
 
 
@@ -37,15 +38,17 @@ class CharacterData:
             assert split.part is not None
             self.parts[name] = ids[round(split.part[0] * len(ids)) : round(split.part[1] * len(ids))]
 
-    def batches(self, count: int, seed: int, context: int, start: int = 0) -> Iterator[Batch]:
-        """The endless stream of `count` windows of `context` tokens, from step `start` on; a function of
-        (seed, step)."""
-        text = torch.cat([self.parts[name] for name in self.dataset.train])
+    def batches(
+        self, count: int, seed: int, context: int, start: int = 0, *, device: torch.device = _HOST
+    ) -> Iterator[Batch]:
+        """The endless stream of `count` windows of `context` tokens, from step `start` on, cut out on the
+        device; a function of (seed, step)."""
+        text = torch.cat([self.parts[name] for name in self.dataset.train]).to(device)
         self._check(text, context)
         step = start
         while True:
-            source = generator("windows", seed, step)
-            yield _windows(text, torch.randint(len(text) - context, (count,), generator=source), context)
+            starts = Stream(device, "windows", seed, step).integers(len(text) - context, count)
+            yield _windows(text, starts, context)
             step += 1
 
     def evaluation(self, name: str, context: int, windows: int) -> Batch:
@@ -74,8 +77,10 @@ def _tokens(text: str, dataset: Dataset) -> tuple[str, ...]:
 
 
 def _windows(text: Tensor, starts: Tensor, context: int) -> Batch:
-    tokens = text[starts[:, None] + torch.arange(context + 1)].long()
-    return Batch(tokens[:, :-1], tokens[:, 1:], torch.ones(tokens.shape[0], context))
+    place = torch.arange(context + 1, device=text.device)
+    tokens = text[starts[:, None] + place].long()
+    counted = torch.ones(tokens.shape[0], context, device=text.device)
+    return Batch(tokens[:, :-1], tokens[:, 1:], counted)
 
 
 def read_source(source: Mapping[str, str], base: Path) -> str:

@@ -15,12 +15,13 @@ from torch import Tensor
 from spak_runtime.training import numbers
 from spak_runtime.training.batch import END, PAD, Batch, Vocabulary
 from spak_runtime.training.numbers import Digits
-from spak_runtime.training.seeds import generator
+from spak_runtime.training.seeds import Stream
 from spak_runtime.training.spec import Dataset, Expression, Split, TrainingError
 
 EVALUATION_SIZE = 1000
 """Documents by which a split without a `size` is evaluated."""
 
+_HOST = torch.device("cpu")
 _BLOCK_TOKENS = 1 << 21
 _REDRAWS = 200
 
@@ -50,14 +51,14 @@ class Documents:
 
     def batch(self) -> Batch:
         """For training: every token predicts the next, the answer and its end count."""
-        place = torch.arange(1, self.tokens.shape[1])[None]
+        place = torch.arange(1, self.tokens.shape[1], device=self.tokens.device)[None]
         mask = (place >= self.prompt[:, None]) & (place < self.length[:, None])
         return Batch(self.tokens[:, :-1], self.tokens[:, 1:], mask.float())
 
 
 class DocumentData:
-    """Draws documents of a dataset, always on the host: the same seed gives the same documents on every
-    device."""
+    """Draws documents of a dataset: the same seed gives the same documents on every device. Those to look at
+    are drawn on the host, those to train on where the training is."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -86,30 +87,34 @@ class DocumentData:
             split = self.dataset.splits[name]
             count = split.size or EVALUATION_SIZE
             self._evaluation[name] = self._draw(
-                split, count, generator("evaluation", self.dataset.name, name)
+                split, count, Stream(_HOST, "evaluation", self.dataset.name, name)
             )
         return self._evaluation[name]
 
-    def training(self, count: int, *seed: int | str) -> Documents:
-        """`count` fresh documents of the training mixture, none of which is in an excluded split."""
-        source = generator("training", *seed)
+    def training(self, count: int, *seed: int | str, device: torch.device = _HOST) -> Documents:
+        """`count` fresh documents of the training mixture, none of which is in an excluded split. Waits for the
+        device only where there is a mixture or an exclusion."""
+        source = Stream(device, "training", *seed)
         splits = [self.dataset.splits[name] for name in self.dataset.train]
-        weights = _weights(splits)
-        choice = torch.multinomial(weights, count, replacement=True, generator=source)
+        if len(splits) == 1:
+            return self._fresh(splits[0], count, source)
+        ends = torch.tensor(_weights(splits), device=device).cumsum(0)[:-1]
+        choice = torch.searchsorted(ends, source.uniform(count), right=True)
         parts = [self._fresh(split, int((choice == i).sum()), source) for i, split in enumerate(splits)]
-        if len(parts) == 1:
-            return parts[0]
         order = torch.argsort(torch.argsort(choice, stable=True))
         return _join(parts, self.pad).select(order)
 
-    def batches(self, count: int, seed: int, start: int = 0) -> Iterator[Batch]:
-        """The endless stream of training batches of `count` documents from step `start` on. A batch is a
-        function of (seed, step), so that a resumed run sees what the interrupted one would have seen."""
+    def batches(
+        self, count: int, seed: int, start: int = 0, *, device: torch.device = _HOST
+    ) -> Iterator[Batch]:
+        """The endless stream of training batches of `count` documents from step `start` on, made on the device.
+        A batch is a function of (seed, step), so that a resumed run sees what the interrupted one would have
+        seen. Batches are drawn by the block, for many steps at once."""
         width = max(self._width(self.dataset.splits[name]) for name in self.dataset.train)
         steps = max(1, min(64, _BLOCK_TOKENS // (count * width)))
         block = start // steps
         while True:
-            whole = self.training(count * steps, seed, block).batch()
+            whole = self.training(count * steps, seed, block, device=device).batch()
             for step in range(max(0, start - block * steps), steps):
                 rows = slice(step * count, (step + 1) * count)
                 yield Batch(whole.inputs[rows], whole.targets[rows], whole.mask[rows])
@@ -117,18 +122,18 @@ class DocumentData:
 
     def draw(self, name: str, count: int, *seed: int | str) -> Documents:
         """`count` documents of one split, for checks."""
-        return self._draw(self.dataset.splits[name], count, generator("check", *seed))
+        return self._draw(self.dataset.splits[name], count, Stream(_HOST, "check", *seed))
 
     # ---- drawing ------------------------------------------------------------------------------------
 
-    def _fresh(self, split: Split, count: int, source: torch.Generator) -> Documents:
+    def _fresh(self, split: Split, count: int, source: Stream) -> Documents:
         documents = self._draw(split, count, source)
         if not self.dataset.exclude or not count:
             return documents
         if self._excluded is None:
             self._excluded = torch.cat([self.evaluation(name).key for name in self.dataset.exclude])
         for _ in range(_REDRAWS):
-            leaked = torch.isin(documents.key, self._excluded)
+            leaked = torch.isin(documents.key, self._excluded.to(source.device))
             if not bool(leaked.any()):
                 return documents
             kept = documents.select(torch.nonzero(~leaked).flatten())
@@ -138,11 +143,11 @@ class DocumentData:
             f"split {split.name} of {self.dataset.name} holds hardly a sample that is not in {held}"
         )
 
-    def _draw(self, split: Split, count: int, source: torch.Generator) -> Documents:
+    def _draw(self, split: Split, count: int, source: Stream) -> Documents:
         parameters: dict[str, Tensor] = {}
         for names, values in split.binders:
-            table = torch.tensor(values)
-            row = torch.randint(len(values), (count,), generator=source)
+            table = torch.tensor(values, device=source.device)
+            row = source.integers(len(values), count)
             for column, name in enumerate(names):
                 parameters[name] = table[row, column]
         samples: dict[str, Digits] = {}
@@ -154,15 +159,14 @@ class DocumentData:
         return Documents(tokens, prompt, total, samples, _keys(samples), digits)
 
     def _length(
-        self, expression: Expression, parameters: Mapping[str, Tensor], count: int, source: torch.Generator
+        self, expression: Expression, parameters: Mapping[str, Tensor], count: int, source: Stream
     ) -> Tensor:
         if isinstance(expression, list) and expression[0] == "param":
             return parameters[expression[1]]
         if isinstance(expression, list) and expression[0] == "interval":
             first, last = (self._length(bound, parameters, count, source) for bound in expression[1:])
-            share = torch.rand(count, generator=source, dtype=torch.float64)
-            return first + (share * (last - first + 1)).long()
-        return torch.full((count,), int(expression))
+            return first + (source.uniform(count) * (last - first + 1)).long()
+        return torch.full((count,), int(expression), device=source.device)
 
     # ---- text ---------------------------------------------------------------------------------------
 
@@ -170,12 +174,14 @@ class DocumentData:
         self, samples: Mapping[str, Digits], split: Split, count: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         width = self._width(split)
-        tokens = torch.full((count, width + 1), self.pad)  # the last column takes what is not written
-        end = torch.zeros(count, dtype=torch.int64)
-        prompt = torch.zeros(count, dtype=torch.int64)
+        device = next(iter(samples.values())).digits.device
+        # the last column takes what is not written
+        tokens = torch.full((count, width + 1), self.pad, device=device)
+        end = torch.zeros(count, dtype=torch.int64, device=device)
+        prompt = torch.zeros(count, dtype=torch.int64, device=device)
         for expression in self.dataset.text:
-            piece, length = self._piece(expression, samples, count)
-            place = torch.arange(piece.shape[1])[None]
+            piece, length = self._piece(expression, samples, count, device)
+            place = torch.arange(piece.shape[1], device=device)[None]
             target = torch.where(place < length[:, None], end[:, None] + place, width)
             tokens.scatter_(1, target, piece)
             marker = self.dataset.loss_after
@@ -185,7 +191,7 @@ class DocumentData:
         return tokens[:, :width], prompt.clamp(min=1), end
 
     def _piece(
-        self, expression: Expression, samples: Mapping[str, Digits], count: int
+        self, expression: Expression, samples: Mapping[str, Digits], count: int, device: torch.device
     ) -> tuple[Tensor, Tensor]:
         """Tokens [B, W] of one piece of the text, and how many of them are its own."""
         if expression[0] in ("text", "end"):
@@ -194,14 +200,15 @@ class DocumentData:
                 if expression[0] == "end"
                 else [self._ids[character] for character in expression[1]]
             )
-            return torch.tensor(ids)[None].expand(count, -1), torch.full((count,), len(ids))
+            row = torch.tensor(ids, device=device)
+            return row[None].expand(count, -1), torch.full((count,), len(ids), device=device)
         turned = expression[0] == "reverse"
-        value = _evaluate(expression[1] if turned else expression, samples, count)
+        value = _evaluate(expression[1] if turned else expression, samples, count, device)
         digits = value.digits
         if not turned:
-            place = value.length[:, None] - 1 - torch.arange(value.width)[None]
+            place = value.length[:, None] - 1 - torch.arange(value.width, device=device)[None]
             digits = digits.gather(1, place.clamp(min=0))
-        table = torch.tensor([self._ids[str(digit)] for digit in range(10)])
+        table = torch.tensor([self._ids[str(digit)] for digit in range(10)], device=device)
         return table[digits], value.length
 
     # ---- sizes known before drawing -----------------------------------------------------------------
@@ -232,12 +239,14 @@ class DocumentData:
         return 0
 
 
-def _evaluate(expression: Expression, samples: Mapping[str, Digits], count: int) -> Digits:
+def _evaluate(
+    expression: Expression, samples: Mapping[str, Digits], count: int, device: torch.device
+) -> Digits:
     if not isinstance(expression, list):
-        return numbers.constant(int(expression), count)
+        return numbers.constant(int(expression), count, device)
     if expression[0] == "sample":
         return samples[expression[1]]
-    left, right = (_evaluate(side, samples, count) for side in expression[1:])
+    left, right = (_evaluate(side, samples, count, device) for side in expression[1:])
     return numbers.add(left, right) if expression[0] == "add" else numbers.multiply(left, right)
 
 
@@ -253,12 +262,12 @@ def _largest(expression: Expression, split: Split) -> int:
     raise TrainingError(f"split {split.name} does not bind {expression[1]}")
 
 
-def _weights(splits: list[Split]) -> Tensor:
+def _weights(splits: list[Split]) -> list[float]:
     """Shares of a mixture: what is stated, and an equal part of the rest for the others."""
     stated = sum(split.weight or 0.0 for split in splits)
     silent = sum(split.weight is None for split in splits)
     rest = (1.0 - stated) / silent if silent else 0.0
-    return torch.tensor([rest if split.weight is None else split.weight for split in splits])
+    return [rest if split.weight is None else split.weight for split in splits]
 
 
 def _keys(samples: Mapping[str, Digits]) -> Tensor:

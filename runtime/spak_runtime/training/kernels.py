@@ -35,7 +35,7 @@ NO_DEVICE = "not run: no device"
 
 _STEP = "step"
 _PARTS = {
-    "data": "the documents of a step are drawn on the host",
+    "data": "what a step trains on is made by torch, on the device",
     "loss": "the loss is torch's cross-entropy",
     "backward": "the root of the gradient",
     "sums": "gradients are summed into their parameters",

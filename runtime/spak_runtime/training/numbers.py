@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spak_runtime.training.seeds import Stream
+
 
 @dataclass(frozen=True, slots=True)
 class Digits:
@@ -24,13 +26,13 @@ class Digits:
         return Digits(self.digits[rows], self.length[rows])
 
 
-def draw(length: Tensor, width: int, generator: torch.Generator) -> Digits:
+def draw(length: Tensor, width: int, source: Stream) -> Digits:
     """Numbers of exactly `length` [B] digits, uniform: the leading digit is not zero, except that 0 itself
-    is a number of one digit. `width` is at least the largest length."""
+    is a number of one digit. `width` is at least the largest length; `length` lies where `source` draws."""
     count = length.shape[0]
-    digits = torch.randint(0, 10, (count, width), generator=generator)
-    leading = torch.randint(1, 10, (count, 1), generator=generator)
-    column = torch.arange(width)[None]
+    digits = source.integers(10, count, width)
+    leading = source.integers(9, count, 1) + 1
+    column = torch.arange(width, device=length.device)[None]
     last = length[:, None] - 1
     digits = torch.where((column == last) & (last > 0), leading, digits)
     return Digits(digits.masked_fill(column > last, 0), length)
@@ -50,9 +52,9 @@ def multiply(a: Digits, b: Digits) -> Digits:
     return _carry(columns)
 
 
-def constant(value: int, count: int) -> Digits:
-    digits = torch.tensor([int(digit) for digit in reversed(str(value))])
-    return Digits(digits[None].expand(count, -1), torch.full((count,), digits.numel()))
+def constant(value: int, count: int, device: torch.device) -> Digits:
+    digits = torch.tensor([int(digit) for digit in reversed(str(value))], device=device)
+    return Digits(digits[None].expand(count, -1), torch.full((count,), digits.numel(), device=device))
 
 
 def _widen(digits: Tensor, width: int) -> Tensor:
@@ -68,5 +70,5 @@ def _carry(columns: Tensor) -> Digits:
         digits.append(total % 10)
         carry = total // 10
     result = torch.stack(digits, 1)
-    place = torch.arange(1, result.shape[1] + 1)
+    place = torch.arange(1, result.shape[1] + 1, device=result.device)
     return Digits(result, (place * (result > 0)).amax(1).clamp(min=1))

@@ -222,8 +222,9 @@ class _Run:
 
     def _batches(self, size: int, start: int) -> Any:
         if isinstance(self.data, DocumentData):
-            return self.data.batches(size, self.seed, start)
-        return self.data.batches(size, self.seed, int(self.settings.train["context"]), start)
+            return self.data.batches(size, self.seed, start, device=self.device)
+        context = int(self.settings.train["context"])
+        return self.data.batches(size, self.seed, context, start, device=self.device)
 
     # ---- evaluation ---------------------------------------------------------------------------------
 

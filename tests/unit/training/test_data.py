@@ -10,8 +10,10 @@ from spak_runtime.training import numbers, sanity, spec
 from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.gates import Form
 from spak_runtime.training.numbers import Digits
-from spak_runtime.training.seeds import generator, mix
+from spak_runtime.training.seeds import Stream, mix
 from tests.unit.models.compiled import adders, compile_text
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +26,33 @@ def value(number: Digits, row: int) -> int:
     return int("".join(map(str, reversed(number.digits[row, : int(number.length[row])].tolist()))))
 
 
+def test_a_stream_is_that_of_the_reference():
+    """SplitMix64 as its authors wrote it, in Python's integers."""
+    mask, state = (1 << 64) - 1, mix("a", 7)
+    drawn = Stream(CPU, "a", 7)
+    found = [*drawn.bits(3, 100).flatten().tolist(), *drawn.bits(700).tolist()]
+    for value in found:
+        z = state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        assert value == (z ^ (z >> 31)) >> 1
+        state = (state + 0x9E3779B97F4A7C15) & mask
+
+
+def test_a_stream_is_uniform():
+    drawn = Stream(CPU, "uniform", 0)
+    counts = torch.bincount(drawn.integers(16, 64_000), minlength=16)
+    assert ((counts - 4000) ** 2 / 4000).sum() < 37.7, "chi-squared of 15 degrees: once in a thousand"
+    share = drawn.uniform(64_000)
+    assert share.min() >= 0 and share.max() < 1
+    assert abs(share.mean() - 0.5) < 4 / (12 * 64_000) ** 0.5
+    assert abs(torch.corrcoef(torch.stack([share[:-1], share[1:]]))[0, 1]) < 4 / 64_000**0.5
+
+
 def test_arithmetic_of_digits():
-    source = generator("test", 1)
+    source = Stream(CPU, "test", 1)
     for width in (1, 3, 40, 1000):
-        lengths = torch.randint(1, width + 1, (50,), generator=source)
+        lengths = source.integers(width, 50) + 1
         a, b = numbers.draw(lengths, width, source), numbers.draw(lengths.flip(0), width, source)
         total = numbers.add(a, b)
         for row in range(50):
@@ -40,10 +65,10 @@ def test_arithmetic_of_digits():
 
 
 def test_digits_are_uniform():
-    drawn = numbers.draw(torch.ones(20_000, dtype=torch.int64), 1, generator("test", 2))
+    drawn = numbers.draw(torch.ones(20_000, dtype=torch.int64), 1, Stream(CPU, "test", 2))
     counts = torch.bincount(drawn.digits.flatten(), minlength=10)
     assert (counts - 2000).abs().max() < 250
-    long = numbers.draw(torch.full((20_000,), 3), 3, generator("test", 3))
+    long = numbers.draw(torch.full((20_000,), 3), 3, Stream(CPU, "test", 3))
     assert (long.digits[:, 2] > 0).all() and (torch.bincount(long.digits[:, 2])[1:] - 2222).abs().max() < 250
 
 
