@@ -220,6 +220,8 @@ def _say_figures(job: Job, figures: Mapping[str, Any], strict: bool, say: _Speak
     say.line(f"\n{head} in {figures['seconds']:.0f} s on {figures['device']}{loss}")
     if gates:
         say.line(f"  gates: {gates}")
+    if figures["kernels"]["status"] == "run":
+        say.line(f"  steps captured in a CUDA graph: {figures['captured']}")
     for note in figures["notes"]:
         say.line(f"  note: {note}")
     for split, why in figures["hidden"].items():

@@ -9,21 +9,22 @@ from pathlib import Path
 import torch
 
 import spak_runtime
-from spak_runtime.training import loop
+from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.run import run_experiment
 
 
 def main(folder: str, experiment: str, out: str, step: str) -> None:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
-    forward = loop.Trainer._forward_backward
+    batches = DocumentData.batches
 
-    def counted(self, batch):
-        if self.step == int(step) and "identity" in self.state:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return forward(self, batch)
+    def counted(self, count, seed, start=0, **where):
+        for now, batch in enumerate(batches(self, count, seed, start, **where), start):
+            if now == int(step):
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
 
-    loop.Trainer._forward_backward = counted
+    DocumentData.batches = counted
     run_experiment(
         Path(folder) / "models" / experiment,
         Path(out),

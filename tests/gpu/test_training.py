@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 import spak_runtime
 from spak_runtime.training import build, kernels, spec
+from spak_runtime.training.graph import own_stream
+from spak_runtime.training.loop import Log
 from spak_runtime.training.run import run_experiment
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # evaluation in float32 asks the vendor's library
@@ -71,7 +73,8 @@ def trainer_of(artifact, name, device, by_kernels, seed=0, data_seed=None):
     data = build.build_data(experiment, artifact.root)
     model = build.build_model(experiment, settings, data, ops, device, seed)
     trainer = build.build_trainer(experiment, settings, model, device, seed)
-    return trainer, data.batches(int(settings.train["batch"]), seed if data_seed is None else data_seed), ops
+    size, data_seed = int(settings.train["batch"]), seed if data_seed is None else data_seed
+    return trainer, data.batches(size, data_seed, device=device), ops
 
 
 def curve(artifact, name, device, by_kernels=False, **others):
@@ -101,6 +104,75 @@ def test_losses_are_those_of_the_cpu(artifact, name):
     assert reference[-1] < reference[0] - 0.2, "the model learns, so that the curves can differ"
     assert distance <= 4 * noise + 2.0**-9 * reference[0]
     assert (ours - reference).abs().mean() <= seeds / 2
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_batches_are_made_on_the_device(artifact, name):
+    """The same documents as on the host, and none of them comes from there after a block is drawn."""
+    _, here, _ = trainer_of(artifact, name, CPU, False)
+    _, there, _ = trainer_of(artifact, name, DEVICE, False)
+    for _ in range(70):
+        batch, other = next(there), next(here)
+        for part in ("inputs", "targets", "mask"):
+            assert getattr(batch, part).is_cuda
+            assert torch.equal(getattr(batch, part).cpu(), getattr(other, part))
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_a_captured_step_is_the_step(artifact, name):
+    """Forty steps, most of them replayed, end in the bits of forty steps that were launched one by one."""
+    weights = []
+    for capture in (True, False):
+        with deterministic():
+            trainer, batches, _ = trainer_of(artifact, name, DEVICE, True)
+            trainer.capture = capture
+            trainer.train(batches, 40)
+        assert trainer.captured == ("yes" if capture else "no: not asked for")
+        weights.append([p.detach().clone() for p in trainer.model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_replay_does_not_wait_for_the_device(artifact):
+    trainer, batches, _ = trainer_of(artifact, "stack", DEVICE, True)
+    trainer.train(batches, 9, schedule=STEPS)
+    with own_stream(DEVICE) as stream:
+        trainer.optimizer.prepare(9, STEPS)
+        replay = trainer._captured(next(batches), stream)
+        assert replay is not None, trainer.captured
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(5):
+                replay(next(batches))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert int(trainer.optimizer.tables.step) == 14, "capturing computes nothing, a replay is one step"
+
+
+def logged(artifact, name, folder, by_kernels, seed):
+    """The losses of every tenth of 500 steps."""
+    trainer, batches, _ = trainer_of(artifact, name, DEVICE, by_kernels, seed=seed)
+    log = Log(folder / f"{by_kernels}-{seed}.jsonl", 0)
+    trainer.train(batches, 500, log=log)
+    log.close()
+    rows = (folder / f"{by_kernels}-{seed}.jsonl").read_text().splitlines()
+    return torch.tensor([json.loads(row)["loss"] for row in rows], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_500_steps_are_within_the_noise_of_two_seeds(artifact, name, tmp_path):
+    """The same seed by kernels and by torch, against two seeds of torch: in the mean over the curve, and at its
+    end, where differences have had time to grow."""
+    ours = logged(artifact, name, tmp_path, True, 0)
+    torchs, other = (logged(artifact, name, tmp_path, False, seed) for seed in (0, 1))
+    distance, noise = (ours - torchs).abs(), (other - torchs).abs()
+    print(
+        f"\n{name}: loss {ours[0]:.4f} to {ours[-1]:.4f}; from torch with the same seed on average "
+        f"{distance.mean():.2e}, at the end {distance[-10:].mean():.2e}; two seeds of torch {noise.mean():.2e}, "
+        f"{noise[-10:].mean():.2e}"
+    )
+    assert ours[-1] < ours[0] - 0.5
+    assert distance.mean() <= noise.mean()
+    assert distance[-10:].mean() <= 2 * noise[-10:].mean()
 
 
 @pytest.mark.parametrize("name", ["loops", "stack"])
@@ -175,6 +247,7 @@ def test_a_killed_run_ends_in_the_same_bits(artifact, runs, tmp_path, name):
     different = [key for key in theirs if not torch.equal(ours[key], theirs[key])]
     assert ours.keys() == theirs.keys() and different == []
     assert (tmp_path / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
+    assert again["captured"] == figures["captured"] == "yes", "the kill fell between replays"
     moment = ("date", "seconds", "memory", "kernels")
     assert {k: v for k, v in again.items() if k not in moment} == {
         k: v for k, v in json.loads(json.dumps(figures)).items() if k not in moment

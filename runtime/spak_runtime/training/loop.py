@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from spak_runtime.training import checkpoint
 from spak_runtime.training.batch import Batch
+from spak_runtime.training.graph import CapturedStep, own_stream
 from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.progress import Progress
 from spak_runtime.training.scopes import scope
@@ -30,6 +31,8 @@ from spak_runtime.training.seeds import mix
 
 LOG_EVERY = 10
 SAVE_SECONDS = 15.0
+EAGER_STEPS = 8
+"""Steps before one is captured: kernels are built and loaded, memory is allocated, one step is profiled."""
 
 
 class Log:
@@ -57,7 +60,10 @@ class Log:
 class Trainer:
     """Trains one model. `precision` "bf16" means autocast, on CUDA alone; weights and sums stay float32.
     `random` says that the model itself draws (dropout, random offsets), from a generator seeded anew for
-    every step."""
+    every step.
+
+    On CUDA the steps run on a stream of their own. After the first few, a step is captured in a CUDA graph and
+    replayed from then on, unless `capture` is false or the model draws; `captured` is "yes", or "no: " and why."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -66,10 +72,12 @@ class Trainer:
     precision: str
     clip: float | None
     random: bool = False
+    capture: bool = True
     step: int = 0
     loss: float = float("nan")
     seconds: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
+    captured: str = "no: too few steps, or no CUDA device"
 
     def train(
         self,
@@ -88,15 +96,41 @@ class Trainer:
         steps that rates and phases are laid out over (default `steps`). `every[n](step)` is called after
         every n-th step and its answer is logged. Checkpoints are written to `save_to` at the end and every
         `save_seconds`. Each step runs inside of `around(step)`."""
+        with own_stream(self.device) as stream:
+            self._train(
+                batches, steps, schedule or steps, progress, log, save_to, save_seconds, every, around, stream
+            )
+
+    def _train(
+        self,
+        batches: Iterator[Batch],
+        steps: int,
+        schedule: int,
+        progress: Progress | None,
+        log: Log | None,
+        save_to: Path | None,
+        save_seconds: float,
+        every: Mapping[int, Callable[[int], dict[str, Any]]] | None,
+        around: Callable[[int], AbstractContextManager[None]] | None,
+        stream: torch.cuda.Stream | None,
+    ) -> None:
         self.model.train()
+        self.optimizer.prepare(self.step, schedule)
+        first, replay = self.step, None
         saved = started = time.monotonic()
         while self.step < steps:
             with around(self.step) if around is not None else contextlib.nullcontext():
                 with scope("data"):
                     batch = next(batches).to(self.device)
-                loss, norm = self._forward_backward(batch)
-                with scope("optimizer"):
-                    rate = self.optimizer.step(self.step, schedule or steps)
+                if stream is not None and self.step == first + EAGER_STEPS:
+                    replay = self._captured(batch, stream)
+                if replay is not None:
+                    loss, norm = replay(batch)
+                    rate = self.optimizer.rate(self.step, schedule)
+                else:
+                    loss, norm = self._forward_backward(batch)
+                    with scope("optimizer"):
+                        rate = self.optimizer.step(self.step, schedule)
             self.step += 1
             last = self.step == steps
             if self.step % LOG_EVERY == 0 or last:
@@ -118,6 +152,26 @@ class Trainer:
                 self.seconds += now - started
                 started = saved = now
                 self.save(save_to, log)
+
+    def _captured(self, batch: Batch, stream: torch.cuda.Stream) -> CapturedStep | None:
+        """A step as a graph; None where it cannot be one, and `captured` says why."""
+        if self.random or not self.capture:
+            self.captured = "no: the model draws" if self.random else "no: not asked for"
+            return None
+
+        def work(static: Batch) -> tuple[Tensor, Tensor | None]:
+            result = self._forward_backward(static)
+            self.optimizer.step_on_device()
+            return result
+
+        try:
+            step = CapturedStep(work, batch, stream)
+        except RuntimeError as error:
+            self.optimizer.adamw.zero_grad(set_to_none=True)
+            self.captured = f"no: {str(error).splitlines()[0]}"
+            return None
+        self.captured = "yes"
+        return step
 
     def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         with self._randomness(), self.autocast(), scope("loss"):

@@ -337,6 +337,7 @@ class _Run:
             "gates": [_gate(gate) for gate in self.gates],
             "hidden": dict(hidden),
             "rows": rows,
+            "captured": trained.captured if trained else "no: not trained",
             "kernels": self.step_kernels,
             "computed": [dataclasses.asdict(row) for row in self.ops.table()],
             "notes": notes,
