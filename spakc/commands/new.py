@@ -15,10 +15,10 @@ def run(folder: Path) -> int:
     sink = Sink()
     name = folder.resolve().name
     target = folder / f"{name}.spak"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        sink.report("SPAK007", f"`{folder}` is not empty, so it is left alone", None)
-        sink.stop_if_errors()
     try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            sink.report("SPAK007", f"`{folder}` is not empty, so it is left alone", None)
+            sink.stop_if_errors()
         folder.mkdir(parents=True, exist_ok=True)
         target.write_text((resource("templates") / "project" / "project.spak").read_text("utf-8"), "utf-8")
     except OSError as error:

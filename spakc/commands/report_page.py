@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from spak_runtime.training.figures import read_losses, read_object
 from spakc.evidence import Row
 from spakc.ir.module import Module
 from spakc.plan.plan import Plan
@@ -51,30 +51,15 @@ def write_page(
 
 
 def _run(path: Path) -> Run | None:
-    figures = _read(path)
+    figures = read_object(path)
     if figures is None or figures.get("schema") != FIGURES:
         return None
-    losses = []
-    log = path.with_name("log.jsonl")
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
-        row = json.loads(line)
-        if "loss" in row:
-            losses.append((int(row["step"]), float(row["loss"])))
-    return Run(figures, losses)
+    return Run(figures, read_losses(path.with_name("log.jsonl")))
 
 
 def _ladder(path: Path) -> Ladder | None:
-    found = _read(path)
+    found = read_object(path)
     if found is None or found.get("schema") != LADDER:
         return None
     calls = [(each["call"], [(bar["by"], bar["rates"]) for bar in each["bars"]]) for each in found["calls"]]
     return Ladder(found["device"], found["date"], calls)
-
-
-def _read(path: Path) -> Mapping[str, Any] | None:
-    """An object of a JSON file; None where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spak_runtime.training.evaluate import wilson
+from spak_runtime.training.figures import read_losses
 
 
 def plot(runs: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
@@ -48,12 +48,8 @@ def _name(figures: dict[str, Any]) -> str:
 
 
 def _losses(log: Path) -> tuple[list[int], list[float]]:
-    try:
-        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        return [], []
-    rows = [row for row in rows if "loss" in row]
-    return [row["step"] for row in rows], [row["loss"] for row in rows]
+    rows = read_losses(log)
+    return [step for step, _ in rows], [loss for _, loss in rows]
 
 
 def _by_digits(figures: dict[str, Any]) -> tuple[list[int], list[tuple[float, float, float]]]:

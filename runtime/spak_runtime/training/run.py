@@ -19,6 +19,7 @@ from spak_runtime.artifact import Artifact
 from spak_runtime.training import build, checkpoint, evaluate, kernels, spec
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.documents import DocumentData, Documents
+from spak_runtime.training.figures import read_object
 from spak_runtime.training.gates import GateResult, Judge
 from spak_runtime.training.loop import SAVE_SECONDS, Log, Trainer, answer_loss
 from spak_runtime.training.ops import Ops
@@ -59,7 +60,10 @@ def run_experiment(
     experiment = spec.read(folder)
     settings = experiment.point(profile, point)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise spec.TrainingError(f"`{out}` cannot be made: {error.strerror}") from error
     identity = build.fingerprint(experiment, profile, point, seed, chosen.type, artifact is not None)
     figures = _finished(out / "figures.json", identity)
     if figures is not None:
@@ -85,11 +89,8 @@ def run_experiment(
 
 
 def _finished(path: Path, identity: str) -> dict[str, Any] | None:
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    return figures if isinstance(figures, dict) and figures.get("identity") == identity else None
+    figures = read_object(path)
+    return figures if figures is not None and figures.get("identity") == identity else None
 
 
 @dataclass(slots=True)

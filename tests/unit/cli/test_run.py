@@ -108,6 +108,23 @@ def test_a_profile_settles_no_claim(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "runs" / "e-quick-0" / "figures.json").is_file()
 
 
+@pytest.mark.parametrize("name", ["figures.json", "log.jsonl", "checkpoint.safetensors"])
+def test_what_a_run_left_and_something_damaged(name: str, tmp_path: Path) -> None:
+    assert run(tmp_path, "--profile", "quick").exit_code == 0
+    left = tmp_path / "out" / "runs" / "e-quick-0" / name
+    left.write_bytes(left.read_bytes()[:-7] + bytes(range(250, 256)))
+    result = run(tmp_path, "--profile", "quick")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_file_where_runs_should_stand(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "runs").write_text("mine")
+    result = run(tmp_path, "--profile", "quick")
+    assert result.exit_code == 1 and "SPAK559" in result.stderr
+    assert (tmp_path / "out" / "runs").read_text() == "mine"
+
+
 def test_what_the_file_does_not_have(tmp_path: Path) -> None:
     assert "SPAK560" in run(tmp_path, "another").stderr
     assert not (tmp_path / "out").exists()
