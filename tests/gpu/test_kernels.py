@@ -115,6 +115,47 @@ def test_products_in_streams_graphs_and_compiled_code(products):
     torch.library.opcheck(products.matmul.operator, inputs)
 
 
+def allocations(call):
+    """How many times a call asks torch for memory; kernels are built before."""
+    call()
+    before = torch.cuda.memory_stats()["allocation.all.allocated"]
+    call()
+    return torch.cuda.memory_stats()["allocation.all.allocated"] - before
+
+
+@pytest.mark.parametrize("width", [64, 128])
+def test_nothing_is_allocated_beyond_outputs_and_workspace(products, attentions, width):
+    a, b = matrix(256, 128, "row", torch.bfloat16), matrix(128, 192, "row", torch.bfloat16)
+    q, k, v = (torch.randn(2, 2, 96, width, device="cuda").bfloat16() for _ in range(3))
+    for kernel, arguments, outputs in ((products.matmul, (a, b), 1), (attentions.fmha, (q, k, v), 2)):
+        chosen = kernel.explain(*arguments).variant
+        (variant,) = (each for each in kernel.spec.variants if each.id == chosen)
+        assert allocations(lambda k=kernel, a=arguments: k(*a)) == outputs + len(variant.workspace)
+
+
+def test_attention_backward_on_a_stream_of_its_own(attentions):
+    """Under autocast, behind work that a launch on another stream would overtake; and without a graph."""
+    data = [torch.randn(2, 2, 96, 64, device="cuda").bfloat16() for _ in range(4)]
+    inputs = [t.clone().requires_grad_() for t in data[:3]]
+    expected = torch.autograd.grad(attentions.fmha(*inputs)[0], inputs, data[3])
+    late = [torch.zeros_like(t, requires_grad=True) for t in data[:3]]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream), torch.autocast("cuda", dtype=torch.float16):
+        torch.cuda._sleep(50_000_000)
+        with torch.no_grad():
+            for empty, full in zip(late, data, strict=False):
+                empty.copy_(full)
+            quiet = attentions.fmha(*late)[0]
+        output = attentions.fmha(*late)[0]
+        found = torch.autograd.grad(output, late, data[3])
+    stream.synchronize()
+    assert not quiet.requires_grad and torch.equal(quiet, output)
+    assert output.dtype == torch.bfloat16, "a kernel computes in the dtypes of its arguments"
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=2**-7)
+
+
 def test_only_the_chosen_kernel_runs(products):
     a, b = matrix(256, 128, "row", torch.bfloat16), matrix(128, 192, "row", torch.bfloat16)
     chosen = products.matmul.explain(a, b).variant

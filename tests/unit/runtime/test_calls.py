@@ -312,6 +312,27 @@ def G(*shape):
     return torch.zeros(*shape, requires_grad=True)
 
 
+def test_autocast_changes_nothing(hand, x, gate):
+    """A kernel computes in the dtypes of its arguments, forward and backward, whatever is on around it."""
+    x.requires_grad_()
+    outside = hand.affine(x, gate, mode="squared", factor=3.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (x @ x.T).dtype == torch.bfloat16, "torch's own products are cast"
+        inside = hand.affine(x, gate, mode="squared", factor=3.0)
+        (grad,) = gradients(inside, x)
+    assert inside.dtype == grad.dtype == torch.float32
+    assert torch.equal(inside, outside) and torch.equal(grad, gradients(outside, x)[0])
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(hand, x, gate, off):
+    expected = hand.affine(x, gate)
+    x.requires_grad_()
+    with off():
+        result = hand.affine(x, gate)
+    assert not result.requires_grad and torch.equal(result, expected)
+
+
 # ---- torch's tracers -----------------------------------------------------------------------------------
 
 

@@ -262,3 +262,26 @@ def test_strict_on_a_cpu_says_that_it_did_not_look(artifact, tmp_path):
 
 def test_scopes_cost_nothing_outside_of_a_profile():
     assert scope("linear") is scope("attention")
+
+
+def curve(artifact, name, by_file, seed):
+    """The losses of thirty steps on the host, its operations by the file's mathematics or by torch."""
+    experiment = spec.read(artifact.root / "models" / name)
+    settings, cpu = experiment.point(None), torch.device("cpu")
+    data = build.build_data(experiment, artifact.root)
+    ops = build.build_ops(experiment, artifact if by_file else None, cpu)
+    model = build.build_model(experiment, settings, data, ops, cpu, seed)
+    trainer = build.build_trainer(experiment, settings, model, cpu, seed)
+    batches, losses = data.batches(16, seed), []
+    for step in range(1, 31):
+        trainer.train(batches, step, schedule=30)
+        losses.append(trainer.loss)
+    return torch.tensor(losses)
+
+
+@pytest.mark.parametrize("name", ["loops", "stack"])
+def test_the_curve_is_within_the_noise_of_two_seeds(artifact, name):
+    """The small form of the test on a device: here both are float32, so that they agree far better than that."""
+    ours, torchs, other = (curve(artifact, name, *how) for how in ((True, 0), (False, 0), (False, 1)))
+    assert ours[-1] < ours[0]
+    assert (ours - torchs).abs().max() <= 0.05 * (other - torchs).abs().mean()
