@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from spakc.diagnostics import Sink
 from spakc.ir.experiment import Claim
-from spakc.ir.ops import Domain, RefKind
+from spakc.ir.ops import Domain, Members, RefKind, Tuple
 from spakc.ir.queries import Place
 from spakc.lower.expressions import base_value, lower_domain, lower_expression
 from spakc.lower.files import declarations
@@ -30,11 +30,25 @@ def lower_claims(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Cla
     return claims
 
 
+def _check_values(domain: Members, binder: nodes.Binder, sink: Sink) -> None:
+    """A claim for every value of nothing would be vacuous; each value has a part for every name."""
+    span, names = binder.domain.span, len(binder.names)
+    if not domain.items:
+        sink.report("SPAK305", "a claim for every value of an empty set says nothing", span, "empty")
+    for item in domain.items:
+        parts = len(item.items) if isinstance(item, Tuple) else 1
+        if parts != names:
+            message = f"{names} name{'s' if names > 1 else ''} and {parts} value{'s' if parts > 1 else ''}"
+            sink.report("SPAK305", message, item.span or span, "one value for each name")
+
+
 def _lower(node: nodes.Claim, file_scope: Scope, sink: Sink) -> Claim:
     scope = file_scope.child(Place.claim, title=f"claim {node.name.text}")
     quantifier: list[tuple[tuple[str, ...], Domain]] = []
     for binder in node.quantifier:
         domain = lower_domain(binder.domain, scope, sink, open_words=True)
+        if isinstance(domain, Members):
+            _check_values(domain, binder, sink)
         for name in binder.names:
             scope.add(name, "a quantified name", RefKind.parameter, sink)
         quantifier.append((tuple(name.text for name in binder.names), domain))

@@ -81,6 +81,8 @@ def _splits(node: nodes.Dataset, dataset: str, scope: Scope, sink: Sink) -> dict
             (tuple(name.text for name in binder.names), lower_domain(binder.domain, scope, sink))
             for binder in item.binders
         ]
+        if item.size == 0:
+            sink.report("SPAK529", f"split `{item.name.text}` has no sample", item.name.span, "of size 0")
         scope.add(item.name, "a split", RefKind.entity, sink, ref=f"{dataset}.{item.name.text}")
         share, part = (None if p is None else float(base_value(p)[0]) for p in (item.weight, item.fraction))
         splits.setdefault(
