@@ -6,9 +6,8 @@ here, and every line of mathematics carries its `#line`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from spak_runtime.manifest import Param
@@ -24,6 +23,8 @@ from spakc.emit.expressions import (
     tensor_kind,
     word,
 )
+from spakc.emit.groups import REDUCERS, Group, index_group, store_statement, with_indices
+from spakc.emit.held import HELD_TEMPLATE, held_rows
 from spakc.emit.source_map import from_math
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.types import DType
@@ -48,33 +49,6 @@ _CPP_TYPES = {
     DType.int64: "i64",
     DType.bool: "bool",
 }
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Index variables that one linear counter runs through, the last fastest. `used` are those that code
-    reads."""
-
-    indices: tuple[tuple[str, str], ...]  # C++ name and extent
-    used: frozenset[str]
-
-    @property
-    def size(self) -> str:
-        return " * ".join(extent for _, extent in self.indices) or "1"
-
-    def decode(self, counter: str, wide: bool = False) -> str:
-        """Declares the index variables from the counter."""
-        lines = []
-        rest = counter
-        for position in range(len(self.indices) - 1, -1, -1):
-            name, extent = self.indices[position]
-            value = rest if position == 0 else f"{rest} % ({extent})"
-            if name in self.used:
-                lines.append(f"const i32 {name} = {f'static_cast<i32>({value})' if wide else value};")
-            rest = f"{rest} / ({extent})"
-        return "\n".join(reversed(lines))
 
 
 def launch_context(launch: LaunchPlan, signature: Signature, title: str, source: str) -> dict[str, Any]:
@@ -85,7 +59,8 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
     if isinstance(problem, ProductProblem):
         context |= _product(problem, signature, scope)
     elif isinstance(problem, RowsProblem):
-        context |= _rows(problem, scope)
+        held = launch.template == HELD_TEMPLATE
+        context |= held_rows(problem, signature, scope) if held else _rows(problem, scope)
     else:
         context |= _elementwise(problem, signature, scope)
     return {"k": context}
@@ -193,39 +168,22 @@ def _dispatchers(launch: LaunchPlan, signature: Signature) -> list[dict[str, Any
     ]
 
 
-def _group(ranges: Iterable[IndexRange], scope: Scope, code: Iterable[str]) -> Group:
-    """The indices that a counter runs through; `code` is what stands after their declaration."""
-    indices = tuple((identifier("i", r.name), expression(r.extent, scope).text) for r in ranges)
-    words = {word for text in code for word in _WORD.findall(text)}
-    return Group(indices, frozenset(name for name, _ in indices if name in words))
-
-
-def _with_indices(scope: Scope, ranges: Iterable[IndexRange]) -> Scope:
-    return scope.with_indices({r.name: identifier("i", r.name) for r in ranges})
-
-
-def _store(store: Store, scope: Scope, indent: int) -> str:
-    """The statement that writes one element."""
-    target = address(Load(store.tensor, store.indices, span=store.span), scope)
-    return from_math(f"write({target}, {expression(store.value, scope).text});", store.span, indent)
-
-
 # ---- product --------------------------------------------------------------------------------------------
 
 
 def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dict[str, Any]:
     every = (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
-    inner = _with_indices(scope, every)
+    inner = with_indices(scope, every)
     outer = inner.with_locals({problem.accumulator: Code("accumulator", "f32")})
     left, right = (expression(operand.load, inner) for operand in problem.operands)
     step = f"accumulator = fma_f32({as_float(left)}, {as_float(right)}, accumulator);"
     outputs = [_product_output(role, store, problem, outer) for role, store in enumerate(problem.outputs, 2)]
     whole = [step, *(output["write"] for output in outputs)]
     context: dict[str, Any] = {
-        "batch": _group(problem.batch, scope, whole),
-        "rows": _group(problem.rows, scope, whole),
-        "columns": _group(problem.columns, scope, whole),
-        "reduced": _group(problem.reduced, scope, [step]),
+        "batch": index_group(problem.batch, scope, whole),
+        "rows": index_group(problem.rows, scope, whole),
+        "columns": index_group(problem.columns, scope, whole),
+        "reduced": index_group(problem.reduced, scope, [step]),
         "accumulate": from_math(step, problem.span, 4),
         "outputs": outputs,
     }
@@ -245,18 +203,18 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
         code = [output["value"] for output in outputs]
         origins = [part.get("origin", "") for part in (context["left"], context["right"], *outputs)]
         context["tile"] = _groups(problem, scope, code)
-        context["tile"]["batch"] = _group(problem.batch, scope, [*code, *origins])
+        context["tile"]["batch"] = index_group(problem.batch, scope, [*code, *origins])
         loaded = [context[side].get("coordinates", "") for side in ("left", "right")]
         stored = [output.get("coordinates", "") for output in outputs]
-        context["loads"] = {"batch": _group(problem.batch, scope, loaded)}
-        context["stores"] = {"batch": _group(problem.batch, scope, [*code, *stored])}
+        context["loads"] = {"batch": index_group(problem.batch, scope, loaded)}
+        context["stores"] = {"batch": index_group(problem.batch, scope, [*code, *stored])}
     return context
 
 
 def _groups(problem: ProductProblem, scope: Scope, code: list[str]) -> dict[str, Group]:
     """Rows, columns and reduced indices as this code needs them declared."""
     groups = {"rows": problem.rows, "columns": problem.columns, "reduced": problem.reduced}
-    return {name: _group(ranges, scope, code) for name, ranges in groups.items()}
+    return {name: index_group(ranges, scope, code) for name, ranges in groups.items()}
 
 
 def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
@@ -270,7 +228,7 @@ def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
 def _product_output(role: int, store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:
     result = {
         "type": identifier("T", store.tensor),
-        "write": _store(store, scope, 2),
+        "write": store_statement(store, scope, 2),
         "value": from_math(f"return {expression(store.value, scope).text};", store.span, 6),
         "value_in_place": from_math(
             f"return {expression(store.value, replace(scope, in_place=True)).text};", store.span, 10
@@ -332,7 +290,7 @@ def _operand(
 
 
 def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
-    inner = _with_indices(scope, (*problem.kept, *problem.reduced))
+    inner = with_indices(scope, (*problem.kept, *problem.reduced))
     stages = []
     for number, step in enumerate(problem.steps):
         name = identifier("v", step.name)
@@ -340,20 +298,20 @@ def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
             part = f"part_{number}"
             value = expression(step.value.body, inner)
             statement = from_math(f"{part}.add({as_float(value)});", step.span, 4)
-            reducer, result = _REDUCERS[step.value.op], Code(name, "f32")
+            reducer, result = REDUCERS[step.value.op], Code(name, "f32")
         else:
             value = expression(step.value, inner)
             statement = from_math(f"const auto {name} = {value.text};", step.span, 2)
             reducer, part, result = "", "", Code(name, value.kind)
         stages.append({"name": name, "reducer": reducer, "part": part, "statement": statement})
         inner = inner.with_locals({step.name: result})
-    row_outputs = [{"write": _store(store, inner, 4)} for store in problem.row_outputs]
-    element_outputs = [{"write": _store(store, inner, 4)} for store in problem.element_outputs]
+    row_outputs = [{"write": store_statement(store, inner, 4)} for store in problem.row_outputs]
+    element_outputs = [{"write": store_statement(store, inner, 4)} for store in problem.element_outputs]
     code = [stage["statement"] for stage in stages]
     code += [output["write"] for output in (*row_outputs, *element_outputs)]
     return {
-        "kept": _group(problem.kept, scope, code),
-        "reduced": _group(problem.reduced, scope, code),
+        "kept": index_group(problem.kept, scope, code),
+        "reduced": index_group(problem.reduced, scope, code),
         "stages": stages,
         "row_outputs": row_outputs,
         "element_outputs": element_outputs,
@@ -364,7 +322,7 @@ def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
 
 
 def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope) -> dict[str, Any]:
-    inner = _with_indices(scope, problem.space)
+    inner = with_indices(scope, problem.space)
     last = problem.space[-1].name if problem.space else None
     first = inner.with_indices({last: _FIRST} if last is not None else {})
     vectors, registers = [], {}
@@ -383,8 +341,8 @@ def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope
     outputs = [_element_output(n, store, last, inner, first) for n, store in enumerate(problem.outputs)]
     inside = [*statements, *(output["compute"] for output in outputs)]
     around = [*(v["address"] for v in vectors), *(output.get("write", "") for output in outputs)]
-    space = _group(problem.space, scope, [*inside, *around])
-    last_used = last is not None and bool(_group(problem.space[-1:], scope, inside).used)
+    space = index_group(problem.space, scope, [*inside, *around])
+    last_used = last is not None and bool(index_group(problem.space[-1:], scope, inside).used)
     return {
         "space": _named_first(space),
         "points": " * ".join(f"static_cast<i64>({extent})" for _, extent in space.indices) or "1",
@@ -413,7 +371,7 @@ def _element_output(
     """A store along the innermost index is collected into a vector; any other is done point by point."""
     kind, name = identifier("T", store.tensor), f"out_{number}"
     if last is None or innermost_offset(store.indices, last) is None:
-        return {"vector": False, "compute": _store(store, inner, 6)}
+        return {"vector": False, "compute": store_statement(store, inner, 6)}
     value = expression(store.value, inner).text
     return {
         "vector": True,

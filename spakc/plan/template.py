@@ -52,7 +52,8 @@ class Template:
     an answer for every legal call. `resources` are estimates of what one block takes, before anything is
     compiled. `portfolio` is how many configs of one schedule are built at most on one architecture, beside those
     that the file names. `refuses` says why a config whose knobs are lawful one by one cannot be built, `params` are the
-    fields of the parameter struct. All functions are pure.
+    fields of the parameter struct. `ladder` are configs that are built, in this order, where no cost model ranks
+    them, instead of the defaults. All functions are pure.
     """
 
     family: str
@@ -70,6 +71,7 @@ class Template:
     refuses: Callable[[StepProblem, Signature, Config], str | None] = lambda _problem, _signature, _config: (
         None
     )
+    ladder: Callable[[StepProblem, Signature], tuple[Config, ...]] = lambda _problem, _signature: ()
     params: Callable[[StepProblem, Signature, Config], tuple[Param, ...]] = lambda problem, signature, _: (
         params_of(problem, signature)
     )

@@ -11,6 +11,7 @@ from spakc.plan.launch import Signature, StepProblem
 from spakc.plan.problem import ElementwiseProblem, ProductProblem, RowsProblem
 from spakc.plan.template import Template
 from spakc.plan.templates_elementwise import GRID_STRIDE
+from spakc.plan.templates_held import HELD
 from spakc.plan.templates_product import NAIVE, OCCUPANCY, PIPELINED, SWIZZLED, TILED
 from spakc.plan.templates_rows import BLOCK, COLUMNS, WARP
 from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
@@ -22,6 +23,7 @@ TEMPLATES: tuple[Template, ...] = (
     SWIZZLED,
     PIPELINED,
     WARP_SPECIALIZED,
+    HELD,
     WARP,
     BLOCK,
     COLUMNS,
@@ -74,7 +76,7 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
         return (WARP_SPECIALIZED, PIPELINED, TILED)
     if isinstance(problem, ElementwiseProblem):
         return (GRID_STRIDE,)
-    return (WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)
+    return (HELD, WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)
 
 
 def fallback(problem: StepProblem, signature: Signature) -> Template | None:

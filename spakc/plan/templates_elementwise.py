@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from spak_runtime.manifest import Expression, Guard
 from spakc.ir.ops import Load
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower, product
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem
 from spakc.plan.problem import ElementwiseProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
-from spakc.plan.templates_product import is_multiple, size
+from spakc.plan.templates_product import size
 from spakc.plan.templates_rows import no_double
-from spakc.plan.vectors import innermost_offset, stores_are_vectors, vector_loads
+from spakc.plan.vector_guards import vector_requirements
+from spakc.plan.vectors import stores_are_vectors, vector_loads
 
 MAX_BLOCKS = 2**20
 """More work than this many blocks is done in further rounds of the loop."""
@@ -35,34 +36,10 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
         return Requirements()
     if not stores_are_vectors(problem):
         return Requirements((Guard("vectors", False, "an output does not run along the innermost index"),))
-    inner = problem.space[-1]
-    asked: dict[str, Guard] = {}
-
-    def ask(condition: Expression, reason: str) -> None:
-        if condition is not True:
-            asked.setdefault(repr(condition), Guard("vectors", condition, reason))
-
-    ask(_multiple(lower(inner.extent), vector), f"the innermost size is a multiple of {vector}")
     stores = (Load(store.tensor, store.indices) for store in problem.outputs)
-    for load in (*vector_loads(problem, signature), *stores):
-        name, last = load.tensor, len(load.indices) - 1
-        offset = innermost_offset(load.indices, inner.name)
-        assert offset is not None
-        ask(_multiple(lower(offset), vector), f"{name} is read from multiples of {vector} elements on")
-        for axis in range(last):
-            reason = f"rows of {name} are multiples of {vector} elements apart"
-            ask(_multiple(signature.stride(name, axis), vector), reason)
-        if name not in signature.carried:
-            ask(["eq", ["stride", name, last], 1], f"the last axis of {name} lies in one piece")
-            whole: Expression = ["min", 16, product([signature.element_bytes(name), vector])]
-            ask(["ge", ["alignment", name], whole], f"{name} begins at a multiple of a vector's bytes")
-    return Requirements(tuple(asked.values()))
-
-
-def _multiple(value: Expression, of: int) -> Expression:
-    if is_multiple(value, of):
-        return True
-    return ["eq", ["mod", value, of], 0]
+    return vector_requirements(
+        problem.space[-1], (*vector_loads(problem, signature), *stores), vector, signature
+    )
 
 
 def _shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:

@@ -35,7 +35,8 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     return no_double(problem, signature)
 
 
-def _along_rows(problem: StepProblem, signature: Signature) -> str | None:
+def along_rows(problem: StepProblem, signature: Signature) -> str | None:
+    """Why a template whose neighbouring threads read along a row cannot compute the problem."""
     assert isinstance(problem, RowsProblem)
     if not problem.reduced_is_contiguous:
         return "neighbouring threads would read elements that lie far apart"
@@ -107,7 +108,7 @@ WARP = Template(
     summary="a warp computes one row, without a barrier; for short rows",
     knobs=(_WARPS,),
     needs=(),
-    cannot=_along_rows,
+    cannot=along_rows,
     requirements=_short_rows,
     shape=lambda problem, _signature, config: LaunchShape(
         _row_grid(problem, _warps(config)), 32 * _warps(config), 0

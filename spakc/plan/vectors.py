@@ -1,15 +1,15 @@
-"""Which accesses of an element-wise problem run along the innermost index, so that neighbours move
-together."""
+"""Which accesses run along the innermost index of a problem, so that neighbours move together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from spakc.ir.extents import split_offset
-from spakc.ir.ops import Apply, Expr, Load, RefKind
-from spakc.ir.visit import children, references
+from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
+from spakc.ir.visit import children, references, walk
 from spakc.plan.launch import Signature
-from spakc.plan.problem import ElementwiseProblem
+from spakc.plan.problem import ElementwiseProblem, IndexRange, RowsProblem
 
 
 def innermost_offset(indices: tuple[Expr, ...], innermost: str) -> Expr | None:
@@ -25,24 +25,73 @@ def innermost_offset(indices: tuple[Expr, ...], innermost: str) -> Expr | None:
 
 
 def vector_loads(problem: ElementwiseProblem, signature: Signature) -> tuple[Load, ...]:
-    """The loads that are vectors along the innermost index, each once, in order of appearance.
-
-    Left out are loads that a point may not evaluate (in a branch of `where`, after `and` or `or`), since
-    reading them might leave the tensor, and loads of optional tensors, which may be absent.
-    """
+    """The loads that are vectors along the innermost index, each once, in order of appearance."""
     if not problem.space:
         return ()
-    innermost = problem.space[-1].name
+    values = (*(local.value for local in problem.locals), *(store.value for store in problem.outputs))
+    return _loads_along(problem.space, values, signature)
+
+
+def _loads_along(
+    space: tuple[IndexRange, ...], values: Iterable[Expr], signature: Signature
+) -> tuple[Load, ...]:
+    """The loads of `values` that run along the last index of `space`, each once, in order of appearance.
+
+    Left out are loads of optional tensors, which may be absent, and loads that a point may not evaluate (in
+    a branch of `where`, after `and` or `or`) and that might leave the tensor there.
+    """
     found: dict[Load, None] = {}
-    for value in (*(local.value for local in problem.locals), *(store.value for store in problem.outputs)):
-        for node in _always_evaluated(value):
+    for value in values:
+        always = {node for node in _always_evaluated(value) if isinstance(node, Load)}
+        for node in walk(value):
             if (
                 isinstance(node, Load)
                 and signature.tensors[node.tensor].default is None
-                and innermost_offset(node.indices, innermost) is not None
+                and innermost_offset(node.indices, space[-1].name) is not None
+                and (node in always or _stays_inside(node, space, signature))
             ):
                 found[node] = None
     return tuple(found)
+
+
+def _stays_inside(load: Load, space: tuple[IndexRange, ...], signature: Signature) -> bool:
+    """Whether every point of the space reads an element that there is: each index runs over the whole
+    axis."""
+    extents = {index.name: index.extent for index in space}
+    axes = zip(load.indices, signature.tensors[load.tensor].shape, strict=True)
+    return all(
+        isinstance(index, Ref) and index.kind is RefKind.index and extents.get(index.name) == extent
+        for index, extent in axes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RowPasses:
+    """The vector loads of each pass over a row: one pass for each reduction, in order, and `last`, the one
+    that writes the elements. What more than one pass reads is `held`, so that memory is read once."""
+
+    reductions: tuple[tuple[Load, ...], ...]
+    last: tuple[Load, ...]
+
+    @property
+    def all(self) -> tuple[Load, ...]:
+        return tuple(dict.fromkeys(load for loads in (*self.reductions, self.last) for load in loads))
+
+    @property
+    def held(self) -> tuple[Load, ...]:
+        passes = (*self.reductions, self.last)
+        return tuple(load for load in self.all if sum(load in loads for loads in passes) > 1)
+
+
+def row_passes(problem: RowsProblem, signature: Signature) -> RowPasses:
+    """Needs a problem that reduces along a single index."""
+    space = (*problem.kept, *problem.reduced)
+    bodies = [step.value.body for step in problem.steps if isinstance(step.value, Reduce)]
+    outputs = [store.value for store in problem.element_outputs]
+    return RowPasses(
+        tuple(_loads_along(space, [body], signature) for body in bodies),
+        _loads_along(space, outputs, signature),
+    )
 
 
 def stores_are_vectors(problem: ElementwiseProblem) -> bool:

@@ -203,8 +203,9 @@ def test_cross_entropy(steps, shape, dtype):
     target = torch.randint(shape[1], shape[:1], device="cuda", dtype=torch.int32)
     wide = logits.detach().double().requires_grad_()
     reference = torch.nn.functional.cross_entropy(wide, target.long(), reduction="none")
-    loss = steps.cross_entropy(logits, target)
-    assert loss.dtype == torch.float32
+    loss, lse = steps.cross_entropy(logits, target)
+    assert (loss.dtype, lse.dtype) == (torch.float32, torch.float32)
+    agrees(lse.detach(), wide.detach().logsumexp(1), 256, wide.detach().logsumexp(1).abs() + 1)
     agrees(loss.detach(), reference.detach(), 256, reference.detach() + 1)
     (ours,) = torch.autograd.grad(loss.mean(), logits)
     (theirs,) = torch.autograd.grad(reference.mean(), wide)

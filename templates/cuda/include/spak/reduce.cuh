@@ -53,6 +53,24 @@ struct LogSumExp {
   }
 };
 
+// Several values at once.
+template <class Reducer, u32 N>
+SPAK_DEVICE void add_each(Reducer& part, const Reg<f32, N>& values) {
+  SPAK_UNROLL
+  for (u32 i = 0; i < N; i++) part.add(values[i]);
+}
+// Relative to the largest of them: one exponential each, and two to join what was seen before.
+template <u32 N>
+SPAK_DEVICE void add_each(LogSumExp& part, const Reg<f32, N>& values) {
+  LogSumExp all(values[0], 0.0f);
+  SPAK_UNROLL
+  for (u32 i = 1; i < N; i++) all.largest = max_nan_f32(all.largest, values[i]);
+  if (all.largest == -infinity_f32()) return;
+  SPAK_UNROLL
+  for (u32 i = 0; i < N; i++) all.scaled += values[i] == all.largest ? 1.0f : exp_f32(values[i] - all.largest);
+  part.merge(all);
+}
+
 constexpr u32 REDUCER_BYTES = 8;  // of shared memory per part
 
 // The part of the lane whose number differs in the bits of `mask`.
@@ -106,6 +124,16 @@ struct BlockGroup {
     for (u32 w = 1; w < warps; w++) whole.merge(load_shared<Reducer>(scratch + w * REDUCER_BYTES));
     return whole;
   }
+};
+
+// The threads of one row: a warp, or all of the block.
+template <u32 Threads>
+struct RowGroup : BlockGroup<Threads> {
+  using BlockGroup<Threads>::BlockGroup;
+};
+template <>
+struct RowGroup<32> : WarpGroup {
+  using WarpGroup::WarpGroup;
 };
 
 // The threads of one lane number: 32 such groups in a block. `scratch` has REDUCER_BYTES for each thread.

@@ -50,19 +50,19 @@ SPAK_KERNEL(spak_adamw_grid_stride, Params, THREADS) {
     Reg<T_p, VECTOR> out_2;
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 47 "train.spak"
+#line 80 "train.spak"
       const auto v_m_new = ((params.o_beta1 * as_value(vector_0[lane])) + ((1.0f - params.o_beta1) * as_value(vector_1[lane])));
 #line 56 "kernels/adamw/grid_stride.cu"
-#line 48 "train.spak"
+#line 81 "train.spak"
       const auto v_v_new = ((params.o_beta2 * as_value(vector_2[lane])) + (((1.0f - params.o_beta2) * as_value(vector_1[lane])) * as_value(vector_1[lane])));
 #line 59 "kernels/adamw/grid_stride.cu"
-#line 47 "train.spak"
+#line 80 "train.spak"
       out_0[lane] = as_element<T_m>(v_m_new);
 #line 62 "kernels/adamw/grid_stride.cu"
-#line 48 "train.spak"
+#line 81 "train.spak"
       out_1[lane] = as_element<T_v>(v_v_new);
 #line 65 "kernels/adamw/grid_stride.cu"
-#line 49 "train.spak"
+#line 82 "train.spak"
       out_2[lane] = as_element<T_p>(((as_value(vector_3[lane]) * (1.0f - (read_constant(params.t_lr) * read_constant(params.t_decay)))) - divide_f32((read_constant(params.t_lr) * divide_f32(v_m_new, read_constant(params.t_c1))), (sqrt_f32(divide_f32(v_v_new, read_constant(params.t_c2))) + params.o_eps))));
 #line 68 "kernels/adamw/grid_stride.cu"
     }

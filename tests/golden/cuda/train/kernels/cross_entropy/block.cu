@@ -9,6 +9,7 @@ using namespace spak;
 using T_logits = DTYPE_logits;
 using T_target = i32;
 using T_loss = f32;
+using T_lse = f32;
 
 struct Params {
   const T_logits* t_logits;  // [R, V]
@@ -18,6 +19,8 @@ struct Params {
   i64 s_target_0;
   T_loss* t_loss;  // [R]
   i64 s_loss_0;
+  T_lse* t_lse;  // [R]
+  i64 s_lse_0;
   i32 d_R;
   i32 d_V;
 };
@@ -38,20 +41,23 @@ SPAK_KERNEL(spak_cross_entropy_block, Params, THREADS) {
   LogSumExp part_0;
   for (i32 position = rank; position < reduced; position += step) {
     const i32 i_v = position;
-#line 25 "train.spak"
+#line 57 "train.spak"
     part_0.add(read_constant(params.t_logits + i_r * params.s_logits_0 + i_v * params.s_logits_1));
-#line 44 "kernels/cross_entropy/block.cu"
+#line 47 "kernels/cross_entropy/block.cu"
   }
-  const f32 v_logsumexp = group.reduced(part_0).value();
+  const f32 v_lse_value = group.reduced(part_0).value();
 
-#line 25 "train.spak"
-  const auto v_loss_value = (v_logsumexp - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
-#line 50 "kernels/cross_entropy/block.cu"
+#line 56 "train.spak"
+  const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
+#line 53 "kernels/cross_entropy/block.cu"
 
   if (active && rank == 0) {
-#line 25 "train.spak"
+#line 57 "train.spak"
+    write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
+#line 58 "kernels/cross_entropy/block.cu"
+#line 56 "train.spak"
     write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
-#line 55 "kernels/cross_entropy/block.cu"
+#line 61 "kernels/cross_entropy/block.cu"
   }
 
 }

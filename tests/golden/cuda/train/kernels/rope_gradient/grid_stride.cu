@@ -43,13 +43,13 @@ SPAK_KERNEL(spak_rope_gradient_grid_stride, Params, THREADS) {
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
       const i32 i_i = first_lane + static_cast<i32>(lane);
-#line 34 "train.spak"
+#line 67 "train.spak"
       const auto v_angle = (static_cast<f32>(i_t) * pow_f32(params.o_base, divide_f32(((-2.0f) * static_cast<f32>(i_i)), static_cast<f32>(DIM_D))));
 #line 49 "kernels/rope_gradient/grid_stride.cu"
-#line 36 "train.spak"
+#line 69 "train.spak"
       out_0[lane] = as_element<T_grad_x>(((as_value(vector_0[lane]) * sin_f32(v_angle)) + (as_value(vector_1[lane]) * cos_f32(v_angle))));
 #line 52 "kernels/rope_gradient/grid_stride.cu"
-#line 36 "train.spak"
+#line 69 "train.spak"
       out_1[lane] = as_element<T_grad_x>(((as_value(vector_0[lane]) * cos_f32(v_angle)) - (as_value(vector_1[lane]) * sin_f32(v_angle))));
 #line 55 "kernels/rope_gradient/grid_stride.cu"
     }

@@ -1,0 +1,134 @@
+"""The template of rows that are read once: in vectors, and what several passes need stays in registers."""
+
+from __future__ import annotations
+
+from spak_runtime.manifest import Expression, Guard
+from spakc.ir.ops import Load
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem
+from spakc.plan.problem import RowsProblem
+from spakc.plan.resources import Resources
+from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
+from spakc.plan.templates_product import size
+from spakc.plan.templates_rows import REDUCER_BYTES, SHORT_ROW, along_rows
+from spakc.plan.vector_guards import vector_requirements
+from spakc.plan.vectors import innermost_offset, row_passes
+
+ROWS_OF_WARPS = 4
+"""Rows of one block where a warp computes a row, as in the template."""
+
+_LADDER = ((32, 4), (256, 4), (1024, 2))
+"""Threads and vectors a thread by growing length of the row: up to 1024, 8192 and 16384 elements in eights."""
+
+_LONGEST_WAY = (512, 0)
+"""Rows longer than registers hold are read once for each pass, from the cache after the first."""
+
+
+def _number(config: Config, knob: str) -> int:
+    value = config[knob]
+    assert isinstance(value, int)
+    return value
+
+
+def rows_a_block(threads: int) -> int:
+    """Rows of one block where `threads` compute one."""
+    return ROWS_OF_WARPS if threads == 32 else 1
+
+
+def _cannot(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, RowsProblem)
+    if len(problem.reduced) != 1:
+        return "a row runs along several indices"
+    if not row_passes(problem, signature).all:
+        return "nothing is read along the row"
+    (along,) = problem.reduced
+    if any(innermost_offset(store.indices, along.name) is None for store in problem.element_outputs):
+        return "an output does not run along the row"
+    return along_rows(problem, signature)
+
+
+def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
+    assert isinstance(problem, RowsProblem)
+    if _number(config, "chunks") > 0 and not row_passes(problem, signature).held:
+        return "no pass reads what another has read: there is nothing to hold"
+    return None
+
+
+def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
+    assert isinstance(problem, RowsProblem)
+    (along,) = problem.reduced
+    vector, threads, chunks = (_number(config, knob) for knob in ("vector", "threads", "chunks"))
+    stores = (Load(store.tensor, store.indices) for store in problem.element_outputs)
+    accesses = (*row_passes(problem, signature).all, *stores)
+    guards = list(vector_requirements(along, accesses, vector, signature).guards)
+    length = size(problem.reduced)
+    if chunks > 0:
+        most = threads * vector * chunks
+        guards.append(Guard("held", ["le", length, most], f"registers hold rows of up to {most} elements"))
+    elif threads == 32:
+        reason = f"a row of up to {SHORT_ROW} elements is one warp's work"
+        guards.append(Guard("short_rows", ["le", length, SHORT_ROW], reason))
+    return Requirements(tuple(guards))
+
+
+def _shape(problem: StepProblem, _signature: Signature, config: Config) -> LaunchShape:
+    assert isinstance(problem, RowsProblem)
+    threads = _number(config, "threads")
+    rows, kept = rows_a_block(threads), size(problem.kept)
+    blocks: Expression = kept if rows == 1 else ["ceil_div", kept, rows]
+    shared = 0 if threads == 32 else REDUCER_BYTES * threads // 32
+    return LaunchShape((blocks, 1, 1), threads * rows, shared)
+
+
+def _resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
+    """What is held, of the widest dtype, and some thirty registers for the rest."""
+    assert isinstance(problem, RowsProblem)
+    elements = _number(config, "chunks") * _number(config, "vector")
+    held = sum(signature.largest_element(load.tensor) for load in row_passes(problem, signature).held)
+    shape = _shape(problem, signature, config)
+    assert isinstance(shape.threads, int) and isinstance(shape.shared_bytes, int)
+    return Resources(shape.threads, 30 + held * elements // 4, shape.shared_bytes)
+
+
+def _ladder(problem: StepProblem, signature: Signature) -> tuple[Config, ...]:
+    """Short rows first; each config leaves longer ones to the next."""
+    assert isinstance(problem, RowsProblem)
+    steps = _LADDER if row_passes(problem, signature).held else ((32, 0),)
+    return tuple({"threads": t, "chunks": c, "vector": 8} for t, c in (*steps, _LONGEST_WAY))
+
+
+HELD = Template(
+    family="rows",
+    name="held",
+    path="rows/held.cu.j2",
+    summary="a warp or a block computes one row, which it reads once, in vectors, and holds in registers",
+    knobs=(
+        TemplateKnob(
+            "threads",
+            "threads",
+            "32, 128, 256, 512 or 1024",
+            one_of(32, 128, 256, 512, 1024),
+            256,
+            "threads that share a row",
+            (32, 256, 512, 1024),
+        ),
+        TemplateKnob(
+            "chunks",
+            "vectors",
+            "0, 1, 2, 3, 4, 6 or 8",
+            one_of(0, 1, 2, 3, 4, 6, 8),
+            4,
+            "vectors of a row that a thread holds; with 0, each pass reads the row again",
+            (0, 2, 4),
+        ),
+        TemplateKnob(
+            "vector", "elements", "4 or 8", one_of(4, 8), 8, "neighbours that a thread moves together"
+        ),
+    ),
+    needs=(),
+    cannot=_cannot,
+    requirements=_requirements,
+    shape=_shape,
+    resources=_resources,
+    refuses=_refuses,
+    ladder=_ladder,
+)
