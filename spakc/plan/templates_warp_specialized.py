@@ -119,7 +119,7 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
             return f"`{operand.tensor}` has more than {MAX_AXES} axes"
     for store in problem.outputs:
         column = Operand(store.tensor, store.indices).axis_of(problem.columns[0].name)
-        if set(signature.contiguous_axes(store.tensor)) != {column}:
+        if column not in signature.contiguous_axes(store.tensor):
             return f"`{store.tensor}` is not contiguous along its columns"
     return None
 
@@ -149,6 +149,10 @@ def _output_guards(store: Store, problem: ProductProblem, signature: Signature) 
     column = Operand(name, store.indices).axis_of(problem.columns[0].name)
     assert column is not None, "outputs without columns are refused before"
     guards = []
+    axes = signature.contiguous_axes(name)
+    if len(set(axes)) > 1:
+        along = signature.tensors[name].layouts[axes.index(column)]
+        guards.append(Guard("contiguous", ["eq", ["layout", name], along], f"TMA stores rows of {name}"))
     if name not in signature.carried:
         unit = ["eq", signature.stride(name, column), 1]
         guards.append(Guard("contiguous", unit, f"rows of {name} lie in one piece"))
