@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from spak_runtime.manifest import Expression, Guard, Param
-from spakc.ir.ops import Load
-from spakc.ir.visit import walk
+from spakc.ir.ops import Load, RefKind
+from spakc.ir.visit import references, walk
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold, params_of, product
 from spakc.plan.problem import Operand, ProductProblem, Store
 from spakc.plan.resources import Resources
@@ -89,6 +89,19 @@ def _resources(problem: StepProblem, signature: Signature, config: Config) -> Re
     return Resources(_threads(config), min(255, 65_536 // _threads(config) // 8 * 8), shared)
 
 
+def _most_accumulators(problem: ProductProblem, config: Config) -> int:
+    """Of a thread, beside what the outputs' values need: those that read a matrix hold an address for each row."""
+    matrix = {problem.rows[0].name, problem.columns[0].name}
+    reads = (n for store in problem.outputs for n in walk(store.value) if isinstance(n, Load))
+    of_matrices = any(
+        matrix <= {name for index in load.indices for name in references(index, RefKind.index)}
+        for load in reads
+    )
+    if config["consumers"] == 3:
+        return 96 if of_matrices else 128
+    return 112 if of_matrices else 160
+
+
 def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
     assert isinstance(problem, ProductProblem)
     tile_m, tile_n, sharing = number(config, "tile_m"), number(config, "tile_n"), owners(config)
@@ -96,7 +109,7 @@ def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str 
         return f"{sharing} warpgroups have no multiples of 64 of {tile_m} rows"
     if config["mode"] == "pingpong" and config["consumers"] != 2:
         return "two warpgroups take turns in ping-pong mode"
-    accumulators, most = tile_m * tile_n // (128 * sharing), 128 if config["consumers"] == 3 else 160
+    accumulators, most = tile_m * tile_n // (128 * sharing), _most_accumulators(problem, config)
     if accumulators > most:
         return f"{accumulators} accumulators a thread, and there is room for {most}"
     if config["consumers"] == 3 and tile_n > 200:
