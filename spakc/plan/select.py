@@ -294,8 +294,9 @@ def _why(question: Question, rank: _Rank, shape: ProductShape, candidates: Seque
 def _nearest_default(question: Question, candidates: Iterable[Candidate]) -> tuple[Selected, ...]:
     """Memory-bound templates: the default where it is lawful. Element-wise, with vectors and without."""
     ordered = list(candidates)
-    wanted: list[Config] = [*question.template.ladder(question.problem, question.signature)]
-    wanted = wanted or [question.template.defaults]
+    ladder = question.template.ladder(question.problem, question.signature)
+    lawful = [config for config in ladder if any(candidate.config == config for candidate in ordered)]
+    wanted: list[Config] = lawful or [question.template.defaults]
     if isinstance(question.problem, ElementwiseProblem) and stores_are_vectors(question.problem):
         wanted.insert(
             0, {**question.template.defaults, "vector": vector_width(question.problem, question.signature)}

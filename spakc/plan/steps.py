@@ -67,7 +67,7 @@ def _with_partial_sums(
             result.append(step)
         else:
             result += found[:2]
-            handed.append(found[2])
+            handed += found[2]
     return result, handed
 
 

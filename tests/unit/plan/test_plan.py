@@ -223,3 +223,7 @@ def test_a_sum_down_columns_is_taken_in_parts() -> None:
     (parts,) = variant.workspace
     assert parts.shape[0] == 64 and len(variant.launches) == 3
     assert variant.launches[1].grid[0] == ["ceil_div", ["mul", ["dim", "N"], 64], 32]
+    two = found.kernels["layer_norm_gradient"].variants[-1]
+    assert len(two.workspace) == 2 and len(two.launches) == 3, (
+        "both sums of a pass are taken in parts together"
+    )
