@@ -80,10 +80,6 @@ def _ceil_div(a: Any, b: Any) -> Any:
     return -(-a // b)
 
 
-def _identity(a: Any) -> Any:
-    return a
-
-
 def _rsqrt(a: float) -> float:
     return 1.0 / math.sqrt(a)
 

@@ -431,12 +431,6 @@ def count_parameters(facts: ExperimentFacts, profile: str | None = None, point: 
     return None if found is None else found.parameters
 
 
-def count_flops(facts: ExperimentFacts, profile: str | None = None, point: str = "") -> int | None:
-    """Arithmetic of a forward pass per token; None as above."""
-    found = _point(facts, profile, point).count
-    return None if found is None else found.flops
-
-
 def _point(facts: ExperimentFacts, profile: str | None, label: str) -> Point:
     return next(point for point in facts.points[profile or DEFAULT] if point.label == label)
 

@@ -6,7 +6,7 @@ without being it. `id` is stable under reordering and formatting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -335,8 +335,3 @@ def _claim(module: Module, claim: Claim) -> Iterator[Statement]:
 def _entities(expr: Expr) -> frozenset[str]:
     """Names of declared things in a proposition; a split `e.s` or a kernel among them."""
     return frozenset(e.name for e in walk(expr) if isinstance(e, Ref) and e.kind is RefKind.entity)
-
-
-def by_id(found: Iterable[Statement]) -> Mapping[tuple[str, str], Statement]:
-    """Statements by id and target."""
-    return {(s.id, s.target): s for s in found}

@@ -167,11 +167,6 @@ def is_even(kernel: Kernel, size: Expr) -> bool:
     return any(law.proposition == wanted and law.when is None for law in kernel.laws)
 
 
-def bound_extents(expr: Expr, extents: Mapping[str, Expr]) -> dict[str, Expr]:
-    """Extents of the axes of every reduction inside, by name."""
-    return {axis: extents[axis] for node in walk(expr) if isinstance(node, Reduce) for axis in node.axes}
-
-
 def evaluate_size(size: Expr, dims: Mapping[str, int]) -> int:
     """A shape expression as a number. Raises KeyError for a dim without a value."""
     if isinstance(size, Const):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
-from spakc.ir.module import Equation, Kernel
+from spakc.ir.module import Equation
 from spakc.ir.ops import Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import rebuild
 from spakc.ir.visit import children, walk
@@ -167,14 +167,6 @@ def plain_target(equation: Equation) -> bool:
     """Whether every index on the left is a variable of its own (no `i + D // 2`, none twice)."""
     names = [index_name(index) for index in equation.indices]
     return None not in names and len(set(names)) == len(names)
-
-
-def definitions(kernel: Kernel) -> dict[str, tuple[Equation, ...]]:
-    """The equations of each target, in order."""
-    found: dict[str, tuple[Equation, ...]] = {}
-    for equation in kernel.math:
-        found[equation.target] = (*found.get(equation.target, ()), equation)
-    return found
 
 
 def instance(equation: Equation, indices: tuple[Expr, ...]) -> Expr:
