@@ -12,8 +12,11 @@ from spak_runtime.manifest import KernelSpec, Manifest, Variant
 from spak_runtime.nvrtc import version
 from spak_runtime.specialise import bindings, build_request
 from spakc.diagnostics import Sink
+from spakc.ir.module import Kernel
+from spakc.machine_rules import broken_rules
 from spakc.plan.plan import Plan
 from spakc.plan.variants import reachable
+from spakc.source import Span
 
 
 def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | bytes]:
@@ -21,7 +24,8 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     call can reach, launch by launch, and `cubin/index.json`: by digest (what the runtime looks for) the file, its
     checksum and the compiler's log. Other specialisations are built when a call first needs them.
 
-    `files` are those of the plan's artifact. Reports SPAK752 for a source that the device compiler refuses.
+    `files` are those of the plan's artifact. Reports SPAK752 for a source that the device compiler refuses,
+    SPAK758 at the schedule of a variant that spills or draws a message of `machine_rules.ADVISORIES`.
     """
     manifest = Manifest.from_json(files["manifest.json"])
     headers = {n.removeprefix("include/"): text for n, text in files.items() if n.startswith("include/")}
@@ -38,6 +42,9 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
             except BuildError as error:
                 sink.report("SPAK752", str(error), None)
                 continue
+            for broken in broken_rules(compiled):
+                place = _place(decided.kernels[kernel.name].kernel, variant)
+                sink.report("SPAK758", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
             suffix = f".{number}" if len(variant.launches) > 1 else ""
             name = f"cubin/{arch}/{kernel.name}.{variant.id}{suffix}.cubin"
             built[name] = compiled.cubin
@@ -47,6 +54,12 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     index = {"schema": "spak-cubins/1", "compiler": compiler, "cubins": cubins}
     built["cubin/index.json"] = json.dumps(index, indent=1, sort_keys=True) + "\n"
     return built
+
+
+def _place(kernel: Kernel, variant: Variant) -> Span:
+    """The schedule of a variant; the kernel where the file has none of that name."""
+    schedule = kernel.schedules.get(variant.schedule)
+    return schedule.span if schedule is not None else kernel.span
 
 
 def _wanted(decided: Plan, manifest: Manifest) -> Iterator[tuple[KernelSpec, Variant, str]]:

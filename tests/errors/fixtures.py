@@ -99,6 +99,12 @@ def _not_accounted_for(_: Path) -> list[str]:
     return []
 
 
+def _spills(_: Path) -> list[str]:
+    from tests.nvrtc.test_machine_rules import SPILLS, codes_of_build
+
+    return codes_of_build(SPILLS)
+
+
 ELSEWHERE: dict[str, Fixture] = {
     "SPAK002": lambda folder: codes_of_command("check", folder),
     "SPAK003": _too_large,
@@ -108,6 +114,7 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK561": _not_accounted_for,
     "SPAK562": _untrained,
     "SPAK703": _arch,
+    "SPAK758": _spills,
     **_runtime(),
     **EVIDENCE,
     **VERIFICATION,

@@ -1,0 +1,31 @@
+"""What no selected variant's machine code may show. Judged from the device compiler's log; needs no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spak_runtime.nvrtc import Compiled
+
+ADVISORIES = {
+    "C7508": "setmaxnreg is ignored, so register budgets do not hold",
+    "C7510": "wgmma is serialised: its registers cross a function call or an unknown place",
+    "C7512": "wgmma is serialised: there are too few registers",
+    "C7514": "wgmma is serialised: its accumulators are used before the wait",
+    "C7517": "a wait for wgmma was added where accumulators are used before the kernel waits",
+    "C7519": "a fence of wgmma was added where registers are used without one",
+    "C7602": "one wgmma needs more registers than a thread has at entry",
+}
+"""Messages of ptxas about code that is right but slow, or does without what the schedule relies on."""
+
+
+def broken_rules(compiled: Compiled) -> Iterator[str]:
+    """Each rule that a compilation breaks, in words: spills of an entry, then messages of `ADVISORIES`."""
+    for entry, resources in sorted(compiled.entries.items()):
+        if resources.spill_bytes:
+            yield (
+                f"{entry} spills {resources.spill_store_bytes} bytes and reads {resources.spill_load_bytes} "
+                f"back, with {resources.registers} registers a thread"
+            )
+    for code in compiled.advisories:
+        if code in ADVISORIES:
+            yield f"{code}: {ADVISORIES[code]}"

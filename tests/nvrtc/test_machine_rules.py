@@ -1,0 +1,83 @@
+"""Machine code that no selected variant may have: small kernels that really earn each message."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from spak_runtime.nvrtc import BuildRequest, Compiled, compile_cubin
+from spakc.cubins import build_cubins
+from spakc.diagnostics import Diagnostic, SpakError
+from spakc.driver import check_file, emit_files, plan_file
+from spakc.machine_rules import ADVISORIES, broken_rules
+
+KERNEL = """spak 1
+kernel double: elementwise {
+  dim N
+  input x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = 2 * x[i] }
+}
+"""
+_LIVE = "".join(f"float v{i} = x[{i} * 77 + threadIdx.x];" for i in range(96))
+_USED = "".join(f"x[{i}] = v{i} * v{95 - i};" for i in range(96))
+SPILLS = (
+    'extern "C" __global__ void __launch_bounds__(1024, 2) k(float* x) '
+    f"{{ {_LIVE} __syncthreads(); {_USED} }}"
+)
+BUDGET = """
+extern "C" __global__ void k(float* x) {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+  x[threadIdx.x] = 1.0f;
+}
+"""
+
+
+def compiled(source: str, arch: str = "sm_90a") -> Compiled:
+    return compile_cubin(BuildRequest("k.cu", source, {}, (), arch))
+
+
+def build(source: str | None) -> tuple[Diagnostic, ...]:
+    """What building the cubins of a small file reports, its generated sources replaced by `source`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "double.spak")
+        path.write_text(KERNEL)
+        decided = plan_file(check_file(path), ("sm_90a",))
+    files = dict(emit_files(decided))
+    if source is not None:
+        files |= {name: source for name in files if name.endswith(".cu")}
+    try:
+        build_cubins(decided, files)
+    except SpakError as error:
+        return tuple(error.diagnostics)
+    return ()
+
+
+def codes_of_build(source: str) -> list[str]:
+    return [diagnostic.code for diagnostic in build(source)]
+
+
+def test_a_spill_fails_the_build_at_its_schedule() -> None:
+    (first, *_) = build(SPILLS)
+    assert first.code == "SPAK758" and "spills" in first.message and "sm_90a" in first.message
+    assert first.labels and first.labels[0].span.source.text == KERNEL
+
+
+def test_an_ignored_register_budget_fails_the_build() -> None:
+    (first, *_) = build(BUDGET)
+    assert first.code == "SPAK758" and "C7508" in first.message
+
+
+def test_the_generated_source_breaks_no_rule() -> None:
+    assert build(None) == ()
+
+
+@pytest.mark.parametrize("code", sorted(ADVISORIES))
+def test_each_message_of_the_assembler_is_a_broken_rule(code: str) -> None:
+    clean = compiled('extern "C" __global__ void k(float* x) { x[0] = 1.0f; }')
+    assert list(broken_rules(clean)) == []
+    (told,) = broken_rules(replace(clean, advisories=(code,)))
+    assert told.startswith(code)
