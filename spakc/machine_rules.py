@@ -1,8 +1,9 @@
-"""What no selected variant's machine code may show. Judged from the device compiler's log; needs no GPU."""
+"""What no selected variant's machine code may show. Judged from the device compiler's log, and by the order of
+instructions where the emulator is blind; needs no GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from spak_runtime.nvrtc import Compiled
 
@@ -29,3 +30,14 @@ def broken_rules(compiled: Compiled) -> Iterator[str]:
     for code in compiled.advisories:
         if code in ADVISORIES:
             yield f"{code}: {ADVISORIES[code]}"
+
+
+def barriers_between_products(instructions: Sequence[str]) -> int:
+    """How many MEMBAR.ALL.GPU stand between the first and the last HGMMA of a listing in program order.
+
+    One of them waits, at every step of a loop, until all of a thread's accesses have reached the device; the
+    emulator treats a fence of that scope and one of a block alike.
+    """
+    products = [i for i, name in enumerate(instructions) if name.split(".", 1)[0] == "HGMMA"]
+    inside = instructions[products[0] : products[-1]] if products else ()
+    return sum(1 for name in inside if name.startswith("MEMBAR") and name.endswith("ALL.GPU"))

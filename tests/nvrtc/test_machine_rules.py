@@ -8,11 +8,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from spak_runtime.disassemble import disassemble
 from spak_runtime.nvrtc import BuildRequest, Compiled, compile_cubin
 from spakc.cubins import build_cubins
 from spakc.diagnostics import Diagnostic, SpakError
 from spakc.driver import check_file, emit_files, plan_file
-from spakc.machine_rules import ADVISORIES, broken_rules
+from spakc.machine_rules import ADVISORIES, barriers_between_products, broken_rules
+from tests.unit.emit.planned import headers
 
 KERNEL = """spak 1
 kernel double: elementwise {
@@ -32,6 +34,26 @@ BUDGET = """
 extern "C" __global__ void k(float* x) {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
   x[threadIdx.x] = 1.0f;
+}
+"""
+PRODUCTS = """
+#include "spak/primitives.cuh"
+using namespace spak;
+struct P { f32* y; };
+SPAK_KERNEL(kernel, P, 128) {
+  const u64 tile = wgmma_descriptor(align_up(shared_base(), 1024u), 16, 1024, Swizzle::b128);
+  Reg<f32, 32> d;
+  fill(d, 0.0f);
+  for (u32 k = 0; k < 2; k++) {
+    store_shared<f32>(shared_base() + thread_index() * 4, f32(k));
+    FENCE();
+    wgmma_fence();
+    wgmma_ss<bf16, Major::k, Major::k>(d, tile, tile, k != 0);
+    wgmma_commit();
+    wgmma_wait<0>();
+    register_pin(d);
+  }
+  for (u32 i = 0; i < 32; i++) store(params.y + thread_index() * 32 + i, d[i]);
 }
 """
 
@@ -81,3 +103,13 @@ def test_each_message_of_the_assembler_is_a_broken_rule(code: str) -> None:
     assert list(broken_rules(clean)) == []
     (told,) = broken_rules(replace(clean, advisories=(code,)))
     assert told.startswith(code)
+
+
+@pytest.mark.parametrize(
+    ("fence", "found"), [("fence_proxy_async_shared", False), ("fence_proxy_async", True)]
+)
+def test_a_device_wide_barrier_between_products_is_seen(fence: str, found: bool) -> None:
+    made = compile_cubin(BuildRequest("k.cu", PRODUCTS, headers(), (f"-DFENCE={fence}",), "sm_90a"))
+    instructions = disassemble(made.cubin).instructions
+    assert sum(name.startswith("HGMMA") for name in instructions) >= 2, "the loop is unrolled"
+    assert (barriers_between_products(instructions) > 0) is found
