@@ -6,12 +6,12 @@ here, and every line of mathematics carries its `#line`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from spak_runtime.manifest import Param
+from spakc.emit.access import Group, group_of, origin_code, store_code, with_indices
+from spakc.emit.attention import attention_context
 from spakc.emit.expressions import (
     Code,
     Scope,
@@ -30,6 +30,7 @@ from spakc.ir.types import DType
 from spakc.ir.visit import walk
 from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, uses_of
 from spakc.plan.problem import (
+    AttentionProblem,
     ElementwiseProblem,
     IndexRange,
     Operand,
@@ -37,6 +38,7 @@ from spakc.plan.problem import (
     RowsProblem,
     Store,
 )
+from spakc.plan.steps import stores_of
 from spakc.plan.vectors import innermost_offset, vector_loads
 
 _CPP_TYPES = {
@@ -48,33 +50,7 @@ _CPP_TYPES = {
     DType.int64: "i64",
     DType.bool: "bool",
 }
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Index variables that one linear counter runs through, the last fastest. `used` are those that code
-    reads."""
-
-    indices: tuple[tuple[str, str], ...]  # C++ name and extent
-    used: frozenset[str]
-
-    @property
-    def size(self) -> str:
-        return " * ".join(extent for _, extent in self.indices) or "1"
-
-    def decode(self, counter: str, wide: bool = False) -> str:
-        """Declares the index variables from the counter."""
-        lines = []
-        rest = counter
-        for position in range(len(self.indices) - 1, -1, -1):
-            name, extent = self.indices[position]
-            value = rest if position == 0 else f"{rest} % ({extent})"
-            if name in self.used:
-                lines.append(f"const i32 {name} = {f'static_cast<i32>({value})' if wide else value};")
-            rest = f"{rest} / ({extent})"
-        return "\n".join(reversed(lines))
 
 
 def launch_context(launch: LaunchPlan, signature: Signature, title: str, source: str) -> dict[str, Any]:
@@ -86,6 +62,8 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
         context |= _product(problem, signature, scope)
     elif isinstance(problem, RowsProblem):
         context |= _rows(problem, scope)
+    elif isinstance(problem, AttentionProblem):
+        context |= attention_context(problem, scope)
     else:
         context |= _elementwise(problem, signature, scope)
     return {"k": context}
@@ -109,10 +87,7 @@ def _common(launch: LaunchPlan, signature: Signature, title: str, source: str) -
 
 
 def _stores(launch: LaunchPlan) -> tuple[Store, ...]:
-    problem = launch.problem
-    if isinstance(problem, RowsProblem):
-        return (*problem.row_outputs, *problem.element_outputs)
-    return problem.outputs
+    return stores_of(launch.problem)
 
 
 def _words(uses: Uses, signature: Signature) -> list[str]:
@@ -184,39 +159,22 @@ def _dispatchers(launch: LaunchPlan, signature: Signature) -> list[dict[str, Any
     ]
 
 
-def _group(ranges: Iterable[IndexRange], scope: Scope, code: Iterable[str]) -> Group:
-    """The indices that a counter runs through; `code` is what stands after their declaration."""
-    indices = tuple((identifier("i", r.name), expression(r.extent, scope).text) for r in ranges)
-    words = {word for text in code for word in _WORD.findall(text)}
-    return Group(indices, frozenset(name for name, _ in indices if name in words))
-
-
-def _with_indices(scope: Scope, ranges: Iterable[IndexRange]) -> Scope:
-    return scope.with_indices({r.name: identifier("i", r.name) for r in ranges})
-
-
-def _store(store: Store, scope: Scope, indent: int) -> str:
-    """The statement that writes one element."""
-    target = address(Load(store.tensor, store.indices, span=store.span), scope)
-    return from_math(f"write({target}, {expression(store.value, scope).text});", store.span, indent)
-
-
 # ---- product --------------------------------------------------------------------------------------------
 
 
 def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dict[str, Any]:
     every = (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
-    inner = _with_indices(scope, every)
+    inner = with_indices(scope, every)
     outer = inner.with_locals({problem.accumulator: Code("accumulator", "f32")})
     left, right = (expression(operand.load, inner) for operand in problem.operands)
     step = f"accumulator = fma_f32({as_float(left)}, {as_float(right)}, accumulator);"
     outputs = [_product_output(store, problem, outer) for store in problem.outputs]
     whole = [step, *(output["write"] for output in outputs)]
     context: dict[str, Any] = {
-        "batch": _group(problem.batch, scope, whole),
-        "rows": _group(problem.rows, scope, whole),
-        "columns": _group(problem.columns, scope, whole),
-        "reduced": _group(problem.reduced, scope, [step]),
+        "batch": group_of(problem.batch, scope, whole),
+        "rows": group_of(problem.rows, scope, whole),
+        "columns": group_of(problem.columns, scope, whole),
+        "reduced": group_of(problem.reduced, scope, [step]),
         "accumulate": from_math(step, problem.span, 4),
         "outputs": outputs,
     }
@@ -236,14 +194,14 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
         code = [output["value"] for output in outputs]
         origins = [part.get("origin", "") for part in (context["left"], context["right"], *outputs)]
         context["tile"] = _groups(problem, scope, code)
-        context["tile"]["batch"] = _group(problem.batch, scope, [*code, *origins])
+        context["tile"]["batch"] = group_of(problem.batch, scope, [*code, *origins])
     return context
 
 
 def _groups(problem: ProductProblem, scope: Scope, code: list[str]) -> dict[str, Group]:
     """Rows, columns and reduced indices as this code needs them declared."""
     groups = {"rows": problem.rows, "columns": problem.columns, "reduced": problem.reduced}
-    return {name: _group(ranges, scope, code) for name, ranges in groups.items()}
+    return {name: group_of(ranges, scope, code) for name, ranges in groups.items()}
 
 
 def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
@@ -257,7 +215,7 @@ def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
 def _product_output(store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:
     result = {
         "type": identifier("T", store.tensor),
-        "write": _store(store, scope, 2),
+        "write": store_code(store, scope, 2),
         "value": from_math(f"return {expression(store.value, scope).text};", store.span, 6),
     }
     fixed = Operand(store.tensor, store.indices)
@@ -265,20 +223,8 @@ def _product_output(store: Store, problem: ProductProblem, scope: Scope) -> dict
     if None not in axes:
         stride = identifier("s", store.tensor)
         result["stride_row"], result["stride_column"] = (f"params.{stride}_{axis}" for axis in axes)
-        result["origin"] = _origin(fixed, axes, scope)
+        result["origin"] = origin_code(fixed, axes, scope)
     return result
-
-
-def _origin(operand: Operand, axes: Iterable[int | None], scope: Scope) -> str:
-    """Pointer to the first element of an operand's matrix: its batch axes at this block's batch."""
-    zero = Ref("0", RefKind.index)
-    kept = tuple(zero if axis in axes else index for axis, index in enumerate(operand.indices))
-    text = f"params.{identifier('t', operand.tensor)}"
-    for axis, index in enumerate(kept):
-        if index is not zero:
-            stride = f"params.{identifier('s', operand.tensor)}_{axis}"
-            text += f" + {expression(index, scope).text} * {stride}"
-    return text
 
 
 def _operand(
@@ -297,7 +243,7 @@ def _operand(
     stride = f"params.{identifier('s', operand.tensor)}"
     return {
         "k_major": f"({k_major})" if " " in k_major else k_major,
-        "origin": _origin(operand, (outer_axis, k_axis), scope),
+        "origin": origin_code(operand, (outer_axis, k_axis), scope),
         "stride_outer": f"{stride}_{outer_axis}",
         "stride_k": f"{stride}_{k_axis}",
     }
@@ -307,7 +253,7 @@ def _operand(
 
 
 def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
-    inner = _with_indices(scope, (*problem.kept, *problem.reduced))
+    inner = with_indices(scope, (*problem.kept, *problem.reduced))
     stages = []
     for number, step in enumerate(problem.steps):
         name = identifier("v", step.name)
@@ -322,13 +268,13 @@ def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
             reducer, part, result = "", "", Code(name, value.kind)
         stages.append({"name": name, "reducer": reducer, "part": part, "statement": statement})
         inner = inner.with_locals({step.name: result})
-    row_outputs = [{"write": _store(store, inner, 4)} for store in problem.row_outputs]
-    element_outputs = [{"write": _store(store, inner, 4)} for store in problem.element_outputs]
+    row_outputs = [{"write": store_code(store, inner, 4)} for store in problem.row_outputs]
+    element_outputs = [{"write": store_code(store, inner, 4)} for store in problem.element_outputs]
     code = [stage["statement"] for stage in stages]
     code += [output["write"] for output in (*row_outputs, *element_outputs)]
     return {
-        "kept": _group(problem.kept, scope, code),
-        "reduced": _group(problem.reduced, scope, code),
+        "kept": group_of(problem.kept, scope, code),
+        "reduced": group_of(problem.reduced, scope, code),
         "stages": stages,
         "row_outputs": row_outputs,
         "element_outputs": element_outputs,
@@ -339,7 +285,7 @@ def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
 
 
 def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope) -> dict[str, Any]:
-    inner = _with_indices(scope, problem.space)
+    inner = with_indices(scope, problem.space)
     last = problem.space[-1].name if problem.space else None
     first = inner.with_indices({last: _FIRST} if last is not None else {})
     vectors, registers = [], {}
@@ -358,8 +304,8 @@ def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope
     outputs = [_element_output(n, store, last, inner, first) for n, store in enumerate(problem.outputs)]
     inside = [*statements, *(output["compute"] for output in outputs)]
     around = [*(v["address"] for v in vectors), *(output.get("write", "") for output in outputs)]
-    space = _group(problem.space, scope, [*inside, *around])
-    last_used = last is not None and bool(_group(problem.space[-1:], scope, inside).used)
+    space = group_of(problem.space, scope, [*inside, *around])
+    last_used = last is not None and bool(group_of(problem.space[-1:], scope, inside).used)
     return {
         "space": _named_first(space),
         "points": " * ".join(f"static_cast<i64>({extent})" for _, extent in space.indices) or "1",
@@ -388,7 +334,7 @@ def _element_output(
     """A store along the innermost index is collected into a vector; any other is done point by point."""
     kind, name = identifier("T", store.tensor), f"out_{number}"
     if last is None or innermost_offset(store.indices, last) is None:
-        return {"vector": False, "compute": _store(store, inner, 6)}
+        return {"vector": False, "compute": store_code(store, inner, 6)}
     value = expression(store.value, inner).text
     return {
         "vector": True,

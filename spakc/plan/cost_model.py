@@ -79,6 +79,36 @@ def product_time(
     return Estimate(LAUNCH + total, limit)
 
 
+ATTENTION_KEYS, ATTENTION_DEPTH = 4096, 128
+"""The shape at which ways to compute attention are ranked: one row of queries for each multiprocessor and
+tile, every key counts."""
+
+OVERLAP = 0.5
+"""Share of the exponentials and copies that hides behind products where tiles are copied ahead."""
+
+
+def attention_time(template: Template, config: Config, resources: Resources, target: Target) -> Estimate:
+    """Of as many tiles of queries as fill the device, against all keys. Seconds are infinite where a block
+    does not fit."""
+    resident = target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes)
+    if resident == 0:
+        return Estimate(math.inf, "a block does not fit")
+    rows = target.sms * 128
+    flops = 4.0 * rows * ATTENTION_KEYS * ATTENTION_DEPTH
+    if not template.tensor_cores:
+        return Estimate(LAUNCH + 1.5 * flops / (0.05 * target.fma_flops), "loads")
+    share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
+    warps = min(1.0, resources.threads * resident / 256)
+    products = flops / (share * target.tensor_flops * (0.4 + 0.6 * warps))
+    steps = ATTENTION_KEYS / _number(config, "tile_k")
+    ahead = "stages" in config
+    copies = 2.0 * rows * ATTENTION_KEYS * ATTENTION_DEPTH * 2 / _number(config, "tile_q")
+    moved = copies / (L2_FACTOR * target.bandwidth)
+    waiting = moved * (1 - OVERLAP) if ahead else moved + steps * STEP_LATENCY / resident
+    limit = "tensor cores" if products > waiting else "copies of tiles"
+    return Estimate(LAUNCH + products + waiting + steps * STEP_OVERHEAD, limit)
+
+
 def _step_time(
     template: Template, config: Config, together: int, threads: int, element: int, target: Target
 ) -> tuple[float, str]:

@@ -12,9 +12,9 @@ from spak_runtime.manifest import Guard
 from spakc.ir.constraint import Env, evaluate
 from spakc.ir.module import Prefer
 from spakc.ir.types import DType
-from spakc.plan.cost_model import Estimate, ProductShape, product_time
+from spakc.plan.cost_model import Estimate, ProductShape, attention_time, product_time
 from spakc.plan.launch import Config, Signature, StepProblem, product
-from spakc.plan.problem import ElementwiseProblem, ProductProblem
+from spakc.plan.problem import AttentionProblem, ElementwiseProblem, ProductProblem
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.vectors import stores_are_vectors, vector_loads
@@ -272,7 +272,7 @@ def fills_the_device(problem: ProductProblem, config: Config, sms: int) -> Guard
 
 
 def _nearest_default(question: Question, candidates: Iterable[Candidate]) -> tuple[Selected, ...]:
-    """Memory-bound templates: the default where it is lawful. Element-wise, with vectors and without."""
+    """The default where it is lawful. Element-wise, with vectors and without."""
     ordered = list(candidates)
     wanted = [question.template.defaults]
     if isinstance(question.problem, ElementwiseProblem) and stores_are_vectors(question.problem):
@@ -288,8 +288,16 @@ def _nearest_default(question: Question, candidates: Iterable[Candidate]) -> tup
                 if best.config == config
                 else "nearest to the template's own choice"
             )
-            chosen.append(Selected(best.config, best.name, reason))
+            chosen.append(Selected(best.config, best.name, reason, seconds=_seconds(question, best.config)))
     return tuple(chosen)
+
+
+def _seconds(question: Question, config: Config) -> float:
+    """What the cost model says, where schedules of one kernel are to be ordered by it."""
+    if not isinstance(question.problem, AttentionProblem):
+        return 0.0
+    resources = question.template.resources(question.problem, question.signature, config)
+    return attention_time(question.template, config, resources, question.target).seconds
 
 
 def vector_width(problem: ElementwiseProblem, signature: Signature) -> int:

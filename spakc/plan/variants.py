@@ -24,7 +24,7 @@ from spakc.plan.launch import (
     params_of,
     workspace_spec,
 )
-from spakc.plan.problem import ProductProblem
+from spakc.plan.problem import AttentionProblem, ProductProblem
 from spakc.plan.resources import refusal
 from spakc.plan.select import Candidate, Measurement, Question, Selected, fills_the_device, select
 from spakc.plan.steps import Steps
@@ -139,8 +139,10 @@ def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, 
 
 
 def lead_of(steps: Steps) -> StepProblem:
-    """The step that a schedule is about: the first product, else the first step."""
-    return next((p for p in steps.problems if isinstance(p, ProductProblem)), steps.problems[0])
+    """The step that a schedule is about: the first product or attention, else the first step."""
+    return next(
+        (p for p in steps.problems if isinstance(p, (ProductProblem, AttentionProblem))), steps.problems[0]
+    )
 
 
 def _ways(kernel: Kernel, steps: Steps) -> tuple[list[_Way], list[Undecided]]:

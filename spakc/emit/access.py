@@ -1,0 +1,68 @@
+"""Index variables, addresses and stores of a launch as C++ text: what the code of every family is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from spakc.emit.expressions import Scope, address, expression, identifier
+from spakc.emit.source_map import from_math
+from spakc.ir.ops import Load, Ref, RefKind
+from spakc.plan.problem import IndexRange, Operand, Store
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Index variables that one linear counter runs through, the last fastest. `used` are those that code
+    reads."""
+
+    indices: tuple[tuple[str, str], ...]  # C++ name and extent
+    used: frozenset[str]
+
+    @property
+    def size(self) -> str:
+        return " * ".join(extent for _, extent in self.indices) or "1"
+
+    def decode(self, counter: str, wide: bool = False) -> str:
+        """Declares the index variables from the counter."""
+        lines = []
+        rest = counter
+        for position in range(len(self.indices) - 1, -1, -1):
+            name, extent = self.indices[position]
+            value = rest if position == 0 else f"{rest} % ({extent})"
+            if name in self.used:
+                lines.append(f"const i32 {name} = {f'static_cast<i32>({value})' if wide else value};")
+            rest = f"{rest} / ({extent})"
+        return "\n".join(reversed(lines))
+
+
+def group_of(ranges: Iterable[IndexRange], scope: Scope, code: Iterable[str]) -> Group:
+    """The indices that a counter runs through; `code` is what stands after their declaration."""
+    indices = tuple((identifier("i", r.name), expression(r.extent, scope).text) for r in ranges)
+    words = {word for text in code for word in _WORD.findall(text)}
+    return Group(indices, frozenset(name for name, _ in indices if name in words))
+
+
+def with_indices(scope: Scope, ranges: Iterable[IndexRange]) -> Scope:
+    return scope.with_indices({r.name: identifier("i", r.name) for r in ranges})
+
+
+def store_code(store: Store, scope: Scope, indent: int) -> str:
+    """The statement that writes one element."""
+    target = address(Load(store.tensor, store.indices, span=store.span), scope)
+    return from_math(f"write({target}, {expression(store.value, scope).text});", store.span, indent)
+
+
+def origin_code(operand: Operand, axes: Iterable[int | None], scope: Scope) -> str:
+    """Pointer to the first element of an operand's matrix: its batch axes at this block's batch."""
+    zero = Ref("0", RefKind.index)
+    kept = tuple(zero if axis in axes else index for axis, index in enumerate(operand.indices))
+    text = f"params.{identifier('t', operand.tensor)}"
+    for axis, index in enumerate(kept):
+        if index is not zero:
+            stride = f"params.{identifier('s', operand.tensor)}_{axis}"
+            text += f" + {expression(index, scope).text} * {stride}"
+    return text
