@@ -25,7 +25,7 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     checksum and the compiler's log. Other specialisations are built when a call first needs them.
 
     `files` are those of the plan's artifact. Reports SPAK752 for a source that the device compiler refuses,
-    SPAK758 at the schedule of a variant that spills or draws a message of `machine_rules.ADVISORIES`.
+    SPAK705 at the schedule of a variant that spills or draws a message of `machine_rules.ADVISORIES`.
     """
     manifest = Manifest.from_json(files["manifest.json"])
     headers = {n.removeprefix("include/"): text for n, text in files.items() if n.startswith("include/")}
@@ -44,7 +44,7 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
                 continue
             for broken in broken_rules(compiled):
                 place = _place(decided.kernels[kernel.name].kernel, variant)
-                sink.report("SPAK758", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
+                sink.report("SPAK705", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
             suffix = f".{number}" if len(variant.launches) > 1 else ""
             name = f"cubin/{arch}/{kernel.name}.{variant.id}{suffix}.cubin"
             built[name] = compiled.cubin

@@ -114,7 +114,7 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK561": _not_accounted_for,
     "SPAK562": _untrained,
     "SPAK703": _arch,
-    "SPAK758": _spills,
+    "SPAK705": _spills,
     **_runtime(),
     **EVIDENCE,
     **VERIFICATION,

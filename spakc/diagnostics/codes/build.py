@@ -194,7 +194,7 @@ TABLE: tuple[Code, ...] = (
         '["ceil_div", ["dim", "M"], 128]',
     ),
     Code(
-        "SPAK758",
+        "SPAK705",
         "selected variant whose machine code spills or waits for itself",
         "The assembler spilled registers to memory, ignored a register budget or serialised wgmma (C7508, "
         "C7510, C7512, C7514, C7517, C7519, C7602). The kernel is right but far slower than its schedule "

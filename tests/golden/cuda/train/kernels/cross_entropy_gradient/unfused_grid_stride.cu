@@ -42,7 +42,7 @@ SPAK_KERNEL(spak_cross_entropy_gradient_unfused_grid_stride, Params, THREADS) {
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
       const i32 i_v = first_lane + static_cast<i32>(lane);
-#line 56 "train.spak"
+#line 57 "train.spak"
       out_0[lane] = as_element<T_grad_logits>(((-((i_v == read_constant(params.t_target + i_r * params.s_target_0)) ? read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) : 0.0f)) + (read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) * ((read_constant(params.t_lse + i_r * params.s_lse_0) == (-infinity_f32())) ? 0.0f : exp_f32((as_value(vector_0[lane]) - read_constant(params.t_lse + i_r * params.s_lse_0)))))));
 #line 48 "kernels/cross_entropy_gradient/unfused_grid_stride.cu"
     }
