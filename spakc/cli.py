@@ -221,6 +221,38 @@ def verify(
 
 
 @cli.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--template", "templates", multiple=True, help="Only this template; may be repeated.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes (default: one a processor).")
+@click.option("--limit", type=click.IntRange(1), help="Judge this many mutants, drawn at random.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="The same seed draws the same mutants."
+)
+@click.option(
+    "--cases", type=click.IntRange(1), default=10, show_default=True, help="Cases of each judging variant."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("out/selftest.json"),
+    show_default=True,
+    help="Where the score is kept.",
+)
+@format_option
+@guarded
+def selftest(format: str, jobs: int | None, **options: Any) -> int:
+    """Verify the verifier: damage the kernels of FILES (default: the examples) in one place at a time and see
+    that `verify` finds it."""
+    import os
+
+    from spakc.commands.selftest import Request, run
+
+    gc.enable()
+    return run(Request(**options, jobs=jobs or os.cpu_count() or 1, as_json=format == "json"))
+
+
+@cli.command()
 @file_argument
 @click.argument("claims", nargs=-1)
 @click.option("--rounds", type=click.IntRange(3, 1000), default=15, help="How often each is timed, in turns.")

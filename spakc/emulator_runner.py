@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -24,12 +26,18 @@ _OUTPUT_TILES = ("spak/output_slab.cuh", "spak/slab_store.cuh")
 """Headers whose shared memory holds tiles of outputs. What any other line keeps there belongs to inputs."""
 
 
+@dataclass(frozen=True)
 class OnEmulator:
-    """Runs cases on the emulator, with every check on. `sources` are the emitted files by path."""
+    """Runs cases on the emulator. `sources` are the emitted files by path, `overlay` folders whose headers
+    stand in for those of the templates.
 
-    def __init__(self, sources: Mapping[str, str]) -> None:
-        self.sources = sources
-        self.include = resource("templates") / "cuda" / "include"
+    `checks` off leaves what a plain run would show: values, crashes, deadlocks, accesses out of bounds; copies
+    then land at once, so that nothing is poisoned."""
+
+    sources: Mapping[str, str]
+    overlay: tuple[Path, ...] = ()
+    checks: bool = True
+    timeout_seconds: int = 60
 
     def __call__(self, tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> Observed:
         """Raises ToolError where the emulator cannot be had."""
@@ -42,14 +50,16 @@ class OnEmulator:
                 tested.spec,
                 tested.variant,
                 self.sources,
-                self.include,
+                [*self.overlay, resource("templates") / "cuda" / "include"],
                 call,
                 seed=case.seed,
-                async_mode=case.mode,  # type: ignore[arg-type]
+                async_mode=case.mode if self.checks else "eager",  # type: ignore[arg-type]
                 contract=case.contract,
+                checks=self.checks,
+                timeout_seconds=self.timeout_seconds,
             )
         except BuildError as error:
-            return Observed({}, (Finding(str(error)),))
+            return Observed({}, (Finding(str(error)),), built=False)
         findings = tuple(self._finding(error) for report in reports for error in report.errors)
         outputs = {name: array for name, array in written.items() if array is not None}
         touched = tuple(name for name, array in outputs.items() if gap_bytes(array) != before[name])

@@ -141,7 +141,7 @@ def establish(
                 if n in statement.kernels or gradients.get(n) in statement.kernels
             ]
             outcomes = [
-                o for each in about for o in each.variants if _concerns(statement, o.tested, gradients)
+                o for each in about for o in each.variants if concerns(statement, o.tested, gradients)
             ]
             if not about or not statement.kernels:
                 continue
@@ -157,7 +157,7 @@ def _fact(on: str) -> str:
     return "cases" if on == "emulator" else "device_cases"
 
 
-def _concerns(statement: Statement, tested: UnderTest, gradients: Mapping[str, str]) -> bool:
+def concerns(statement: Statement, tested: UnderTest, gradients: Mapping[str, str]) -> bool:
     """Whether a variant is one of those that a law speaks of. A law of a schedule is not about gradients."""
     if statement.schedule and (
         tested.variant.schedule != statement.schedule or tested.spec.name in gradients

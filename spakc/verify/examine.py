@@ -10,7 +10,7 @@ from spakc.verify.arrays import Array
 from spakc.verify.case import MODES, Case
 from spakc.verify.failure import Failure, Line
 from spakc.verify.oracle import OracleError
-from spakc.verify.properties import derivative_gap, mismatches, reference, same_bits
+from spakc.verify.properties import Reference, derivative_gap, mismatches, reference, same_bits
 from spakc.verify.tested import UnderTest
 
 SHOWN = 4
@@ -43,12 +43,13 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What running a case showed: outputs and inouts after it, findings, tensors whose memory was written
-    where no element lies, and counters (none from a device)."""
+    where no element lies, and counters (none from a device). `built` unless a compiler refused the source."""
 
     outputs: Mapping[str, Array]
     findings: tuple[Finding, ...] = ()
     touched: tuple[str, ...] = ()
     counters: Counters | None = None
+    built: bool = True
 
 
 Run = Callable[[UnderTest, Case, Mapping[str, "Array | None"]], Observed]
@@ -56,12 +57,17 @@ Run = Callable[[UnderTest, Case, Mapping[str, "Array | None"]], Observed]
 
 
 def examine(
-    tested: UnderTest, case: Case, run: Run, seen: Callable[[Case, Counters], None] = lambda _c, _n: None
+    tested: UnderTest,
+    case: Case,
+    run: Run,
+    seen: Callable[[Case, Counters], None] = lambda _c, _n: None,
+    known: Reference | None = None,
 ) -> Failure | None:
-    """What is wrong with one case, or None. `seen` is told the counters of a case that is right.
+    """What is wrong with one case, or None. `seen` is told the counters of a case that is right; `known` is its
+    reference, where somebody has it already.
 
     Raises OracleError for a case that the math does not admit."""
-    ref = reference(tested, case)
+    ref = known or reference(tested, case)
     observed = run(tested, case, ref.given)
     if observed.findings:
         return _found(tested, case, observed.findings)

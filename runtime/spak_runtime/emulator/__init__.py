@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spak_runtime.emulator.launch import AsyncMode, Buffer, Kernel, Pointer, TensorMap
+from spak_runtime.emulator.launch import AsyncMode, Buffer, Kernel, Pointer, TensorMap, prepare
 from spak_runtime.emulator.report import Access, EmulatorError, Place, Report, Traffic
 from spak_runtime.emulator.toolchain import kernel_library
 
@@ -30,6 +30,7 @@ __all__ = [
     "TensorMap",
     "Traffic",
     "build",
+    "prepare",
 ]
 
 

@@ -92,19 +92,21 @@ def run_variant(
     spec: KernelSpec,
     variant: Variant,
     sources: Mapping[str, str],
-    include: Path,
+    include: Path | Sequence[Path],
     call: Call,
     *,
     seed: int = 0,
     async_mode: AsyncMode = "late",
     contract: bool = True,
+    checks: bool = True,
+    timeout_seconds: int = 60,
 ) -> list[Report]:
-    """Makes every launch of the variant with all checks on, and writes the call's outputs and inouts in
-    place.
+    """Makes every launch of the variant, and writes the call's outputs and inouts in place.
 
-    `sources` are the artifact's kernel sources by path, `include` the folder of the headers. Returns one
-    report a launch; stops after the first with a mistake. Outputs hold NaN (integers: a pattern) where
-    nothing was written. Guards are not asked. Raises ToolError without a compiler, BuildError for a source
+    `sources` are the artifact's kernel sources by path, `include` the folder of the headers, or several of
+    which the first that has a header gives it. Returns one report a launch; stops after the first with a
+    mistake. Outputs hold NaN (integers: a pattern) where nothing was written. Guards are not asked. `checks`
+    and `timeout_seconds` are those of `Kernel.run`. Raises ToolError without a compiler, BuildError for a source
     that it refuses, CallError for memory that overlaps, ExpressionError.
     """
     arrays = _filled(spec, variant, call)
@@ -118,12 +120,13 @@ def run_variant(
     present = {name: array is not None for name, array in call.tensors.items()}
     binding = Binding(call.dtypes, call.layouts, present, call.options, call.dims)
     defines = macros(variant, binding)
+    folders = [include] if isinstance(include, Path) else list(include)
     reports: list[Report] = []
     for launch in variant.launches:
         filled = _Filled(spec, variant, launch, {**arrays, **spaces}, environment)
         if 0 in filled.grid:
             continue
-        kernel = build(sources[launch.source], [include], defines, contract, launch.source)
+        kernel = build(sources[launch.source], folders, defines, contract, launch.source)
         report = kernel.run(
             launch.entry,
             filled.block,
@@ -136,6 +139,8 @@ def run_variant(
             cluster=launch.cluster,
             seed=seed,
             async_mode=async_mode,
+            checks=checks,
+            timeout_seconds=timeout_seconds,
         )
         reports.append(report)
         if not report.ok:

@@ -166,6 +166,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def prepare() -> None:
+    """Builds and loads the emulator's own library now rather than at the first kernel.
+
+    Raises ToolError without a compiler, BuildError when it refuses."""
+    _library()
+
+
 class Kernel:
     """A kernel source built for the CPU; `run` launches one of its entries."""
 

@@ -1,0 +1,201 @@
+"""`spakc selftest [FILE…]`: the verifier verified. Every template's sources and the headers that they share are
+damaged, one place at a time, and given to the checks of `spakc verify`."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spak_runtime.emulator import prepare
+from spak_runtime.errors import ToolError
+from spakc import driver
+from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, USAGE, VERIFY_FAILED, show
+from spakc.commands.verify import variants_of
+from spakc.diagnostics import Sink
+from spakc.resources import resource, write_atomically
+from spakc.selftest.judge import Verdict, baseline, judge
+from spakc.selftest.plan_of_mutants import Task, slice_of, tasks_of
+from spakc.selftest.reasons import read_reasons
+from spakc.selftest.score import Outcome, Score, score_text
+from spakc.selftest.subjects import Judged, Subject, by_template, subjects_of
+
+REASONS = "equivalent_mutants.toml"
+"""Beside the templates."""
+
+MUTANTS_PER_WORKER = 60
+"""Each built mutant stays loaded in its process: a worker is replaced before that is much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks. `templates` empty means all; `limit` None means every mutant."""
+
+    files: tuple[Path, ...]
+    templates: tuple[str, ...]
+    jobs: int
+    limit: int | None
+    seed: int
+    cases: int
+    output: Path
+    as_json: bool
+
+
+def run(request: Request) -> int:
+    """Judges, prints and keeps the score. Exit 0: enough was killed; 3: not enough, or a kernel is wrong as it
+    is; 5: a template is used by no kernel of the files; 1: diagnostics; 2: no such template."""
+    started = time.monotonic()
+    files = request.files or _example_files()
+    try:
+        prepare()
+        subjects = [subject for file in files for subject in _subjects(file)]
+        chosen = by_template(subjects)
+        unknown = [name for name in request.templates if not _matching(chosen, name)]
+        if unknown or not files:
+            there = f"there are {', '.join(map(_short, chosen))}" if files else "name a FILE"
+            click.echo(f"there is no template `{unknown[0]}`; {there}" if unknown else there, err=True)
+            return USAGE
+        names = [n for asked in request.templates for n in _matching(chosen, asked)] or list(chosen)
+        wanted = {name: chosen[name] for name in names}
+        every = tasks_of(wanted)
+        tasks = slice_of(every, request.limit, request.seed)
+        judging = tuple(dict.fromkeys(subject for task in tasks for subject in task.by))
+        for subject in judging:
+            subject.draw(request.cases, request.seed)
+        wrong = _broken(judging, request.jobs)
+        verdicts = [] if wrong else _judge_all(tasks, request.jobs)
+    except ToolError as error:
+        sink = Sink()
+        sink.report("SPAK753", str(error), None)
+        show(sink.diagnostics, request.as_json)
+        return DIAGNOSTICS
+    if wrong:
+        for line in wrong:
+            click.echo(f"wrong without any mutant: {line}", err=True)
+        return VERIFY_FAILED
+    score = _score(request, wanted, every, tasks, verdicts, time.monotonic() - started)
+    write_atomically(request.output, json.dumps(score.to_json(), indent=1) + "\n")
+    if request.as_json:
+        click.echo(json.dumps(score.to_json()))
+    else:
+        for line in score_text(score):
+            click.echo(line)
+        click.echo(f"kept in {request.output}")
+    if score.shortfalls:
+        return VERIFY_FAILED
+    return INCONCLUSIVE if score.unused else OK
+
+
+def _example_files() -> tuple[Path, ...]:
+    """The kernels that come with the source of the compiler; none in an installation without them."""
+    try:
+        return tuple(sorted(resource("examples/kernels").glob("*.spak")))
+    except FileNotFoundError:
+        return ()
+
+
+def _subjects(file: Path) -> list[Subject]:
+    decided = driver.plan_file(driver.check_file(file))
+    files = driver.emit_files(decided)
+    return subjects_of(decided, files, variants_of(decided, files))
+
+
+def _short(template: str) -> str:
+    return template.partition(".")[0]
+
+
+def _matching(chosen: Mapping[str, object], asked: str) -> list[str]:
+    """The templates of a name: a whole path, without its suffix, or its last part."""
+    return [name for name in chosen if asked in (name, _short(name), _short(name).rpartition("/")[2])]
+
+
+def _score(
+    request: Request,
+    wanted: Mapping[str, Sequence[Judged]],
+    every: Sequence[Task],
+    tasks: Sequence[Task],
+    verdicts: Sequence[Verdict],
+    seconds: float,
+) -> Score:
+    reasons = read_reasons(resource("templates/cuda") / REASONS)
+    outcomes = [
+        Outcome(task.mutant, verdict, reasons.why.get(task.mutant.key, ""))
+        for task, verdict in zip(tasks, verdicts, strict=True)
+    ]
+    there = {task.mutant.key for task in every}
+    stale = [f"{file}: {line}" for file, line, _, _ in reasons.why.keys() - there]
+    return Score(
+        len(every),
+        outcomes,
+        [name for name, sources in wanted.items() if sources],
+        [name for name, sources in wanted.items() if not sources],
+        sorted(stale) if not request.templates and not request.files else [],
+        request.seed,
+        request.cases,
+        seconds,
+    )
+
+
+# ---- many processes -----------------------------------------------------------------------------------
+
+_tasks: Sequence[Task] = ()
+_subjects_to_try: Sequence[Subject] = ()
+"""What workers judge: they are copies of this process, made when these are set."""
+
+
+def _judge_all(tasks: Sequence[Task], jobs: int) -> list[Verdict]:
+    """The verdicts in the order of the tasks, whatever the number of processes."""
+    global _tasks
+    _tasks = tasks
+    found: dict[int, Verdict] = {}
+    started = time.monotonic()
+    for number, verdict in _mapped(_judge_one, len(tasks), jobs):
+        found[number] = verdict
+        if sys.stderr.isatty():
+            rest = (len(tasks) - len(found)) * (time.monotonic() - started) / len(found)
+            click.echo(f"\r{len(found)} of {len(tasks)} mutants, {rest:.0f} s left  ", err=True, nl=False)
+    if sys.stderr.isatty():
+        click.echo("\r" + " " * 60 + "\r", err=True, nl=False)
+    return [found[number] for number in range(len(tasks))]
+
+
+def _broken(subjects: Sequence[Subject], jobs: int) -> list[str]:
+    """The variants that fail as they are: nothing could be learnt from their mutants."""
+    global _subjects_to_try
+    _subjects_to_try = subjects
+    found = dict(_mapped(_try_one, len(subjects), jobs))
+    return [f"{s.name}: {found[n]}" for n, s in enumerate(subjects) if found[n]]
+
+
+def _mapped(work: Callable[[int], tuple[int, Any]], count: int, jobs: int) -> Iterator[tuple[int, Any]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="spak-selftest-") as folder,
+        multiprocessing.get_context("fork").Pool(jobs, _begin, (folder,), MUTANTS_PER_WORKER) as pool,
+    ):
+        yield from pool.imap_unordered(work, range(count))
+
+
+def _begin(folder: str) -> None:
+    """A worker keeps what it builds apart from the user's kernels."""
+    os.environ["SPAK_CACHE_DIR"] = str(Path(folder, str(os.getpid())))
+
+
+def _judge_one(number: int) -> tuple[int, Verdict]:
+    task = _tasks[number]
+    verdict = judge(task.mutant, task.by)
+    shutil.rmtree(os.environ["SPAK_CACHE_DIR"], ignore_errors=True)
+    return number, verdict
+
+
+def _try_one(number: int) -> tuple[int, str]:
+    return number, baseline(_subjects_to_try[number])

@@ -1,0 +1,215 @@
+"""One mutant judged: by the checks of `spakc verify` on the emulator, by numerics alone, and, where nothing was
+found, by its machine code. An edge."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from spak_runtime.cache import KernelCache
+from spak_runtime.disassemble import disassemble
+from spak_runtime.errors import BuildError
+from spak_runtime.nvrtc import BuildRequest, compile_cubin
+from spak_runtime.specialise import Binding, build_request
+from spakc.emulator_runner import OnEmulator
+from spakc.selftest.mutants import Mutant
+from spakc.selftest.subjects import Subject, Trial
+from spakc.verdicts import judge_law
+from spakc.verify.arrays import Array
+from spakc.verify.case import Case
+from spakc.verify.examine import Counters, Observed, examine
+from spakc.verify.failure import Failure
+from spakc.verify.laws import cases_of, merged
+from spakc.verify.tested import UnderTest
+
+TIMEOUT_SECONDS = 10
+"""A mutant that runs so long is endless: cases take a fraction of a second."""
+
+ORIGINALS = KernelCache()
+"""Of the kernels as they are; made before a worker puts its own builds elsewhere."""
+
+KILLED, REFUSED, SAME_CODE, SURVIVED = "killed", "refused", "same code", "survived"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`how` is the kind of the failure that killed the mutant, `evidence` what was said, `by` the variant and
+    case. `by_numerics` says whether values, crashes and accesses out of bounds alone would have, None where
+    nothing killed it. `compiled` is how many specialisations gave the same machine code."""
+
+    status: str
+    how: str = ""
+    evidence: str = ""
+    by: str = ""
+    by_numerics: bool | None = None
+    compiled: int = 0
+
+
+def judge(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
+    """Runs the cases of every variant until one fails; what nothing fails is compiled."""
+    with _changed(mutant, by) as (files, overlay):
+        found = _checked(mutant, by, files, overlay)
+        if found is not None:
+            if found.status == KILLED:
+                alone = _by_numerics(by, files, overlay)
+                return Verdict(KILLED, found.how, found.evidence, found.by, alone)
+            return found
+        return _by_machine_code(mutant, by)
+
+
+def baseline(subject: Subject) -> str:
+    """What is wrong with the variant itself, unchanged; empty if nothing."""
+    for trial in subject.trials:
+        failure = examine(subject.tested, trial.case, OnEmulator(subject.files), known=trial.right)
+        if failure is not None:
+            return f"{failure.code}: {'; '.join(failure.messages)}, {trial.case}"
+    return ""
+
+
+Files = Mapping[str, str]
+
+
+@contextmanager
+def _changed(mutant: Mutant, by: Sequence[Subject]) -> Iterator[tuple[dict[int, Files], tuple[Path, ...]]]:
+    """The files of each variant with the mutant in them, and the folder of a changed header."""
+    if mutant.source:
+        text = mutant.apply(by[0].files[mutant.source])
+        yield {id(s): {**s.files, mutant.source: text} for s in by}, ()
+        return
+    with tempfile.TemporaryDirectory(prefix="spak-mutant-") as folder:
+        path = Path(folder, mutant.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(mutant.apply(by[0].headers[mutant.file]))
+        yield {id(s): s.files for s in by}, (Path(folder),)
+
+
+def _in_turn(by: Sequence[Subject]) -> Iterator[tuple[Subject, Trial]]:
+    """A case of each variant, then another of each: what kills a mutant is mostly a variant, not a case."""
+    for number in range(max((len(s.trials) for s in by), default=0)):
+        for subject in by:
+            if number < len(subject.trials):
+                yield subject, subject.trials[number]
+
+
+class _Watched:
+    """A runner that remembers whether a compiler refused the source."""
+
+    def __init__(self, run: OnEmulator) -> None:
+        self.run = run
+        self.refused = False
+
+    def __call__(self, tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> Observed:
+        observed = self.run(tested, case, given)
+        self.refused |= not observed.built
+        return observed
+
+
+def _checked(
+    mutant: Mutant, by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[Path, ...]
+) -> Verdict | None:
+    seen: dict[int, list[tuple[Case, Counters]]] = {id(s): [] for s in by}
+    for subject, trial in _in_turn(by):
+        run = _Watched(OnEmulator(files[id(subject)], overlay, timeout_seconds=TIMEOUT_SECONDS))
+        counted = seen[id(subject)]
+        failure = examine(
+            subject.tested, trial.case, run, lambda c, n, to=counted: to.append((c, n)), trial.right
+        )
+        if run.refused:
+            return Verdict(REFUSED, evidence=failure.messages[0] if failure is not None else "")
+        if failure is not None:
+            return Verdict(KILLED, _how(failure), failure.messages[0], f"{subject.name}: {trial.case}")
+    for subject in by:
+        for statement, base in subject.laws:
+            law = statement.body
+            observed = cases_of(law, subject.tested.variant, subject.tested.kernel, seen[id(subject)])
+            judgement = judge_law(law, [{"observations": merged(observed)}], base)
+            if judgement.verdict.value == "violated":
+                return Verdict(KILLED, f"law {law.name}", judgement.note, subject.name)
+    return None
+
+
+def _how(failure: Failure) -> str:
+    """The word of the emulator for what it found, else what the check compared."""
+    if failure.code == "SPAK803":
+        words = [word for word in failure.messages[0].split(": ") if word.replace("-", "").isalpha()]
+        return words[0] if words else "memory between elements"
+    return {"SPAK802": "values", "SPAK804": "order"}.get(failure.code, failure.code)
+
+
+def _by_numerics(by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[Path, ...]) -> bool:
+    for subject, trial in _in_turn(by):
+        run = OnEmulator(files[id(subject)], overlay, checks=False, timeout_seconds=TIMEOUT_SECONDS)
+        if examine(subject.tested, trial.case, run, known=trial.right) is not None:
+            return True
+    return False
+
+
+# ---- machine code -------------------------------------------------------------------------------------
+
+
+def _by_machine_code(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
+    """Same code if the device compiler makes the same instructions of it in every specialisation of every
+    judging variant."""
+    compiled = 0
+    for subject in by:
+        headers, files = subject.headers, dict(subject.files)
+        changed_headers = dict(headers)
+        if mutant.source:
+            files[mutant.source] = mutant.apply(files[mutant.source])
+        else:
+            changed_headers[mutant.file] = mutant.apply(headers[mutant.file])
+        arch = subject.tested.variant.archs[0]
+        for binding in bindings_of(subject):
+            for launch in subject.tested.variant.launches:
+                before = build_request(subject.files, headers, subject.tested.variant, launch, binding, arch)
+                after = build_request(files, changed_headers, subject.tested.variant, launch, binding, arch)
+                if before == after:
+                    continue
+                try:
+                    cubin = compile_cubin(after).cubin
+                except BuildError as error:
+                    return Verdict(REFUSED, evidence=str(error))
+                if disassemble(cubin).text != _machine_code(_Hashed(before)):
+                    return Verdict(SURVIVED, compiled=compiled)
+                compiled += 1
+    return Verdict(SAME_CODE, compiled=compiled)
+
+
+def bindings_of(subject: Subject) -> list[Binding]:
+    """The specialisations of the subject's cases, each once."""
+    found: dict[str, Binding] = {}
+    for member in subject.members:
+        binding = Binding(
+            {name: dtype.value for name, dtype in member.dtypes.items()},
+            member.layouts,
+            {name: name not in member.absent for name in member.dtypes},
+            member.options,
+            member.dims,
+        )
+        found.setdefault(repr(binding), binding)
+    return list(found.values())
+
+
+class _Hashed:
+    """A request as a key: its text decides."""
+
+    def __init__(self, request: BuildRequest) -> None:
+        self.request = request
+        self.key = hash(
+            (request.source, tuple(sorted(request.headers.items())), request.options, request.arch)
+        )
+
+    def __hash__(self) -> int:
+        return self.key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashed) and self.request == other.request
+
+
+@functools.lru_cache(maxsize=512)
+def _machine_code(of: _Hashed) -> str:
+    return disassemble(ORIGINALS.build(of.request).cubin).text

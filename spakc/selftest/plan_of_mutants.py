@@ -1,0 +1,65 @@
+"""Which mutants are made, and who judges each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from spakc.selftest.cuda_text import synchronising, wrapping
+from spakc.selftest.mutants import Mutant, mutants_of
+from spakc.selftest.subjects import Judged, Subject, numbered_template_lines
+
+_PRIMITIVES = "spak/primitives"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A mutant and the variants that judge it."""
+
+    mutant: Mutant
+    by: tuple[Subject, ...]
+
+
+def tasks_of(chosen: Mapping[str, Sequence[Judged]]) -> list[Task]:
+    """All mutants of the templates' sources and of the headers that these include, primitives excepted."""
+    judges = [judged for sources in chosen.values() for judged in sources]
+    if not judges:
+        return []
+    headers = judges[0].by[0].headers
+    primitives = [text for name, text in headers.items() if name.startswith(_PRIMITIVES)]
+    shared = {name: text for name, text in headers.items() if not name.startswith(_PRIMITIVES)}
+    known = synchronising(primitives)
+    wrappers = wrapping(shared.values(), known)
+    found = []
+    for template, sources in chosen.items():
+        found += list(_of_template(template, sources, known, wrappers))
+    every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
+    for name, text in shared.items():
+        by = tuple(subject for subject in every if subject.reaches(name))
+        if by:
+            found += [Task(mutant, by) for mutant in mutants_of(name, "", text, known, wrappers)]
+    return found
+
+
+def _of_template(
+    template: str, sources: Sequence[Judged], known: frozenset[str], wrappers: frozenset[str]
+) -> Iterator[Task]:
+    """The mutants of its first source, the mathematics included, and of the others where a line is new."""
+    seen: set[tuple[str, str, int]] = set()
+    for place, judged in enumerate(sources):
+        own = {number for number, _ in numbered_template_lines(judged.text)}
+        for mutant in mutants_of(template, judged.source, judged.text, known, wrappers):
+            what = (mutant.line, mutant.becomes, mutant.nth)
+            if what in seen or (place > 0 and mutant.number not in own):
+                continue
+            seen.add(what)
+            yield Task(mutant, judged.by)
+
+
+def slice_of(tasks: Sequence[Task], limit: int | None, seed: int) -> list[Task]:
+    """As many of them as asked for, drawn at random, in their order."""
+    if limit is None or limit >= len(tasks):
+        return list(tasks)
+    places = sorted(random.Random(seed).sample(range(len(tasks)), limit))
+    return [tasks[place] for place in places]
