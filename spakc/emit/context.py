@@ -222,7 +222,7 @@ def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
     axis = operand.axis_of(reduced[-1].name)
     if axis is None:
         return "false"
-    return f"params.{identifier('s', operand.tensor)}_{axis} == 1"
+    return f"contiguous(params.{identifier('s', operand.tensor)}_{axis})"
 
 
 def _product_output(role: int, store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:

@@ -14,7 +14,7 @@ from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
 from spak_runtime.errors import BuildError
 from spak_runtime.nvrtc import BuildRequest, compile_cubin
-from spak_runtime.specialise import Binding, build_request
+from spak_runtime.specialise import Binding, build_request, macros
 from spakc.emulator_runner import OnEmulator
 from spakc.selftest.mutants import Mutant
 from spakc.selftest.subjects import Subject, Trial
@@ -52,7 +52,7 @@ class Verdict:
 def judge(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
     """Runs the cases of every variant until one fails; what nothing fails is compiled."""
     with _changed(mutant, by) as (files, overlay):
-        found = _checked(mutant, by, files, overlay)
+        found = _checked(by, files, overlay)
         if found is not None:
             if found.status == KILLED:
                 alone = _by_numerics(by, files, overlay)
@@ -108,9 +108,7 @@ class _Watched:
         return observed
 
 
-def _checked(
-    mutant: Mutant, by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[Path, ...]
-) -> Verdict | None:
+def _checked(by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[Path, ...]) -> Verdict | None:
     seen: dict[int, list[tuple[Case, Counters]]] = {id(s): [] for s in by}
     for subject, trial in _in_turn(by):
         run = _Watched(OnEmulator(files[id(subject)], overlay, timeout_seconds=TIMEOUT_SECONDS))
@@ -180,7 +178,7 @@ def _by_machine_code(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
 
 
 def bindings_of(subject: Subject) -> list[Binding]:
-    """The specialisations of the subject's cases, each once."""
+    """The specialisations of the subject's cases, each once: those whose macros are the same are the same."""
     found: dict[str, Binding] = {}
     for member in subject.members:
         binding = Binding(
@@ -190,7 +188,7 @@ def bindings_of(subject: Subject) -> list[Binding]:
             member.options,
             member.dims,
         )
-        found.setdefault(repr(binding), binding)
+        found.setdefault(repr(sorted(macros(subject.tested.variant, binding).items())), binding)
     return list(found.values())
 
 

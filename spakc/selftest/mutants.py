@@ -106,18 +106,16 @@ _PLACE = re.compile(
     r"\b(?:\w+\.)?\w*(?:slot|stage|round|parity|phase|turn|oldest)\w*\b(?![\w.:<(\[{])", re.IGNORECASE
 )
 _NO_VALUE = re.compile(r"\s*(?:=(?!=)|\+\+|--|[-+*/%^|&]=|\()")
-_DECLARED = re.compile(
-    r"(?:\b(?:u32|i32|u64|i64|auto|struct|class|enum|namespace|typename|return_type|Place|u8)\s*[&*]?\s*|\w\s*&\s)$"
-)
+_TYPE = r"(?:u8|u32|i32|u64|i64|auto|struct|class|enum|namespace|typename|Place)"
+_DECLARED = re.compile(rf"(?:\b{_TYPE}\s*[&*]?\s*|\w\s*&\s)$")
+"""Places, by the words that kernels have for them; not where one is assigned or declared."""
 
 
 def _indices(code: str) -> Iterator[Change]:
     for match in _PLACE.finditer(code):
         if _NO_VALUE.match(code[match.end() :]) or _DECLARED.search(code[: match.start()]):
             continue
-        if code[match.end() :].startswith("++") or code[: match.start()].endswith(("::", "++", "--")):
-            continue
-        if match[0] in ("return", "void"):
+        if match[0] == "return" or code[: match.start()].endswith(("::", "++", "--")):
             continue
         yield "index", match.start(), match.end(), f"({match[0]} + 1)"
 

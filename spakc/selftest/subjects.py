@@ -134,18 +134,20 @@ def _chosen(path: str, subjects: Sequence[Subject]) -> Iterator[Judged]:
     for number in range(SOURCES):
         if not users:
             return
-
-        def worth(source: str) -> tuple[int, int]:
-            fresh = len(set(template_lines(users[source][0].files[source])) - seen)
-            launches = len(users[source][0].tested.variant.launches)
-            return (-launches, fresh) if number == 0 else (fresh, -launches)  # noqa: B023
-
-        source = max(users, key=worth)
-        if number and worth(source)[0] == 0:
+        fresh = {source: len(_lines(by, source) - seen) for source, by in users.items()}
+        fewest = {source: -len(by[0].tested.variant.launches) for source, by in users.items()}
+        order = (fewest, fresh) if number == 0 else (fresh, fewest)
+        source = max(users, key=lambda s, first=order[0], second=order[1]: (first[s], second[s]))
+        if number and fresh[source] == 0:
             return
         mine = users.pop(source)
-        seen |= set(template_lines(mine[0].files[source]))
+        seen |= _lines(mine, source)
         yield Judged(source, tuple(_unlike(mine, VARIANTS if number == 0 else 1)))
+
+
+def _lines(users: Sequence[Subject], source: str) -> set[str]:
+    """The lines of a generated source that come from its template, not from the mathematics."""
+    return {line.strip() for _, line in numbered_template_lines(users[0].files[source])}
 
 
 def _unlike(variants: Sequence[Subject], count: int) -> list[Subject]:
@@ -160,13 +162,8 @@ def _unlike(variants: Sequence[Subject], count: int) -> list[Subject]:
     return chosen
 
 
-def template_lines(text: str) -> list[str]:
-    """The lines of a generated source that come from its template, not from the mathematics."""
-    return [line.strip() for _, line in numbered_template_lines(text)]
-
-
 def numbered_template_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The same with their numbers, from 1."""
+    """The lines of a generated source that come from its template, not from the mathematics, numbered from 1."""
     in_math = False
     for number, line in enumerate(text.split("\n"), start=1):
         if line.startswith("#line "):

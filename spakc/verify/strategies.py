@@ -33,7 +33,8 @@ from spakc.verify.specialisations import Specialisation, shapes_of
 from spakc.verify.tested import UnderTest
 
 LARGEST = 64
-"""The largest size of a dim about which the file's `verify` says nothing."""
+"""A dim about which the file's `verify` says nothing has every size up to here; beyond it, those beside tiles and
+powers of two, for a kernel's constants may be larger than this."""
 
 WORK = 1_500_000
 """Of a case: points of its largest equation, and ELEMENT for each element of a tensor. What the emulator
@@ -105,7 +106,7 @@ class Shapes:
         domain = self._domains[name]
         values = members(domain, env.dims(dims)) if domain is not None else None
         if values is None or isinstance(values, TooMany | Unknown):
-            values = tuple(range(1, LARGEST + 1))
+            values = tuple({*range(1, LARGEST + 1), *self._edges})
         sizes = sorted(int(v) for v in values)
         fits = bisect.bisect_right(sizes, self.work, key=lambda n: self.cost({**dims, name: n}))
         asked = [p for p, of in self._laws if name in of and of <= {*dims, name}]

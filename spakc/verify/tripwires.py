@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spakc.ir.extents import UnknownExtent
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Apply, Expr, Load
 from spakc.ir.visit import children, walk, with_children
@@ -218,5 +219,5 @@ def _of_mutant(mutant: Kernel, each: Prepared) -> Results | None:
         with np.errstate(all="ignore"):
             wrong = evaluate(mutant, given, each.case.options, each.case.dims)
             return {name: value.astype(NUMPY[each.ref.dtypes[name]]) for name, value in wrong.items()}
-    except (OracleError, KeyError):
+    except (OracleError, UnknownExtent, KeyError):
         return None

@@ -37,9 +37,9 @@ NUMPY: dict[str, np.dtype[Any]] = {
 
 MAX_ALIGNMENT = 256
 
-FACTS: dict[str, int] = {"sms": 4, "smem_per_block": 232_448}
-"""The device that a launch is for: few multiprocessors, so that blocks which stay and take one tile after the
-other have several to take; the shared memory of the largest architecture."""
+FACTS: dict[str, int] = {"sms": 2, "smem_per_block": 232_448}
+"""The device that a launch is for: so few multiprocessors that blocks which stay and take one tile after
+the other have several to take, and their rings go round; the shared memory of the largest architecture."""
 
 
 @dataclass(frozen=True, slots=True)

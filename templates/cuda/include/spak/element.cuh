@@ -38,6 +38,9 @@ SPAK_DEVICE auto rounded(Value v) {
   return as_value(as_element<T>(v));
 }
 
+// Whether elements so far apart are neighbours.
+SPAK_DEVICE bool contiguous(i64 stride) { return stride == 1; }
+
 // Whether `count` elements from p on, and every row `stride` elements further, may be read or written as one vector.
 template <u32 Count, class T>
 SPAK_DEVICE bool vector_aligned(const T* p, i64 stride) {

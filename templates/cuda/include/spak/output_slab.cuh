@@ -29,7 +29,7 @@ struct OutputSlab {
                                 i32 m_size, i32 n_size, const Value& value) {
     const u32 lane = lane_index();
     const i32 row0 = m0 + static_cast<i32>(Core::warp_row()), column0 = n0 + static_cast<i32>(Core::warp_column());
-    const bool pieces_fit = out.stride_n == 1 && vector_aligned<per_piece>(out.data, out.stride_m);
+    const bool pieces_fit = contiguous(out.stride_n) && vector_aligned<per_piece>(out.data, out.stride_m);
     SPAK_UNROLL
     for (u32 i = 0; i < Core::blocks_m; i++) {
       SPAK_UNROLL

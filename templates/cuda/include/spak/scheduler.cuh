@@ -5,6 +5,8 @@
 
 namespace spak {
 
+constexpr u32 TILE_BAND = 8;  // rows of tiles that are walked together, where no knob says how many
+
 struct TileIndex {
   i32 m, n;
 };
