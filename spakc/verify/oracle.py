@@ -81,8 +81,8 @@ def evaluate_rounded(
     """The same step by step: sums in the accumulate type, one addition after the other (a large product by
     matrix products), in another order for every `order`, functions right to FUNCTION_ULPS, every tensor rounded
     to its declared dtype (`dtypes` where an output has alternatives, else its first), computed operands of a
-    matrix product to the dtype of the other operand. With `round_outputs` off the outputs keep the accumulate type. Values come as
-    float64."""
+    matrix product to the dtype of the other operand. With `round_outputs` off the outputs keep the accumulate
+    type. Values come as float64."""
     compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
     run = _Run(kernel, inputs, options or {}, dims or {}, compute)
     run.rounding = {name: _dtype(kernel, t, inputs, dtypes or {}) for name, t in kernel.tensors.items()}
