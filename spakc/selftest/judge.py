@@ -112,10 +112,8 @@ def _checked(by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[P
     seen: dict[int, list[tuple[Case, Counters]]] = {id(s): [] for s in by}
     for subject, trial in _in_turn(by):
         run = _Watched(OnEmulator(files[id(subject)], overlay, timeout_seconds=TIMEOUT_SECONDS))
-        counted = seen[id(subject)]
-        failure = examine(
-            subject.tested, trial.case, run, lambda c, n, to=counted: to.append((c, n)), trial.right
-        )
+        counted: list[tuple[Case, Counters]] = seen[id(subject)]
+        failure = examine(subject.tested, trial.case, run, functools.partial(_count, counted), trial.right)
         if run.refused:
             return Verdict(REFUSED, evidence=failure.messages[0] if failure is not None else "")
         if failure is not None:
@@ -128,6 +126,10 @@ def _checked(by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[P
             if judgement.verdict.value == "violated":
                 return Verdict(KILLED, f"law {law.name}", judgement.note, subject.name)
     return None
+
+
+def _count(to: list[tuple[Case, Counters]], case: Case, counters: Counters) -> None:
+    to.append((case, counters))
 
 
 def _how(failure: Failure) -> str:

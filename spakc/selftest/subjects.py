@@ -136,8 +136,9 @@ def _chosen(path: str, subjects: Sequence[Subject]) -> Iterator[Judged]:
             return
         fresh = {source: len(_lines(by, source) - seen) for source, by in users.items()}
         fewest = {source: -len(by[0].tested.variant.launches) for source, by in users.items()}
-        order = (fewest, fresh) if number == 0 else (fresh, fewest)
-        source = max(users, key=lambda s, first=order[0], second=order[1]: (first[s], second[s]))
+        first, second = (fewest, fresh) if number == 0 else (fresh, fewest)
+        rank = {source: (first[source], second[source]) for source in users}
+        source = max(users, key=rank.__getitem__)
         if number and fresh[source] == 0:
             return
         mine = users.pop(source)
@@ -152,10 +153,12 @@ def _lines(users: Sequence[Subject], source: str) -> set[str]:
 
 def _unlike(variants: Sequence[Subject], count: int) -> list[Subject]:
     """Variants that differ in their knobs: each next one has most values that none before has."""
-    left, chosen = list(variants), []
+    left = list(variants)
+    chosen: list[Subject] = []
     seen: set[tuple[str, object]] = set()
     while left and len(chosen) < count:
-        best = max(left, key=lambda s: len(set(s.tested.variant.config.items()) - seen))
+        fresh = [len(set(each.tested.variant.config.items()) - seen) for each in left]
+        best = left[fresh.index(max(fresh))]
         left.remove(best)
         chosen.append(best)
         seen |= set(best.tested.variant.config.items())

@@ -90,9 +90,8 @@ def _not_covered(tested: UnderTest, shapes: Shapes) -> tuple[str, ...]:
             "a tolerance of the file's own: there is no `verify`, so 2 * library_error + ulp is allowed"
         )
     if shapes.defaulted:
-        found.append(
-            f"{', '.join(shapes.defaulted)} beyond {LARGEST}, but for sizes beside tiles and powers of two: `verify` gives no range"
-        )
+        edges = "but for sizes beside tiles and powers of two"
+        found.append(f"{', '.join(shapes.defaulted)} beyond {LARGEST}, {edges}: `verify` gives no range")
     return tuple(found)
 
 

@@ -41,7 +41,6 @@ SPAK_DEVICE f32 call_activation(f32 x) {
 constexpr u32 TILE_M = KNOB_tile_m, TILE_N = KNOB_tile_n, TILE_K = KNOB_tile_k;
 constexpr u32 SIDE = 16, THREADS = SIDE * SIDE;  // threads along either side of a tile
 constexpr u32 ROWS = TILE_M / SIDE, COLUMNS = TILE_N / SIDE;  // of one thread, SIDE apart
-constexpr u32 BAND = 8;  // rows of tiles that are walked together
 
 using LeftElement = T_A;
 using RightElement = T_B;
@@ -55,11 +54,11 @@ constexpr u32 LEFT_PITCH = TILE_M * sizeof(LeftElement) + 4, RIGHT_PITCH = TILE_
 SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
   const i32 rows = params.d_M, columns = params.d_N, depth = params.d_K;
   const u32 tiles_m = ceil_div<u32>(rows, TILE_M), tiles_n = ceil_div<u32>(columns, TILE_N);
-  const TileIndex tile = band_order(block_index_x() % (tiles_m * tiles_n), tiles_m, tiles_n, BAND);
+  const TileIndex tile = band_order(block_index_x() % (tiles_m * tiles_n), tiles_m, tiles_n, TILE_BAND);
   const i32 m0 = tile.m * static_cast<i32>(TILE_M), n0 = tile.n * static_cast<i32>(TILE_N);
   const u32 thread_row = thread_index() / SIDE, thread_column = thread_index() % SIDE;
   const u32 left_tile = shared_base(), right_tile = left_tile + TILE_K * LEFT_PITCH;
-  const bool left_along_depth = params.s_A_1 == 1, right_along_depth = params.s_B_0 == 1;
+  const bool left_along_depth = contiguous(params.s_A_1), right_along_depth = contiguous(params.s_B_0);
 
   Reg<f32, ROWS, COLUMNS> accumulators;
   fill(accumulators, 0.0f);
@@ -74,7 +73,7 @@ SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_A + i_m * params.s_A_0 + i_k * params.s_A_1);
-#line 78 "kernels/matmul/occupancy.cu"
+#line 77 "kernels/matmul/occupancy.cu"
       }
       store_shared(left_tile + d * LEFT_PITCH + r * sizeof(LeftElement), as_element<LeftElement>(value));
     }
@@ -88,7 +87,7 @@ SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_B + i_k * params.s_B_0 + i_n * params.s_B_1);
-#line 92 "kernels/matmul/occupancy.cu"
+#line 91 "kernels/matmul/occupancy.cu"
       }
       store_shared(right_tile + d * RIGHT_PITCH + c * sizeof(RightElement), as_element<RightElement>(value));
     }
@@ -125,7 +124,7 @@ SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
         const i32 i_n = column;
 #line 16 "matmul.spak"
   write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f))));
-#line 129 "kernels/matmul/occupancy.cu"
+#line 128 "kernels/matmul/occupancy.cu"
       }
     }
   }

@@ -41,7 +41,6 @@ SPAK_DEVICE f32 call_activation(f32 x) {
 constexpr u32 TILE_M = KNOB_tile_m, TILE_N = KNOB_tile_n, TILE_K = KNOB_tile_k;
 constexpr u32 WARPS_M = maximum(2u, TILE_M / 64), WARPS_N = maximum(2u, TILE_N / 64);
 constexpr u32 THREADS = 32 * WARPS_M * WARPS_N;
-constexpr u32 BAND = 8;  // rows of tiles that are walked together
 
 using Left = OperandTile<T_A, TILE_M, TILE_K, (SPAK_WORD(LAYOUT_A) == Word::w_row)>;
 using Right = OperandTile<T_B, TILE_N, TILE_K, (SPAK_WORD(LAYOUT_B) == Word::w_column)>;
@@ -52,7 +51,7 @@ constexpr u32 STAGE_BYTES = Left::bytes + Right::bytes;
 // memory, swizzled so that neither the copies nor ldmatrix meet a bank conflict; then everyone multiplies.
 SPAK_KERNEL(spak_matmul_swizzled, Params, THREADS, 1) {
   const i32 rows = params.d_M, columns = params.d_N, depth = params.d_K;
-  const TileIndex tile = band_order(block_index_x(), ceil_div<u32>(rows, TILE_M), ceil_div<u32>(columns, TILE_N), BAND);
+  const TileIndex tile = band_order(block_index_x(), ceil_div<u32>(rows, TILE_M), ceil_div<u32>(columns, TILE_N), TILE_BAND);
   const i32 m0 = tile.m * static_cast<i32>(TILE_M), n0 = tile.n * static_cast<i32>(TILE_N);
   const i32 steps = ceil_div(depth, static_cast<i32>(TILE_K));
   const T_A* const left = params.t_A;
@@ -88,7 +87,7 @@ SPAK_KERNEL(spak_matmul_swizzled, Params, THREADS, 1) {
       const i32 i_n = column;
 #line 16 "matmul.spak"
       return call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 92 "kernels/matmul/swizzled.cu"
+#line 91 "kernels/matmul/swizzled.cu"
     });
   }
 }

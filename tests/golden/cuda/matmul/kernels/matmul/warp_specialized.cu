@@ -66,7 +66,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
   const u32 tiles_m = ceil_div<u32>(rows, TILE_M * CLUSTER), tiles_n = ceil_div<u32>(columns, TILE_N);
   const u32 tiles = tiles_m * tiles_n;
   const u32 first = block_index_x() / CLUSTER, stride = grid_size_x() / CLUSTER;
-  const u32 rank = CLUSTER > 1 ? cluster_rank() : 0;
+  const u32 rank = Slots::rank();
   const auto row_of = [&](const TileIndex& tile) { return static_cast<i32>((tile.m * CLUSTER + rank) * TILE_M); };
   const auto column_of = [&](const TileIndex& tile) { return static_cast<i32>(tile.n * TILE_N); };
 
@@ -80,8 +80,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
     turns.init(4);
     mbarrier_init_fence();
   }
-  if constexpr (CLUSTER > 1) cluster_sync();
-  else sync_threads();
+  Slots::meet();
 
   const u32 warpgroup = warp_index() / 4;
   if (warpgroup == 0) {
@@ -109,12 +108,13 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
     const u32 slab = slabs + consumer * slab_bytes(LARGEST);
     SlabPlace slab_place;
     Slots::Place place;
+    const u32 barrier = 1 + consumer;  // barrier 0 is the block's
     u32 turn = 0;
     if (PINGPONG && consumer == 1) place.skip(steps);
     Core::Accumulators accumulators;
     for (u32 index = first + (PINGPONG ? consumer * stride : 0); index < tiles; index += stride * (PINGPONG ? 2 : 1)) {
       if constexpr (PINGPONG) turns.wait(consumer, turn++);
-      u32 previous = 0;
+      u32 previous = place.slot;
       SPAK_NO_UNROLL
       for (u32 step = 0; step < steps; step++) {
         slots.wait(place);
@@ -145,13 +145,13 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
         };
         const TensorMap* const map = &params.m_C_2;
         if (whole)
-          Store::store<true>(accumulators, slab, slab_place, 1 + consumer, map, m0, n0, rows, columns, value);
+          Store::store<true>(accumulators, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
         else
-          Store::store<false>(accumulators, slab, slab_place, 1 + consumer, map, m0, n0, rows, columns, value);
+          Store::store<false>(accumulators, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
       }
     }
     if (thread_index() % 128 == 0) tma_wait<0>();
     sync_warp();
   }
-  if constexpr (CLUSTER > 1) cluster_sync();  // a block that has left could no longer be told of released slots
+  Slots::meet();  // a block that has left could no longer be told of released slots
 }
