@@ -206,7 +206,10 @@ def _label(job: Job) -> str:
 
 def _forget(folder: Path) -> None:
     """Removes what a run left: only files that a run writes."""
-    for name in ("figures.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
+    for name in (
+        *("figures.json", "log.jsonl", "measured.json"),
+        *("checkpoint.safetensors", "model.safetensors"),
+    ):
         (folder / name).unlink(missing_ok=True)
 
 

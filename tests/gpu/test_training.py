@@ -246,7 +246,8 @@ def test_a_killed_run_ends_in_the_same_bits(artifact, runs, tmp_path, name):
     ours, theirs = (load_file(out / "model.safetensors") for out in (tmp_path, whole))
     different = [key for key in theirs if not torch.equal(ours[key], theirs[key])]
     assert ours.keys() == theirs.keys() and different == []
-    assert (tmp_path / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
+    for file in ("log.jsonl", "checkpoint.safetensors"):
+        assert (tmp_path / file).read_bytes() == (whole / file).read_bytes(), file
     assert again["captured"] == figures["captured"] == "yes", "the kill fell between replays"
     moment = ("date", "seconds", "memory", "kernels")
     assert {k: v for k, v in again.items() if k not in moment} == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from spak_runtime.training.figures import read_object
 from spak_runtime.training.optim import Optimizer
 
 _STATE = "spak"
+
+MEASURED = "measured.json"
+"""Stands beside a checkpoint."""
 
 
 def save(path: Path, model: nn.Module, optimizer: Optimizer | None, state: dict[str, Any]) -> None:
@@ -30,6 +35,21 @@ def save(path: Path, model: nn.Module, optimizer: Optimizer | None, state: dict[
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def save_measured(path: Path, measured: Mapping[str, Any]) -> None:
+    """Writes what was measured on the way to a checkpoint (JSON, `MEASURED` beside `path`). Atomic.
+
+    It decides nothing of what is trained and differs between two runs that end in the same bits: the
+    checkpoint is the same bytes without it."""
+    temporary = path.with_name(MEASURED + ".new")
+    temporary.write_text(json.dumps(measured, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path.with_name(MEASURED))
+
+
+def read_measured(path: Path) -> dict[str, Any]:
+    """What was measured on the way to the checkpoint at `path`; empty where nothing is known."""
+    return read_object(path.with_name(MEASURED)) or {}
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -63,7 +63,10 @@ class Trainer:
     every step.
 
     On CUDA the steps run on a stream of their own. After the first few, a step is captured in a CUDA graph and
-    replayed from then on, unless `capture` is false or the model draws; `captured` is "yes", or "no: " and why."""
+    replayed from then on, unless `capture` is false or the model draws; `captured` is "yes", or "no: " and why.
+
+    `state` is kept in checkpoints; `seconds` of training and `measured` stand beside them, since they differ between
+    runs that end in the same bits."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -77,6 +80,7 @@ class Trainer:
     loss: float = float("nan")
     seconds: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
     captured: str = "no: too few steps, or no CUDA device"
 
     def train(
@@ -204,10 +208,10 @@ class Trainer:
         state = {
             "step": self.step,
             "loss": self.loss,
-            "seconds": self.seconds,
             "log": log.length if log is not None else 0,
             **self.state,
         }
+        checkpoint.save_measured(path, {**self.state, **self.measured, "seconds": self.seconds})
         checkpoint.save(path, self.model, self.optimizer, state)
 
     def resume(self, path: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -217,8 +221,12 @@ class Trainer:
         if state is None or any(state.get(key) != value for key, value in expected.items()):
             return None
         checkpoint.load(path, self.model, self.optimizer)
-        self.step, self.loss, self.seconds = state["step"], state["loss"], state["seconds"]
-        self.state = {k: v for k, v in state.items() if k not in ("step", "loss", "seconds", "log")}
+        self.step, self.loss = state["step"], state["loss"]
+        self.state = {k: v for k, v in state.items() if k not in ("step", "loss", "log")}
+        measured = checkpoint.read_measured(path)
+        if all(measured.get(key) == value for key, value in expected.items()):
+            self.seconds = measured.pop("seconds", 0.0)
+            self.measured = {key: value for key, value in measured.items() if key not in self.state}
         return state
 
 

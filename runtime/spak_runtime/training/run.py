@@ -52,9 +52,10 @@ def run_experiment(
     """Trains and evaluates, and returns the figures (also written to `out/figures.json`).
 
     `folder` is `models/<experiment>` of an artifact, `out` the folder of this one run: it gets `log.jsonl`,
-    `checkpoint.safetensors`, `model.safetensors`, `figures.json`. `artifact` computes what the model gives to
-    kernels; files of corpora are relative to `base`. A run that was killed goes on from its checkpoint and
-    ends in the same bits; a finished one is read, not repeated. On a GPU one step is profiled, and with
+    `checkpoint.safetensors` with `measured.json` (time and the kernels of a step), `model.safetensors`,
+    `figures.json`. `artifact` computes what the model gives to kernels; files of corpora are relative to
+    `base`. A run that was killed goes on from its checkpoint and ends in the same bits, checkpoint and log
+    included; a finished one is read, not repeated. On a GPU one step is profiled, and with
     `strict` a kernel that is neither the artifact's nor an exception with a name ends the run with
     StrictError, before the training goes on. Raises TrainingError for what a user can put right."""
     experiment = spec.read(folder)
@@ -207,14 +208,14 @@ class _Run:
         return trainer.loss
 
     def _profile(self, trainer: Trainer, steps: int) -> kernels.StepProfile | None:
-        """What profiles a step of the training that goes on. Checkpoints keep the table, for a run that goes
+        """What profiles a step of the training that goes on. The table is kept beside checkpoints, for a run that goes
         on behind its last step."""
         if self.device.type != "cuda":
             return None
-        self.step_kernels = trainer.state.get("kernels", self.step_kernels)
+        self.step_kernels = trainer.measured.get("kernels", self.step_kernels)
 
         def done(table: kernels.Table) -> None:
-            self.step_kernels = trainer.state["kernels"] = table.to_json()
+            self.step_kernels = trainer.measured["kernels"] = table.to_json()
             if self.strict:
                 kernels.refuse(self.step_kernels)
 

@@ -108,7 +108,7 @@ def test_a_profile_settles_no_claim(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "runs" / "e-quick-0" / "figures.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["figures.json", "log.jsonl", "checkpoint.safetensors"])
+@pytest.mark.parametrize("name", ["figures.json", "log.jsonl", "checkpoint.safetensors", "measured.json"])
 def test_what_a_run_left_and_something_damaged(name: str, tmp_path: Path) -> None:
     assert run(tmp_path, "--profile", "quick").exit_code == 0
     left = tmp_path / "out" / "runs" / "e-quick-0" / name
@@ -136,7 +136,8 @@ def lasting(folder: Path) -> dict[str, Any]:
     """What a run leaves that does not depend on when it ran."""
     figures = json.loads((folder / "figures.json").read_text())
     kept = {k: v for k, v in figures.items() if k not in ("date", "seconds")}
-    return {"figures": kept, "weights": (folder / "model.safetensors").read_bytes()}
+    files = ("model.safetensors", "checkpoint.safetensors", "log.jsonl")
+    return {"figures": kept, **{name: (folder / name).read_bytes() for name in files}}
 
 
 def test_killed_at_a_random_moment_it_resumes_in_the_same_bits(tmp_path: Path) -> None:
