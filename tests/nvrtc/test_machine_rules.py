@@ -57,6 +57,16 @@ SPAK_KERNEL(kernel, P, 128) {
 }
 """
 
+ACCESSES = """
+#include "spak/primitives.cuh"
+using namespace spak;
+struct P { const T* x; T* y; };
+SPAK_KERNEL(kernel, P, 32) {
+  const u32 first = thread_index() * COUNT;
+  store_vector(params.y + first, load_vector<COUNT>(params.x + first));
+}
+"""
+
 
 def compiled(source: str, arch: str = "sm_90a") -> Compiled:
     return compile_cubin(BuildRequest("k.cu", source, {}, (), arch))
@@ -113,3 +123,15 @@ def test_a_device_wide_barrier_between_products_is_seen(fence: str, found: bool)
     instructions = disassemble(made.cubin).instructions
     assert sum(name.startswith("HGMMA") for name in instructions) >= 2, "the loop is unrolled"
     assert (barriers_between_products(instructions) > 0) is found
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "width"),
+    [("bf16", 8, ".128"), ("f16", 4, ".64"), ("f32", 4, ".128"), ("f32", 1, ""), ("bf16", 1, ".U16")],
+)
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_a_vector_is_one_access(arch: str, kind: str, count: int, width: str) -> None:
+    options = (f"-DT={kind}", f"-DCOUNT={count}")
+    made = compile_cubin(BuildRequest("k.cu", ACCESSES, headers(), options, arch))
+    names = disassemble(made.cubin).instructions
+    assert [name for name in names if name.startswith(("LDG", "STG"))] == [f"LDG.E{width}", f"STG.E{width}"]

@@ -64,9 +64,10 @@ SPAK_DEVICE void fill(Reg<T, Size, Rest...>& r, T value) {
   for (u32 i = 0; i < Size; i++) fill(r[i], value);
 }
 
-// The same bits as another type of the same size.
+// The same bits as another type of the same size. `from` comes by value: copied out of a reference, memory is read byte by
+// byte, because the copy knows nothing of its alignment.
 template <class To, class From>
-SPAK_DEVICE To bits_as(const From& from) {
+SPAK_DEVICE To bits_as(const From from) {
   static_assert(sizeof(To) == sizeof(From), "bits_as needs types of one size");
   To to;
   memcpy(&to, &from, sizeof(To));
