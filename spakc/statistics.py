@@ -103,12 +103,6 @@ def wilson(hits: int, total: int, confidence: float = 0.95) -> Interval:
     return Interval(low, p, high)
 
 
-def interval_of(quantity: Quantity, confidence: float, seed: int = 0) -> Interval:
-    """The interval of one figure: Wilson's for one seed, widened by the spread between several;
-    percentiles of the bootstrapped median for repeated measurements."""
-    return combined(lambda values: values[0], [quantity], confidence, seed)
-
-
 def combined(
     figure: Callable[[Sequence[Floats]], Floats],
     quantities: Sequence[Quantity],

@@ -1,4 +1,4 @@
-"""How far two results are apart: units in the last place, relative error, and a comparison that says where.
+"""How far two results are apart: units in the last place, and a comparison that says where.
 
 References are float64. A value that is not finite agrees only with itself.
 """
@@ -27,23 +27,6 @@ def ulp(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     _, exponent = torch.frexp(value)
     exponent = torch.where(value == 0, least, exponent - 1).clamp(min=least)
     return torch.ldexp(torch.ones_like(value), exponent - (bits - 1))
-
-
-def ulp_error(result: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """|result - reference| in units of `result`'s type at the reference; 0 where both are the same infinity
-    or NaN."""
-    error = (result.double() - reference.double()).abs() / ulp(reference, result.dtype)
-    return torch.where(_same(result.double(), reference.double()), 0.0, error.nan_to_num(nan=math.inf))
-
-
-def relative_error(result: torch.Tensor, reference: torch.Tensor) -> float:
-    """The norm of the difference over the norm of the reference, in float64; inf where either is not
-    finite."""
-    a, b = result.double(), reference.double()
-    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-        return math.inf
-    difference, size = float((a - b).norm()), float(b.norm())
-    return difference / size if size > 0 else (0.0 if difference == 0 else math.inf)
 
 
 @dataclass(frozen=True, slots=True)

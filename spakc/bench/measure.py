@@ -73,10 +73,10 @@ def answer(
     told: list[tuple[Query, str, str, float]] = []
     call = question.subjects[0][1]
     spec = artifact[call.kernel].spec
-    first = bench.operands(spec, call.dims, call.dtype, call.layouts, 0, device)
-    seeds = range(1, bench.sets_for(first))
-    sets = [first, *(bench.operands(spec, call.dims, call.dtype, call.layouts, s, device) for s in seeds)]
     try:
+        first = bench.operands(spec, call.dims, call.dtype, call.layouts, 0, device)
+        seeds = range(1, bench.sets_for(first))
+        sets = [first, *(bench.operands(spec, call.dims, call.dtype, call.layouts, s, device) for s in seeds)]
         for query, asked, library in question.subjects:
             problem = decided.kernels[asked.kernel].problem
             options = options_of(decided.kernels[asked.kernel].kernel, asked)
@@ -132,10 +132,18 @@ def _theirs(library: Callable[..., Any], sets: Sequence[Mapping[str, Any]], n: i
 
 def clocks() -> str:
     """Clock, power and temperature as the driver reports them; empty where its tool is not installed."""
+    return _asked("clocks.sm,clocks.mem,power.draw,temperature.gpu")
+
+
+def driver_version() -> str:
+    """The version of the driver that is loaded; empty where its tool is not installed."""
+    return _asked("driver_version")
+
+
+def _asked(asked: str) -> str:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
-    asked = "clocks.sm,clocks.mem,power.draw,temperature.gpu"
     command = [tool, f"--query-gpu={asked}", "--format=csv,noheader"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else ""

@@ -16,7 +16,7 @@ import click
 from spak_runtime.nvrtc import BASE_OPTIONS
 from spak_runtime.nvrtc import version as nvrtc_version
 from spakc import driver
-from spakc.bench.measure import Answer, Timed, answer, ratio
+from spakc.bench.measure import Answer, Timed, answer, driver_version, ratio
 from spakc.bench.questions import Question, Unclear, questions
 from spakc.check.statements import Statement
 from spakc.check.verdict import Verdict
@@ -189,7 +189,7 @@ def _rows(module: Module, answers: list[Answer], now: Any) -> list[Any]:
             arch=where.arch,
             device=name,
             toolchain=f"nvrtc {'.'.join(map(str, nvrtc_version()))}, {platform.platform(terse=True)}",
-            driver=str(torch.cuda.driver_version()) if hasattr(torch.cuda, "driver_version") else "",
+            driver=driver_version(),
             baselines={"torch": torch.__version__, "cuda": str(torch.version.cuda)},
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )

@@ -3,12 +3,9 @@ file."""
 
 from __future__ import annotations
 
-import re
-
 from spakc.source import Span
 
 _RETURN = "#line @generated"
-_DIRECTIVE = re.compile(r"^#line [^\n]*\n", re.MULTILINE)
 
 
 def from_math(code: str, span: Span | None, indent: int) -> str:
@@ -27,8 +24,3 @@ def resolve_returns(text: str, path: str) -> str:
         if line == _RETURN:
             lines[number - 1] = f'#line {number + 1} "{path}"'
     return "\n".join(lines)
-
-
-def without_directives(text: str) -> str:
-    """The text that decides what is compiled: what hashes of sources are taken of."""
-    return _DIRECTIVE.sub("", text)

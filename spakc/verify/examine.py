@@ -9,7 +9,6 @@ from spakc.source import Span
 from spakc.verify.arrays import Array
 from spakc.verify.case import MODES, Case
 from spakc.verify.failure import Failure, Line
-from spakc.verify.oracle import OracleError
 from spakc.verify.properties import Reference, derivative_gap, mismatches, reference, same_bits
 from spakc.verify.tested import UnderTest
 
@@ -106,15 +105,6 @@ def examine_derivative(tested: UnderTest, case: Case) -> Failure | None:
         f"and {gap[1]:.9g} by differences of the math"
     )
     return _failure(tested, case, "SPAK806", (message,), (_line(gradient.span),))
-
-
-def is_admitted(tested: UnderTest, case: Case) -> str | None:
-    """Why the math does not admit a case (an index out of bounds, say), or None."""
-    try:
-        reference(tested, case)
-    except OracleError as error:
-        return str(error)
-    return None
 
 
 # ---- places -------------------------------------------------------------------------------------------

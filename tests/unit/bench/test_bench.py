@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from spak_runtime import bench
 from spakc import driver, load
 from spakc.bench.baselines import NoBaseline, baseline
+from spakc.bench.measure import answer
 from spakc.bench.questions import Question, Unclear, questions
 from spakc.bench.work import operations
 from spakc.cli import cli
@@ -139,3 +140,17 @@ def test_a_kernel_with_some_of_its_variants_alone() -> None:
     assert alone.spec.variants == (first,) and alone.operator is not kernel.operator
     pair = kernel.only(last.id, first.id)
     assert pair.spec.variants == (first, last), "in the order of the manifest"
+
+
+def test_a_call_that_does_not_fit_the_device_says_so(
+    planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory while the first buffers are made, as on a small device."""
+    (question,) = asked(tmp_path, f"claim c on h100: {RATIO} for every (P, Q) in {{(8, 16)}}\n")
+
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(bench, "operands", full)
+    found = answer(question, planned, load(tmp_path / "file.spak"), bench.Effort(1))
+    assert found.timed == () and "Tried to allocate 2.00 GiB." in found.missing

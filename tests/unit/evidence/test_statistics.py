@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spakc.statistics import Counts, Exact, Samples, combined, geometric_mean, interval_of, wilson
+from spakc.statistics import Counts, Exact, Interval, Quantity, Samples, combined, geometric_mean, wilson
+
+
+def interval_of(quantity: Quantity, confidence: float, seed: int = 0) -> Interval:
+    return combined(lambda values: values[0], [quantity], confidence, seed)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from spak_runtime.numerics import compare, relative_error, ulp, ulp_error
+from spak_runtime.numerics import compare, ulp
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
@@ -14,22 +14,6 @@ def test_one_ulp_is_the_distance_to_the_next_number(dtype):
         torch.nextafter(values.abs(), torch.full_like(values, math.inf)).double() - values.abs().double()
     )
     assert torch.equal(ulp(values, dtype), upwards)
-
-
-def test_errors_in_ulps():
-    reference = torch.tensor([1.0, 1.0, -2.0, math.inf, math.nan, 1.0], dtype=torch.float64)
-    result = torch.tensor(
-        [1.0, 1.0 + 2**-7, -2.0 - 2**-5, math.inf, math.nan, math.nan], dtype=torch.bfloat16
-    )
-    assert ulp_error(result, reference).tolist() == [0.0, 1.0, 2.0, 0.0, 0.0, math.inf]
-
-
-def test_relative_error_of_norms():
-    reference = torch.tensor([3.0, 4.0])
-    assert relative_error(reference + torch.tensor([0.0, 0.5]), reference) == pytest.approx(0.1)
-    assert relative_error(torch.zeros(2), torch.zeros(2)) == 0
-    assert relative_error(torch.ones(2), torch.zeros(2)) == math.inf
-    assert relative_error(torch.tensor([math.nan, 4.0]), reference) == math.inf
 
 
 def test_a_comparison_names_the_worst_element():
