@@ -102,6 +102,21 @@ def check(file: Path, format: str) -> int:
     return run(file, format)
 
 
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--check", is_flag=True, help="Write nothing; a file that is not formatted is exit 1.")
+@click.option(
+    "--diff", is_flag=True, help="Write nothing; print what would change, exit 1 if anything would."
+)
+@format_option
+@guarded
+def fmt(files: tuple[Path, ...], check: bool, diff: bool, format: str) -> int:
+    """Write FILES in the one shape (`-`: standard input to standard output). Comments and meaning stay."""
+    from spakc.commands.fmt import run
+
+    return run(files, check, diff, format)
+
+
 @cli.command("compile")
 @file_argument
 @click.option(

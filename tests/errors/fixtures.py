@@ -109,6 +109,7 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK002": lambda folder: codes_of_command("check", folder),
     "SPAK003": _too_large,
     "SPAK007": _occupied,
+    "SPAK008": lambda folder: codes_of_command("fmt", "--check", _written(folder, "spak 1\n\n\nlaw a: 1<2")),
     "SPAK559": _run(),
     "SPAK560": _run("another"),
     "SPAK561": _not_accounted_for,

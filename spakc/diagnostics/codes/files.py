@@ -60,4 +60,12 @@ TABLE: tuple[Code, ...] = (
         wrong="spakc compile model.spak -o /proc",
         right="spakc compile model.spak -o out/model",
     ),
+    Code(
+        "SPAK008",
+        "file is not formatted",
+        "`spakc fmt --check` and `--diff` write nothing and say which files `spakc fmt` would change: "
+        "indentation, blanks, columns and empty lines. What a file means does not depend on them.",
+        wrong="spakc fmt --check model.spak   # indented by three",
+        right="spakc fmt model.spak",
+    ),
 )
