@@ -88,3 +88,12 @@ def device_name() -> str | None:
     import torch
 
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
+def device_archs() -> tuple[str, ...]:
+    """The architectures whose code that device runs, the most specific first. Only where there is one."""
+    import torch
+
+    from spak_runtime.device import target_of
+
+    return target_of(torch.cuda.current_device()).archs

@@ -67,13 +67,14 @@ class Finished:
     def checks(self) -> dict[str, Any]:
         """The figures of a comparison with the oracle. `cases`: as many as every variant was right in."""
         failures = len(self.failures)
-        fewest = min((o.cases for o in self.variants if not o.why_not), default=0)
+        fewest = min((o.cases for o in self.variants if not o.why_not and not o.left_out), default=0)
         wires = self.math.rejected if self.math is not None else {}
         return {"cases": max(fewest, failures), "failures": failures, "tripwires": wires}
 
     def to_json(self) -> dict[str, Any]:
         variants = [
             {"id": o.tested.variant.id, "cases": o.cases, "holds": o.holds, "why_not": o.why_not}
+            | ({"left_out": o.left_out} if o.left_out else {})
             for o in self.variants
         ]
         return {"kernel": self.name, "variants": variants, **self.checks}
@@ -239,7 +240,7 @@ def rows_of(
     toolchain = _toolchain(on)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     left = [text for each in finished for text in each.not_covered]
-    counts = {o.tested.name: o.cases for each in finished for o in each.variants}
+    counts = {o.tested.name: o.cases for each in finished for o in each.variants if not o.left_out}
     rows = []
     for each in established:
         figures = dict(each.figures)

@@ -16,14 +16,14 @@ import click
 from spak_runtime.errors import ToolError
 from spakc import driver
 from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, VERIFY_FAILED, show
-from spakc.device_runner import OnDevice, device_name
+from spakc.device_runner import OnDevice, device_archs, device_name
 from spakc.diagnostics import Sink
 from spakc.emulator_runner import OnEmulator
 from spakc.evidence import append_evidence, evidence_path
 from spakc.ir.module import Gradient
 from spakc.plan.plan import Plan
 from spakc.verification import Established, Finished, establish, rows_of
-from spakc.verify.campaign import MathOutcome, VariantOutcome, verify_math, verify_variant
+from spakc.verify.campaign import MathOutcome, VariantOutcome, left_out, verify_math, verify_variant
 from spakc.verify.case import BadToken, Case, case_of
 from spakc.verify.examine import Run, examine
 from spakc.verify.failure import Failure
@@ -121,7 +121,8 @@ def _kernel(
         count = request.cases or declared or DEFAULT_CASES
         if math is None:
             math = verify_math(tested, request.seed)
-        outcome = verify_variant(tested, runner, count, zlib.crc32(f"{tested.name} {request.seed}".encode()))
+        seed = zlib.crc32(f"{tested.name} {request.seed}".encode())
+        outcome = _left_out(request, tested) or verify_variant(tested, runner, count, seed)
         outcomes.append(outcome)
         _say(request, variant_text(outcome))
         if outcome.failure is not None:
@@ -133,11 +134,19 @@ def _kernel(
     return Finished(name, tuple(outcomes), math)
 
 
+def _left_out(request: Request, tested: UnderTest) -> VariantOutcome | None:
+    return left_out(tested, device_archs()) if request.on == "gpu" else None
+
+
 def _replay(
     request: Request, token: str, every: Sequence[UnderTest], runner: Run, files: dict[str, str]
 ) -> int:
     """Runs one case again."""
     tested, case = _found(token, every)
+    absent = _left_out(request, tested)
+    if absent is not None:
+        _say(request, f"{tested.name}: left out: {absent.left_out}")
+        return INCONCLUSIVE
     try:
         failure = examine(tested, case, runner)
     except OracleError as error:

@@ -73,6 +73,39 @@ def add_up(value: Named, axes: Sequence[str]) -> Array:
     return np.asarray(np.add.reduce(np.ascontiguousarray(flat), axis=0))
 
 
+def add_on_units(
+    factors: Sequence[Named], summed: Sequence[str], sizes: Mapping[str, int], depth: int
+) -> Named:
+    """`contract` in float32 as matrix units add: `depth` products at a time are added exactly to what there is, and
+    the result is rounded toward zero."""
+    *outer, last = summed
+    axes = tuple(axis for axis in union(*factors) if axis not in summed)
+    total = np.zeros([sizes[axis] for axis in axes], np.float32)
+    wide = [Named(factor.array.astype(np.float64), factor.axes) for factor in factors]
+    for places in np.ndindex(*(sizes[axis] for axis in outer)):
+        here = [_at(factor, dict(zip(outer, places, strict=True))) for factor in wide]
+        for start in range(0, sizes[last], depth):
+            part = slice(start, start + depth)
+            length = min(depth, sizes[last] - start)
+            products = contract([_at(f, {last: part}) for f in here], [last], {**sizes, last: length})
+            total = toward_zero(total + products.spread(axes, sizes))
+    return Named(total, axes)
+
+
+def toward_zero(values: Array) -> Array:
+    """Numbers of float64 rounded to float32 toward zero. Infinities and NaN stay."""
+    nearest = values.astype(np.float32)
+    beyond = np.abs(nearest.astype(np.float64)) > np.abs(values)
+    return np.asarray(np.where(beyond, np.nextafter(nearest, np.float32(0)), nearest))
+
+
+def _at(value: Named, where: Mapping[str, int | slice]) -> Named:
+    """The part of a value at some places of its axes; an axis with one place goes."""
+    index = tuple(where.get(axis, slice(None)) for axis in value.axes)
+    axes = tuple(axis for axis in value.axes if isinstance(where.get(axis, slice(None)), slice))
+    return Named(value.array[index], axes)
+
+
 def _cost(
     pending: Sequence[Named], pair: tuple[int, int], summed: Sequence[str], sizes: Mapping[str, int]
 ) -> int:

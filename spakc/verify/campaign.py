@@ -24,8 +24,9 @@ DIFFERENCES = 8
 
 @dataclass(frozen=True)
 class VariantOutcome:
-    """`cases` were right before one failed, if any did; `why_not` says why there was no case at all. `seen`
-    are the counters of cases that were right, where the machine counts."""
+    """`cases` were right before one failed, if any did; `why_not` says why there was no case at all, `left_out`
+    that the variant is not for the machine at hand, which is no fault of it. `seen` are the counters of cases that
+    were right, where the machine counts."""
 
     tested: UnderTest
     cases: int = 0
@@ -34,6 +35,7 @@ class VariantOutcome:
     seen: list[tuple[Case, Counters]] = field(default_factory=list)
     why_not: str = ""
     not_covered: tuple[str, ...] = ()
+    left_out: str = ""
 
     @property
     def holds(self) -> bool:
@@ -79,6 +81,16 @@ def verify_variant(
         return VariantOutcome(tested, why_not="the laws, the shapes and its guards leave no case")
     return VariantOutcome(
         tested, found.cases, members, found.failure, seen, not_covered=_not_covered(tested, shapes)
+    )
+
+
+def left_out(tested: UnderTest, archs: Sequence[str]) -> VariantOutcome | None:
+    """The outcome of a variant that a device with these architectures cannot run; None for any other."""
+    if set(archs) & set(tested.variant.archs):
+        return None
+    needs = f"needs {' or '.join(tested.variant.archs)}"
+    return VariantOutcome(
+        tested, left_out=needs, not_covered=(f"{tested.variant.id}, which {needs}: the device is {archs[0]}",)
     )
 
 

@@ -23,7 +23,7 @@ from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import factors_of
 from spakc.ir.types import DType
 from spakc.source import Span
-from spakc.verify.arrays import Array, Named, add_up, contract, union
+from spakc.verify.arrays import Array, Named, add_on_units, add_up, contract, union
 
 NUMPY: dict[DType, np.dtype[Any]] = {
     DType.bf16: np.dtype(ml_dtypes.bfloat16),
@@ -39,6 +39,9 @@ Value = bool | int | float | str
 
 ONE_BY_ONE = 1 << 22
 """A sum with at most this many terms over all elements is rounded after every addition."""
+
+UNIT_DEPTH = 8
+"""So many products of 16-bit operands a matrix unit adds exactly before it rounds the sum toward zero (16 on sm_90)."""
 
 FUNCTION_ULPS = 2
 """How far from the right value a library's exponential, logarithm and the like may be, in units in the last place
@@ -81,13 +84,15 @@ def evaluate_rounded(
     """The same step by step: sums in the accumulate type, one addition after the other (a large product by
     matrix products), in another order for every `order`, functions right to FUNCTION_ULPS, every tensor rounded
     to its declared dtype (`dtypes` where an output has alternatives, else its first), computed operands of a
-    matrix product to the dtype of the other operand. With `round_outputs` off the outputs keep the accumulate
+    matrix product to the dtype of the other operand. Orders with an odd number add such products as matrix units
+    do: UNIT_DEPTH at a time, rounded toward zero. With `round_outputs` off the outputs keep the accumulate
     type. Values come as float64."""
     compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
     run = _Run(kernel, inputs, options or {}, dims or {}, compute)
     run.rounding = {name: _dtype(kernel, t, inputs, dtypes or {}) for name, t in kernel.tensors.items()}
     run.round_outputs = round_outputs
     run.order = np.random.default_rng(order) if order else None
+    run.on_units = order % 2 == 1
     run.luck = np.random.default_rng((order, 1))
     return {name: np.asarray(value, dtype=np.float64) for name, value in run.results(False).items()}
 
@@ -154,6 +159,7 @@ class _Run:
 
     rounding: Mapping[str, DType] | None = None
     round_outputs = True
+    on_units = False
     order: np.random.Generator | None = None
     luck: np.random.Generator | None = None
 
@@ -408,8 +414,12 @@ class _Run:
             )
             return Named(self._real(add_up(full, node.axes)), rest)
         factors = [self.value(part) for part in parts]
+        narrow = False
         if self.rounding is not None:
-            factors = self._shuffled(self._as_operands(parts, factors, node.axes), node)
+            factors, narrow = self._as_operands(parts, factors, node.axes)
+            factors = self._shuffled(factors, node)
+        if narrow and self.on_units and self.real == np.float32:
+            return add_on_units(factors, node.axes, self.sizes, UNIT_DEPTH)
         factors = [Named(self._real(factor.array), factor.axes) for factor in factors]
         axes = union(*factors)
         every = math.prod(self.sizes[axis] for axis in {*axes, *node.axes})
@@ -434,23 +444,26 @@ class _Run:
     def _real(self, array: Array) -> Array:
         return array if np.issubdtype(array.dtype, np.integer) else np.asarray(array, dtype=self.real)
 
-    def _as_operands(self, parts: list[Expr], factors: list[Named], summed: tuple[str, ...]) -> list[Named]:
+    def _as_operands(
+        self, parts: list[Expr], factors: list[Named], summed: tuple[str, ...]
+    ) -> tuple[list[Named], bool]:
         """Matrix units take both operands in one 16-bit type: a computed factor is rounded to the other's. What
-        only selects terms of the sum is no operand."""
+        only selects terms of the sum is no operand. Tells, too, whether this is a product for such units."""
         operands = [place for place, part in enumerate(parts) if not _selects(part)]
         if len(operands) != 2:
-            return factors
+            return factors, False
         first, second = (set(factors[place].axes) for place in operands)
         narrow = {place: self._narrow(parts[place]) for place in operands}
         wanted = next(filter(None, narrow.values()), None)
         if wanted is None or not first - second or not second - first or not set(summed) <= first & second:
-            return factors
-        return [
+            return factors, False
+        rounded = [
             Named(factor.array.astype(NUMPY[wanted]).astype(self.real), factor.axes)
             if narrow.get(place, wanted) is None
             else factor
             for place, factor in enumerate(factors)
         ]
+        return rounded, True
 
     def _narrow(self, part: Expr) -> DType | None:
         dtype = (self.rounding or {}).get(part.tensor) if isinstance(part, Load) else None

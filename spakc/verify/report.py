@@ -61,6 +61,8 @@ def with_cuda(lines: Iterable[Line], sources: Mapping[str, str]) -> tuple[Line, 
 def variant_text(outcome: VariantOutcome) -> str:
     """One line."""
     name = outcome.tested.variant.id
+    if outcome.left_out:
+        return f"  {name}: left out: {outcome.left_out}"
     if outcome.why_not:
         return f"  {name}: not run: {outcome.why_not}"
     built = f"{len(outcome.pool)} specialisations"

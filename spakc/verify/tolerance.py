@@ -25,7 +25,8 @@ SAMPLES = 2048
 FEWEST_ORDERS, MOST_ORDERS = 4, 32
 """An error is the largest over several orders of summation and several fortunes of its functions, the more the fewer
 elements there are: one element's error says little about what another order would have given, and where all of a row
-share one exponential, neither do its neighbours."""
+share one exponential, neither do its neighbours. Every other order rounds products of 16-bit operands toward zero, as
+matrix units do (docs/decisions/0008)."""
 
 _MANTISSA = {DType.bf16: (7, -126), DType.f16: (10, -14), DType.f32: (23, -126), DType.f64: (52, -1022)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from spakc.diagnostics import Sink
 from spakc.evidence import evidence_path, read_evidence
 from spakc.status import StatementStatus, status
 from spakc.subjects import subject_now
-from tests.unit.verify.kernels import SCALED
+from spakc.verification import Finished
+from spakc.verify.campaign import left_out
+from spakc.verify.report import variant_text
+from tests.unit.verify.kernels import EXAMPLES, SCALED, of_file
 
 
 def write(folder: Path, text: str = SCALED) -> Path:
@@ -123,3 +127,17 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(toolchain, "compiler", missing)
     result = verify(write(tmp_path), "--cases", "1")
     assert result.exit_code == 1 and "SPAK753" in result.output
+
+
+def test_a_variant_for_other_devices_is_left_out() -> None:
+    tested = next(t for t in of_file(EXAMPLES / "matmul.spak")[0] if t.variant.archs == ("sm_90a",))
+    outcome = left_out(tested, ("sm_80",))
+    assert outcome is not None and not outcome.why_not and outcome.failure is None
+    assert variant_text(outcome).endswith("left out: needs sm_90a")
+    assert left_out(tested, ("sm_90a", "sm_90")) is None
+    verified = replace(outcome, left_out="", cases=7)
+    assert Finished("matmul", (verified, outcome), None).checks == {
+        "cases": 7,
+        "failures": 0,
+        "tripwires": {},
+    }

@@ -419,6 +419,18 @@ bool meet(const char* op, u32 site, void* pointer = nullptr, const void* pointer
           u32 a = 0, u32 b = 0);
 float to_float(char type, u16 bits);
 
+// A matrix unit adds a step's products exactly and rounds their sum toward zero, not to the nearest. (The last
+// bits of a device may still be others: it drops what lies far below the largest product.)
+inline float toward_zero(double exact) {
+  const float nearest = static_cast<float>(exact);
+  u32 bits;
+  memcpy(&bits, &nearest, 4);
+  bits -= __builtin_fabs(static_cast<double>(nearest)) > __builtin_fabs(exact);
+  float result;
+  memcpy(&result, &bits, 4);
+  return result;
+}
+
 // barrier.cpp
 void order_together(Fiber* const* fibers, size_t n);
 void release_barrier(Barrier& b);

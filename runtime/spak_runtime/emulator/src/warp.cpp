@@ -166,13 +166,13 @@ void spak_emu_mma(float* d, const unsigned* a, unsigned b0, unsigned b1, char ty
   if (!meet(MMA_OP, site, d, a, static_cast<u64>(b1) << 32 | b0)) return;
   const Warp& warp = world->warp[fiber->warp];
   count(MMA);
-  alignas(64) float left[16][16], right[16][8], sum[16][8];
+  alignas(64) double left[16][16], right[16][8], sum[16][8];
   for (u32 lane = 0; lane < 32; lane++) {
     const Rendezvous& r = warp.argument[lane];
     const u32 g = lane >> 2, t = (lane & 3) * 2;
     const u32* x = static_cast<const u32*>(r.pointer2);
     for (u32 i = 0; i < 4; i++) {
-      float* const at = &left[g + (i & 1) * 8][t + (i >> 1) * 8];
+      double* const at = &left[g + (i & 1) * 8][t + (i >> 1) * 8];
       at[0] = to_float(type, static_cast<u16>(x[i]));
       at[1] = to_float(type, static_cast<u16>(x[i] >> 16));
     }
@@ -187,7 +187,7 @@ void spak_emu_mma(float* d, const unsigned* a, unsigned b0, unsigned b1, char ty
   for (u32 lane = 0; lane < 32; lane++) {
     const u32 g = lane >> 2, t = (lane & 3) * 2;
     float* const c = static_cast<float*>(warp.argument[lane].pointer);
-    for (u32 i = 0; i < 4; i++) c[i] = sum[g + (i >> 1) * 8][t + (i & 1)];
+    for (u32 i = 0; i < 4; i++) c[i] = toward_zero(sum[g + (i >> 1) * 8][t + (i & 1)]);
   }
 }
 

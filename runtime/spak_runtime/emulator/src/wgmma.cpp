@@ -63,7 +63,8 @@ u32 accumulator_column(u32 thread, u32 i) { return (i >> 2) * 8 + (thread & 3) *
 void execute(Warpgroup& g, Block& b, WgmmaOperation& op) {
   count(WGMMA);
   const u32 columns = op.columns;
-  static std::vector<float> left(64 * 16), right(256 * 16), right_by_k(16 * 256);
+  static std::vector<float> left(64 * 16), right(256 * 16);
+  static std::vector<double> right_by_k(16 * 256), exact(256);
   if (op.from_registers) {
     for (u32 t = 0; t < 128; t++)
       for (u32 i = 0; i < 4; i++) {
@@ -79,13 +80,17 @@ void execute(Warpgroup& g, Block& b, WgmmaOperation& op) {
     for (u32 k = 0; k < 16; k++) right_by_k[k * columns + n] = right[n * 16 + k];
   float* const sum = g.accumulators[op.accumulator].values.data();
   if (!op.accumulate) memset(sum, 0, sizeof(float) * 64 * columns);
-  for (u32 row = 0; row < 64; row++)
+  for (u32 row = 0; row < 64; row++) {
+    float* const z = sum + row * columns;
+    double* const wide = exact.data();
+    for (u32 n = 0; n < columns; n++) wide[n] = z[n];
     for (u32 k = 0; k < 16; k++) {
-      const float x = left[row * 16 + k];
-      const float* const y = &right_by_k[k * columns];
-      float* const z = sum + row * columns;
-      for (u32 n = 0; n < columns; n++) z[n] += x * y[n];
+      const double x = left[row * 16 + k];
+      const double* const y = &right_by_k[k * columns];
+      for (u32 n = 0; n < columns; n++) wide[n] += x * y[n];
     }
+    for (u32 n = 0; n < columns; n++) z[n] = toward_zero(wide[n]);
+  }
   op.executed = true;
 }
 
