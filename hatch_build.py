@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class ParserTables(BuildHookInterface):  # type: ignore[type-arg]
-    """Adds `spakc/_data/spak.tables` to a wheel."""
+    """Adds `spakc/_data/spak.machine` and `spak.tables` to a wheel."""
 
     PLUGIN_NAME = "custom"
 
@@ -21,11 +21,14 @@ class ParserTables(BuildHookInterface):  # type: ignore[type-arg]
             return
         root = Path(self.root)
         self._folder = tempfile.TemporaryDirectory()
-        saved = Path(self._folder.name) / "spak.tables"
-        tables = runpy.run_path(str(root / "spakc/syntax/tables.py"))  # needs nothing but Lark
         grammar = (root / "grammar/spak.lark").read_text(encoding="utf-8")
-        saved.write_text(tables["build_tables"](grammar), encoding="utf-8", newline="\n")
-        build_data["force_include"][str(saved)] = "spakc/_data/spak.tables"
+        tables = runpy.run_path(str(root / "spakc/syntax/tables.py"))  # needs nothing but Lark
+        machine = runpy.run_path(str(root / "spakc/syntax/machine.py"))
+        table = machine["seal"](tables["machine_table"](grammar), machine["key_of"](grammar))
+        for name, text in (("spak.machine", table), ("spak.tables", tables["build_tables"](grammar))):
+            saved = Path(self._folder.name) / name
+            saved.write_text(text, encoding="utf-8", newline="\n")
+            build_data["force_include"][str(saved)] = f"spakc/_data/{name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         if version != "editable":

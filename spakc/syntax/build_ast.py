@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spakc.diagnostics import Sink
 from spakc.source import SourceFile, Span
 from spakc.syntax import nodes
 from spakc.syntax.build_expr import ExprBuilder, string_value
+from spakc.syntax.machine import Tree
 from spakc.syntax.surface import UNUSABLE_NAMES
 
-if TYPE_CHECKING:
-    from lark import Tree
 
-
-def build_ast(tree: Tree[Any], source: SourceFile, sink: Sink) -> nodes.File:
+def build_ast(tree: Tree, source: SourceFile, sink: Sink) -> nodes.File:
     """Says in `nodes` what the tree of `parse` says, one node a construct, nothing inferred.
 
     Needs a tree that `parse` returned for this source (its depth is bounded). Guarantees a span of this

@@ -22,8 +22,7 @@ class ExprBuilder:
         self.source = source
 
     def span(self, node: Any) -> Span:
-        place = node if isinstance(node, str) else node.meta
-        return Span(self.source, place.start_pos, place.end_pos)  # type: ignore[union-attr]
+        return Span(self.source, node.start_pos, node.end_pos)
 
     def name(self, token: Any) -> nodes.Name:
         return nodes.Name(str(token), span=self.span(token))
@@ -74,7 +73,7 @@ class ExprBuilder:
         """`a - b + c`: operands and operator tokens in turn, left-associative."""
         result = self.expr(tree.children[0])
         for op, operand in zip(tree.children[1::2], tree.children[2::2], strict=True):
-            span = Span(self.source, tree.meta.start_pos, self.span(operand).end)
+            span = Span(self.source, tree.start_pos, self.span(operand).end)
             result = nodes.Binary(str(op), result, self.expr(operand), span=span)
         return result
 
@@ -83,7 +82,7 @@ class ExprBuilder:
         op = str(tree.data).rstrip("_")
         result = self.expr(tree.children[0])
         for operand in tree.children[1:]:
-            span = Span(self.source, tree.meta.start_pos, self.span(operand).end)
+            span = Span(self.source, tree.start_pos, self.span(operand).end)
             result = nodes.Binary(op, result, self.expr(operand), span=span)
         return result
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spakc.diagnostics import Sink
 from spakc.source import SourceFile, Span
+from spakc.syntax.machine import Tree
 from spakc.syntax.scan import CLOSING, OPENING, Lexeme, lexemes
-
-if TYPE_CHECKING:
-    from lark import Tree
 
 MAX_BYTES = 1 << 20
 MAX_LINE = 10_000
@@ -36,13 +34,13 @@ def text_within_limits(source: SourceFile, sink: Sink) -> bool:
     )
 
 
-def tree_within_limits(tree: Tree[Any], source: SourceFile, sink: Sink) -> bool:
+def tree_within_limits(tree: Tree, source: SourceFile, sink: Sink) -> bool:
     """The depth of what was parsed: brackets, blocks, signs and chains of operators each count one level."""
     stack: list[tuple[Any, int]] = [(tree, 0)]
     while stack:
         node, depth = stack.pop()
         if depth > MAX_DEPTH:
-            _too_deep(sink, Span(source, node.meta.start_pos, node.meta.end_pos))
+            _too_deep(sink, Span(source, node.start_pos, node.end_pos))
             return False
         if node.data in _CHAINS:
             operators = _CHAINS[node.data]
@@ -58,7 +56,7 @@ def tree_within_limits(tree: Tree[Any], source: SourceFile, sink: Sink) -> bool:
             if child is not None and not isinstance(child, str)
         )
         if node.data in _CHAINS and below[0] > MAX_DEPTH:
-            _too_deep(sink, Span(source, node.meta.start_pos, node.meta.end_pos))
+            _too_deep(sink, Span(source, node.start_pos, node.end_pos))
             return False
     return True
 

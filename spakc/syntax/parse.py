@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spakc import resources
 from spakc.diagnostics import Sink
 from spakc.source import SourceFile, Span
 from spakc.syntax.limits import MAX_BYTES, text_within_limits, tree_within_limits
+from spakc.syntax.machine import Machine, Tree, key_of, read, seal
 from spakc.syntax.scan import without_mark
 
 if TYPE_CHECKING:
-    from lark import Lark, Tree
+    from lark import Lark
 
 __all__ = ["LANGUAGE_VERSION", "MAX_BYTES", "parse"]
 
@@ -24,7 +25,7 @@ _BLANK = r"(?:\s|\ufeff|#[^\n]*+)*+"
 _HEAD = re.compile(rf"{_BLANK}(?:(?P<word>spak)\b(?:{_BLANK}(?P<version>[0-9][0-9_.]*))?)?(?P<rest>\S*)")
 
 
-def parse(source: SourceFile, sink: Sink) -> Tree[Any] | None:
+def parse(source: SourceFile, sink: Sink) -> Tree | None:
     """The tree of grammar/spak.lark for a file, or None after reporting the one mistake that stopped it.
 
     Needs decoded text; a byte order mark and carriage returns before line feeds are fine. Guarantees that
@@ -34,22 +35,30 @@ def parse(source: SourceFile, sink: Sink) -> Tree[Any] | None:
     """
     if not text_within_limits(source, sink) or not _version_is_known(source, sink):
         return None
-    from lark.exceptions import UnexpectedInput
-
-    from spakc.syntax.syntax_errors import report_syntax_error
-
-    lark = parser()
-    try:
-        tree = lark.parse(without_mark(source.text))
-    except UnexpectedInput as error:
-        report_syntax_error(error, lark, source, sink)
+    tree = machine().parse(without_mark(source.text))
+    if tree is None:
+        _say_why(source, sink)
         return None
     return tree if tree_within_limits(tree, source, sink) else None
 
 
 @cache
-def parser() -> Lark:
+def machine() -> Machine:
     """The parser, from its saved tables where there are any."""
+    grammar = resources.grammar_text()
+    key = key_of(grammar)
+
+    def make() -> str:
+        from spakc.syntax import tables
+
+        return seal(tables.machine_table(grammar), key)
+
+    return resources.derived("spak.machine", key, load=lambda text: read(text, key), make=make)
+
+
+@cache
+def lark_parser() -> Lark:
+    """Lark over the same grammar, from its own saved tables: it knows what is wrong with a text."""
     from spakc.syntax import tables
 
     grammar = resources.grammar_text()
@@ -60,6 +69,19 @@ def parser() -> Lark:
         load=lambda text: tables.load_tables(text, key),
         make=lambda: tables.build_tables(grammar),
     )
+
+
+def _say_why(source: SourceFile, sink: Sink) -> None:
+    from lark.exceptions import UnexpectedInput
+
+    from spakc.syntax.syntax_errors import report_syntax_error
+
+    try:
+        lark_parser().parse(without_mark(source.text))
+    except UnexpectedInput as error:
+        report_syntax_error(error, lark_parser(), source, sink)
+    else:
+        raise AssertionError("two parsers of one grammar differ")
 
 
 def _version_is_known(source: SourceFile, sink: Sink) -> bool:

@@ -1,4 +1,4 @@
-"""The parser of grammar/spak.lark, and its LALR tables as JSON text.
+"""What Lark makes of grammar/spak.lark: the table of `machine.py`, and its own LALR tables as JSON text.
 
 Building the tables costs a third of a second, reading them back a fortieth. They are plain JSON and never a
 pickle: a cache file cannot run code, and a damaged one is not loaded. Imports nothing of the compiler: the
@@ -63,14 +63,8 @@ class WordLexer(Lexer):
     __future_interface__ = 2  # asks Lark for the parser's state
 
     def __init__(self, conf: LexerConf) -> None:
-        patterns = {t.name: t.pattern.to_regexp() for t in conf.terminals if t.pattern.type == "re"}
-        priorities = {t.name: t.priority for t in conf.terminals}
-        self._literals = {t.pattern.value: t.name for t in conf.terminals if t.pattern.type == "str"}
-        signs = {name: re.escape(text) for text, name in self._literals.items() if not text.isalpha()}
-        longer = [name for text, name in self._literals.items() if name in signs and len(text) > 1]
-        classes = sorted(patterns, key=lambda name: (-priorities[name], name))
-        order = [*longer, *classes, *(name for name in signs if name not in longer)]
-        self._next = re.compile("|".join(f"(?P<{name}>{(patterns | signs)[name]})" for name in order)).match
+        self._literals = _literals(conf.terminals)
+        self._next = re.compile(_pattern(conf.terminals)).match
         self._ignored = frozenset(conf.ignore)
 
     def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:
@@ -87,6 +81,68 @@ class WordLexer(Lexer):
                 literal = self._literals.get(match.group())
                 kind = literal if literal in states[parser_state.position] else kind
                 yield Token(kind, match.group(), start_pos=start, end_pos=offset)  # type: ignore[arg-type]
+
+
+def machine_table(grammar: str) -> dict[str, Any]:
+    """The table of `machine.Machine`: a shift is the number of a state, a reduction -1 less the number of a rule."""
+    lark = Lark(grammar, **_OPTIONS)
+    data, memo = lark.memo_serialize([TerminalDef, Rule])
+    table = _in_order(data["parser"]["parser"])
+    names, (start,), (end,) = table["tokens"], table["start_states"].values(), table["end_states"].values()
+    numbers: dict[int, int] = {}  # of the rules, in the order in which states name them
+
+    def action(is_reduction: int, argument: Any) -> int:
+        return -1 - numbers.setdefault(argument["@"], len(numbers)) if is_reduction else argument
+
+    states = [
+        {names[token]: action(*entry) for token, entry in table["states"][number].items()}
+        for number in range(len(table["states"]))
+    ]
+    return {
+        "pattern": _pattern(lark.terminals),
+        "literals": _literals(lark.terminals),
+        "ignored": sorted(lark.ignore_tokens),
+        "start": start,
+        "end": end,
+        "states": states,
+        "rules": [_rule(memo[number]) for number in numbers],
+    }
+
+
+def _rule(rule: Any) -> list[Any]:
+    """As Lark's tree builder reads it: what stands between quotes is left out, `_names` give way to their children,
+    `[…]` leaves a None for each part that could stand in it."""
+    options, expansion = rule["options"], rule["expansion"]
+    empty = options["empty_indices"] or [False] * len(expansion)
+    missing = [len(run) for run in "".join("1" if nothing else "0" for nothing in empty).split("0")]
+    kept, nones = [], 0
+    for place, symbol in enumerate(expansion):
+        nones += missing[place]
+        if options["keep_all_tokens"] or not symbol.get("filter_out"):
+            kept.append(
+                [place, symbol["__type__"] == "NonTerminal" and symbol["name"].startswith("_"), nones]
+            )
+            nones = 0
+    origin, alias = str(rule["origin"]["name"]), rule["alias"]
+    is_transparent = bool(options["expand1"]) and not alias
+    return [origin, len(expansion), alias or origin, is_transparent, kept, nones + missing[len(expansion)]]
+
+
+def _literals(terminals: list[TerminalDef]) -> dict[str, str]:
+    """The name of each terminal that is one word or sign, by that."""
+    return {t.pattern.value: t.name for t in terminals if t.pattern.type == "str"}
+
+
+def _pattern(terminals: list[TerminalDef]) -> str:
+    """One pattern for every place: longer signs, classes of words by priority, single signs."""
+    patterns = {t.name: t.pattern.to_regexp() for t in terminals if t.pattern.type == "re"}
+    priorities = {t.name: t.priority for t in terminals}
+    literals = _literals(terminals)
+    signs = {name: re.escape(text) for text, name in literals.items() if not text.isalpha()}
+    longer = [name for text, name in literals.items() if name in signs and len(text) > 1]
+    classes = sorted(patterns, key=lambda name: (-priorities[name], name))
+    order = [*longer, *classes, *(name for name in signs if name not in longer)]
+    return "|".join(f"(?P<{name}>{(patterns | signs)[name]})" for name in order)
 
 
 def _digest(key: str, body: str) -> str:

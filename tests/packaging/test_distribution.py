@@ -70,7 +70,12 @@ def test_the_wheel_holds_everything_that_the_tool_reads(dist: Path) -> None:
         wanted = {f"{inside}/{n}" for p in ("*.lark", "*.spak", "*.j2", "*.h", "*.cuh", "*.cpp", "*.py")
                   for n in shipped(folder, p)}  # fmt: skip
         assert wanted and not wanted - names
-    assert {"spakc/py.typed", "spak_runtime/py.typed", "spakc/_data/spak.tables"} <= names
+    assert {
+        "spakc/py.typed",
+        "spak_runtime/py.typed",
+        "spakc/_data/spak.tables",
+        "spakc/_data/spak.machine",
+    } <= names
     assert not [n for n in names if n.startswith(("tests/", "runtime/")) or n.endswith(".pyc")]
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from random import Random
 
 from spakc.resources import resource
-from spakc.syntax.parse import parser
+from spakc.syntax.parse import lark_parser
 from spakc.syntax.scan import Lexeme, lexemes
 from spakc.syntax.surface import Surface
 
@@ -133,13 +133,13 @@ def _token(terminal: str, literals: dict[str, str], random: Random, before: list
 
 @cache
 def _surface() -> Surface:
-    return Surface(parser())
+    return Surface(lark_parser())
 
 
 @cache
 def _expansions() -> dict[str, list[tuple[str, ...]]]:
     expansions: dict[str, list[tuple[str, ...]]] = {}
-    for rule in parser().rules:
+    for rule in lark_parser().rules:
         expansions.setdefault(str(rule.origin.name), []).append(tuple(s.name for s in rule.expansion))
     return expansions
 

@@ -13,7 +13,7 @@ from spakc.resources import grammar_text, resource
 from spakc.source import SourceFile
 from spakc.syntax import nodes
 from spakc.syntax.build_ast import build_ast
-from spakc.syntax.parse import parse, parser
+from spakc.syntax.parse import lark_parser, parse
 
 TORTURE = Path(__file__).parents[2] / "spec" / "torture.spak"
 FILES = [*sorted(resource("examples").rglob("*.spak")), TORTURE]
@@ -51,7 +51,7 @@ def test_line_ends_mean_nothing(path: Path) -> None:
 def test_the_lexer_agrees_with_larks_own(path: Path) -> None:
     text = path.read_text()
     plain = Lark(grammar_text(), parser="lalr", lexer="contextual", maybe_placeholders=True)
-    assert parser().parse(text) == plain.parse(text)
+    assert lark_parser().parse(text) == plain.parse(text)
 
 
 def test_the_examples_are_found() -> None:

@@ -14,7 +14,7 @@ from lark import Lark
 
 from spakc.resources import grammar_text
 from spakc.syntax import build_ast, build_expr, tables
-from spakc.syntax.parse import parser
+from spakc.syntax.parse import lark_parser
 from spakc.syntax.slips import FOREIGN_SIGNS, FOREIGN_WORDS, UNIT_SLIPS, UNITS
 from spakc.syntax.surface import TOP_LEVEL, UNUSABLE_NAMES, Surface
 
@@ -40,7 +40,7 @@ def test_no_conflict_is_left_to_chance(caplog: pytest.LogCaptureFixture) -> None
 def test_every_rule_is_built() -> None:
     """A rule that makes a tree has a method, or is read by the method of the rule that holds it."""
     made = set()
-    for rule in parser().rules:
+    for rule in lark_parser().rules:
         kept = [symbol for symbol in rule.expansion if not (symbol.is_term and symbol.filter_out)]
         if rule.alias or not rule.options.expand1 or len(kept) > 1:
             made.add(str(rule.alias or rule.origin.name))
@@ -57,10 +57,10 @@ def test_unusable_names_are_those_the_tables_refuse() -> None:
     """Where the parser does one thing on a name and another on a word of the language, the word wins. Values
     cannot have such a name; a setting may begin with the words that a profile overrides; `fraction` ends a
     `split`."""
-    surface = Surface(parser())
+    surface = Surface(lark_parser())
     clashing = {
         surface.literals[terminal]
-        for actions in parser().parser.parser._parse_table.states.values()
+        for actions in lark_parser().parser.parser._parse_table.states.values()
         if "NAME" in actions
         for terminal, action in actions.items()
         if surface.literals.get(terminal) in surface.words and action != actions["NAME"]
@@ -75,7 +75,7 @@ def test_units_are_those_of_the_grammar() -> None:
 
 
 def test_slips_are_no_part_of_the_language() -> None:
-    surface = Surface(parser())
+    surface = Surface(lark_parser())
     assert not set(FOREIGN_WORDS) & surface.words
     assert set(FOREIGN_WORDS.values()) <= surface.words
     assert not set(UNIT_SLIPS) & set(UNITS)
@@ -83,7 +83,7 @@ def test_slips_are_no_part_of_the_language() -> None:
 
 
 def test_statements_of_a_block_come_from_the_grammar() -> None:
-    surface = Surface(parser())
+    surface = Surface(lark_parser())
     assert surface.homes("knob") == ["schedule"]
     assert surface.homes("use") == [TOP_LEVEL]
     assert {"repeat", "loop"} == surface.statements["forward"] == surface.statements["loop"]
@@ -124,7 +124,7 @@ def test_tables_are_the_same_whatever_the_hash_seed() -> None:
 
 
 def test_saved_tables_spare_the_building(monkeypatch: pytest.MonkeyPatch) -> None:
-    parser()  # kept from now on
-    parser.cache_clear()
+    lark_parser()  # kept from now on
+    lark_parser.cache_clear()
     monkeypatch.setattr(tables, "build_tables", None)
-    assert parser().parse("spak 1").data == "start"
+    assert lark_parser().parse("spak 1").data == "start"
