@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from spakc.syntax.parse import parser
+from spakc.syntax.parse import lark_parser
 from spakc.syntax.scan import without_mark
 
 STATEMENTS = frozenset(
@@ -86,7 +86,7 @@ def gap(before: Piece, piece: Piece) -> str:
 
 
 def _tokens(text: str) -> Any:
-    return parser().parse_interactive(text).iter_parse()
+    return lark_parser().parse_interactive(text).iter_parse()
 
 
 def _kind(token: Any) -> str:

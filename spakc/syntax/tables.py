@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from lark import Lark, Token
@@ -128,12 +128,12 @@ def _rule(rule: Any) -> list[Any]:
     return [origin, len(expansion), alias or origin, is_transparent, kept, nones + missing[len(expansion)]]
 
 
-def _literals(terminals: list[TerminalDef]) -> dict[str, str]:
+def _literals(terminals: Collection[TerminalDef]) -> dict[str, str]:
     """The name of each terminal that is one word or sign, by that."""
     return {t.pattern.value: t.name for t in terminals if t.pattern.type == "str"}
 
 
-def _pattern(terminals: list[TerminalDef]) -> str:
+def _pattern(terminals: Collection[TerminalDef]) -> str:
     """One pattern for every place: longer signs, classes of words by priority, single signs."""
     patterns = {t.name: t.pattern.to_regexp() for t in terminals if t.pattern.type == "re"}
     priorities = {t.name: t.priority for t in terminals}
