@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from spak_runtime.manifest import Param
+from spakc.emit.attention import attention_context
 from spakc.emit.expressions import (
     Code,
     Scope,
@@ -23,7 +24,7 @@ from spakc.emit.expressions import (
     tensor_kind,
     word,
 )
-from spakc.emit.groups import REDUCERS, Group, index_group, store_statement, with_indices
+from spakc.emit.groups import REDUCERS, Group, index_group, origin_code, store_statement, with_indices
 from spakc.emit.held import HELD_TEMPLATE, held_rows
 from spakc.emit.source_map import from_math
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
@@ -31,6 +32,7 @@ from spakc.ir.types import DType
 from spakc.ir.visit import walk
 from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, uses_of
 from spakc.plan.problem import (
+    AttentionProblem,
     ElementwiseProblem,
     IndexRange,
     Operand,
@@ -38,6 +40,7 @@ from spakc.plan.problem import (
     RowsProblem,
     Store,
 )
+from spakc.plan.steps import stores_of
 from spakc.plan.vectors import innermost_offset, vector_loads
 
 _CPP_TYPES = {
@@ -61,6 +64,8 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
     elif isinstance(problem, RowsProblem):
         held = launch.template == HELD_TEMPLATE
         context |= held_rows(problem, signature, scope) if held else _rows(problem, scope)
+    elif isinstance(problem, AttentionProblem):
+        context |= attention_context(problem, scope)
     else:
         context |= _elementwise(problem, signature, scope)
     return {"k": context}
@@ -71,7 +76,7 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
 
 def _common(launch: LaunchPlan, signature: Signature, title: str, source: str) -> dict[str, Any]:
     uses = uses_of(launch.problem, signature)
-    written = {store.tensor for store in _stores(launch)}
+    written = {store.tensor for store in stores_of(launch.problem)}
     return {
         "title": " ".join(title.split()),
         "source": " ".join(source.split()),
@@ -81,13 +86,6 @@ def _common(launch: LaunchPlan, signature: Signature, title: str, source: str) -
         "fields": [_field(param, signature, written) for param in launch.params],
         "dispatchers": _dispatchers(launch, signature),
     }
-
-
-def _stores(launch: LaunchPlan) -> tuple[Store, ...]:
-    problem = launch.problem
-    if isinstance(problem, RowsProblem):
-        return (*problem.row_outputs, *problem.element_outputs)
-    return problem.outputs
 
 
 def _words(uses: Uses, signature: Signature) -> list[str]:
@@ -239,21 +237,9 @@ def _product_output(role: int, store: Store, problem: ProductProblem, scope: Sco
     if None not in axes:
         stride = identifier("s", store.tensor)
         result["stride_row"], result["stride_column"] = (f"params.{stride}_{axis}" for axis in axes)
-        result["origin"] = _origin(fixed, axes, scope)
+        result["origin"] = origin_code(fixed, axes, scope)
         result |= _mapped(role, fixed, axes, scope)
     return result
-
-
-def _origin(operand: Operand, axes: Iterable[int | None], scope: Scope) -> str:
-    """Pointer to the first element of an operand's matrix: its batch axes at this block's batch."""
-    zero = Ref("0", RefKind.index)
-    kept = tuple(zero if axis in axes else index for axis, index in enumerate(operand.indices))
-    text = f"params.{identifier('t', operand.tensor)}"
-    for axis, index in enumerate(kept):
-        if index is not zero:
-            stride = f"params.{identifier('s', operand.tensor)}_{axis}"
-            text += f" + {expression(index, scope).text} * {stride}"
-    return text
 
 
 def _mapped(role: int, operand: Operand, axes: Iterable[int | None], scope: Scope) -> dict[str, str]:
@@ -279,7 +265,7 @@ def _operand(
     stride = f"params.{identifier('s', operand.tensor)}"
     return {
         "k_major": f"({k_major})" if " " in k_major else k_major,
-        "origin": _origin(operand, (outer_axis, k_axis), scope),
+        "origin": origin_code(operand, (outer_axis, k_axis), scope),
         "stride_outer": f"{stride}_{outer_axis}",
         "stride_k": f"{stride}_{k_axis}",
         **_mapped(role, operand, (outer_axis, k_axis), scope),

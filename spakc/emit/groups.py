@@ -1,5 +1,5 @@
-"""Index variables that a counter runs through, and the statement that stores one element: what the contexts of
-several families share."""
+"""Index variables that a counter runs through, addresses of matrices, and the statement that stores one element:
+what the contexts of several families share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from spakc.emit.expressions import Scope, address, expression, identifier
 from spakc.emit.source_map import from_math
-from spakc.ir.ops import Load
-from spakc.plan.problem import IndexRange, Store
+from spakc.ir.ops import Load, Ref, RefKind
+from spakc.plan.problem import IndexRange, Operand, Store
 
 REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
 """The reducer of the headers for each reduction along rows."""
@@ -58,3 +58,15 @@ def store_statement(store: Store, scope: Scope, indent: int) -> str:
     """The statement that writes one element."""
     target = address(Load(store.tensor, store.indices, span=store.span), scope)
     return from_math(f"write({target}, {expression(store.value, scope).text});", store.span, indent)
+
+
+def origin_code(operand: Operand, axes: Iterable[int | None], scope: Scope) -> str:
+    """Pointer to the first element of an operand's matrix: its batch axes at this block's batch."""
+    zero = Ref("0", RefKind.index)
+    kept = tuple(zero if axis in axes else index for axis, index in enumerate(operand.indices))
+    text = f"params.{identifier('t', operand.tensor)}"
+    for axis, index in enumerate(kept):
+        if index is not zero:
+            stride = f"params.{identifier('s', operand.tensor)}_{axis}"
+            text += f" + {expression(index, scope).text} * {stride}"
+    return text

@@ -52,6 +52,12 @@ STORED_ACCUMULATOR = 1e-8
 FMA_SHARE = 0.4
 """What a tiled product reaches of the multiply-add rate: every use of an operand reads shared memory."""
 
+OVERLAP = 0.5
+"""Share of the copies of keys and values that hides behind products where tiles are copied ahead."""
+
+NAIVE_ATTENTION = 0.033
+"""What attention by rows reaches of the multiply-add rate: its operands come from the first-level cache."""
+
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
 
@@ -92,6 +98,19 @@ class ProductShape:
         return target.sms if self.sms is None else self.sms
 
 
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """`batch` times softmax(queries x keys) x values, as if every key counted for every query: what a mask
+    leaves out is left out whatever computes it."""
+
+    batch: Amount
+    queries: Amount
+    keys: Amount
+    depth: Amount
+    value_depth: Amount
+    sms: Amount | None = None
+
+
 def product_time(
     template: Template, config: Config, resources: Resources, shape: ProductShape, target: Target
 ) -> Estimate:
@@ -104,6 +123,36 @@ def product_time(
     if "consumers" in config:
         return _persistent_time(config, shape, target)
     return _tiled_time(template, config, resources, resident, shape, target)
+
+
+def attention_time(
+    template: Template, config: Config, resources: Resources, shape: AttentionShape, target: Target
+) -> Estimate:
+    """Of attention by one of its templates. Seconds are infinite where a block does not fit."""
+    resident = target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes)
+    if resident == 0:
+        return Estimate(math.inf, "a block does not fit")
+    columns = shape.depth + shape.value_depth
+    if not template.tensor_cores:
+        flops = 2.0 * shape.batch * shape.queries * shape.keys * columns
+        return Estimate(LAUNCH + flops / (NAIVE_ATTENTION * target.fma_flops), "loads")
+    sms = target.sms if shape.sms is None else shape.sms
+    tile_q, tile_k = _number(config, "tile_q"), _number(config, "tile_k")
+    tiles = shape.batch * ceil_div(shape.queries, tile_q)
+    rounds = ceil_div(tiles, sms * resident)
+    together = least((resident, ceil_div(tiles, sms)))
+    share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
+    rate = share * target.tensor_flops / target.sms
+    warps = least((1.0, together * (resources.threads / 256)))
+    products = together * columns * (2.0 * tile_q * tile_k / rate) / (warps * 0.6 + 0.4)
+    copies = together * columns * (2.0 * tile_k / (L2_FACTOR * target.bandwidth / target.sms))
+    if "stages" in config:
+        waiting: Amount = copies * (1 - OVERLAP)
+    else:  # nothing runs ahead: only other blocks work while one waits
+        waiting = copies + STEP_LATENCY / together
+    step = products + waiting + STEP_OVERHEAD
+    _, limit = _slowest({"tensor cores": products, "copies from the cache": waiting})
+    return Estimate(LAUNCH + rounds * ceil_div(shape.keys, tile_k) * step, limit)
 
 
 def _tiled_time(

@@ -8,51 +8,87 @@ from collections.abc import Sequence
 from spak_runtime.manifest import Expression
 from spakc.ir.constraint import Env, evaluate, implication
 from spakc.ir.module import Prefer
-from spakc.plan.cost_model import ProductShape, product_time
+from spakc.plan.cost_model import AttentionShape, Estimate, ProductShape, attention_time, product_time
 from spakc.plan.guards import runtime_expression
 from spakc.plan.launch import Config, Signature
-from spakc.plan.problem import ProductProblem
+from spakc.plan.problem import AttentionProblem, IndexRange, ProductProblem
 from spakc.plan.select import REFERENCE_SHAPES
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.terms import Amount, Term, expression_of
 from spakc.target import Target
 
-PlannedProduct = tuple[ProductProblem, Template, Config]
-"""A launch that computes a product, its template and its knobs."""
+PlannedStep = tuple[ProductProblem | AttentionProblem, Template, Config]
+"""A launch that computes a product or attention, its template and its knobs."""
+
+REFERENCE_ATTENTIONS = (
+    AttentionShape(64, 4096, 4096, 128, 128),
+    AttentionShape(256, 1024, 1024, 64, 64),
+    AttentionShape(768, 1024, 1024, 64, 64),
+    AttentionShape(16, 16_384, 16_384, 128, 128),
+    AttentionShape(2048, 64, 64, 64, 64),
+)
+"""Sizes at which ways to compute attention are compared when nothing was measured."""
 
 
 def at_a_call(
-    products: Sequence[PlannedProduct], signature: Signature, known: Target, correction: float
+    steps: Sequence[PlannedStep], signature: Signature, known: Target, correction: float
 ) -> Expression | None:
-    """Seconds of all products of a call, over its sizes and the multiprocessors of its device; None without
-    products. The other launches of a variant cost the same whatever computes the products."""
+    """Seconds of all products and attention of a call, over its sizes and the multiprocessors of its device;
+    None without any. The other launches of a variant cost the same whatever computes these."""
     times: list[Amount] = []
-    for problem, template, config in products:
-        rows, columns, depth, batch = (
-            Term(extent) if isinstance(extent, list) else extent
-            for extent in map(size, (problem.rows, problem.columns, problem.reduced, problem.batch))
-        )
-        shape = ProductShape(rows, columns, depth, batch=batch, sms=Term(["fact", "sms"]))
-        resources = template.resources(problem, signature, config)
-        times.append(product_time(template, config, resources, shape, known).seconds)
+    for problem, template, config in steps:
+        groups: tuple[tuple[IndexRange, ...], ...]
+        if isinstance(problem, AttentionProblem):
+            groups = (
+                problem.batch,
+                (problem.query,),
+                (problem.key,),
+                (problem.depth,),
+                (problem.value_depth,),
+            )
+        else:
+            groups = (problem.rows, problem.columns, problem.reduced, problem.batch)
+        sizes = [Term(extent) if isinstance(extent, list) else extent for extent in map(size, groups)]
+        sms = Term(["fact", "sms"])
+        shape: ProductShape | AttentionShape
+        if isinstance(problem, AttentionProblem):
+            shape = AttentionShape(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sms)
+        else:
+            shape = ProductShape(sizes[0], sizes[1], sizes[2], batch=sizes[3], sms=sms)
+        times.append(_time(problem, template, config, shape, signature, known).seconds)
     return expression_of(sum(times[1:], times[0]) * correction) if times else None
 
 
 def at_references(
-    products: Sequence[PlannedProduct], signature: Signature, known: Target, correction: float
+    steps: Sequence[PlannedStep], signature: Signature, known: Target, correction: float
 ) -> tuple[float, ...]:
-    """The same, with every product of each of the reference shapes."""
+    """The same, with every product, or where there is any all attention, of each of the reference shapes."""
+    attention = [step for step in steps if isinstance(step[0], AttentionProblem)]
+    shapes = REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES
     found = []
-    for shape in REFERENCE_SHAPES:
+    for shape in shapes:
         total = 0.0
-        for problem, template, config in products:
-            resources = template.resources(problem, signature, config)
-            seconds = product_time(template, config, resources, shape, known).seconds
+        for problem, template, config in attention or steps:
+            seconds = _time(problem, template, config, shape, signature, known).seconds
             assert not isinstance(seconds, Term), "the sizes of reference shapes are known"
             total += seconds
         found.append(total * correction)
     return tuple(found)
+
+
+def _time(
+    problem: ProductProblem | AttentionProblem,
+    template: Template,
+    config: Config,
+    shape: ProductShape | AttentionShape,
+    signature: Signature,
+    known: Target,
+) -> Estimate:
+    resources = template.resources(problem, signature, config)
+    if isinstance(shape, AttentionShape):
+        return attention_time(template, config, resources, shape, known)
+    return product_time(template, config, resources, shape, known)
 
 
 def preferences(prefers: Sequence[Prefer], config: Config) -> tuple[Expression, ...]:

@@ -10,9 +10,9 @@ from spakc.ir.module import Dim, Kernel, Option, Tensor
 from spakc.ir.ops import Const, Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
-from spakc.plan.problem import ElementwiseProblem, ProductProblem, RowsProblem
+from spakc.plan.problem import AttentionProblem, ElementwiseProblem, ProductProblem, RowsProblem
 
-StepProblem = ProductProblem | RowsProblem | ElementwiseProblem
+StepProblem = ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem
 """What one launch computes."""
 
 Config = Mapping[str, bool | int | float | str]
@@ -179,6 +179,11 @@ def expressions_of(problem: StepProblem) -> Iterator[Expr]:
         yield from (step.value for step in problem.steps)
         groups = (*problem.kept, *problem.reduced)
         stores = (*problem.row_outputs, *problem.element_outputs)
+    elif isinstance(problem, AttentionProblem):
+        yield from (operand.load for operand in problem.operands)
+        yield from (problem.score, *(() if problem.mask is None else (problem.mask,)))
+        groups = (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
+        stores = (*problem.outputs, *problem.row_outputs)
     else:
         yield from (local.value for local in problem.locals)
         groups = problem.space

@@ -187,6 +187,10 @@ class AttentionProblem:
     accumulate: DType
     span: Span | None = field(default=None, compare=False, repr=False)  # of the softmax
 
+    @property
+    def operands(self) -> tuple[Operand, Operand, Operand]:
+        return self.query_operand, self.key_operand, self.value_operand
+
 
 @dataclass(frozen=True, slots=True)
 class ChainProblem:

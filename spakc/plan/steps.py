@@ -18,7 +18,6 @@ from spakc.plan.problem import (
     RowsProblem,
     Store,
 )
-from spakc.plan.unfuse import unfuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +30,8 @@ class Steps:
 
 def steps_of(problem: Problem, kernel: Kernel) -> Steps | str:
     """The launches that compute a problem, or why no template can."""
-    if isinstance(problem, AttentionProblem):
-        problem = unfuse(problem, kernel)
     stages = problem.stages if isinstance(problem, ChainProblem) else (problem,)
-    steps: list[StepProblem] = []
-    for stage in stages:
-        if isinstance(stage, AttentionProblem):
-            return "attention inside of a chain has no template yet"
-        steps.append(stage)
+    steps: list[StepProblem] = list(stages)
     names = [n for group in problem.carried for n in group] if isinstance(problem, ChainProblem) else []
     if not kernel.schedules:
         steps, parts = _with_partial_sums(steps, kernel, names)
@@ -75,6 +68,8 @@ def stores_of(problem: StepProblem) -> tuple[Store, ...]:
     """Everything a step writes."""
     if isinstance(problem, RowsProblem):
         return (*problem.row_outputs, *problem.element_outputs)
+    if isinstance(problem, AttentionProblem):
+        return (*problem.outputs, *problem.row_outputs)
     return problem.outputs
 
 
@@ -84,6 +79,8 @@ def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
         return (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
     if isinstance(problem, RowsProblem):
         return (*problem.kept, *problem.reduced)
+    if isinstance(problem, AttentionProblem):
+        return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
     return problem.space
 
 

@@ -203,7 +203,7 @@ def _not_double(problem: ProductProblem, signature: Signature) -> str | None:
     return None
 
 
-def _operand_guards(operand: Operand, outer: str, reduced: str, signature: Signature) -> list[Guard]:
+def operand_guards(operand: Operand, outer: str, reduced: str, signature: Signature) -> list[Guard]:
     name = operand.tensor
     axes = [axis for axis in (operand.axis_of(outer), operand.axis_of(reduced)) if axis is not None]
     contiguous = signature.contiguous_axes(name)
@@ -255,8 +255,8 @@ def operand_requirements(problem: ProductProblem, signature: Signature) -> Requi
     """What 16-byte copies of both operands, in whatever layout, ask of a call."""
     reduced = problem.reduced[0].name
     left, right = problem.operands
-    guards = _operand_guards(left, problem.rows[0].name, reduced, signature)
-    guards += _operand_guards(right, problem.columns[0].name, reduced, signature)
+    guards = operand_guards(left, problem.rows[0].name, reduced, signature)
+    guards += operand_guards(right, problem.columns[0].name, reduced, signature)
     dtypes = signature.dtype(left.tensor), signature.dtype(right.tensor)
     if dtypes[0] != dtypes[1]:
         reason = f"tensor cores multiply {left.tensor} and {right.tensor} of one dtype"

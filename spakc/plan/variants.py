@@ -14,7 +14,7 @@ from spakc.check.verdict import means_of_law
 from spakc.diagnostics import Sink
 from spakc.ir.module import Device, Kernel, Schedule
 from spakc.ir.queries import Means
-from spakc.plan.estimates import PlannedProduct, at_a_call, at_references, preferences
+from spakc.plan.estimates import PlannedStep, at_a_call, at_references, preferences
 from spakc.plan.guards import guard_of
 from spakc.plan.launch import (
     Config,
@@ -24,9 +24,9 @@ from spakc.plan.launch import (
     axes_of,
     workspace_spec,
 )
-from spakc.plan.problem import ProductProblem
+from spakc.plan.problem import AttentionProblem, ProductProblem
 from spakc.plan.resources import refusal
-from spakc.plan.select import REFERENCE_SHAPES, Candidate, Measurement, Question, Selected, select
+from spakc.plan.select import Candidate, Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue, Template
 from spakc.plan.templates import NoTemplate, default_templates, fallback, template_of
@@ -57,7 +57,7 @@ class VariantPlan:
     estimates: Mapping[str, Expression] = field(default_factory=dict)
     prefers: tuple[Expression, ...] = ()
     at_reference: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
-    """By architecture: seconds at each of REFERENCE_SHAPES."""
+    """By architecture: seconds at each of the reference shapes."""
 
     @property
     def defines(self) -> dict[str, str]:
@@ -150,15 +150,17 @@ def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, 
                 else place < position
                 for position, other in rivals
             )
-            for s in range(len(REFERENCE_SHAPES))
+            for s in range(len(variant.at_reference[arch]))
         ):
             found.append(variant)
     return tuple(found)
 
 
 def lead_of(steps: Steps) -> StepProblem:
-    """The step that a schedule is about: the first product, else the first step."""
-    return next((p for p in steps.problems if isinstance(p, ProductProblem)), steps.problems[0])
+    """The step that a schedule is about: the first product or attention, else the first step."""
+    return next(
+        (p for p in steps.problems if isinstance(p, (ProductProblem, AttentionProblem))), steps.problems[0]
+    )
 
 
 def _ways(kernel: Kernel, steps: Steps) -> tuple[list[_Way], list[Undecided]]:
@@ -328,7 +330,7 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
     launches: list[LaunchPlan] = []
     axes: dict[str, None] = {}
     at_launch: set[str] = set()
-    products: list[PlannedProduct] = []
+    timed: list[PlannedStep] = []
     for number, problem in enumerate(steps.problems):
         template = _template_for(way.template, problem, steps)
         for knob in template.knobs:
@@ -338,8 +340,8 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         needed = template.requirements(problem, signature, config)
         guards += [guard for guard in needed.guards if guard not in guards]
         axes |= dict.fromkeys(axes_of(problem, signature, needed.layouts))
-        if isinstance(problem, ProductProblem):
-            products.append((problem, template, {**template.defaults, **config}))
+        if isinstance(problem, (ProductProblem, AttentionProblem)):
+            timed.append((problem, template, {**template.defaults, **config}))
         stem = f"{prefix}{number + 1}_{template.name}" if len(steps.problems) > 1 else name
         shape = template.shape(problem, signature, config)
         launches.append(
@@ -368,13 +370,9 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
         tuple(workspace_spec(tensor) for tensor in signature.carried.values()),
         selected.reason,
         frozenset(at_launch),
-        {
-            known.arch: e
-            for known in archs
-            if (e := at_a_call(products, signature, known, selected.correction))
-        },
+        {known.arch: e for known in archs if (e := at_a_call(timed, signature, known, selected.correction))},
         preferences(way.schedule.prefers if way.schedule is not None else (), config),
-        {known.arch: at_references(products, signature, known, selected.correction) for known in archs},
+        {known.arch: at_references(timed, signature, known, selected.correction) for known in archs},
     )
 
 

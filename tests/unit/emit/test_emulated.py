@@ -219,7 +219,7 @@ def test_adamw_changes_its_tensors_in_place(size: int) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["fmha", "fmha_gradient"])
-def test_attention_unfused(name: str, options: dict[str, Any]) -> None:
+def test_attention(name: str, options: dict[str, Any]) -> None:
     kernel = example("fmha", ("sm_80",))[name]
     dims = {"B": 1, "H": 4, "G": 2, "Sq": 17, "Sk": 21, "D": 64}
     call = case(kernel, dims, {"scale": 0.125, **options}, {"Q": "bf16", "grad_O": "bf16"})
