@@ -129,7 +129,9 @@ class ModelCode:
     def mlp(self, node: Query) -> MlpClass:
         named = dict(node.named)
         bias, act = self._bias(node), word(named.get("activation"), "gelu")
-        return _form(self.mlps, lambda suffix: MlpClass("MLP" + suffix, act, bias))
+        by_kernel = self.uses("activation") and act != "identity"
+        linear = self.uses("linear")
+        return _form(self.mlps, lambda suffix: MlpClass("MLP" + suffix, act, bias, by_kernel, linear))
 
     def attention(self, node: Query, positions: str) -> AttentionClass:
         named = dict(node.named)
@@ -330,6 +332,8 @@ class _Writer:
         code.ops.add(node.name)
         if node.name in ("attention", "mlp", "unembed"):
             code.ops.add("linear")
+        if node.name == "mlp":
+            code.ops.add("activation")
         named = dict(node.named)
         match node.name:
             case "embed":
@@ -345,9 +349,10 @@ class _Writer:
                 return self._module(node, f"{form.name}({', '.join([self._width(node), epsilon, *ops])})")
             case "mlp":
                 self._writes()
-                ops = ["ops"] * code.uses("linear")
+                mlp = code.mlp(node)
                 sizes = [self._width(node), scalar(named["hidden"], "config.")]
-                return self._module(node, f"{code.mlp(node).name}({', '.join([*sizes, *ops])})")
+                arguments = ", ".join([*sizes, *["ops"] * mlp.needs_ops])
+                return self._module(node, f"{mlp.name}({arguments})")
             case "linear":
                 return self._module(node, self._linear(node, scalar(named["out"], "config.")))
             case "dropout":

@@ -35,9 +35,15 @@ class MlpClass:
     name: str
     act: str
     bias: bool
+    by_kernel: bool
+    linear_by_kernel: bool
+
+    @property
+    def needs_ops(self) -> bool:
+        return self.by_kernel or self.linear_by_kernel
 
     def activation(self, x: str) -> str:
-        return CALLS[self.act].format(x)
+        return f'self.ops.activation({x}, "{self.act}")' if self.by_kernel else CALLS[self.act].format(x)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from spakc.ir.visit import walk
 
 SCHEMA = "spak-experiment/1"
 _MODEL = "model.py.j2"
+_STEP = frozenset(("loss", "optimizer"))
+"""The operations of every training step, beside those of its model."""
 
 
 def emit_experiments(
@@ -55,6 +57,7 @@ def _experiment(
 ) -> dict[str, Any]:
     experiment = facts.experiment
     protocol = module.protocols.get(experiment.protocol or "")
+    ops = code.ops | _STEP
     described: dict[str, Any] = {
         "schema": SCHEMA,
         "name": experiment.name,
@@ -62,8 +65,8 @@ def _experiment(
         "model": {
             "name": code.name,
             "file": "model.py",
-            "uses": {op: kernel for op, kernel in sorted(code.model.uses.items()) if op in code.ops},
-            "ops": sorted(code.ops | _positions(code)),
+            "uses": {op: kernel for op, kernel in sorted(code.model.uses.items()) if op in ops},
+            "ops": sorted(ops | _positions(code)),
             "markers": code.markers,
             "separators": list(data.separators),
             "halting": None if code.halting is None else code.halting.mode,

@@ -15,9 +15,9 @@ from spakc.lower.propositions import lower_laws, lower_lets
 from spakc.lower.resolve import Scope, nearest, report_unknown
 from spakc.syntax import nodes
 
-OPERATIONS = ("attention", "linear", "norm")
+OPERATIONS = ("activation", "attention", "linear", "loss", "norm", "optimizer")
 """What `uses K for op` may name. The products of `mlp`, of attention's projections and of `unembed` are
-`linear`."""
+`linear`; `activation` is that of `mlp`; `loss` and `optimizer` belong to the training of the model."""
 
 _SIZES = ("B", "T", "vocab")
 

@@ -81,12 +81,14 @@ def plan(
     devices = _devices(module, tuple(archs), sink)
     if not devices:
         return Plan(checked, (), {}, {})
-    used = {name for model in module.models.values() for name in model.uses.values()}
+    trained_through = {
+        kernel for model in module.models.values() for op, kernel in model.uses.items() if op != "optimizer"
+    }
     kernels: dict[str, KernelPlan] = {}
     for kernel in module.kernels.values():
         check_templates(kernel, sink)
         planned = _plan_kernel(kernel, recognise(kernel, sink), devices, sink, tuple(measurements))
-        backward = _backward(kernel, kernel.name in used, module, devices, sink)
+        backward = _backward(kernel, kernel.name in trained_through, module, devices, sink)
         gradients = tuple(gradient for gradient, _ in backward)
         kernels[kernel.name] = replace(planned, gradients=gradients)
         kernels |= {plan.kernel.name: plan for _, plan in backward}

@@ -24,6 +24,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # evaluation in flo
 HERE = Path(__file__).parent
 STEPS = 60
 LIBRARIES = ("cutlass", "cublas", "nvjet", "gemm", "xmma", "cudnn", "flash")
+ROWS = ("layer_norm", "gelu", "cross_entropy")
 CPU = torch.device("cpu")
 DEVICE = torch.device("cuda")
 
@@ -72,7 +73,7 @@ def trainer_of(artifact, name, device, by_kernels, seed=0, data_seed=None):
     ops = build.build_ops(experiment, artifact if by_kernels else None, device)
     data = build.build_data(experiment, artifact.root)
     model = build.build_model(experiment, settings, data, ops, device, seed)
-    trainer = build.build_trainer(experiment, settings, model, device, seed)
+    trainer = build.build_trainer(experiment, settings, model, ops, device, seed)
     size, data_seed = int(settings.train["batch"]), seed if data_seed is None else data_seed
     return trainer, data.batches(size, data_seed, device=device), ops
 
@@ -181,7 +182,9 @@ def test_only_the_kernels_of_the_file_run(runs, name):
     print("\n" + "\n".join(kernels.describe(table)))
     assert table["status"] == "run" and table["violations"] == []
     owners = {row["owner"] for row in table["rows"]} - {None}
-    assert owners == ({"matmul"} if name == "loops" else {"matmul", "fmha", "fmha_gradient"})
+    rows = {f"looplm.{kernel}{end}" for kernel in ROWS for end in ("", "_gradient")}
+    attention = set() if name == "loops" else {"fmha", "fmha_gradient"}
+    assert owners == {"matmul", "looplm.adamw", *rows, *attention}
     strangers = [row for row in table["rows"] if row["owner"] is None]
     assert all(row["excepted"] and row["why"] and row["place"] for row in strangers)
     libraries = [row for row in strangers if any(word in row["kernel"].lower() for word in LIBRARIES)]
@@ -198,6 +201,8 @@ def test_only_the_kernels_of_the_file_run(runs, name):
 def test_who_computes_is_stated(runs, name):
     """Training is the kernels'; evaluation is float32, which these kernels do not take."""
     rows = {(row["op"], row["phase"]): row for row in runs[name][0]["computed"]}
+    for op, kernel in {"optimizer": "adamw", "norm": "layer_norm", "activation": "gelu", "loss": "cross_entropy"}.items():
+        assert rows[op, "training"]["by"].startswith(f"looplm.{kernel} ("), op
     assert rows["linear", "training"]["by"].startswith("matmul (")
     evaluation = rows["linear", "evaluation"]
     assert evaluation["by"] == "torch" and "f32" in evaluation["why"]

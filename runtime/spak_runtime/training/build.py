@@ -19,6 +19,7 @@ from spak_runtime.training.batch import Vocabulary
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.loop import Trainer
+from spak_runtime.training.meanings import STEP
 from spak_runtime.training.ops import Ops
 from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.seeds import seeded
@@ -46,7 +47,7 @@ def build_model(
     names = {field.name for field in dataclasses.fields(module.Config)}
     config = module.Config(**{name: value for name, value in facts.items() if name in names})
     with seeded("weights", seed):
-        kernels = (ops,) if experiment.model.uses else ()
+        kernels = (ops,) if experiment.model.uses.keys() - STEP else ()
         model: nn.Module = getattr(module, experiment.model.name)(config, *kernels)
     count = sum(parameter.numel() for parameter in model.parameters())
     if settings.parameters is not None and count != settings.parameters:
@@ -58,14 +59,15 @@ def build_model(
 
 
 def build_trainer(
-    experiment: Experiment, settings: Settings, model: nn.Module, device: torch.device, seed: int
+    experiment: Experiment, settings: Settings, model: nn.Module, ops: Ops, device: torch.device, seed: int
 ) -> Trainer:
     """A trainer at step 0 with the settings of the experiment."""
     decayed = model.decayed()  # type: ignore[operator]
-    optimizer = Optimizer(model.parameters(), decayed, settings.optimizer, settings.lr)
+    optimizer = Optimizer(model.parameters(), decayed, settings.optimizer, settings.lr, ops)
     clip = settings.train.get("clip")
     return Trainer(
         model,
+        ops,
         optimizer,
         device,
         seed,
@@ -131,5 +133,5 @@ def _load(experiment: Experiment) -> ModuleType:
 
 
 def build_ops(experiment: Experiment, artifact: Artifact | None, device: torch.device) -> Ops:
-    """Binds the model's operations to the kernels of the artifact."""
+    """Binds the operations of a training step to the kernels of the artifact."""
     return Ops(experiment.model.uses, experiment.model.ops, artifact, device)

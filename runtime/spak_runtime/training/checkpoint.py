@@ -29,7 +29,9 @@ def save(path: Path, model: nn.Module, optimizer: Optimizer | None, state: dict[
     if optimizer is not None:
         for name, parameter in model.named_parameters():
             for key, value in optimizer.adamw.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value.detach().contiguous()
+                held = value.detach().contiguous()
+                # One counter of steps may serve all weights; a file holds no tensor twice.
+                tensors[f"optimizer.{name}.{key}"] = held.clone() if held.dim() == 0 else held
     temporary = path.with_name(path.name + ".new")
     save_file(tensors, temporary, metadata={_STATE: json.dumps(state, sort_keys=True)})
     with temporary.open("rb") as file:

@@ -36,11 +36,11 @@ NO_DEVICE = "not run: no device"
 _STEP = "step"
 _PARTS = {
     "data": "what a step trains on is made by torch, on the device",
-    "loss": "the loss is torch's cross-entropy",
+    "schedule": "rates come from a table on the device",
+    "mean": "the mean of the loss over the tokens that count is torch's",
     "backward": "the root of the gradient",
     "sums": "gradients are summed into their parameters",
     "clip": "the norm of the gradient is torch's",
-    "optimizer": "the optimizer is torch's AdamW",
 }
 """The parts of a step that are no operation of the model, and why torch computes them."""
 

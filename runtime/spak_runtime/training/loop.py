@@ -19,11 +19,11 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spak_runtime.training import checkpoint
 from spak_runtime.training.batch import Batch
 from spak_runtime.training.graph import CapturedStep, own_stream
+from spak_runtime.training.ops import Ops
 from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.progress import Progress
 from spak_runtime.training.scopes import scope
@@ -69,6 +69,7 @@ class Trainer:
     runs that end in the same bits."""
 
     model: nn.Module
+    ops: Ops
     optimizer: Optimizer
     device: torch.device
     seed: int
@@ -178,8 +179,8 @@ class Trainer:
         return step
 
     def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        with self._randomness(), self.autocast(), scope("loss"):
-            loss = answer_loss(self.model, batch)
+        with self._randomness(), self.autocast(), scope("mean"):
+            loss = answer_loss(self.model, batch, self.ops)
         with scope("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         norm = None
@@ -230,7 +231,7 @@ class Trainer:
         return state
 
 
-def answer_loss(model: nn.Module, batch: Batch) -> Tensor:
+def answer_loss(model: nn.Module, batch: Batch, ops: Ops) -> Tensor:
     """Mean cross-entropy of the tokens that count, averaged over the supervised loops of a model that has
     such."""
     supervised = getattr(model, "supervised", None)
@@ -238,6 +239,6 @@ def answer_loss(model: nn.Module, batch: Batch) -> Tensor:
     targets, mask = batch.targets.flatten(), batch.mask.flatten()
     total = torch.zeros((), device=batch.inputs.device)
     for logits in readings:
-        each = F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="none")
+        each = ops.loss(logits.flatten(0, 1), targets)
         total = total + (each * mask).sum()
     return total / (mask.sum() * len(readings))

@@ -1,9 +1,8 @@
-"""Who computes a model's operations: a generated kernel where the file says so and it can, else torch, and
-why.
+"""Who computes the operations of a training step: a generated kernel where the file says so and it can, else torch,
+and why.
 
-A generated model calls `ops.linear(x, w)`; `Ops` binds that to a kernel of the artifact. A kernel is
-trusted with an operation only after its mathematics, on a small case in float32, has given what the
-operation means.
+A generated model calls `ops.linear(x, w)`; `Ops` binds that to a kernel of the artifact, which `meanings` has held
+against what the operation means. The loss and the optimizer are operations of the step like those of the model.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spak_runtime.errors import SpakRuntimeError
+from spak_runtime.training import meanings
+from spak_runtime.training.meanings import NAMES, first_output, known_options
 from spak_runtime.training.scopes import named
-from spak_runtime.training.spec import TrainingError
 
 if TYPE_CHECKING:
     from spak_runtime.artifact import Artifact
     from spak_runtime.function import KernelFunction
-
-_NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +40,31 @@ class Computed:
 
 
 class Ops:
-    """The operations of one model on one device. `phase` is set by whoever runs the model."""
+    """The operations of one model's training on one device. `phase` is set by whoever runs the model."""
 
     def __init__(
         self, uses: Mapping[str, str], every: tuple[str, ...], artifact: Artifact | None, device: torch.device
     ) -> None:
+        """`every` lists the operations of the step. Raises TrainingError for a kernel that computes something else
+        than what `uses` gives it."""
         self.uses = uses
         self.device = device
         self.phase = "training"
         self._every = every
         self._kernels: dict[str, KernelFunction] = {}
+        self._forms: dict[str, str] = {}
         self._rows: dict[tuple[str, str, str], Computed] = {}
         self._missing: dict[str, str] = {}
+        self._constants: dict[tuple[float, int, torch.device], Tensor] = {}
         for op, name in uses.items():
             if artifact is None or name not in artifact.kernels:
                 self._missing[op] = f"the artifact has no kernel {name}"
             else:
                 self._kernels[op] = artifact[name]
-                _MEANINGS[op](op, artifact[name])
+                self._forms[op] = meanings.MEANINGS[op](artifact[name])
 
     def table(self) -> list[Computed]:
-        """Every operation of the model: what was computed by a kernel, what by torch, and why."""
+        """Every operation of the step: what was computed by a kernel, what by torch, and why."""
         rows = list(self._rows.values())
         seen = {row.op for row in rows}
         return rows + [
@@ -71,7 +73,7 @@ class Ops:
             if op not in seen and op not in self.uses
         ]
 
-    # ---- operations ---------------------------------------------------------------------------------
+    # ---- operations of the model --------------------------------------------------------------------
 
     @named("linear")
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -82,7 +84,7 @@ class Ops:
             return F.linear(x, weight, bias)
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
         y: Tensor = _Product.apply(rows, weight.to(dtype), kernel)  # type: ignore[no-untyped-call]
-        self._computed("linear", kernel.spec.name, lambda: kernel.explain(rows, weight.to(dtype).t()).variant)
+        self._computed("linear", kernel, rows, weight.to(dtype).t())
         y = y.view(*x.shape[:-1], weight.shape[0])
         return y if bias is None else y + bias.to(dtype)
 
@@ -105,30 +107,82 @@ class Ops:
             kernel = None
         if kernel is not None:
             wanted = {"causal": causal} | ({"softcap": softcap} if softcap else {})
-            known = {option.name for option in kernel.spec.options}
-            if missing := sorted(wanted.keys() - known):
+            if missing := sorted(wanted.keys() - known_options(kernel, wanted).keys()):
                 self._by_torch("attention", f"{kernel.spec.name} has no option {missing[0]}", excepted=True)
             else:
                 y = self._attend(kernel, [part.to(dtype).contiguous() for part in (q, k, v)], wanted)
                 if y is not None:
                     return y
-        return _attention(q, k, v, bias, causal, softcap)
+        return meanings.attention(q, k, v, bias, causal, softcap)
 
     @named("norm")
     def norm(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str) -> Tensor:
         """Normalisation over the last axis; `kind` is layer or rms."""
         kernel = self._bound("norm", x.dtype)
-        if kernel is not None and (kind != "rms" or weight is None or bias is not None):
-            why = f"{kernel.spec.name} is trusted with norm(kind = rms) alone"
-            self._by_torch("norm", why, excepted=True)
+        if kernel is not None and kind != self._forms["norm"]:
+            known = self._forms["norm"]
+            self._by_torch("norm", f"{kernel.spec.name} computes norm(kind = {known})", excepted=True)
             kernel = None
         if kernel is None:
-            return _norm(x, weight, bias, eps, kind)
-        options = {"eps": eps} if any(option.name == "eps" for option in kernel.spec.options) else {}
-        rows = x.reshape(-1, x.shape[-1])
-        y = _first(kernel(rows, weight, **options))
-        self._computed("norm", kernel.spec.name, lambda: kernel.explain(rows, weight, **options).variant)
+            return meanings.norm(x, weight, bias, eps, kind)
+        width, options = x.shape[-1], known_options(kernel, {"eps": eps})
+        # What the model does not learn is one or zero, which changes no bit of what the kernel computes.
+        parts = [x.reshape(-1, width), self._constant(1.0, width, x.device) if weight is None else weight]
+        if kind == "layer":
+            parts.append(self._constant(0.0, width, x.device) if bias is None else bias)
+        y = first_output(kernel(*parts, **options))
+        self._computed("norm", kernel, *parts, **options)
         return y.view_as(x)
+
+    @named("activation")
+    def activation(self, x: Tensor, name: str) -> Tensor:
+        """An element-wise function of `meanings.ACTIVATIONS`."""
+        kernel = self._bound("activation", x.dtype)
+        if kernel is not None and name != self._forms["activation"]:
+            known = self._forms["activation"]
+            self._by_torch("activation", f"{kernel.spec.name} computes {known}, not {name}", excepted=True)
+            kernel = None
+        if kernel is None:
+            return meanings.ACTIVATIONS[name](x)
+        rows = x.reshape(-1, x.shape[-1])
+        y = first_output(kernel(rows))
+        self._computed("activation", kernel, rows)
+        return y.view_as(x)
+
+    # ---- operations of the step ---------------------------------------------------------------------
+
+    @named("loss")
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The cross-entropy [N] float32 of logits [N, V] with integer targets [N]."""
+        kernel = self._bound("loss", logits.dtype)
+        if kernel is None:
+            return meanings.loss(logits, targets)
+        numbers = targets.int()
+        each = first_output(kernel(logits, numbers))
+        self._computed("loss", kernel, logits, numbers)
+        return each
+
+    def optimizer(self) -> Callable[..., None] | None:
+        """A kernel's `step(p, m, v, g, settings)`, which updates weights and moments in place; None where torch is
+        to do it."""
+        kernel = self._bound("optimizer", torch.float32)
+        if kernel is None:
+            return None
+
+        def step(p: Tensor, m: Tensor, v: Tensor, g: Tensor, now: meanings.AdamW) -> None:
+            flat = [tensor.view(-1) for tensor in (p, m, v)]
+            arguments = (*flat, g.reshape(-1), now.rate, now.decay, now.c1, now.c2)
+            kernel(*arguments, **now.options)
+            self._computed("optimizer", kernel, *arguments, **now.options)
+
+        return step
+
+    def _constant(self, value: float, width: int, device: torch.device) -> Tensor:
+        """[width] float32, filled once."""
+        key = (value, width, device)
+        if key not in self._constants:
+            self._constants[key] = torch.full((width,), value, device=device)
+        return self._constants[key]
 
     # ---- choosing and recording ---------------------------------------------------------------------
 
@@ -141,19 +195,19 @@ class Ops:
         if self.device.type != "cuda":
             self._by_torch(op, "no GPU: the file's mathematics in torch")
             return None
-        taken = next(tensor.dtypes for tensor in kernel.spec.tensors if tensor.role == "input")
-        if _NAMES[dtype] not in taken:
-            self._by_torch(op, f"{kernel.spec.name} takes {', '.join(taken)}; this phase is {_NAMES[dtype]}")
+        taken = next(tensor.dtypes for tensor in kernel.spec.tensors if tensor.role in ("input", "inout"))
+        if NAMES[dtype] not in taken:
+            self._by_torch(op, f"{kernel.spec.name} takes {', '.join(taken)}; this phase is {NAMES[dtype]}")
             return None
         return kernel
 
     def _attend(self, kernel: KernelFunction, qkv: list[Tensor], options: Mapping[str, Any]) -> Tensor | None:
         try:
-            y = _first(kernel(*qkv, **options))
+            y = first_output(kernel(*qkv, **options))
         except SpakRuntimeError as error:
             self._by_torch("attention", error.message.splitlines()[0])
             return None
-        self._computed("attention", kernel.spec.name, lambda: kernel.explain(*qkv, **options).variant)
+        self._computed("attention", kernel, *qkv, **options)
         return y
 
     def _by_torch(self, op: str, why: str, *, excepted: bool = False) -> None:
@@ -161,10 +215,11 @@ class Ops:
         if key not in self._rows:
             self._rows[key] = Computed(op, self.phase, self.uses.get(op), "torch", why, excepted)
 
-    def _computed(self, op: str, kernel: str, variant: Callable[[], str | None]) -> None:
+    def _computed(self, op: str, kernel: KernelFunction, *args: Any, **kwargs: Any) -> None:
         key = (op, self.phase, "")
         if key not in self._rows:
-            self._rows[key] = Computed(op, self.phase, kernel, f"{kernel} ({variant()})", "")
+            name, variant = kernel.spec.name, kernel.explain(*args, **kwargs).variant
+            self._rows[key] = Computed(op, self.phase, name, f"{name} ({variant})", "")
 
 
 class _Product(torch.autograd.Function):
@@ -192,93 +247,10 @@ def _multiply(kernel: KernelFunction, a: Tensor, b: Tensor) -> Tensor:
         tensor if tensor.is_contiguous() or "column" in spec.layouts else tensor.contiguous()
         for tensor, spec in zip((a, b), inputs, strict=False)
     )
-    return _first(kernel(a, b))
+    return first_output(kernel(a, b))
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:
     kind = x.device.type
     casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not on `meta`
     return torch.get_autocast_dtype(kind) if casts else x.dtype
-
-
-def _first(result: Any) -> Tensor:
-    output = result[0] if isinstance(result, tuple) else result
-    assert isinstance(output, Tensor)
-    return output
-
-
-# ---- what the operations mean -----------------------------------------------------------------------
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, softcap: float) -> Tensor:
-    if not softcap:
-        grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal, enable_gqa=grouped)
-    share = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
-    scores = softcap * torch.tanh((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 / softcap)
-    if bias is not None:
-        scores = scores + bias
-    if causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(future, -torch.inf)
-    return torch.softmax(scores.float(), -1).to(v.dtype) @ v
-
-
-def _norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str) -> Tensor:
-    if kind == "rms":
-        return F.rms_norm(x, x.shape[-1:], weight, eps)
-    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
-
-
-def _means_linear(op: str, kernel: KernelFunction) -> None:
-    source = torch.Generator().manual_seed(1)
-    a, b = torch.randn(5, 16, generator=source), torch.randn(16, 8, generator=source)
-    _compare(op, kernel, (a, b), {}, lambda x, y: x @ y)
-
-
-def _means_attention(op: str, kernel: KernelFunction) -> None:
-    source = torch.Generator().manual_seed(1)
-    size = next((choices[0] for choices in kernel.spec.dims.values() if choices), 8)
-    q, k, v = (torch.randn(2, 2, 5, size, generator=source) for _ in range(3))
-    options = {"causal": True} if any(o.name == "causal" for o in kernel.spec.options) else {}
-    _compare(op, kernel, (q, k, v), options, lambda q, k, v: _attention(q, k, v, None, bool(options), 0.0))
-
-
-def _means_norm(op: str, kernel: KernelFunction) -> None:
-    source = torch.Generator().manual_seed(1)
-    x, weight = torch.randn(5, 16, generator=source), torch.randn(16, generator=source)
-    options = {"eps": 1e-3} if any(o.name == "eps" for o in kernel.spec.options) else {}
-    _compare(
-        op, kernel, (x, weight), options, lambda x, w: _norm(x, w, None, options.get("eps", 1e-6), "rms")
-    )
-
-
-_MEANINGS = {"linear": _means_linear, "attention": _means_attention, "norm": _means_norm}
-
-
-def _compare(
-    op: str,
-    kernel: KernelFunction,
-    inputs: tuple[Tensor, ...],
-    options: Mapping[str, Any],
-    meaning: Callable[..., Tensor],
-) -> None:
-    """Holds the kernel's mathematics, on the CPU, against what the operation means."""
-    specs = [tensor for tensor in kernel.spec.tensors if tensor.role == "input"]
-    dtypes = {name: dtype for dtype, name in _NAMES.items()}
-    try:
-        given = [
-            x.to(dtypes[spec.dtypes[0]] if spec.dtypes else x.dtype)
-            for x, spec in zip(inputs, specs, strict=False)
-        ]
-        given = [
-            x.to(given[0].dtype) if not spec.dtypes else x for x, spec in zip(given, specs, strict=False)
-        ]
-        found = _first(kernel(*given, **options)).float()
-    except SpakRuntimeError as error:
-        raise TrainingError(f"kernel {kernel.spec.name} cannot compute {op}: {error.message}") from error
-    wanted = meaning(*(x.float() for x in given))
-    tolerance = 4 * torch.finfo(given[0].dtype).eps
-    if found.shape != wanted.shape or not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance):
-        raise TrainingError(f"kernel {kernel.spec.name} computes something else than {op}")

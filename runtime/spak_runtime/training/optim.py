@@ -4,14 +4,19 @@ AdamW's moments."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from spak_runtime.training.meanings import AdamW
+from spak_runtime.training.scopes import scope
 from spak_runtime.training.spec import TrainingError
+
+if TYPE_CHECKING:
+    from spak_runtime.training.ops import Ops
 
 
 def learning_rate(lr: Mapping[str, Any], step: int, steps: int) -> float:
@@ -36,7 +41,8 @@ def phased(value: Any, step: int, steps: int) -> float:
 
 
 class Optimizer:
-    """AdamW with decay on `decayed` alone, its rate and decay set anew for every step.
+    """AdamW with decay on `decayed` alone, its rate and decay set anew for every step. `ops` says who computes it: a
+    kernel of the artifact, weight by weight, or torch.
 
     On a CUDA device nothing that a step uses comes from the host: the rates of all steps lie there in a table,
     with a counter that each step moves on, so that a step can be captured once and replayed."""
@@ -47,38 +53,39 @@ class Optimizer:
         decayed: Iterable[nn.Parameter],
         optimizer: Mapping[str, Any],
         lr: Mapping[str, Any],
-        on_device: bool | None = None,
+        ops: Ops,
     ) -> None:
-        """`on_device`: rates come from tables (default: where all parameters are on a CUDA device). Raises
-        TrainingError for an optimizer that this runtime does not have."""
+        """Raises TrainingError for an optimizer that this runtime does not have."""
         if optimizer["name"] != "adamw":
             raise TrainingError(f"no optimizer {optimizer['name']}; there is adamw")
         self.decay = optimizer.get("weight_decay", 0.0)
         self.lr = lr
         self.decayed: list[Tensor] = list(decayed)
+        self.on_device = ops.device.type == "cuda"
+        self.ops = ops
+        self.tables: Tables | None = None
         with_decay = {id(parameter) for parameter in self.decayed}
         every = list(parameters)
-        self.on_device = all(p.is_cuda for p in every) if on_device is None else on_device
-        self.tables: Tables | None = None
         first, second = optimizer.get("betas", (0.9, 0.95))
+        self.betas, self.eps = (float(first), float(second)), float(optimizer.get("eps", 1e-8))
         self.adamw = torch.optim.AdamW(
             [
                 {"params": [p for p in every if id(p) in with_decay]},
                 {"params": [p for p in every if id(p) not in with_decay]},
             ],
             lr=torch.zeros((), device=every[0].device) if self.on_device else 0.0,
-            betas=(float(first), float(second)),
-            eps=float(optimizer.get("eps", 1e-8)),
+            betas=self.betas,
+            eps=self.eps,
             weight_decay=0.0,
             fused=self.on_device,
-            capturable=self.on_device and every[0].is_cuda,
+            capturable=every[0].is_cuda,
         )
 
     def prepare(self, step: int, steps: int) -> None:
         """To be called before the first of a series of steps: `step` of `steps` comes next."""
         if self.on_device:
             device = self.adamw.param_groups[0]["params"][0].device
-            self.tables = Tables.of(self.lr, self.decay, step, steps, device)
+            self.tables = Tables.of(self.lr, self.decay, self.betas, step, steps, device)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step `step` of `steps`."""
@@ -91,6 +98,7 @@ class Optimizer:
         if self.on_device:
             self.step_on_device()
             return rate
+        self.ops.optimizer()  # asked, so that it is on record why torch computes this
         decays = (phased(self.decay, step, steps), 0.0)
         for group, decay in zip(self.adamw.param_groups, decays, strict=True):
             group["lr"], group["weight_decay"] = rate, decay
@@ -98,40 +106,76 @@ class Optimizer:
         self.adamw.zero_grad(set_to_none=True)
         return rate
 
+    @torch.no_grad()
     def step_on_device(self) -> None:
         """The step that the counter is at. Asks nothing of the host and nothing from it."""
         assert self.tables is not None, "prepare() comes first"
-        rate, kept = self.tables.take()
-        for group in self.adamw.param_groups:
-            group["lr"].copy_(rate)
-        if self.decayed:
-            with torch.no_grad():
-                torch._foreach_mul_(self.decayed, kept)
-        self.adamw.step()
+        with scope("schedule"):
+            now = self.tables.take()
+        kernel = self.ops.optimizer()
+        if kernel is not None:
+            self._by_kernel(kernel, now)
+        else:
+            for group in self.adamw.param_groups:
+                group["lr"].copy_(now.rate)
+            if self.decayed:
+                torch._foreach_mul_(self.decayed, now.kept)
+            self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
+
+    def _by_kernel(self, kernel: Callable[..., None], now: Now) -> None:
+        """Every weight by the kernel. The moments are where torch's AdamW would have them."""
+        for group, decay in zip(self.adamw.param_groups, (now.decay, now.none), strict=True):
+            settings = AdamW(now.rate, decay, now.c1, now.c2, *self.betas, self.eps)
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.adamw.state[parameter]
+                if not state:
+                    state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in range(2))
+                state["step"] = now.steps
+                kernel(parameter, state["exp_avg"], state["exp_avg_sq"], parameter.grad, settings)
+
+
+class Now(NamedTuple):
+    """What a step uses, each of no dimension, float32: the rate, decay where there is some and where there is
+    `none`, the corrections 1 - beta^t of both moments, and what decay leaves of a weight. `steps` counts from 1."""
+
+    rate: Tensor
+    decay: Tensor
+    none: Tensor
+    c1: Tensor
+    c2: Tensor
+    kept: Tensor
+    steps: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """For every step of a training, on its device: the rate, and what decay leaves of a weight, both [steps]
-    float32. `step` [1] int64 is the step that comes next."""
+    """For every step of a training, on its device: a row of what `Now` holds [steps, 7] float32. `step` [1] int64 is
+    the step that comes next."""
 
-    rates: Tensor
-    kept: Tensor
+    rows: Tensor
     step: Tensor
 
     @staticmethod
-    def of(lr: Mapping[str, Any], decay: Any, step: int, steps: int, device: torch.device) -> Tables:
-        rates = [learning_rate(lr, n, steps) for n in range(steps)]
-        kept = [1.0 - rate * phased(decay, n, steps) for n, rate in enumerate(rates)]
-        return Tables(
-            torch.tensor(rates, device=device),
-            torch.tensor(kept, device=device),
-            torch.tensor([step], device=device),
-        )
+    def of(
+        lr: Mapping[str, Any],
+        decay: Any,
+        betas: tuple[float, float],
+        step: int,
+        steps: int,
+        device: torch.device,
+    ) -> Tables:
+        rows = []
+        for n in range(steps):
+            rate, share = learning_rate(lr, n, steps), phased(decay, n, steps)
+            c1, c2 = (1.0 - beta ** (n + 1) for beta in betas)
+            rows.append((rate, share, 0.0, c1, c2, 1.0 - rate * share, n + 1.0))
+        return Tables(torch.tensor(rows, device=device), torch.tensor([step], device=device))
 
-    def take(self) -> tuple[Tensor, Tensor]:
-        """The rate and what is kept at the step that comes next, both of no dimension; moves the counter."""
-        rate, kept = (table.index_select(0, self.step)[0] for table in (self.rates, self.kept))
+    def take(self) -> Now:
+        """The row of the step that comes next; moves the counter."""
+        row = self.rows.index_select(0, self.step)[0]
         self.step.add_(1)
-        return rate, kept
+        return Now(*row.unbind())

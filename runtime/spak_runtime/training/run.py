@@ -167,21 +167,26 @@ class _Run:
             self.settings, lr={"name": "constant", "rate": peak, "warmup": min(10, steps)}
         )
         model = self._fresh_model()
-        trainer = build.build_trainer(self.experiment, settings, model, self.device, self.seed)
+        trainer = build.build_trainer(self.experiment, settings, model, self.ops, self.device, self.seed)
         stream = self._batches(size, 0)
         batches = [next(stream) for _ in range(distinct)]
         self.progress.start(f"{self.experiment.name}: {gate.name}", steps)
         trainer.train((batches[step % distinct] for step in range(steps)), steps, progress=self.progress)
         with torch.no_grad(), trainer.autocast():
             model.eval()
-            return sum(float(answer_loss(model, batch.to(self.device))) for batch in batches) / distinct
+            return (
+                sum(float(answer_loss(model, batch.to(self.device), self.ops)) for batch in batches)
+                / distinct
+            )
 
     def _train(self, wanted: Mapping[str, Any]) -> float:
         """The training of the experiment, from where a checkpoint left it. `wanted` are settings of a
         gate."""
         settings = {**self.settings.train, **wanted}
         steps, size = int(settings["steps"]), int(settings["batch"])
-        trainer = build.build_trainer(self.experiment, self.settings, self.model, self.device, self.seed)
+        trainer = build.build_trainer(
+            self.experiment, self.settings, self.model, self.ops, self.device, self.seed
+        )
         path = self.out / "checkpoint.safetensors"
         trainer.state = {"identity": self.identity}
         state = trainer.resume(path, trainer.state)
@@ -273,7 +278,7 @@ class _Run:
             part = dataclasses.replace(
                 batch, inputs=batch.inputs[rows], targets=batch.targets[rows], mask=batch.mask[rows]
             )
-            losses.append(float(answer_loss(self.model, part.to(self.device))) * len(rows))
+            losses.append(float(answer_loss(self.model, part.to(self.device), self.ops)) * len(rows))
         self.ops.phase = "training"
         return sum(losses) / len(batch.inputs)
 

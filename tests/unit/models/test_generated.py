@@ -11,6 +11,7 @@ import torch
 
 from spak_runtime.training import build, spec
 from spak_runtime.training.loop import answer_loss
+from spak_runtime.training.ops import Ops
 from tests.unit.models.compiled import (
     ADDITION,
     NANOGPT,
@@ -23,6 +24,7 @@ from tests.unit.models.compiled import (
 from tests.unit.models.test_counts import POSITIONS
 
 CPU = torch.device("cpu")
+BY_TORCH = Ops({}, (), None, CPU)
 
 
 def make(folder: Path, name: str, positions: str = "rope(10_000)", **options):
@@ -110,7 +112,7 @@ def test_causal_and_differentiable(tmp_path: Path, positions: str, name: str):
     torch.testing.assert_close(a[:, :9], b[:, :9])
     assert not torch.allclose(a[:, 9:], b[:, 9:])
     model.train()
-    answer_loss(model, data.training(8, 0).batch()).backward()
+    answer_loss(model, data.training(8, 0).batch(), BY_TORCH).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()]
     assert dead == []
 
@@ -160,7 +162,7 @@ def test_supervision_trains_the_second_half(tmp_path: Path):
     model, data = make(tmp_path, "wheel")
     assert list(model.supervised) == [3, 4]
     batch = data.training(8, 0).batch()
-    whole = float(answer_loss(model, batch))
+    whole = float(answer_loss(model, batch, BY_TORCH))
     readings = model(batch.inputs, read_at=(3, 4))
     each = [
         torch.nn.functional.cross_entropy(r[batch.mask > 0], batch.targets[batch.mask > 0]) for r in readings

@@ -86,8 +86,9 @@ def test_both_ways_of_decoding_agree_on_a_real_model(data: DocumentData, tmp_pat
 
     experiment = spec.read(compile_text(adders()).write(tmp_path) / "wheel")
     settings = experiment.point("tiny")
-    trained = build.build_model(experiment, settings, data, build.build_ops(experiment, None, CPU), CPU, 0)
-    trainer = build.build_trainer(experiment, settings, trained, CPU, 0)
+    ops = build.build_ops(experiment, None, CPU)
+    trained = build.build_model(experiment, settings, data, ops, CPU, 0)
+    trainer = build.build_trainer(experiment, settings, trained, ops, CPU, 0)
     trainer.optimizer.lr = {"name": "constant", "rate": 5e-3}
     trainer.train(data.batches(32, 0), 200)
     trained.eval()

@@ -84,7 +84,7 @@ def a_step(artifact, name, uses=None):
     ops = Ops(uses or experiment.model.uses, experiment.model.ops, artifact, torch.device("cuda"))
     data = build.build_data(experiment, artifact.root)
     model = build.build_model(experiment, settings, data, ops, cpu, 0)
-    trainer = build.build_trainer(experiment, settings, model, cpu, 0)
+    trainer = build.build_trainer(experiment, settings, model, ops, cpu, 0)
     batches = data.batches(8, 0)
     taken = profile(activities=[ProfilerActivity.CPU])
 
@@ -101,6 +101,9 @@ def a_step(artifact, name, uses=None):
     return taken.events(), ops
 
 
+ROWS = (("norm", "layer_norm"), ("activation", "gelu"), ("loss", "cross_entropy"))
+
+
 def ancestors(event):
     while event is not None:
         yield event
@@ -110,11 +113,18 @@ def ancestors(event):
 def launch(events, artifact):
     """Gives every event that computes the kernel of a device. Torch differentiates mathematics on a CPU: those nodes
     stand for the kernel's gradient, which a device runs."""
+
+    def entries(kernel):
+        return [launch.entry for launch in artifact.manifest.kernels[kernel].variants[0].launches]
+
+    def ours(event):
+        return next((each.name for each in ancestors(event) if each.name.startswith(OURS)), None)
+
     last = {}
     for event in events:
         if event.sequence_nr >= 0 and not any(each.name.startswith(ENGINE) for each in ancestors(event)):
             last[event.sequence_nr] = event
-    inside = {n for n, e in last.items() if any(each.name.startswith(OURS) for each in ancestors(e))}
+    inside = {number: ours(event) for number, event in last.items() if ours(event) is not None}
     for event in events:
         event.kernels = []
         above = list(ancestors(event))[1:]
@@ -123,10 +133,10 @@ def launch(events, artifact):
         if any(each.name.startswith(ENGINE) and each.sequence_nr in inside for each in above):
             continue
         if event.name.startswith(OURS):
-            kernel = artifact.manifest.kernels[event.name.removeprefix(OURS)]
-            event.kernels = [Kernel(launch.entry, 0, 3.0) for launch in kernel.variants[0].launches]
+            event.kernels = [Kernel(entry, 0, 3.0) for entry in entries(event.name.removeprefix(OURS))]
         elif event.name.startswith(ENGINE) and event.sequence_nr in inside:
-            event.kernels = [Kernel("spak_fmha_gradient_1_tiled", 0, 3.0)]
+            kernel = inside[event.sequence_nr].removeprefix(OURS)
+            event.kernels = [Kernel(entry, 0, 3.0) for entry in entries(f"{kernel}_gradient")]
         elif event.name.startswith("aten::") and computes(event) and not idle(event):
             event.kernels = [Kernel(f"void at::{event.name[6:]}_kernel", 0, 1.0)]
     return events
@@ -151,12 +161,21 @@ def test_a_step_is_accounted_for(artifact, as_one_kernel, name):
     assert table.violations() == []
     assert all(row.place and (row.owner or row.why) for row in table.rows)
     places = {row.place for row in table.rows}
-    parts = {"loss", "clip", "optimizer", "backward"}
-    assert places >= parts | {"linear", "attention", "LayerNorm", "MLP", "Embedding"}
-    for place in ("LayerNorm", "MLP", "loss", "attention", "linear"):
+    parts = {"mean", "loss", "clip", "schedule", "optimizer", "backward"}
+    assert places >= parts | {"linear", "attention", "norm", "activation", "Embedding"}
+    for place in ("norm", "activation", "loss", "attention", "linear"):
         assert {row.backward for row in table.rows if row.place == place} == {False, True}, place
-    owned = {row.owner for row in table.rows if row.place == "linear"}
-    assert "matmul" in owned
+    owned = {(row.place, row.owner, row.backward) for row in table.rows if row.owner is not None}
+    assert owned >= {
+        ("linear", "matmul", False),
+        ("linear", "matmul", True),
+        ("optimizer", "looplm.adamw", False),
+        *((op, f"looplm.{kernel}{end}", bool(end)) for op, kernel in ROWS for end in ("", "_gradient")),
+    }
+    by_torch = {row.op for row in table.rows if row.place in ("norm", "activation", "loss", "optimizer")} - {
+        ""
+    }
+    assert by_torch <= kernels._AROUND.keys()
     products = [row for row in table.rows if row.op in ("aten::mm", "aten::bmm", "aten::addmm")]
     assert {row.place for row in products} <= {"attention"}
     (attention,) = [row for row in ops.table() if row.op == "attention"]
@@ -269,9 +288,12 @@ def curve(artifact, name, by_file, seed):
     experiment = spec.read(artifact.root / "models" / name)
     settings, cpu = experiment.point(None), torch.device("cpu")
     data = build.build_data(experiment, artifact.root)
-    ops = build.build_ops(experiment, artifact if by_file else None, cpu)
+    device = torch.device(
+        "cuda" if by_file else "cpu"
+    )  # where operations believe to be: kernels are asked there
+    ops = build.build_ops(experiment, artifact if by_file else None, device)
     model = build.build_model(experiment, settings, data, ops, cpu, seed)
-    trainer = build.build_trainer(experiment, settings, model, cpu, seed)
+    trainer = build.build_trainer(experiment, settings, model, ops, cpu, seed)
     batches, losses = data.batches(16, seed), []
     for step in range(1, 31):
         trainer.train(batches, step, schedule=30)

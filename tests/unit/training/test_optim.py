@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from spak_runtime.training.ops import Ops
 from spak_runtime.training.optim import Optimizer
 
 STEPS = 40
@@ -17,7 +18,8 @@ def trained(lr, decay, on_device, start=0, parameters=None):
     source = torch.Generator().manual_seed(3)
     parameters = parameters or [nn.Parameter(torch.randn(4, 3, generator=source)) for _ in range(2)]
     spec = {"name": "adamw", "betas": (0.9, 0.95), "weight_decay": decay}
-    optimizer = Optimizer(parameters, parameters[:1], spec, lr, on_device)
+    ops = Ops({}, (), None, torch.device("cuda" if on_device else "cpu"))
+    optimizer = Optimizer(parameters, parameters[:1], spec, lr, ops)
     optimizer.prepare(start, STEPS)
     rates = []
     for step in range(start, STEPS):

@@ -1,0 +1,250 @@
+"""What the operations of a training step mean, in torch, and whether a kernel computes that.
+
+A kernel is trusted with an operation only after its mathematics, on a small case on the CPU, has given what the
+operation means. Its name and the names of its tensors say nothing; options are known by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spak_runtime.errors import SpakRuntimeError
+from spak_runtime.training.spec import TrainingError
+
+if TYPE_CHECKING:
+    from spak_runtime.function import KernelFunction
+    from spak_runtime.manifest import TensorSpec
+
+STEP = frozenset(("loss", "optimizer"))
+"""Operations of a training step that are none of its model's."""
+
+NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu_squared": lambda x: F.relu(x).square(),
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AdamW:
+    """The settings of one step; `rate`, `decay`, `c1` and `c2` are tensors of no dimension, where the weights are.
+    `c1` and `c2` are 1 - beta^t of step t, counted from 1."""
+
+    rate: Tensor
+    decay: Tensor
+    c1: Tensor
+    c2: Tensor
+    beta1: float
+    beta2: float
+    eps: float
+
+    @property
+    def options(self) -> dict[str, float]:
+        return {"beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
+
+    def __call__(self, p: Tensor, m: Tensor, v: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The new weights and moments."""
+        m = self.beta1 * m + (1 - self.beta1) * g
+        v = self.beta2 * v + (1 - self.beta2) * g * g
+        step = self.rate * (m / self.c1) / ((v / self.c2).sqrt() + self.eps)
+        return p * (1 - self.rate * self.decay) - step, m, v
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, softcap: float) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v for q [B, H, T, D] and k, v [B, G, T, D]; G divides H."""
+    if not softcap:
+        grouped = q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal, enable_gqa=grouped)
+    share = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
+    scores = softcap * torch.tanh((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 / softcap)
+    if bias is not None:
+        scores = scores + bias
+    if causal:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(future, -torch.inf)
+    return torch.softmax(scores.float(), -1).to(v.dtype) @ v
+
+
+def norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str) -> Tensor:
+    """Normalisation over the last axis; `kind` is layer or rms."""
+    if kind == "rms":
+        return F.rms_norm(x, x.shape[-1:], weight, eps)
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+def loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The cross-entropy [N] float32 of logits [N, V] with integer targets [N]."""
+    return F.cross_entropy(logits.float(), targets.long(), reduction="none")
+
+
+# ---- whether a kernel computes it -------------------------------------------------------------------
+
+
+def means_linear(kernel: KernelFunction) -> str:
+    _compare("linear", kernel, (_drawn(5, 16), _drawn(16, 8)), {}, lambda x, y: x @ y)
+    return "linear"
+
+
+def means_attention(kernel: KernelFunction) -> str:
+    size = next((choices[0] for choices in kernel.spec.dims.values() if choices), 8)
+    q, k, v = (_drawn(2, 2, 5, size) for _ in range(3))
+    options = known_options(kernel, {"causal": True})
+    _compare(
+        "attention", kernel, (q, k, v), options, lambda q, k, v: attention(q, k, v, None, bool(options), 0.0)
+    )
+    return "attention"
+
+
+def means_norm(kernel: KernelFunction) -> str:
+    """`rms` takes x and a weight, `layer` a bias too: the number of inputs says which is meant."""
+    kind = "layer" if len(_inputs(kernel)) == 3 else "rms"
+    shifts = (_drawn(16),) if kind == "layer" else ()
+    options = known_options(kernel, {"eps": 1e-3})
+    eps = options.get("eps", {"layer": 1e-5, "rms": 1e-6}[kind])
+
+    def meaning(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return norm(x, weight, bias, eps, kind)
+
+    _compare(f"norm(kind = {kind})", kernel, (_drawn(5, 16), _drawn(16), *shifts), options, meaning)
+    return kind
+
+
+def means_activation(kernel: KernelFunction) -> str:
+    """Which one it is: the nearest of those that agree, since some differ by less than bfloat16 resolves."""
+    x = 4 * _drawn(64, 16)
+    near: dict[str, float] = {}
+    for name, meaning in ACTIVATIONS.items():
+        found, wanted, tolerance = _both("activation", kernel, (x,), {}, meaning)
+        if _agrees(found, wanted, tolerance):
+            near[name] = float((found - wanted).abs().mean())
+    if not near:
+        raise TrainingError(f"kernel {kernel.spec.name} computes none of {', '.join(ACTIVATIONS)}")
+    return min(near, key=near.__getitem__)
+
+
+def means_loss(kernel: KernelFunction) -> str:
+    targets = torch.tensor([0, 3, 15, 7, 7], dtype=torch.int32)
+    _compare("loss", kernel, (3 * _drawn(5, 16), targets), {}, loss)
+    return "loss"
+
+
+def means_optimizer(kernel: KernelFunction) -> str:
+    """Weights and both moments, in place, from a gradient and the scalars of `AdamW` in its order."""
+    roles = [tensor.role for tensor in _inputs(kernel)]
+    if roles != ["inout"] * 3 + ["input"] * 5:
+        raise TrainingError(
+            f"kernel {kernel.spec.name} cannot compute optimizer: an optimizer writes three tensors in place "
+            "(weights and two moments) and reads a gradient and four scalars (rate, decay, and the two "
+            "corrections)"
+        )
+    rate, decay, c1, c2 = (torch.tensor(value) for value in (1e-2, 0.5, 0.4, 0.2))
+    step = AdamW(rate, decay, c1, c2, beta1=0.6, beta2=0.8, eps=1e-3)
+    if missing := step.options.keys() - known_options(kernel, step.options).keys():
+        raise TrainingError(f"kernel {kernel.spec.name} cannot compute optimizer: no option {min(missing)}")
+    p, m, v, g = _drawn(32), _drawn(32), _drawn(32).square(), _drawn(32, seed=2)
+    wanted = step(p, m, v, g)
+    found = [tensor.clone() for tensor in (p, m, v)]
+    _called("optimizer", kernel, (*found, g, rate, decay, c1, c2), step.options)
+    if not all(_agrees(*pair, 1e-6) for pair in zip(found, wanted, strict=True)):
+        raise TrainingError(f"kernel {kernel.spec.name} computes something else than adamw")
+    return "adamw"
+
+
+MEANINGS: Mapping[str, Callable[[KernelFunction], str]] = {
+    "linear": means_linear,
+    "attention": means_attention,
+    "norm": means_norm,
+    "activation": means_activation,
+    "loss": means_loss,
+    "optimizer": means_optimizer,
+}
+"""By operation: the form of it that a kernel computes. Each raises TrainingError for a kernel that computes
+something else."""
+
+
+def known_options(kernel: KernelFunction, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `wanted` that the kernel has."""
+    names = {option.name for option in kernel.spec.options}
+    return {name: value for name, value in wanted.items() if name in names}
+
+
+def first_output(result: Any) -> Tensor:
+    """The output that an operation is: the first one that a kernel declares."""
+    output = result[0] if isinstance(result, tuple) else result
+    assert isinstance(output, Tensor)
+    return output
+
+
+def _drawn(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
+
+
+def _inputs(kernel: KernelFunction) -> list[TensorSpec]:
+    return [
+        tensor for tensor in kernel.spec.tensors if tensor.role in ("input", "inout") and not tensor.optional
+    ]
+
+
+def _compare(
+    op: str,
+    kernel: KernelFunction,
+    inputs: Sequence[Tensor],
+    options: Mapping[str, Any],
+    meaning: Callable[..., Tensor],
+) -> None:
+    if not _agrees(*_both(op, kernel, inputs, options, meaning)):
+        raise TrainingError(f"kernel {kernel.spec.name} computes something else than {op}")
+
+
+def _both(
+    op: str,
+    kernel: KernelFunction,
+    inputs: Sequence[Tensor],
+    options: Mapping[str, Any],
+    meaning: Callable[..., Tensor],
+) -> tuple[Tensor, Tensor, float]:
+    """What the kernel's mathematics gives, what the operation means, and how far they may be apart: inputs are of
+    the finest dtype that the kernel takes."""
+    specs = _inputs(kernel)
+    if len(specs) != len(inputs):
+        counts = f"it has {len(specs)} inputs, {op} has {len(inputs)}"
+        raise TrainingError(f"kernel {kernel.spec.name} cannot compute {op}: {counts}")
+    given: list[Tensor] = []
+    for spec, x in zip(specs, inputs, strict=True):
+        dtype = _finest(spec) or (given[0] if given else x).dtype
+        given.append(x.to(dtype) if x.is_floating_point() else x)
+    found = _called(op, kernel, given, options).float()
+    wanted = meaning(*(x.float() if x.is_floating_point() else x for x in given))
+    return found, wanted, 4 * torch.finfo(given[0].dtype).eps
+
+
+def _finest(spec: TensorSpec) -> torch.dtype | None:
+    """None for a tensor that has the dtype of another."""
+    names = [dtype for dtype, name in NAMES.items() if name in spec.dtypes]
+    return min(names, key=lambda dtype: torch.finfo(dtype).eps) if names else None
+
+
+def _called(op: str, kernel: KernelFunction, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
+    try:
+        result = kernel(*inputs, **options)
+    except SpakRuntimeError as error:
+        raise TrainingError(f"kernel {kernel.spec.name} cannot compute {op}: {error.message}") from error
+    return inputs[0] if result is None else first_output(result)
+
+
+def _agrees(found: Tensor, wanted: Tensor, tolerance: float) -> bool:
+    return found.shape == wanted.shape and torch.allclose(found, wanted, rtol=tolerance, atol=tolerance)
