@@ -101,7 +101,7 @@ def _mark(tree: Any, at: dict[int, Piece]) -> None:
     stack = [tree]
     while stack:
         node = stack.pop()
-        start = node.meta.start_pos
+        start = node.start_pos
         if node.data in STATEMENTS:
             at[start].statement = str(node.data)
         elif node.data in ("group", "tuple", "shape", "neg") or (
@@ -119,8 +119,8 @@ def _mark(tree: Any, at: dict[int, Piece]) -> None:
 
 def _mark_range(node: Any, at: dict[int, Piece]) -> None:
     first, last = node.children[:2]
-    end = (first if isinstance(first, str) else first.meta).end_pos  # type: ignore[union-attr]
-    sign = next(at[i] for i in range(end, node.meta.end_pos) if i in at)
+    end = first.end_pos
+    sign = next(at[i] for i in range(end, node.end_pos) if i in at)
     sign.apart = not (isinstance(first, str) and isinstance(last, str))
 
 
