@@ -288,10 +288,12 @@ def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
         guards = _for_some_problems(space, point)
         if guards is None:
             continue
-        config = next((c for c in named if point.items() <= c.values.items()), None)
-        chosen = {**launch, **point} if config is None else {**launch, **config.values}
-        values = {knob.name: chosen.get(knob.name, knob.default) for knob in template.knobs}
-        found.append(Candidate(values, order, config.name if config is not None else None, guards))
+        own: list[tuple[str | None, Config]] = [
+            (c.name, {**launch, **c.values}) for c in named if point.items() <= c.values.items()
+        ]
+        for name, chosen in own or [(None, {**launch, **point})]:
+            values = {knob.name: chosen.get(knob.name, knob.default) for knob in template.knobs}
+            found.append(Candidate(values, order, name, guards))
     return found
 
 

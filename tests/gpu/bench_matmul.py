@@ -1,14 +1,14 @@
-"""Products beside torch.matmul on the CUDA device at hand: every rung, and points of the space of
+"""Products beside torch.matmul on the CUDA device at hand: what a call chooses, and points of the space of
 `warp_specialized` for its cost model to be judged by.
 
-    python -m tests.gpu.bench_matmul OUT.json [--shapes cubes|gpt|ladder|WORD,…] [--layouts nt,nn,tn] [--rounds 11]
-                                     [--configs WORD] [--no-check] [--show 4]
+    python -m tests.gpu.bench_matmul OUT.json [--shapes large,training,skinny,small|MxNxK,…] [--layouts nt,nn,tn]
+                                     [--points all|none|WORD,…] [--rounds 7] [--check all|points|none] [--show 4]
 
-Before anything is timed, each variant is held to float64 (to float32 where that is too large) on ragged and on
-round sizes, and two runs of it to the same bits. Times are taken in turns with torch.matmul on at least three
-sets of buffers in CUDA graphs (`spak_runtime.bench`): a ratio is the median over rounds of time(torch) / time,
-both in one round. Layouts name A and B as cuBLAS does: nt is x Wᵀ, a forward pass; nn the gradient of x; tn that
-of W. A GPT-2 shape is the forward product (tokens x features out x features in); nn and tn are its gradients.
+All that is timed is built first, on every core. Before anything is timed, each variant is held to float64 (to float32
+where that is too large) on ragged and on round sizes, and two runs of it to the same bits. Times are taken in turns
+with torch.matmul on at least three sets of buffers in CUDA graphs (`spak_runtime.bench`): a ratio is the median over
+rounds of time(torch) / time, both in one round. Layouts name A and B as cuBLAS does: nt is x Wᵀ, a forward pass; nn
+the gradient of x; tn that of W.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -28,62 +29,107 @@ import torch
 
 import spakc
 from spak_runtime.bench import Effort, interleaved, operands, sets_for
+from spak_runtime.cache import KernelCache, digest
 from spak_runtime.errors import ArchError, NoVariantError
 from spak_runtime.function import KernelFunction
+from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.specialise import Binding, build_request
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kernels" / "matmul.spak"
 
 LAYOUTS = {"nt": ("row", "column"), "nn": ("row", "row"), "tn": ("column", "row")}
 
-CUBES = {f"{n}³": (n, n, n) for n in (1024, 2048, 3072, 4096, 8192)}
-FEATURES = {
-    "proj": (768, 768),
-    "qkv": (2304, 768),
-    "up": (3072, 768),
-    "down": (768, 3072),
-    "vocab": (50304, 768),
+Sizes = tuple[int, int, int]
+
+SHAPES: dict[str, tuple[Sizes, ...]] = {  # M, N, K
+    "large": (
+        (8192, 8192, 8192),
+        (4096, 4096, 4096),
+        (16_384, 16_384, 4096),
+        (8192, 8192, 512),
+        (4000, 4000, 4000),
+        (8192, 28_672, 4096),
+    ),
+    "training": (
+        (16_384, 768, 768),
+        (16_384, 2304, 768),
+        (16_384, 3072, 768),
+        (16_384, 768, 3072),
+        (16_384, 50_304, 768),
+        (768, 3072, 16_384),
+        (2304, 768, 16_384),
+    ),
+    "skinny": (
+        (16_384, 1024, 256),
+        (16_384, 256, 1024),
+        (256, 1024, 16_384),
+        (64, 4096, 4096),
+        (16, 8192, 8192),
+    ),
+    "small": ((2048, 2048, 2048), (1024, 1024, 1024), (512, 512, 512)),
 }
-TOKENS = (12_288, 16_384)
-LADDER = {"2048³": (2048, 2048, 2048), "4096³": (4096, 4096, 4096)}
-
-COOPERATIVE = [  # tile_m, tile_n, stages, consumers
-    (128, 256, 4, 2),
-    (128, 192, 5, 2),
-    (256, 128, 4, 2),
-    (256, 160, 3, 2),
-    (192, 192, 4, 3),
-    (192, 128, 5, 3),
-    (128, 128, 6, 2),
-    (64, 256, 4, 1),
-    (64, 128, 6, 1),
-]
-PINGPONG = [
-    (128, 160, 4, 2),
-    (128, 128, 5, 2),
-    (128, 96, 6, 2),
-    (64, 256, 4, 2),
-    (64, 192, 5, 2),
-    (64, 128, 6, 2),
-]
 
 
-def space_text() -> str:
-    """The product of the example with one schedule, every point of it named."""
-    configs = []
-    for mode, points in (("cooperative", COOPERATIVE), ("pingpong", PINGPONG)):
-        for (m, n, stages, consumers), cluster in itertools.product(points, (1, 2)):
-            configs.append(
-                f"    config {mode[:4]}_{m}x{n}_s{stages}_c{cluster} {{ tile_m = {m}  tile_n = {n}  tile_k = 64  "
-                f"stages = {stages}  consumers = {consumers}  mode = {mode}  cluster = {cluster}  "
-                f"raster = 8  split_k = 1 }}"
-            )
+@dataclass(frozen=True)
+class Point:
+    """A config of `warp_specialized`."""
+
+    mode: str
+    tile_m: int
+    tile_n: int
+    stages: int
+    consumers: int
+    cluster: int = 1
+    raster: int = 8
+
+    @property
+    def name(self) -> str:
+        tile = f"{self.mode[:4]}_{self.tile_m}x{self.tile_n}_s{self.stages}"
+        return f"{tile}_w{self.consumers}_c{self.cluster}_r{self.raster}"
+
+    def __str__(self) -> str:
+        knobs = ("tile_m", "tile_n", "stages", "consumers", "mode", "cluster", "raster")
+        values = "  ".join(f"{knob} = {getattr(self, knob)}" for knob in knobs)
+        return f"    config {self.name} {{ {values}  tile_k = 64  split_k = 1 }}"
+
+
+POINTS = (
+    *(
+        Point("cooperative", m, n, stages, consumers, cluster)
+        for m, n, stages, consumers in (
+            (128, 256, 4, 2),
+            (128, 256, 3, 2),
+            (128, 192, 5, 2),
+            (128, 160, 5, 2),
+            (256, 128, 4, 2),
+            (256, 160, 3, 2),
+            (192, 192, 4, 3),
+            (192, 128, 5, 3),
+            (128, 128, 6, 2),
+            (64, 256, 4, 1),
+            (64, 128, 8, 1),
+            (64, 64, 8, 1),
+        )
+        for cluster in (1, 2)
+    ),
+    *(
+        Point("pingpong", m, n, stages, 2, cluster)
+        for m, n, stages in ((128, 160, 4), (128, 128, 5), (64, 256, 4), (64, 192, 5), (64, 128, 6))
+        for cluster in (1, 2)
+    ),
+    *(Point("cooperative", 128, 256, 4, 2, cluster, raster) for cluster in (1, 2) for raster in (1, 4, 16)),
+)
+
+
+def space_text(points: Sequence[Point]) -> str:
+    """The product of the example with one schedule, these points of it named."""
     text = EXAMPLE.read_text()
     head, schedules = text.split("  schedule naive", 1)
     hopper = "  schedule warp_specialized" + schedules.split("  schedule warp_specialized", 1)[1]
     before, after = hopper.split("    config big", 1)
     after = after.split("\n  }\n", 1)[1].split("\nclaim", 1)[0]
     naive = "  schedule naive { knob block in {16} }\n\n"
-    return head + naive + before + "\n".join(configs) + "\n  }\n" + after
+    return head + naive + before + "\n".join(map(str, points)) + "\n  }\n" + after
 
 
 @dataclass(frozen=True)
@@ -103,17 +149,43 @@ def rungs() -> list[Subject]:
 
 
 def points(wanted: str) -> list[Subject]:
-    """Each named config of `space_text`."""
+    """Each of POINTS whose name holds one of these words; all points share one artifact."""
+    words = [] if wanted == "none" else [""] if wanted == "all" else wanted.split(",")
+    chosen = [point for point in POINTS if any(word in point.name for word in words)]
+    if not chosen:
+        return []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "matmul.spak"
-        path.write_text(space_text())
+        path.write_text(space_text(chosen))
         kernel = spakc.load(path).matmul
-    named = [
-        v.id
-        for v in kernel.spec.variants
-        if v.id.startswith(("warp_specialized.coop", "warp_specialized.ping"))
-    ]
-    return [Subject(v.partition(".")[2], kernel.only(v)) for v in named if wanted in v]
+    return [Subject(p.name, kernel.only(f"warp_specialized.{p.name}")) for p in chosen]
+
+
+def build(request: BuildRequest) -> None:
+    KernelCache().build(request)
+
+
+def build_all(subjects: Sequence[Subject], layouts: Sequence[str]) -> None:
+    """Fills the kernel cache with what will be timed: bf16, no bias, no activation."""
+    requests = {}
+    for subject in subjects:
+        kernel = subject.call
+        for variant, layout in itertools.product(kernel.spec.variants, layouts):
+            if "sm_90a" not in variant.archs:
+                continue
+            binding = Binding(
+                dict.fromkeys(("A", "B", "bias", "C"), "bf16"),
+                dict(zip(("A", "B"), LAYOUTS[layout], strict=True)),
+                {"bias": False},
+                {"activation": "identity"},
+            )
+            sources = kernel._shared.sources
+            for launch in variant.launches:
+                request = build_request(sources.kernels, sources.headers, variant, launch, binding, "sm_90a")
+                requests[digest(request, "")] = request
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        pool.map(build, requests.values(), chunksize=1)
+    print(f"built {len(requests)} kernels", flush=True)
 
 
 # ---- correctness ----------------------------------------------------------------------------------------
@@ -128,7 +200,7 @@ def matrix(rows: int, columns: int, layout: str, dtype: torch.dtype) -> torch.Te
 
 @dataclass(frozen=True)
 class Check:
-    sizes: tuple[int, int, int]
+    sizes: Sizes
     layout: str
     dtype: torch.dtype = torch.bfloat16
     out: torch.dtype = torch.bfloat16
@@ -142,8 +214,9 @@ CHECKS = [
     Check((8, 16, 8), "nn"),
     Check((1, 4096, 72), "nt", torch.bfloat16, torch.float32),
     Check((4096, 4096, 4096), "tn"),
+    Check((300, 200, 40), "nn"),
 ]
-CHECKS_OF_CONFIGS = [Check((1000, 3080, 1096), layout, plain=True) for layout in LAYOUTS]
+CHECKS_OF_POINTS = [Check((1000, 3080, 1096), layout, plain=True) for layout in LAYOUTS]
 
 
 def check(call: KernelFunction, case: Check) -> str:
@@ -193,31 +266,17 @@ def check_all(subjects: Sequence[Subject], cases: Sequence[Check]) -> bool:
 # ---- times ----------------------------------------------------------------------------------------------
 
 
-def shapes(wanted: str) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
-    """Name, class and M, N, K of the forward product."""
-    groups = {"cubes": CUBES, "ladder": LADDER}
+def shapes(wanted: str) -> Iterator[tuple[str, Sizes]]:
+    """Class and sizes."""
     for word in wanted.split(","):
-        if word in groups:
-            for name, sizes in groups[word].items():
-                yield name, word, sizes
-        for tokens, (name, (n, k)) in itertools.product(TOKENS, FEATURES.items()):
-            if word in ("gpt", name):
-                yield f"{name}@{tokens}", "gpt", (tokens, n, k)
-        if word in CUBES:
-            yield word, "cubes", CUBES[word]
+        if word in SHAPES:
+            yield from ((word, sizes) for sizes in SHAPES[word])
+        else:
+            m, n, k = map(int, word.split("x"))
+            yield "asked", (m, n, k)
 
 
-def sizes_in(layout: str, kind: str, forward: tuple[int, int, int]) -> tuple[int, int, int]:
-    """M, N, K of the product that the layout stands for in training."""
-    m, n, k = forward
-    if kind != "gpt":
-        return forward
-    return {"nt": (m, n, k), "nn": (m, k, n), "tn": (n, k, m)}[layout]
-
-
-def time_one(
-    subjects: Sequence[Subject], sizes: tuple[int, int, int], layout: str, effort: Effort
-) -> dict[str, Any]:
+def time_one(subjects: Sequence[Subject], sizes: Sizes, layout: str, effort: Effort) -> dict[str, Any]:
     m, n, k = sizes
     spec, dims = subjects[0].call.spec, {"M": m, "N": n, "K": k}
     chosen = dict(zip(("A", "B"), LAYOUTS[layout], strict=True))
@@ -249,15 +308,27 @@ def time_one(
     return result
 
 
-def show(name: str, layout: str, sizes: tuple[int, int, int], found: dict[str, Any], most: int) -> None:
+def show(layout: str, sizes: Sizes, found: dict[str, Any], most: int) -> None:
     ordered = sorted((n for n in found if n != "torch"), key=lambda n: -found[n]["ratio"])
-    print(f"{name} {layout} {sizes}: torch {found['torch']['tflops']:.0f} TFLOP/s", flush=True)
+    shape = "x".join(map(str, sizes))
+    print(f"{shape} {layout}: torch {found['torch']['tflops']:.0f} TFLOP/s", flush=True)
     for subject in [n for n in ordered if n in ordered[:most] or n == "spak"]:
         row = found[subject]
         low, high = row["quartiles"]
         by = f" by {row['variant']}" if subject == "spak" else ""
+        figures = f"{row['tflops']:6.1f}  {row['ratio']:.3f} ({low:.3f}-{high:.3f}){by}"
+        print(f"  {subject:28s} {figures}", flush=True)
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> None:
+    for kind in (*dict.fromkeys(row["class"] for row in rows), ""):
+        own = [row["subjects"] for row in rows if kind in ("", row["class"])]
+        chosen = [subjects["spak"]["ratio"] for subjects in own]
+        best = [max(s["ratio"] for n, s in subjects.items() if n != "torch") for subjects in own]
+        mean, most = statistics.geometric_mean(chosen), statistics.geometric_mean(best)
         print(
-            f"  {subject:28s} {row['tflops']:6.1f}  {row['ratio']:.3f} ({low:.3f}-{high:.3f}){by}", flush=True
+            f"{kind or 'all'} ({len(own)}): geometric mean of what a call chooses {mean:.3f}, worst "
+            f"{min(chosen):.3f}; of the best that was timed {most:.3f}"
         )
 
 
@@ -266,25 +337,25 @@ def main(arguments: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--shapes", default="ladder,cubes,gpt")
+    parser.add_argument("--shapes", default="large,training,skinny,small")
     parser.add_argument("--layouts", default="nt,nn,tn")
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.02, help="of one subject in one round")
-    parser.add_argument(
-        "--configs", default="", help="only configs whose name contains this; `none` for none"
-    )
-    parser.add_argument("--no-check", action="store_true")
+    parser.add_argument("--points", default="all", help="those whose names hold one of these words")
+    parser.add_argument("--check", default="all", choices=("all", "points", "none"))
     parser.add_argument("--show", type=int, default=4, help="rows printed of each table")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print("not run: no device")
         return 5
     torch.manual_seed(0)
-    ladder = rungs()
-    fast = [s for s in ladder if s.name in ("spak", "warp_specialized", "pipelined")]
-    configs = [] if given.configs == "none" else points(given.configs)
     torch.backends.cuda.matmul.allow_tf32 = False
-    if not given.no_check and not (check_all(ladder, CHECKS) and check_all(configs, CHECKS_OF_CONFIGS)):
+    layouts = given.layouts.split(",")
+    ladder, chosen = rungs(), points(given.points)
+    build_all([*ladder[:1], *chosen], sorted({*layouts, *(LAYOUTS if given.check != "none" else ())}))
+    if given.check == "all" and not check_all(ladder, CHECKS):
+        return 1
+    if given.check != "none" and not check_all(chosen, CHECKS_OF_POINTS):
         return 1
     effort = Effort(given.rounds, given.seconds, 0.05)
     rows: list[dict[str, Any]] = []
@@ -295,24 +366,13 @@ def main(arguments: Sequence[str]) -> int:
         "effort": [effort.rounds, effort.seconds, effort.warm],
         "rows": rows,
     }
-    for (name, kind, forward), layout in itertools.product(shapes(given.shapes), given.layouts.split(",")):
-        sizes = sizes_in(layout, kind, forward)
-        found = time_one(ladder if kind == "ladder" else [*fast, *configs], sizes, layout, effort)
-        show(name, layout, sizes, found, 8 if kind == "ladder" else given.show)
-        rows.append({"shape": name, "class": kind, "layout": layout, "sizes": sizes, "subjects": found})
+    for (kind, sizes), layout in itertools.product(shapes(given.shapes), layouts):
+        found = time_one([ladder[0], *chosen], sizes, layout, effort)
+        show(layout, sizes, found, given.show)
+        rows.append({"class": kind, "layout": layout, "sizes": sizes, "subjects": found})
         given.out.write_text(json.dumps(record))
         torch.cuda.empty_cache()
-    for kind in dict.fromkeys(row["class"] for row in rows):
-        ratios = [row["subjects"]["spak"]["ratio"] for row in rows if row["class"] == kind]
-        best = [
-            max(s["ratio"] for n, s in row["subjects"].items() if n != "torch")
-            for row in rows
-            if row["class"] == kind
-        ]
-        print(f"{kind}: geometric mean of {len(ratios)}: chosen {statistics.geometric_mean(ratios):.3f}, ")
-        print(
-            f"  best of all that were timed {statistics.geometric_mean(best):.3f}, worst chosen {min(ratios):.3f}"
-        )
+    summary(rows)
     return 0
 
 
