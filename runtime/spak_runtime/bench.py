@@ -1,12 +1,14 @@
 """Times of calls on a CUDA device, taken in turns so that a ratio holds while clocks and neighbours change.
 
 Every subject runs on several sets of buffers, so that the cache is as cold as in use; a round runs each
-subject once for a few milliseconds, in an order that turns from round to round. The figure of a subject is a
-list of seconds a call, one a round: the i-th of two subjects saw the same machine.
+subject once for a few milliseconds, in an order of its own: a board that is limited by power runs faster after
+a subject that drew little, so that no subject may always follow the same one. The figure of a subject is a list
+of seconds a call, one a round: the i-th of two subjects saw the same machine.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,9 +83,9 @@ def interleaved(
     repeats = {name: _repeats(graph, effort) for name, graph in passes.items()}
     found: dict[str, list[float]] = {name: [] for name in subjects}
     names: Sequence[str] = list(subjects)
-    for number in range(effort.rounds):
-        turn = number % len(names)
-        for name in (*names[turn:], *names[:turn]):
+    shuffle = random.Random(0)
+    for _ in range(effort.rounds):
+        for name in shuffle.sample(names, len(names)):
             found[name].append(_seconds(passes[name], repeats[name]) / sets)
     return found
 

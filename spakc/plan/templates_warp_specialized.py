@@ -11,16 +11,12 @@ from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_product import number, operand_requirements, size, tensor_core_refusal
 from spakc.plan.tensor_maps import operand_map, output_map
-from spakc.target import TARGETS
 
 MAX_AXES = 4
 """Of a tensor map in the template: the matrix and two batch axes."""
 
 SLACK = 1024
 """Bytes of shared memory beside tiles and slabs: their alignment to 1024 bytes, and the barriers."""
-
-_CAPACITY = min(t.smem_per_block for t in TARGETS.values() if t.has("wgmma"))
-
 
 # ---- what a block takes ---------------------------------------------------------------------------------
 
@@ -35,23 +31,19 @@ def _ring_bytes(config: Config) -> int:
     return number(config, "stages") * tiles * number(config, "tile_k") * 2
 
 
-def _slab_bytes(config: Config, element: int) -> int:
-    """Memory through which all warpgroups store outputs of so many bytes an element."""
-    return 2 * 64 * number(config, "tile_n") * element // owners(config)
+def _slab_bytes(config: Config) -> int:
+    """Memory through which one warpgroup stores outputs."""
+    return 8192 if config["consumers"] == 3 else 16_384
 
 
 def slab_span(config: Config, element: int) -> int:
-    """Bytes of a row of a slab, as `slab_span` of slab_store.cuh: the widest that divides a row of the tile
-    and leaves two slabs to each warpgroup, else one; 0 where not even one fits."""
-    memory = _slab_bytes(config, element) // number(config, "consumers") // 1024 * 1024
+    """Bytes of a row of a slab, as `slab_span` of slab_store.cuh: the widest that divides a row of the tile."""
     row = number(config, "tile_n") * element
-    choices = ((slabs, span) for slabs in (2, 1) for span in (128, 64, 32))
-    return next((span for slabs, span in choices if row % span == 0 and memory >= slabs * 64 * span), 0)
+    return next(span for span in (128, 64, 32) if row % span == 0)
 
 
-def _widths(problem: ProductProblem, signature: Signature) -> list[tuple[int, ...]]:
-    """For every output the bytes that its elements may have."""
-    return [tuple(sorted({d.bytes for d in signature.alternatives(s.tensor)})) for s in problem.outputs]
+def _shared_bytes(config: Config) -> int:
+    return _ring_bytes(config) + number(config, "consumers") * _slab_bytes(config) + SLACK
 
 
 def _shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
@@ -66,14 +58,8 @@ def _shape(problem: StepProblem, signature: Signature, config: Config) -> Launch
         )
     )
     places: Expression = ["fact", "sms"] if cluster == 1 else ["floordiv", ["fact", "sms"], cluster]
-    elements = {repr(e): e for e in (signature.element_bytes(store.tensor) for store in problem.outputs)}
-    widest = next(iter(elements.values())) if len(elements) == 1 else ["max", *elements.values()]
-    slabs = product((widest, 2 * 64 * number(config, "tile_n")))
-    if owners(config) > 1:
-        slabs = fold(["floordiv", slabs, owners(config)])
-    shared = fold(["add", slabs, _ring_bytes(config) + SLACK])
     blocks = product((["min", tiles, places], cluster))
-    return LaunchShape((blocks, 1, 1), _threads(config), shared, (cluster, 1, 1))
+    return LaunchShape((blocks, 1, 1), _threads(config), _shared_bytes(config), (cluster, 1, 1))
 
 
 def _threads(config: Config) -> int:
@@ -81,12 +67,8 @@ def _threads(config: Config) -> int:
 
 
 def _resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
-    """With the narrowest outputs that a call may ask for; wider ones are a question of the call. Registers
-    are those that a thread begins with."""
-    assert isinstance(problem, ProductProblem)
-    element = max(widths[0] for widths in _widths(problem, signature))
-    shared = _ring_bytes(config) + _slab_bytes(config, element) + SLACK
-    return Resources(_threads(config), min(255, 65_536 // _threads(config) // 8 * 8), shared)
+    """Registers are those that a thread begins with."""
+    return Resources(_threads(config), min(255, 65_536 // _threads(config) // 8 * 8), _shared_bytes(config))
 
 
 def _most_accumulators(problem: ProductProblem, config: Config) -> int:
@@ -99,7 +81,7 @@ def _most_accumulators(problem: ProductProblem, config: Config) -> int:
     )
     if config["consumers"] == 3:
         return 96 if of_matrices else 128
-    return 112 if of_matrices else 160
+    return 112 if of_matrices else 176
 
 
 def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
@@ -114,8 +96,6 @@ def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str 
         return f"{accumulators} accumulators a thread, and there is room for {most}"
     if config["consumers"] == 3 and tile_n > 200:
         return "a product of more than 200 columns does not fit into the registers of 512 threads"
-    if any(slab_span(config, width) == 0 for widths in _widths(problem, signature) for width in widths):
-        return "the memory for outputs holds no whole rows"
     return None
 
 
@@ -143,18 +123,8 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
     guards = list(needed.guards)
     for store in problem.outputs:
         guards += _output_guards(store, problem, signature)
-    guards += _memory_guards(problem, signature, config)
     guards.append(Guard("depth", ["ge", size(problem.reduced), 1], "a tensor map has no empty axis"))
     return Requirements(tuple(guards), needed.layouts)
-
-
-def _memory_guards(problem: ProductProblem, signature: Signature, config: Config) -> list[Guard]:
-    """For configs that leave no room for the widest outputs that a call may ask for."""
-    widest = max(widths[-1] for widths in _widths(problem, signature))
-    if _ring_bytes(config) + _slab_bytes(config, widest) + SLACK <= _CAPACITY:
-        return []
-    fits = ["le", _shape(problem, signature, config).shared_bytes, ["fact", "smem_per_block"]]
-    return [Guard("memory", fits, "the ring leaves no room for outputs of this width")]
 
 
 def _output_guards(store: Store, problem: ProductProblem, signature: Signature) -> list[Guard]:

@@ -98,9 +98,7 @@ POINTS = (
         Point("cooperative", m, n, stages, consumers, cluster)
         for m, n, stages, consumers in (
             (128, 256, 4, 2),
-            (128, 256, 3, 2),
-            (128, 192, 5, 2),
-            (128, 160, 5, 2),
+            (128, 192, 4, 2),
             (256, 128, 4, 2),
             (256, 160, 3, 2),
             (192, 192, 4, 3),
@@ -114,10 +112,18 @@ POINTS = (
     ),
     *(
         Point("pingpong", m, n, stages, 2, cluster)
-        for m, n, stages in ((128, 160, 4), (128, 128, 5), (64, 256, 4), (64, 192, 5), (64, 128, 6))
+        for m, n, stages in (
+            (128, 176, 5),
+            (128, 160, 5),
+            (128, 128, 6),
+            (64, 256, 4),
+            (64, 192, 5),
+            (64, 128, 6),
+        )
         for cluster in (1, 2)
     ),
     *(Point("cooperative", 128, 256, 4, 2, cluster, raster) for cluster in (1, 2) for raster in (1, 4, 16)),
+    *(Point("pingpong", 128, n, 4, 2, 2, raster) for n in (160, 176) for raster in (4, 16)),
 )
 
 

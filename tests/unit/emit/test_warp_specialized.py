@@ -132,14 +132,12 @@ def test_batches_and_several_outputs(tmp_path: Path) -> None:
     agrees(kernel, variant, case(kernel, dims, {}, {"X": "bf16"}))
 
 
-def test_the_named_config_is_left_to_outputs_that_fit() -> None:
-    """Four stages of 128 x 256 leave no room for f32 outputs: such a call goes to another config."""
+def test_the_named_config_serves_wide_outputs_too() -> None:
+    """The slabs that outputs go through are reused, so that four stages of 128 x 256 leave room for f32."""
     kernel = example("matmul", ("sm_90a",))["matmul"]
     big = next(v for v in kernel.spec.variants if v.id == "warp_specialized.big")
     assert {k: big.config[k] for k in BIG} == BIG
     assert "KNOB_raster" not in big.defines and "KNOB_stages" in big.defines
     call = case(kernel, {"M": 256, "N": 512, "K": 64}, {"activation": "identity"}, {"A": "bf16"})
     agrees(kernel, big, call)
-    wide = replace(call, output_dtypes={"C": "f32"})
-    with pytest.raises(AssertionError, match="fits_in_smem"):
-        agrees(kernel, big, wide)
+    agrees(kernel, big, replace(call, output_dtypes={"C": "f32"}))

@@ -9,14 +9,9 @@
 
 namespace spak {
 
-// Bytes of a row of a slab: the widest that divides a row of the tile and leaves two slabs in `bytes`, else one slab.
-SPAK_DEVICE constexpr u32 slab_span(u32 row_bytes, u32 bytes) {
-  for (u32 slabs = 2; slabs >= 1; slabs--) {
-    for (u32 span = 128; span >= 32; span /= 2) {
-      if (row_bytes % span == 0 && bytes >= slabs * 64 * span) return span;
-    }
-  }
-  return 0;
+// Bytes of a row of a slab: the widest that divides a row of the tile.
+SPAK_DEVICE constexpr u32 slab_span(u32 row_bytes) {
+  return row_bytes % 128 == 0 ? 128 : row_bytes % 64 == 0 ? 64 : 32;
 }
 
 // Where a warpgroup is among its slabs.
@@ -28,8 +23,8 @@ struct SlabPlace {
 // are stored.
 template <class T, u32 Blocks, u32 TileN, u32 Bytes>
 struct SlabStore {
-  static constexpr u32 span = slab_span(TileN * sizeof(T), Bytes);
-  static_assert(span > 0, "no slab of whole rows fits");
+  static constexpr u32 span = slab_span(TileN * sizeof(T));
+  static_assert(TileN * sizeof(T) % span == 0 && Bytes >= 64 * span, "slabs of whole rows");
   static constexpr u32 slab_bytes = 64 * span;
   static constexpr u32 slabs = Bytes / slab_bytes;
   static constexpr u32 columns = span / sizeof(T), chunks = span / 16;

@@ -43,7 +43,7 @@ struct RegisterShare {
   static constexpr u32 producer = Consumers == 3 ? 32 : 40;
   static constexpr u32 consumer = Consumers == 3 ? 160 : 232;
   static_assert(Consumers >= 1 && Consumers <= 3, "one to three warpgroups multiply");
-  static_assert(Accumulators <= (Consumers == 3 ? 128 : 160), "accumulators would spill");
+  static_assert(Accumulators <= (Consumers == 3 ? 128 : 176), "accumulators would spill");
 
   SPAK_DEVICE static void give() {
     if constexpr (moved) register_decrease<producer>();

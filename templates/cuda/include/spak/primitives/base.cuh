@@ -76,7 +76,9 @@ SPAK_DEVICE To bits_as(const From from) {
 
 // The same number, of which the compiler knows nothing: what depends on it is not computed before other
 // primitives that come first in the source, and so does not occupy registers for as long.
-SPAK_DEVICE i32 opaque(i32 x) {
+template <class T>
+SPAK_DEVICE T opaque(T x) {
+  static_assert(sizeof(T) == 4, "opaque numbers are words");
   asm volatile("" : "+r"(x));
   return x;
 }

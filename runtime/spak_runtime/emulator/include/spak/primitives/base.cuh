@@ -77,6 +77,10 @@ inline To bits_as(const From& from) {
   return to;
 }
 
-inline i32 opaque(i32 x) { return x; }
+template <class T>
+T opaque(T x) {
+  static_assert(sizeof(T) == 4, "opaque numbers are words");
+  return x;
+}
 
 }  // namespace spak

@@ -48,19 +48,19 @@ using Core = WgmmaProduct<T_A, Left, Right, TILE_N, TILE_K, TILE_M / (64 * OWNER
 using Registers = RegisterShare<CONSUMERS, Core::registers>;
 using Slots = Ring<STAGES, CLUSTER>;
 constexpr u32 STAGE_BYTES = Left::bytes + Right::bytes;
-constexpr u32 LARGEST = sizeof(T_C);
-constexpr u32 OUTPUT_BYTES = 2 * 64 * TILE_N * LARGEST / OWNERS;
-// Of one consumer, for outputs of so many bytes an element.
-SPAK_DEVICE constexpr u32 slab_bytes(u32 element) {
-  return align_down(2 * 64 * TILE_N * element / OWNERS / CONSUMERS, 1024u);
-}
+constexpr u32 SLAB_BYTES = CONSUMERS == 3 ? 8192 : 16384;  // of one consumer
 constexpr u32 BARRIER_BYTES = Slots::barrier_bytes + Turns::barrier_bytes;
 
 // A block stays on its multiprocessor and computes one tile of the outputs after the other. One thread of its first
 // warpgroup keeps a ring of tiles of the operands full by TMA; the other warpgroups multiply them with wgmma, and hand
 // the results to TMA. Cooperative: all of these work on one tile. Ping-pong: two of them take turns, so that one stores
 // its tile while the other multiplies. The blocks of a cluster lie below each other and share the right operand.
-SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
+#if KNOB_cluster > 1
+SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1)
+#else
+SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
+#endif
+{
   const i32 rows = params.d_M, columns = params.d_N;
   const u32 steps = ceil_div<u32>(params.d_K, TILE_K);
   const u32 tiles_m = ceil_div<u32>(rows, TILE_M * CLUSTER), tiles_n = ceil_div<u32>(columns, TILE_N);
@@ -72,7 +72,8 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
 
   // The tiles lie at a multiple of 1024, and the barriers in front of or behind them.
   const u32 base = shared_base(), ring = align_up(base, 1024u), slabs = ring + STAGES * STAGE_BYTES;
-  const u32 barriers = ring - base >= BARRIER_BYTES ? base : slabs + align_up(OUTPUT_BYTES, 8u);
+  // Opaque, lest every step works out where that is.
+  const u32 barriers = opaque(ring - base >= BARRIER_BYTES ? base : slabs + CONSUMERS * SLAB_BYTES);
   const Slots slots{barriers};
   const Turns turns{barriers + Slots::barrier_bytes};
   if (thread_index() == 0) {
@@ -105,7 +106,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
     Registers::take();
     const u32 consumer = warpgroup - 1, own = PINGPONG ? 0 : consumer * Core::rows;
     const u64 left = Left::descriptor(ring, own), right = Right::descriptor(ring + Left::bytes, 0);
-    const u32 slab = slabs + consumer * slab_bytes(LARGEST);
+    const u32 slab = slabs + consumer * SLAB_BYTES;
     SlabPlace slab_place;
     Slots::Place place;
     const u32 barrier = 1 + consumer;  // barrier 0 is the block's
@@ -136,12 +137,12 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1) {
       const i32 m0 = row_of(tile) + static_cast<i32>(own), n0 = column_of(tile);
       const bool whole = m0 + static_cast<i32>(Core::rows) <= rows && n0 + static_cast<i32>(TILE_N) <= columns;
       {
-        using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), TILE_N, slab_bytes(sizeof(T_C))>;
+        using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), TILE_N, SLAB_BYTES>;
         const auto value = [&](f32 accumulator, i32 row, i32 column) {
           const i32 i_n = column;
 #line 16 "matmul.spak"
           return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 145 "kernels/matmul/warp_specialized.cu"
+#line 146 "kernels/matmul/warp_specialized.cu"
         };
         const TensorMap* const map = &params.m_C_2;
         if (whole)
