@@ -5,7 +5,7 @@ from __future__ import annotations
 from spak_runtime.manifest import Expression, Guard, Param
 from spakc.ir.ops import Load, RefKind
 from spakc.ir.visit import references, walk
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold, params_of, product
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, params_of, product
 from spakc.plan.problem import Operand, ProductProblem, Store
 from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
@@ -46,7 +46,7 @@ def _shared_bytes(config: Config) -> int:
     return _ring_bytes(config) + number(config, "consumers") * _slab_bytes(config) + SLACK
 
 
-def _shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
+def _shape(problem: StepProblem, _signature: Signature, config: Config) -> LaunchShape:
     """Blocks stay: there are as many as multiprocessors, or as tiles if those are fewer."""
     assert isinstance(problem, ProductProblem)
     cluster = number(config, "cluster")
@@ -66,7 +66,7 @@ def _threads(config: Config) -> int:
     return 128 * (number(config, "consumers") + 1)
 
 
-def _resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
+def _resources(_problem: StepProblem, _signature: Signature, config: Config) -> Resources:
     """Registers are those that a thread begins with."""
     return Resources(_threads(config), min(255, 65_536 // _threads(config) // 8 * 8), _shared_bytes(config))
 
@@ -84,7 +84,7 @@ def _most_accumulators(problem: ProductProblem, config: Config) -> int:
     return 112 if of_matrices else 176
 
 
-def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
+def _refuses(problem: StepProblem, _signature: Signature, config: Config) -> str | None:
     assert isinstance(problem, ProductProblem)
     tile_m, tile_n, sharing = number(config, "tile_m"), number(config, "tile_n"), owners(config)
     if tile_m % (64 * sharing):
@@ -117,7 +117,7 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     return None
 
 
-def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
+def _requirements(problem: StepProblem, signature: Signature, _config: Config) -> Requirements:
     assert isinstance(problem, ProductProblem)
     needed = operand_requirements(problem, signature)
     guards = list(needed.guards)

@@ -78,7 +78,7 @@ inline To bits_as(const From& from) {
 }
 
 template <class T>
-T opaque(T x) {
+inline T opaque(T x) {
   static_assert(sizeof(T) == 4, "opaque numbers are words");
   return x;
 }
