@@ -117,6 +117,19 @@ def fmt(files: tuple[Path, ...], check: bool, diff: bool, format: str) -> int:
     return run(files, check, diff, format)
 
 
+@cli.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--role", help="Who made the change: what this role of OLD does not own is an error.")
+@format_option
+@guarded
+def diff(old: Path, new: Path, role: str | None, format: str) -> int:
+    """What changed from OLD to NEW, by meaning: added, removed, weakened, strengthened, moved."""
+    from spakc.commands.diff import run
+
+    return run(old, new, role, format)
+
+
 @cli.command("compile")
 @file_argument
 @click.option(

@@ -80,6 +80,21 @@ def _untrained(folder: Path) -> list[str]:
     return codes_of_command("sample", _written(folder, EXPERIMENT), "--prompt", "a", "-o", folder / "out")
 
 
+def _diff(edit: tuple[str, str], role: str) -> Fixture:
+    """What `spakc diff` says of one edit of a file with two roles and a law over a `let`."""
+
+    def codes(folder: Path) -> list[str]:
+        text = (
+            'spak 1\nlet a = 1\nlaw small: a < 9\nintent "so"\n'
+            "roles { architect owns law  implementer owns let }\n"
+        )
+        (folder / "new").mkdir()
+        old, new = _written(folder, text), _written(folder / "new", text.replace(*edit))
+        return codes_of_command("diff", old, new, "--role", role)
+
+    return codes
+
+
 def _runtime() -> dict[str, Fixture]:
     from tests.unit.runtime import code_fixtures
 
@@ -114,6 +129,10 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK560": _run("another"),
     "SPAK561": _not_accounted_for,
     "SPAK562": _untrained,
+    "SPAK601": _diff(("a < 9", "a < 10"), "implementer"),
+    "SPAK602": _diff(("", ""), "implementor"),
+    "SPAK603": _diff(("a = 1", "a = 2"), "implementer"),
+    "SPAK604": _diff(("so", "not so"), "architect"),
     "SPAK703": _arch,
     "SPAK705": _spills,
     **_runtime(),

@@ -14,7 +14,11 @@ from spakc.diagnostics import SpakError
 from spakc.driver import check_file, plan_file
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "docs" / "language.md", *sorted(Path(__file__).parent.glob("*.md")))
+PAGES = (
+    ROOT / "docs" / "language.md",
+    ROOT / "docs" / "roles.md",
+    *sorted(Path(__file__).parent.glob("*.md")),
+)
 BLOCK = re.compile(r"^```spak(?: error=(SPAK\d{3}))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```spak", re.MULTILINE)
 

@@ -1,0 +1,296 @@
+"""Every statement that a project's files write, with what it means: what `spakc diff` compares.
+
+A statement is found in the syntax tree, its meaning in the module: in every scope where it is in force (a law of a
+schedule is also one of each schedule that is `like` it), with everything that decides what it says: the values
+of lets, device facts, the sizes of tensors, what an experiment trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from spakc.check.checked import CheckedModule
+from spakc.check.statements import statements
+from spakc.ir.canonical import canonical, meaning
+from spakc.ir.constraint import mentions
+from spakc.ir.module import Declared, Kernel, Law, Module
+from spakc.ir.ops import Query, Ref, RefKind
+from spakc.ir.visit import walk
+from spakc.lower.program import Program
+from spakc.source import Span
+from spakc.syntax import nodes
+
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`id` is stable under moving and formatting. `kinds` are the words that a role may own it by: its own, then
+    those of the statements around it. `said` is the syntax tree, without what stands in its block; `meaning`
+    the hash of what it says. `bodies` are its declarations in the module, one a scope. `file` is empty for
+    the root file, whatever it is called."""
+
+    id: str
+    kinds: tuple[str, ...]
+    path: tuple[str, ...]
+    said: Any
+    prose: str
+    meaning: str
+    bodies: tuple[Any, ...] = field(compare=False)
+    span: Span = field(compare=False)
+    file: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.kinds[0]
+
+
+def entries(program: Program, checked: CheckedModule) -> dict[str, Entry]:
+    """The statements of all files by their ids, in the order written."""
+    collector = _Collector(checked.module)
+    for name, file in program.files.items():
+        collector.file(file, "" if name == program.root else name)
+    return collector.found
+
+
+_WORDS: dict[type[Any], str] = {
+    nodes.Intent: "intent", nodes.Law: "law", nodes.Let: "let", nodes.Claim: "claim", nodes.Device: "device",
+    nodes.Roles: "roles", nodes.Kernel: "kernel", nodes.Dim: "dim", nodes.OptionDecl: "option", nodes.Math: "math",
+    nodes.Accumulate: "accumulate", nodes.Gradient: "gradient", nodes.Schedule: "schedule", nodes.Knob: "knob",
+    nodes.Config: "config", nodes.Prefer: "prefer", nodes.Verify: "verify", nodes.Implement: "implement",
+    nodes.Model: "model", nodes.Hyper: "hyper", nodes.Uses: "uses", nodes.Part: "part", nodes.Forward: "forward",
+    nodes.Halting: "halting", nodes.Supervise: "supervise", nodes.Dataset: "dataset", nodes.Sample: "sample",
+    nodes.Text: "text", nodes.LossAfter: "loss", nodes.Answer: "answer", nodes.Split: "split",
+    nodes.Protocol: "protocol", nodes.Gate: "gate", nodes.Experiment: "experiment", nodes.OfModel: "experiment",
+    nodes.OfData: "experiment", nodes.OfProtocol: "experiment", nodes.Train: "train",
+    nodes.Optimizer: "optimizer", nodes.LearningRate: "lr", nodes.Vary: "vary", nodes.Profile: "profile",
+}  # fmt: skip
+"""The word by which a role owns a statement."""
+
+_CONTAINERS = (nodes.Kernel, nodes.Schedule, nodes.Model, nodes.Dataset, nodes.Protocol, nodes.Experiment)
+_SAID: dict[type[Any], str] = {
+    nodes.OfModel: "model of", nodes.OfData: "data of", nodes.OfProtocol: "protocol of",
+}  # fmt: skip
+
+
+class _Collector:
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.objects = _objects(module)
+        self.depends: dict[Place, set[str]] = {}
+        for statement in statements(module):
+            if statement.span is not None:
+                key = _place(statement.span)
+                self.depends.setdefault(key, set()).add(meaning(statement.depends))
+        self.found: dict[str, Entry] = {}
+        self.name = ""
+
+    def file(self, file: nodes.File, name: str) -> None:
+        self.name, root = name, not name
+        if root:
+            for use in file.uses:
+                what = use.path or use.file or ""
+                self._add(
+                    f"use {what}", ("use",), (what,), use, "", (use.alias and use.alias.text,), use.span
+                )
+            names = tuple(name.text for name in file.targets)
+            if names:
+                span = file.targets[0].span.to(file.targets[-1].span)
+                self._add("targets", ("targets",), (), file.targets, "", (frozenset(names),), span)
+        self._items(file.items, (), (), (), root=root)
+
+    def _items(
+        self,
+        items: Iterable[nodes.Node],
+        path: tuple[str, ...],
+        kinds: tuple[str, ...],
+        around: tuple[Any, ...],
+        *,
+        root: bool = True,
+    ) -> None:
+        for item in items:
+            if isinstance(item, nodes.Roles):
+                for role in item.roles if root else ():
+                    owns = frozenset(name.text for name in role.owns)
+                    place = (role.name.text,)
+                    self._add(f"role {role.name.text}", ("roles",), place, role, "", (owns,), role.span)
+            elif type(item) in _WORDS or isinstance(item, nodes.TensorDecl):
+                if isinstance(item, nodes.Intent) and not path and not root:
+                    continue
+                self._item(item, path, kinds, around)
+
+    def _item(
+        self, item: Any, path: tuple[str, ...], kinds: tuple[str, ...], around: tuple[Any, ...]
+    ) -> None:
+        word = item.role if isinstance(item, nodes.TensorDecl) else _WORDS[type(item)]
+        name = _name(item)
+        below = (*path, name) if name else path
+        head = _SAID.get(type(item), word)
+        found = self._objects_at(item)
+        bodies = _bodies(item, around, found)
+        said = _header(item) if isinstance(item, _CONTAINERS) else item
+        self._add(
+            f"{head} {'.'.join(below)}".strip(),
+            (word, *kinds),
+            below,
+            said,
+            _prose(item),
+            bodies,
+            item.span,
+            item,
+        )
+        if isinstance(item, _CONTAINERS):
+            self._items(item.items, below, (word, *kinds), found)
+
+    def _objects_at(self, item: Any) -> tuple[Any, ...]:
+        named = getattr(item, "name", None)
+        at = named.span if isinstance(named, nodes.Name) else item.span
+        return tuple(self.objects.get(_place(at), ()) or self.objects.get(_place(item.span), ()))
+
+    def _add(
+        self,
+        id: str,
+        kinds: tuple[str, ...],
+        path: tuple[str, ...],
+        said: Any,
+        prose: str,
+        bodies: tuple[Any, ...],
+        span: Span,
+        item: Any = None,
+    ) -> None:
+        if id in self.found:
+            id = f"{id} in {self.name}"
+        base, n = id, 1
+        while id in self.found:  # `use` of one file twice, two intents of one block
+            n += 1
+            id = f"{base} ({n})"
+        parts = sorted(canonical(body) for body in bodies)
+        depends = sorted(self._depends(item, bodies)) if item is not None else []
+        self.found[id] = Entry(
+            id, kinds, path, said, prose, meaning(tuple(parts), tuple(depends)), bodies, span, self.name
+        )
+
+    def _depends(self, item: Any, bodies: tuple[Any, ...]) -> Iterator[str]:
+        named = getattr(item, "name", None)
+        at = named.span if isinstance(named, nodes.Name) else item.span
+        if not isinstance(item, _CONTAINERS):
+            yield from self.depends.get(_place(at), set()) | self.depends.get(_place(item.span), set())
+        for body in bodies:
+            if isinstance(body, Law) and body.scope and body.scope[0] in self.module.kernels:
+                yield from _of_tensors(body, self.module.kernels[body.scope[0]])
+
+
+def _place(span: Span) -> Place:
+    return span.source.name, span.start
+
+
+def _objects(module: Module) -> Mapping[Place, list[Any]]:
+    """Every declaration of the module by the place where it was written, one for each scope it is in force."""
+    table: dict[Place, list[Any]] = {}
+    stack: list[Any] = [module]
+    while stack:
+        thing = stack.pop()
+        if isinstance(thing, Declared):
+            table.setdefault(_place(thing.span), []).append(thing)
+        if is_dataclass(thing) and not isinstance(thing, Span):
+            if isinstance(thing, (Module, Declared)):
+                names = [f.name for f in fields(thing) if f.name != "span"]
+                stack.extend(getattr(thing, name) for name in reversed(names))
+        elif isinstance(thing, Mapping):
+            stack.extend(reversed(tuple(thing.values())))
+        elif isinstance(thing, tuple):
+            stack.extend(reversed(thing))
+    return table
+
+
+def _of_tensors(law: Law, kernel: Kernel) -> Iterator[str]:
+    """What a law's kernel declares of the tensors, compiled sizes and options that the law is about."""
+    for expr in mentions(law.proposition, law.when):
+        names = [e for e in walk(expr) if isinstance(e, Ref)] if isinstance(expr, Query) else [expr]
+        for ref in names:
+            if not isinstance(ref, Ref):
+                continue
+            tensor = kernel.tensors.get(ref.name.partition(".")[0])
+            if ref.kind is RefKind.entity and tensor is not None:
+                yield canonical((tensor.dtypes, tensor.same_as))
+            elif ref.kind is RefKind.dim and ref.name in kernel.dims:
+                yield canonical(kernel.dims[ref.name])
+            elif ref.kind is RefKind.option and ref.name in kernel.options:
+                yield canonical(kernel.options[ref.name])
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, nodes.Implement):
+        return f"{item.kernel.text} as {item.name.text}"
+    if isinstance(item, nodes.Gradient):
+        return f"{', '.join(n.text for n in item.outputs)} wrt {', '.join(n.text for n in item.inputs)}"
+    if isinstance(item, nodes.Prefer):
+        return " ".join(item.proposition.span.text.split())
+    if isinstance(item, nodes.Uses):
+        return item.kernel.text
+    if isinstance(item, nodes.OfProtocol):
+        return ""
+    named = getattr(item, "name", None)
+    return named.text if isinstance(named, nodes.Name) else ""
+
+
+def _prose(item: Any) -> str:
+    if isinstance(item, nodes.Intent):
+        return item.text
+    if isinstance(item, nodes.Gate):
+        return "\n".join(part.because or "" for part in item.items if isinstance(part, nodes.Require))
+    return getattr(item, "because", None) or ""
+
+
+def _header(item: Any) -> Any:
+    """What a statement with a block says in front of it."""
+    like = getattr(item, "like", None)
+    return (
+        item.family.text if isinstance(item, nodes.Kernel) else "",
+        like.text if like is not None else "",
+        item.needs if isinstance(item, nodes.Schedule) else (),
+    )
+
+
+def _bodies(item: Any, around: tuple[Any, ...], found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a statement is in the module, by its own declarations or as a part of those around it."""
+    like = getattr(item, "like", None)
+    if isinstance(item, nodes.Intent):
+        return ()
+    if isinstance(item, nodes.Schedule):
+        return tuple((like.text if like is not None else None, each.needs) for each in found)
+    if isinstance(item, nodes.Kernel):
+        return tuple(each.family for each in found)
+    if isinstance(item, _CONTAINERS):
+        return (like.text if like is not None else None,)
+    part = _PARTS.get(type(item))
+    if part is not None:
+        return tuple(part(each, item) for each in around)
+    return found
+
+
+_PARTS: dict[type[Any], Any] = {
+    nodes.Math: lambda kernel, _: frozenset(kernel.math),
+    nodes.Accumulate: lambda kernel, _: kernel.accumulate,
+    nodes.Hyper: lambda model, item: model.hypers.get(item.name.text),
+    nodes.Uses: lambda model, item: tuple(model.uses.get(op.text) for op in item.ops),
+    nodes.Forward: lambda model, _: model.forward,
+    nodes.Part: lambda model, item: model.parts.get(item.name.text),
+    nodes.Halting: lambda model, _: model.halting,
+    nodes.Supervise: lambda model, _: model.supervise,
+    nodes.Sample: lambda dataset, item: dataset.samples.get(item.name.text),
+    nodes.Text: lambda dataset, _: dataset.text,
+    nodes.LossAfter: lambda dataset, _: dataset.loss_after,
+    nodes.Answer: lambda dataset, _: dataset.answer,
+    nodes.OfModel: lambda experiment, _: (experiment.model, experiment.overrides),
+    nodes.OfData: lambda experiment, _: experiment.data,
+    nodes.OfProtocol: lambda experiment, _: experiment.protocol,
+    nodes.Train: lambda experiment, _: experiment.train,
+    nodes.Optimizer: lambda experiment, _: experiment.optimizer,
+    nodes.LearningRate: lambda experiment, _: experiment.lr,
+    nodes.Vary: lambda experiment, _: experiment.vary,
+    nodes.Profile: lambda experiment, item: experiment.profiles.get(item.name.text),
+}
+"""Statements that are a part of the declaration around them."""

@@ -1,0 +1,271 @@
+"""`spakc diff`: every change by its meaning, and who may make it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from spakc.cli import cli
+from spakc.resources import resource
+
+PROJECT = """spak 1
+use std.devices
+targets h100, a100
+let unused = 3
+kernel mm: product {
+  dim M, N, K
+  input  A: bf16 [M, K]
+  input  B: bf16 [K, N]
+  output C: bf16 [M, N]
+  math { C[m, n] = sum[k](A[m, k] * B[k, n]) }
+  law no_spills: cubin.spill_bytes == 0 because "slow"
+  schedule tiled {
+    knob tile_m in {32, 64, 128}  knob tile_n in {32, 64, 128}  knob tile_k in {16, 32}
+    let  smem = (tile_m + tile_n) * tile_k * sizeof(A)
+    law  fits: smem <= 8 KiB
+    law  shared: smem <= device.smem_per_block
+  }
+  schedule pipelined like tiled needs device.cp_async {
+    knob stages in 2..4
+    let  smem = stages * (tile_m + tile_n) * tile_k * sizeof(A)
+    config wide on h100 { tile_m = 32  tile_n = 32  tile_k = 16  stages = 3 }
+    prefer stages >= 3 when K >= 1024
+  }
+  verify { tolerance 2 * library_error + ulp(C)  values normal, integers
+           shapes M in 1..64, N in 1..64, K in 1..64  cases 50 }
+}
+model Small {
+  hyper width = 16
+  law small: width <= 64
+  part block(x: [B, T, width]) -> y: [B, T, width] { y = x + mlp(norm(x), hidden = 4 * width) }
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] {
+    x = block(embed(tokens, positions = learned))
+    logits = unembed(norm(x), tied = true)
+  }
+}
+dataset sums {
+  sample a: digits(n)
+  text reverse(a), "=", a, end
+  loss after "="
+  split train n in 1..3
+  split far   n in {5} size 100
+}
+protocol careful { gate long { train(eval_every = 100)  require accuracy(self, train) >= 50% else hide far } }
+experiment base {
+  model Small
+  data sums
+  protocol careful
+  train(steps = 500, batch = 64, seeds = {0, 1})
+  optimizer adamw(betas = (0.9, 0.95))
+  lr cosine(peak = 1e-3, warmup = 20)
+}
+claim learns: accuracy(base, far) >= 90% with confidence 95%
+claim margin: accuracy(base, far) >= accuracy(base, train) - 1%
+claim peak on h100: geomean(speed(mm, dtype = bf16)) >= 800 TFLOP/s for every (M, N, K) in {(64, 64, 64), (128, 64, 64)}
+roles {
+  architect   owns kernel, math, law, let, model, dataset, protocol, experiment, claim, targets, verify
+  implementer owns schedule, knob, config, prefer, implement
+}
+"""
+
+
+def diff(tmp_path: Path, old: str, new: str, *options: str) -> Result:
+    for name, text in (("old", old), ("new", new)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "mine.spak").write_text(text)
+    paths = [str(tmp_path / name / "mine.spak") for name in ("old", "new")]
+    return CliRunner().invoke(cli, ["diff", *paths, "--format", "json", *options])
+
+
+def rows(result: Result) -> dict[str, dict[str, object]]:
+    return {row["statement"]: row for row in map(json.loads, result.stdout.splitlines())}
+
+
+def replaced(*pairs: str) -> str:
+    text = PROJECT
+    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+FITS, NO_SPILLS = "law mm.tiled.fits", "law mm.no_spills"
+SMEM = "let  smem = (tile_m + tile_n)"
+CHANGES = [
+    (("smem <= 8 KiB", "smem <= 16 KiB"), {FITS: "weakened"}),
+    (("smem <= 8 KiB", "smem <= 6 KiB"), {FITS: "strengthened"}),
+    (("smem <= 8 KiB", "smem <= 6 KiB or tile_m == 128"), {FITS: "changed"}),
+    (("smem <= 8 KiB", "smem <= 8192"), {FITS: "changed"}),  # a number is no size
+    (("smem <= 8 KiB", "8 KiB >= smem"), {FITS: "changed"}),  # the same set; another text of the meaning
+    (("== 0 because", "<= 16 because"), {NO_SPILLS: "weakened"}),
+    (("== 0 because", "== 0 and cubin.registers <= 128 because"), {NO_SPILLS: "strengthened"}),
+    (("== 0 because", "<= 16 and cubin.registers <= 128 because"), {NO_SPILLS: "changed"}),
+    (('because "slow"', 'because "too slow"'), {NO_SPILLS: "reworded"}),
+    (("2 * library_error", "3 * library_error"), {"verify mm": "weakened"}),
+    (("2 * library_error", "1 * library_error"), {"verify mm": "strengthened"}),
+    (("+ ulp(C)", ""), {"verify mm": "strengthened"}),
+    (("2 * library_error + ulp(C)", "1 * library_error + 2 * ulp(C)"), {"verify mm": "changed"}),
+    (("cases 50", "cases 49"), {"verify mm": "weakened"}),
+    (("cases 50", ""), {"verify mm": "weakened"}),
+    (("values normal, integers", "values normal"), {"verify mm": "weakened"}),
+    (("shapes M in 1..64", "shapes M in 1..128"), {"verify mm": "strengthened"}),
+    (("(base, far) >= 90%", "(base, far) >= 80%"), {"claim learns": "weakened"}),
+    (("with confidence 95%", "with confidence 99%"), {"claim learns": "strengthened"}),
+    (("with confidence 95%", ""), {"claim learns": "weakened"}),
+    (("train) - 1%", "train) - 2%"), {"claim margin": "weakened"}),
+    ((", (128, 64, 64)}", "}"), {"claim peak": "weakened"}),
+    (("train) >= 50%", "train) >= 60%"), {"gate careful.long": "strengthened"}),
+    ((" else hide far", ""), {"gate careful.long": "weakened"}),
+    (("targets h100, a100", "targets h100"), {"targets": "weakened"}),
+    (("knob stages in 2..4", "knob stages in 2..5"), {"knob mm.pipelined.stages": "changed"}),
+    (("K >= 1024", "K >= 512"), {"prefer mm.pipelined.stages >= 3": "changed"}),
+    (("stages = 3 }", "stages = 2 }"), {"config mm.pipelined.wide": "changed"}),
+    (("let unused = 3", "let unused = 4"), {"let unused": "changed"}),
+    (("let unused = 3", "let other = 3"), {"let other": "renamed"}),
+    (("let unused = 3", ""), {"let unused": "removed"}),
+    (("let unused = 3", "let unused = 3  let more = 1"), {"let more": "added"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "expected"), CHANGES, ids=lambda value: str(value)[:60])
+def test_what_changed(edit: tuple[str, str], expected: dict[str, str], tmp_path: Path) -> None:
+    result = diff(tmp_path, PROJECT, replaced(*edit))
+    found = {id: str(row["change"]) for id, row in rows(result).items() if not row["altered"]}
+    own = {id: kind for id, kind in found.items() if kind != "moved"}
+    assert result.exit_code == 0, result.stderr
+    assert expected.items() <= own.items() and len(own) == len(expected), own
+
+
+def test_a_law_is_weighed_by_counting(tmp_path: Path) -> None:
+    row = rows(diff(tmp_path, PROJECT, replaced("smem <= 8 KiB", "smem <= 16 KiB")))[FITS]
+    assert row["detail"] == "it let 13 of 18 points of `mm.tiled` through on h100, now 18"
+
+
+def test_same_set_by_counting_is_neither_weaker_nor_stronger(tmp_path: Path) -> None:
+    # between two sums of tiles: another number, the same points, in every schedule that has the law
+    row = rows(diff(tmp_path, PROJECT, replaced("smem <= 8 KiB", "smem <= 8193 * 1 KiB / 1024")))[FITS]
+    assert row["change"] == "changed" and "now" in str(row["detail"])
+
+
+def test_a_let_under_a_law_is_charged_with_the_law(tmp_path: Path) -> None:
+    new = replaced(SMEM, "let  smem = 2 * (tile_m + tile_n)")
+    found = rows(diff(tmp_path, PROJECT, new))
+    assert found["let mm.tiled.smem"]["altered"] is False
+    law = found[FITS]
+    assert (law["change"], law["altered"], law["causes"]) == ("strengthened", True, ["let mm.tiled.smem"])
+    owner_of_lets = PROJECT.replace("law, let, model", "law, model").replace(
+        "prefer, implement", "prefer, let, implement"
+    )
+    other = new.replace("law, let, model", "law, model").replace(
+        "prefer, implement", "prefer, let, implement"
+    )
+    result = diff(tmp_path, owner_of_lets, other, "--role", "implementer")
+    assert result.exit_code == 1
+    assert {json.loads(line)["code"] for line in result.stderr.splitlines()} == {"SPAK603"}
+
+
+def test_a_device_fact_under_a_law_is_charged_with_the_law(tmp_path: Path) -> None:
+    device = "device card { arch = sm_90a  cp_async = true  smem_per_block = 100 KiB }\n"
+    roles = "prefer, implement", "prefer, implement, device"
+    old = replaced(
+        "targets h100, a100", "targets card", " on h100 {", " {", *roles, "claim peak on h100", "claim peak"
+    )
+    old = old.replace("let unused", device + "let unused")
+    result = diff(tmp_path, old, old.replace("100 KiB", "200 KiB"), "--role", "implementer")
+    found = rows(result)
+    assert found["device card"]["allowed"] is True
+    assert found["law mm.tiled.shared"]["allowed"] is False
+    assert found["law mm.tiled.shared"]["causes"] == ["device card"]
+    assert found["law mm.tiled.shared"]["altered"] is True
+    assert FITS not in found, "a law that asks nothing of the device says what it said"
+
+
+def test_leaving_a_schedule_behind_does_not_leave_its_laws(tmp_path: Path) -> None:
+    copied = replaced(
+        "pipelined like tiled needs device.cp_async {",
+        "pipelined needs device.cp_async {\n"
+        "knob tile_m in {32, 64, 128}  knob tile_n in {32, 64, 128}  knob tile_k in {16, 32}",
+    )
+    result = diff(tmp_path, PROJECT, copied, "--role", "implementer")
+    found = rows(result)
+    assert found[FITS]["change"] == "weakened" and found[FITS]["allowed"] is False
+    assert "it binds 2 schedules, now 1" in str(found[FITS]["detail"])
+
+
+def test_training_is_charged_with_the_claims_about_it(tmp_path: Path) -> None:
+    found = rows(diff(tmp_path, PROJECT, replaced("steps = 500", "steps = 50")))
+    assert found["train base"]["change"] == "changed"
+    assert found["claim learns"]["altered"] is True and "train base" in found["claim learns"]["causes"]  # type: ignore[operator]
+    assert "claim peak" not in found
+
+
+def test_the_implementer_owns_his_levers(tmp_path: Path) -> None:
+    new = replaced(
+        "knob stages in 2..4", "knob stages in 2..6",
+        "stages = 3 }", "stages = 4 }\n    config other { tile_m = 64  tile_n = 32  tile_k = 16  stages = 2 }",
+        "K >= 1024", "K >= 2048",
+    )  # fmt: skip
+    result = diff(tmp_path, PROJECT, new, "--role", "implementer")
+    assert result.exit_code == 0, result.stderr
+    assert all(row["allowed"] for row in rows(result).values()) and len(rows(result)) == 4
+    refused = diff(tmp_path, PROJECT, new, "--role", "architect")
+    assert refused.exit_code == 1 and refused.stderr.count('"SPAK601"') == 4
+
+
+def test_a_change_cannot_give_itself_the_right(tmp_path: Path) -> None:
+    new = replaced(
+        "smem <= 8 KiB", "smem <= 16 KiB", "prefer, implement\n", "prefer, implement, law, roles\n"
+    )
+    new = new.replace("math, law, let", "math, let")
+    result = diff(tmp_path, PROJECT, new, "--role", "implementer")
+    codes = [json.loads(line)["code"] for line in result.stderr.splitlines()]
+    assert result.exit_code == 1 and sorted(codes) == ["SPAK601", "SPAK604", "SPAK604"]
+
+
+def test_moving_formatting_and_other_words_need_no_right(tmp_path: Path) -> None:
+    let = "    let  smem = (tile_m + tile_n) * tile_k * sizeof(A)\n"
+    moved = replaced(let, "", "    law  shared:", let + "    law  shared:").replace(
+        "  dim M, N, K", "  dim  M , N,K"
+    )
+    result = diff(tmp_path, PROJECT, moved, "--role", "implementer")
+    assert result.exit_code == 0, result.stderr
+    assert {row["change"] for row in rows(result).values()} == {"moved"}
+    inlined = replaced("law  shared: smem <=", "law  shared: (tile_m + tile_n) * tile_k * sizeof(A) <=")
+    inlined = inlined.replace("let  smem = stages * (tile_m", "let  smem = stages * (tile_m")
+    found = rows(diff(tmp_path, PROJECT, inlined))
+    assert found["law mm.tiled.shared"]["change"] != "reworded", "in `pipelined` the let was another one"
+
+
+def test_prose_belongs_to_its_owner(tmp_path: Path) -> None:
+    result = diff(tmp_path, PROJECT, replaced('because "slow"', 'because "fast"'), "--role", "implementer")
+    assert result.exit_code == 1 and '"SPAK601"' in result.stderr
+
+
+def test_no_such_role(tmp_path: Path) -> None:
+    result = diff(tmp_path, PROJECT, PROJECT, "--role", "implementor")
+    assert result.exit_code == 1
+    (found,) = map(json.loads, result.stderr.splitlines())
+    assert found["code"] == "SPAK602" and "implementer" in found["help"][0]
+    bare = PROJECT[: PROJECT.index("roles {")]
+    assert '"SPAK602"' in diff(tmp_path, bare, bare, "--role", "architect").stderr
+
+
+def test_a_mistake_in_either_state_is_a_diagnostic(tmp_path: Path) -> None:
+    for old, new in ((PROJECT, "spak 1\nkernel"), ("spak 1\nkernel", PROJECT)):
+        result = diff(tmp_path, old, new)
+        assert result.exit_code == 1 and not result.stdout and "SPAK1" in result.stderr
+
+
+@pytest.mark.parametrize("path", sorted(resource("examples").rglob("*.spak")), ids=lambda path: path.stem)
+def test_an_example_is_like_itself_however_it_is_formatted(path: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "examples"
+    shutil.copytree(resource("examples"), root)
+    other = root / path.relative_to(resource("examples"))
+    assert CliRunner().invoke(cli, ["fmt", *map(str, root.rglob("*.spak"))]).exit_code == 0
+    result = CliRunner().invoke(cli, ["diff", str(path), str(other)])
+    assert (result.exit_code, result.stdout) == (0, "nothing changed\n"), result.output
