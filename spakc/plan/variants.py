@@ -352,7 +352,7 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
                 template.family,
                 template.path,
                 f"kernels/{kernel.name}/{stem}.cu",
-                f"spak_{kernel.name}_{stem}",
+                f"spak_{kernel.name.replace('.', '_')}_{stem}",  # a kernel of a file used under an alias has dots
                 template.params(problem, signature, config),
                 shape.grid,
                 shape.threads,
