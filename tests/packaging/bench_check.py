@@ -1,4 +1,4 @@
-"""`make bench-check`: how long commands take from the shell's point of view, start-up included, beside their budgets."""
+"""`make bench-check`: how long commands take from the shell's point of view, beside their budgets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def once(*arguments: str, environment: dict[str, str]) -> tuple[float, float]:
 
 def report(what: str, times: list[tuple[float, float]], budget: float | None = None) -> None:
     wall, cpu = zip(*times, strict=True)
-    line = f"{what:52} wall {statistics.median(wall):6.3f} s (best {min(wall):.3f}), CPU {statistics.median(cpu):6.3f} s"
+    middle = statistics.median
+    line = f"{what:52} wall {middle(wall):6.3f} s (best {min(wall):.3f}), CPU {middle(cpu):6.3f} s"
     print(line + ("" if budget is None else f"; budget {budget} s"), flush=True)
 
 
