@@ -130,6 +130,20 @@ def diff(old: Path, new: Path, role: str | None, format: str) -> int:
     return run(old, new, role, format)
 
 
+@cli.command()
+@file_argument
+@click.option(
+    "--role", type=click.Choice(["implementer", "architect"]), required=True, help="Whose contract."
+)
+@click.option("--format", type=click.Choice(["md", "json"]), default="md", help="How to print it.")
+@guarded
+def contract(file: Path, role: str, format: str) -> int:
+    """What a role has to know of FILE: what is demanded and known, what is its to change, what the laws do."""
+    from spakc.commands.contract import run
+
+    return run(file, role, format)
+
+
 @cli.command("compile")
 @file_argument
 @click.option(

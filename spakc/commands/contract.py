@@ -1,0 +1,36 @@
+"""`spakc contract FILE --role R`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spak_runtime.nvrtc import BASE_OPTIONS
+from spakc import driver
+from spakc.cli import show
+from spakc.contract.contract import Known, contract
+from spakc.contract.markdown import render
+from spakc.diagnostics import Sink
+from spakc.evidence import evidence_path, read_evidence
+from spakc.status import status
+from spakc.subjects import subject_now
+
+
+def run(file: Path, role: str, format: str) -> int:
+    """Prints the contract. Exit 0: it is an answer, whatever it says."""
+    data, sink = contract_of(file, role)
+    show(sink.diagnostics, format == "json")
+    click.echo(json.dumps(data, indent=1) if format == "json" else render(data), nl=format == "json")
+    return 0
+
+
+def contract_of(file: Path, role: str) -> tuple[dict[str, Any], Sink]:
+    """The contract of a file as data, with what was said while it was made."""
+    checked = driver.check_file(file)
+    files = driver.emit_files(driver.plan_file(checked))
+    rows = list(read_evidence(evidence_path(file), checked.sink))
+    page = status(checked.module, rows, subject_now(checked.module, files, BASE_OPTIONS), checked.sink)
+    return contract(Known(checked.program, checked.module, tuple(page)), role), checked.sink

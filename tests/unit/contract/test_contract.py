@@ -1,0 +1,174 @@
+"""The contract of a role: the data, its published schema, the page."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from spakc.cli import cli
+from spakc.resources import resource
+
+SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
+FILES = [*sorted(resource("examples").rglob("*.spak")), resource("templates") / "project" / "project.spak"]
+TWO = """spak 1
+use std.devices
+targets h100, a100
+intent "Fast enough."
+kernel mm: product {
+  intent "A product."
+  dim M, N, K
+  input  A: bf16 | f32 [M, K]
+  input  B: same(A) [K, N]
+  output C: same(A) [M, N]
+  math { C[m, n] = sum[k](A[m, k] * B[k, n]) }
+  schedule naive { knob block in {8, 16} }
+  schedule tiled {
+    knob tile_m in {32, 64, 128}  knob tile_n in {32, 64, 128}  knob tile_k in {16, 32}
+    law  fits: (tile_m + tile_n) * tile_k * sizeof(A) <= 8 KiB because "there is no more"
+    law  wide: tile_m >= 64
+    law  deep: tile_k * sizeof(A) <= 64 when tile_m == 64
+    law  large: tile_k == 32
+    law  idle: tile_n >= 32
+    config plain { tile_m = 64  tile_n = 64  tile_k = 32 }
+    prefer tile_n >= 64 when M >= 1024
+  }
+  verify { tolerance 2 * library_error + ulp(C)  values normal  shapes M in 1..64, N in 1..64, K in 1..64  cases 50 }
+}
+claim fast on h100: speed(mm, M = 64, N = 64, K = 64, dtype = bf16) >= 1 TFLOP/s with confidence 95%
+roles {
+  architect   owns kernel, law, claim
+  implementer owns schedule, knob, config, prefer
+}
+"""
+
+
+def contract(path: Path, role: str) -> dict[str, Any]:
+    result = CliRunner().invoke(cli, ["contract", str(path), "--role", role, "--format", "json"])
+    assert result.exit_code == 0, result.output
+    data: dict[str, Any] = json.loads(result.stdout)
+    return data
+
+
+def validator(name: str) -> Any:
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    path = tmp_path / "two.spak"
+    path.write_text(TWO)
+    return path
+
+
+@pytest.mark.parametrize("role", ["implementer", "architect"])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_data_is_what_the_schema_says(path: Path, role: str) -> None:
+    validator("spak-contract-1").validate(contract(path, role))
+
+
+@pytest.mark.parametrize("role", ["implementer", "architect"])
+def test_the_schema_misses_nothing(role: str, two: Path) -> None:
+    data, check = contract(two, role), validator("spak-contract-1")
+    check.validate(data)
+    for key in data:
+        assert not check.is_valid({k: v for k, v in data.items() if k != key}), key
+        assert not check.is_valid(data | {key: 7}), key
+    other = copy.deepcopy(data)
+    other["statements"][0]["more"] = 1
+    assert not check.is_valid(other)
+    assert not check.is_valid(data | {"role": "architect" if role == "implementer" else "implementer"})
+
+
+def test_the_implementer_is_told_what_is_demanded_and_what_is_hers(two: Path) -> None:
+    data = contract(two, "implementer")
+    levers = [lever["statement"] for lever in data["levers"]]
+    assert levers[:2] == ["schedule mm.naive", "knob mm.naive.block"]
+    assert "config mm.tiled.plain" in levers and not any("law" in lever for lever in levers)
+    (kernel,) = data["kernels"]
+    assert kernel["math"] == ["C[m, n] = sum[k](A[m, k] * B[k, n])"]
+    assert kernel["verification"]["tolerance"] == "2 * library_error + ulp(C)"
+    tiled = kernel["schedules"][1]
+    space = tiled["spaces"][0]
+    # deep leaves tile_m = 64 to bf16; large leaves tile_k = 32; then fits leaves bf16 tile_m + tile_n <= 128
+    assert (space["target"], space["points"], space["lawful"]) == ("h100", 36, 2)
+    assert space["values"] == {"tile_m": [64], "tile_n": [32, 64], "tile_k": [32]}
+    (claim,) = data["claims"]
+    assert (claim["verdict"], claim["means"], claim["confidence"]) == ("undecided", "measurement", 0.95)
+
+
+def test_the_architect_is_told_what_the_laws_do(two: Path) -> None:
+    data = contract(two, "architect")
+    cuts = {c["law"]: c for row in data["cuts"] if row["target"] == "a100" for c in row["laws"]}
+    assert cuts["mm.tiled.wide"]["alone"] + cuts["mm.tiled.wide"]["among"] == 12
+    assert data["idle"] == ["mm.tiled.idle"]
+    conflict = data["conflicts"][0]
+    assert (conflict["schedule"], conflict["problem"]) == ("mm.tiled", "A: f32")
+    assert conflict["laws"] == ["mm.tiled.fits", "mm.tiled.wide", "mm.tiled.large"]
+    assert {(r["knob"], tuple(r["values"])) for r in data["unreachable"]} == {
+        ("tile_m", (32, 128)), ("tile_n", (128,)), ("tile_k", (16,)),
+    }  # fmt: skip
+    assert {row["statement"] for row in data["prose"]} == {
+        "intent 1",
+        "intent kernel mm",
+        "law mm.tiled.fits",
+    }
+    assert [row["text"] for row in data["prefers"]] == ["tile_n >= 64 when M >= 1024"]
+    assert {row["statement"] for row in data["undecided"]} == {"verify mm", "claim fast"}
+    assert data["violated"] == data["stale"] == []
+
+
+def test_the_architect_is_told_what_is_stale_and_violated(tmp_path: Path) -> None:
+    path = tmp_path / "mine.spak"
+    text = """spak 1
+targets card
+device card { arch = sm_80  kind = emulator }
+kernel twice: elementwise {
+  dim N
+  input  x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = 2 * x[i] }
+  law generous: bytes(x) == 1
+  schedule grid_stride { knob threads in {128} }
+  verify { tolerance ulp(y)  shapes N in 1..64  cases 3 }
+}
+"""
+    path.write_text(text)
+    verified = CliRunner().invoke(cli, ["verify", str(path)])
+    assert verified.exit_code == 3, verified.output
+    data = contract(path, "architect")
+    assert [row["statement"] for row in data["violated"]] == ["law twice.generous"]
+    path.write_text(text.replace("2 * x[i]", "3 * x[i]"))
+    stale = contract(path, "architect")["stale"]
+    assert "verify twice" in [row["statement"] for row in stale] and all(row["because"] for row in stale)
+
+
+def test_the_page_says_the_same(two: Path) -> None:
+    page = CliRunner().invoke(cli, ["contract", str(two), "--role", "architect"]).stdout
+    for text in (
+        "* `law fits: ", "2 of 36 points are lawful on h100", "## Leave nothing together",
+        "mm.tiled on h100, A: f32: mm.tiled.fits, mm.tiled.wide, mm.tiled.large", "tile_k in {16}",
+        "| mm.tiled.idle | `tile_n >= 32` | h100, a100 | holds | proof |", "with confidence 95%",
+    ):  # fmt: skip
+        assert text in page, text
+    for line in page.splitlines():
+        if line.startswith("| "):
+            assert line.replace("\\|", "").count("|") == 7, line
+
+
+def test_the_lines_of_diff_are_what_their_schema_says(two: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.spak"
+    other.write_text(TWO.replace("cases 50", "cases 5").replace("law  idle: tile_n >= 32\n", "\n"))
+    for options in ((), ("--role", "architect")):
+        result = CliRunner().invoke(cli, ["diff", str(two), str(other), "--format", "json", *options])
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert len(lines) == 2
+        for line in lines:
+            validator("spak-diff-1").validate(line)
