@@ -39,7 +39,7 @@ gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` wit
 wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 	$(PYTHON) -m build
 
-bench-check: $(ENV) ## how long `spakc check` of the largest example takes, start-up included (a quiet machine: 0.3 s)
+bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up included, beside their budgets
 	$(PYTHON) -m tests.packaging.bench_check
 
 .PHONY: help run test lint golden docs gpu wheel bench-check

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 
+from spak_runtime.build_worker import workers
 from spak_runtime.cache import KernelCache, digest
 from spak_runtime.errors import BuildError
 from spak_runtime.manifest import KernelSpec, Manifest, Variant
-from spak_runtime.nvrtc import version
+from spak_runtime.nvrtc import BuildRequest, version
 from spak_runtime.specialise import bindings, build_request
 from spakc.diagnostics import Sink
 from spakc.ir.module import Kernel
@@ -17,6 +20,10 @@ from spakc.machine_rules import broken_rules
 from spakc.plan.plan import Plan
 from spakc.plan.variants import reachable
 from spakc.source import Span
+
+MOST_PROCESSES = 8
+LEAST_SHARE = 3
+"""A process takes a fifth of a second to start: one compilation or two are not worth it."""
 
 
 def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | bytes]:
@@ -33,27 +40,44 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     cache, sink = KernelCache(), Sink()
     built: dict[str, str | bytes] = {}
     cubins = {}
-    for kernel, variant, arch in _wanted(decided, manifest):
-        binding = next(bindings(kernel, variant))
-        for number, launch in enumerate(variant.launches):
-            request = build_request(files, headers, variant, launch, binding, arch)
-            try:
-                compiled = cache.build(request)
-            except BuildError as error:
-                sink.report("SPAK752", str(error), None)
-                continue
-            for broken in broken_rules(compiled):
-                place = _place(decided.kernels[kernel.name].kernel, variant)
-                sink.report("SPAK705", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
-            suffix = f".{number}" if len(variant.launches) > 1 else ""
-            name = f"cubin/{arch}/{kernel.name}.{variant.id}{suffix}.cubin"
-            built[name] = compiled.cubin
-            checksum = hashlib.sha256(compiled.cubin).hexdigest()
-            cubins[digest(request, compiler)] = {"file": name, "sha256": checksum, "log": compiled.log}
+    requests = [
+        (kernel, variant, arch, number, build_request(files, headers, variant, launch, binding, arch))
+        for kernel, variant, arch in _wanted(decided, manifest)
+        for binding in (next(bindings(kernel, variant)),)
+        for number, launch in enumerate(variant.launches)
+    ]
+    _compile_side_by_side(cache, [request for *_, request in requests], compiler)
+    for kernel, variant, arch, number, request in requests:
+        try:
+            compiled = cache.build(request)
+        except BuildError as error:
+            sink.report("SPAK752", str(error), None)
+            continue
+        for broken in broken_rules(compiled):
+            place = _place(decided.kernels[kernel.name].kernel, variant)
+            sink.report("SPAK705", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
+        suffix = f".{number}" if len(variant.launches) > 1 else ""
+        name = f"cubin/{arch}/{kernel.name}.{variant.id}{suffix}.cubin"
+        built[name] = compiled.cubin
+        checksum = hashlib.sha256(compiled.cubin).hexdigest()
+        cubins[digest(request, compiler)] = {"file": name, "sha256": checksum, "log": compiled.log}
     sink.stop_if_errors()
     index = {"schema": "spak-cubins/1", "compiler": compiler, "cubins": cubins}
     built["cubin/index.json"] = json.dumps(index, indent=1, sort_keys=True) + "\n"
     return built
+
+
+def _compile_side_by_side(cache: KernelCache, requests: Sequence[BuildRequest], compiler: str) -> None:
+    """Fills the cache with what it lacks, on every processor. What fails here is compiled, and told, afterwards."""
+    missing = [r for r in requests if not (cache.folder / digest(r, compiler)).exists()]
+    count = min(os.cpu_count() or 1, MOST_PROCESSES, len(missing) // LEAST_SHARE)
+    if count < 2:
+        return
+    shares = [missing[first::count] for first in range(count)]
+    with workers(cache, shares[1:]):
+        for request in shares[0]:
+            with contextlib.suppress(BuildError):
+                cache.build(request)
 
 
 def _place(kernel: Kernel, variant: Variant) -> Span:

@@ -76,7 +76,8 @@ class KernelCache:
     """
 
     def __init__(self, root: Path | None = None, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
-        self.folder = (root or default_root()) / "kernels"
+        self.root = root or default_root()
+        self.folder = self.root / "kernels"
         self.limit_bytes = limit_bytes
         self._warned = False
 

@@ -111,7 +111,8 @@ def compile_cubin(request: BuildRequest) -> Compiled:
         log = _text(_read(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program))
         if status != library.nvrtcResult.NVRTC_SUCCESS:
             raise _build_error(request, status, log)
-        return Compiled.from_log(_read(library.nvrtcGetCUBINSize, library.nvrtcGetCUBIN, program), log)
+        cubin = _read(library.nvrtcGetCUBINSize, library.nvrtcGetCUBIN, program)
+        return Compiled.from_log(cubin, _TIMING.sub("", log))
     finally:
         library.nvrtcDestroyProgram(program)
 
@@ -185,6 +186,8 @@ _MESSAGE = re.compile(
 _TOOL_MESSAGE = re.compile(
     r"^(?:ptxas|nvrtc)[^:]*?(?P<severity>error|fatal|warning)\s*:\s*(?P<text>.*)$", re.IGNORECASE
 )
+_TIMING = re.compile(r"^ptxas info\s*: Compile time = .*\n?", re.MULTILINE)
+"""The one line of a log that two compilations of one source differ in."""
 _ENTRY = re.compile(r"Compiling entry function '([^']+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")

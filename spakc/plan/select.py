@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from spak_runtime.manifest import Guard
 from spakc.ir.constraint import Env, evaluate, mentions
@@ -236,7 +236,10 @@ def _ranks(
     best = min(seconds)
     if not math.isfinite(best):
         return ranks
-    return [replace(rank, handicap=max(1.0, s / best)) for rank, s in zip(ranks, seconds, strict=True)]
+    return [
+        _Rank(rank.measured, rank.violated, rank.estimate, max(1.0, s / best))
+        for rank, s in zip(ranks, seconds, strict=True)
+    ]
 
 
 def _sizes(question: Question, shape: ProductShape) -> dict[str, int]:

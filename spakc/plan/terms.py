@@ -62,10 +62,10 @@ def expression_of(amount: Amount) -> Expression:
 
 
 def _extreme(operation: str, amounts: Sequence[Amount]) -> Amount:
-    known = [amount for amount in amounts if not isinstance(amount, Term)]
     terms = [amount for amount in amounts if isinstance(amount, Term)]
     if not terms:
-        return max(known) if operation == "max" else min(known)
+        return max(amounts) if operation == "max" else min(amounts)  # type: ignore[type-var]
+    known = [amount for amount in amounts if not isinstance(amount, Term)]
     parts: list[Amount] = [*terms, *([max(known) if operation == "max" else min(known)] if known else [])]
     return _joined(operation, *parts) if len(parts) > 1 else terms[0]
 

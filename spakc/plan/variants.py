@@ -7,12 +7,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from spak_runtime.manifest import Expression, Guard, TensorSpec
 from spakc.check.check_space import is_present, laws_by
-from spakc.check.space import Axis, Space, Unbounded, build_space
+from spakc.check.space import Axis, Bools, Space, Unbounded, build_space
 from spakc.check.verdict import means_of_law
 from spakc.diagnostics import Sink
-from spakc.ir.module import Device, Kernel, Schedule
+from spakc.ir.module import Device, Kernel, Law, Schedule
 from spakc.ir.queries import Means
 from spakc.plan.estimates import PlannedStep, at_a_call, at_references, preferences
 from spakc.plan.guards import guard_of
@@ -284,8 +286,10 @@ def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
     launch = {axis.name: _at_launch(axis, template) for axis in space.launch}
     named = [c for c in schedule.configs if not c.on or device.name in c.on]
     found = []
+    always = [np.asarray(holds.all(axis=0)) for holds in space.holds]  # for every problem, at each point
+    partial = [(law, whole) for law, whole in zip(space.laws, always, strict=True) if not whole.all()]
     for order, point in enumerate(itertools.islice(space.lawful_configs(), MAX_CANDIDATES)):
-        guards = _for_some_problems(space, point)
+        guards = _for_some_problems(space, point, partial)
         if guards is None:
             continue
         own: list[tuple[str | None, Config]] = [
@@ -303,14 +307,17 @@ def _at_launch(axis: Axis, template: Template) -> KnobValue:
     return default if default is not None and axis.index(default) is not None else axis.values[0]
 
 
-def _for_some_problems(space: Space, point: Config) -> tuple[Guard, ...] | None:
+def _for_some_problems(
+    space: Space, point: Config, partial: Sequence[tuple[Law, Bools]]
+) -> tuple[Guard, ...] | None:
     """The laws that hold at this point for some dtypes, options and compiled dims only, as guards; None where
-    one of them has no form as a guard."""
+    one of them has no form as a guard. `partial`: the laws that do not hold everywhere, and the points at which
+    each holds for all."""
     index = space.index_of(point)
     assert index is not None, "a lawful point is a member of its space"
     guards = []
-    for law, holds in zip(space.laws, space.holds, strict=True):
-        if not space.at(holds, index).all():
+    for law, whole in partial:
+        if not whole[tuple(i if n > 1 else 0 for i, n in zip(index, whole.shape, strict=True))]:
             guard = guard_of(law)
             if guard is None:
                 return None
@@ -352,7 +359,7 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
                 template.family,
                 template.path,
                 f"kernels/{kernel.name}/{stem}.cu",
-                f"spak_{kernel.name}_{stem}",
+                f"spak_{kernel.name.replace('.', '_')}_{stem}",  # a kernel of a file used under an alias has dots
                 template.params(problem, signature, config),
                 shape.grid,
                 shape.threads,

@@ -201,12 +201,7 @@ def test_only_the_kernels_of_the_file_run(runs, name):
 def test_who_computes_is_stated(runs, name):
     """Training is the kernels'; evaluation is float32, which these kernels do not take."""
     rows = {(row["op"], row["phase"]): row for row in runs[name][0]["computed"]}
-    for op, kernel in {
-        "optimizer": "adamw",
-        "norm": "layer_norm",
-        "activation": "gelu",
-        "loss": "cross_entropy",
-    }.items():
+    for op, kernel in zip(("norm", "activation", "loss", "optimizer"), (*ROWS, "adamw"), strict=True):
         assert rows[op, "training"]["by"].startswith(f"looplm.{kernel} ("), op
     assert rows["linear", "training"]["by"].startswith("matmul (")
     evaluation = rows["linear", "evaluation"]

@@ -3,6 +3,8 @@ spill, no warning, no advisory of the assembler."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from spak_runtime.disassemble import disassemble
@@ -11,7 +13,7 @@ from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request
 from spakc.plan.variants import reachable
 from tests.clock import assert_within
-from tests.unit.emit.planned import ARCHS, Emitted, example, headers
+from tests.unit.emit.planned import ARCHS, Emitted, emitted, example, headers
 
 COMPILE_SECONDS = 5.0
 """All variants of one kernel that a call on one architecture may get, cold, in their first specialisation."""
@@ -94,3 +96,15 @@ def test_no_full_memory_barrier_while_products_run() -> None:
         assert "MEMBAR.ALL.GPU" not in names[begin:stored], variant.id
         assert sum(name.startswith("HGMMA") for name in names) >= 4
         assert sum(name.startswith("UTMALDG") for name in names) >= 2
+
+
+def test_kernels_of_a_file_used_under_an_alias(tmp_path: Path) -> None:
+    """Their names have a dot, which no entry point has."""
+    (tmp_path / "k.spak").write_text(
+        "spak 1\nkernel k: elementwise {\n  dim N\n  input x: f32 [N]\n  output y: f32 [N]\n"
+        "  math { y[n] = 2 * x[n] }\n}\n"
+    )
+    (tmp_path / "main.spak").write_text('spak 1\nuse "k.spak" as away\n')
+    kernel = emitted(tmp_path / "main.spak", ("sm_80",))["away.k"]
+    for variant in kernel.spec.variants:
+        build(kernel, variant, first(kernel.spec, variant), "sm_80")

@@ -1,8 +1,10 @@
-"""`make bench-check`: the time of `spakc check` of each example, from the shell's point of view."""
+"""`make bench-check`: how long commands take from the shell's point of view, beside their budgets."""
 
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -12,32 +14,63 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 REPEATS = 11
+COLD_REPEATS = 3
+CHECK, COLD, WARM = 0.3, 5.0, 0.5
+"""Budgets on a quiet machine, in seconds of wall time: `check` of the largest example, `compile` of matmul's selected
+variants for one architecture with an empty cache of kernels, and with a full one."""
 
 
-def seconds(*arguments: str, environment: dict[str, str]) -> list[float]:
-    """Sorted wall times of a command, after one that fills the caches."""
-    found = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT, env=environment
-        )
-        found.append(time.perf_counter() - start)
-    return sorted(found[1:])
+def once(*arguments: str, environment: dict[str, str]) -> tuple[float, float]:
+    """Wall seconds of a command, and CPU seconds of it and what it started."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT, env=environment)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def report(what: str, times: list[tuple[float, float]], budget: float | None = None) -> None:
+    wall, cpu = zip(*times, strict=True)
+    middle = statistics.median
+    line = f"{what:52} wall {middle(wall):6.3f} s (best {min(wall):.3f}), CPU {middle(cpu):6.3f} s"
+    print(line + ("" if budget is None else f"; budget {budget} s"), flush=True)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as compiled:
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        environment["PYTHONPYCACHEPREFIX"] = compiled  # as an installation has it: compiled once
-        for path in sorted((ROOT / "examples").rglob("*.spak")):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    examples = sorted((ROOT / "examples").rglob("*.spak"), key=lambda path: path.stat().st_size)
+    with tempfile.TemporaryDirectory() as folder:
+        environment["PYTHONPYCACHEPREFIX"] = f"{folder}/compiled"  # as an installation has it: compiled once
+        environment["SPAK_CACHE_DIR"] = kernels = f"{folder}/cache"
+        for path in examples:
             shown = path.relative_to(ROOT).as_posix()
-            times = seconds("-m", "spakc", "check", shown, environment=environment)
-            print(f"{shown:32} median {statistics.median(times):.3f} s, best {times[0]:.3f} s of {REPEATS}")
-        times = seconds("-c", "import numpy", environment=environment)
-        print(f"{'(only `import numpy`)':32} median {statistics.median(times):.3f} s, best {times[0]:.3f} s")
-        load, cores = os.getloadavg()[0], os.cpu_count()
-        print(f"load {load:.1f} on {cores} cores; on a busy machine these are times of the neighbours, too")
+            arguments = ("-m", "spakc", "check", shown)
+            once(*arguments, environment=environment)
+            found = [once(*arguments, environment=environment) for _ in range(REPEATS)]
+            report(f"spakc check {shown}", found, CHECK if path == examples[-1] else None)
+        compile_ = (
+            "-m",
+            "spakc",
+            "compile",
+            "examples/kernels/matmul.spak",
+            "-o",
+            f"{folder}/out",
+            "--arch",
+            "sm_90a",
+        )
+        once(*compile_, environment=environment)
+        cold = []
+        for _ in range(COLD_REPEATS):
+            shutil.rmtree(kernels)
+            cold.append(once(*compile_, environment=environment))
+        report("spakc compile matmul.spak --arch sm_90a, cold", cold, COLD)
+        report("the same, warm", [once(*compile_, environment=environment) for _ in range(REPEATS)], WARM)
+        report(
+            "(only `import numpy`)",
+            [once("-c", "import numpy", environment=environment) for _ in range(REPEATS)],
+        )
+    print(
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; beside busy neighbours read the CPU seconds"
+    )
 
 
 if __name__ == "__main__":

@@ -193,10 +193,10 @@ class StepProfile:
         kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
         torch.cuda.synchronize()
         # The first profile of a process may lose its first events: this one is for nothing else.
-        with torch.profiler.profile(activities=kinds):
+        with torch.profiler.profile(activities=kinds, acc_events=True):
             torch.zeros(1, device="cuda")
             torch.cuda.synchronize()
-        with torch.profiler.profile(activities=kinds) as profile:
+        with torch.profiler.profile(activities=kinds, acc_events=True) as profile:
             with modules_named(self._model), scope(_STEP):
                 yield
             torch.cuda.synchronize()
