@@ -54,7 +54,7 @@ class Compiled(Trainer):
             return total / (mask.sum() * len(readings))
 
         compiled = Compiled.compiled.setdefault(id(model), torch.compile(loss_of))
-        with self.autocast():
+        with self._randomness(), self.autocast():
             loss = compiled(batch.inputs, batch.targets, batch.mask)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip) if self.clip else None
@@ -96,8 +96,12 @@ def prepared(
     tables: list[kernels.Table] = []
     profile = kernels.StepProfile(trainer.model, trainer.ops, artifact, EAGER_STEPS - 2, tables.append)
     trainer.train(batches, EAGER_STEPS, schedule=STEPS, around=profile if by_kernels else None)
-    batch = next(batches).to(DEVICE)
+    drawn = next(batches).to(DEVICE)
+    batch = Batch(drawn.inputs.clone(), drawn.targets.clone(), drawn.mask.clone())
     trainer.optimizer.prepare(EAGER_STEPS, STEPS)
+    for _ in range(3):  # what is compiled for a batch that is laid out like the one of the graph
+        trainer._forward_backward(batch)
+        trainer.optimizer.step_on_device()
     replay = trainer._captured(batch, stream)
     if replay is None:
         raise SystemExit(f"{name} cannot be captured: {trainer.captured}")
