@@ -144,6 +144,23 @@ def contract(file: Path, role: str, format: str) -> int:
     return run(file, role, format)
 
 
+@cli.command()
+@file_argument
+@click.option("--role", help="Whose agent is served: it may write what this role of FILE owns, else nothing.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder that no path may leave (default: that of FILE).",
+)
+@guarded
+def mcp(file: Path, role: str | None, root: Path | None) -> int:
+    """Serve the project of FILE to an agent: the Model Context Protocol on standard input and output."""
+    from spakc.commands.mcp import run
+
+    gc.enable()
+    return run(file, root, role)
+
+
 @cli.command("compile")
 @file_argument
 @click.option(

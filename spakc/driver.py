@@ -46,9 +46,23 @@ class Checked:
     sink: Sink
 
 
-def read_source(path: Path, name: str, sink: Sink, span: Span | None = None) -> SourceFile | None:
+Overlay = Mapping[Path, str]
+"""Texts that stand for those of files: what an editor holds and has not saved, what is only proposed. Keys are
+`absolute`."""
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root of the file system, without `..`; links stay."""
+    return Path(os.path.normpath(Path.cwd() / path))
+
+
+def read_source(
+    path: Path, name: str, sink: Sink, span: Span | None = None, overlay: Overlay | None = None
+) -> SourceFile | None:
     """The text of a file, or None after a diagnostic at `span` (the `use` that asked for it)."""
     shown = _shown(path)
+    if overlay and (text := overlay.get(absolute(path))) is not None:
+        return SourceFile(name, text, shown)
     try:
         if not path.exists():
             hint = _similar_files(path)
@@ -70,7 +84,7 @@ def read_source(path: Path, name: str, sink: Sink, span: Span | None = None) -> 
     return SourceFile(name, text, shown)
 
 
-def load(path: Path, sink: Sink) -> Program:
+def load(path: Path, sink: Sink, overlay: Overlay | None = None) -> Program:
     """Reads and parses a root file and everything it uses. Raises SpakError if any of them has a mistake."""
     files: dict[str, nodes.File] = {}
     uses: dict[str, tuple[tuple[nodes.Use, str], ...]] = {}
@@ -87,7 +101,7 @@ def load(path: Path, sink: Sink) -> Program:
         if len(files) >= MAX_FILES:
             sink.report("SPAK003", f"more than {MAX_FILES} files are used", span)
             return
-        source = read_source(file, name, sink, span)
+        source = read_source(file, name, sink, span, overlay)
         tree = parse(source, sink) if source is not None else None
         if source is None or tree is None:
             return
@@ -165,10 +179,10 @@ def _similar_files(path: Path) -> tuple[str, ...]:
     return (f"did you mean `{_shown(path.parent / near[0])}`?",) if near else ()
 
 
-def check_file(path: Path) -> Checked:
+def check_file(path: Path, overlay: Overlay | None = None) -> Checked:
     """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found."""
     sink = Sink()
-    program = load(path, sink)
+    program = load(path, sink, overlay)
     return Checked(path, program, check_program(program, sink), sink)
 
 

@@ -14,14 +14,13 @@ from spakc.diagnostics import Sink
 from spakc.diff.changes import Change, State, changes, summary
 from spakc.diff.entries import Entry
 from spakc.diff.ownership import judge, known_role, owner
-from spakc.source import Span
 
 SCHEMA = "spak-diff/1"
 
 
 def run(old: Path, new: Path, role: str | None, format: str) -> int:
     """Prints every change. With a role, exit 1 if it may not make one of them."""
-    rows, text, sink = compare(old, new, role)
+    rows, text, sink = compare(driver.check_file(old), driver.check_file(new), role)
     if format == "json":
         for row in rows:
             click.echo(json.dumps(row))
@@ -31,15 +30,15 @@ def run(old: Path, new: Path, role: str | None, format: str) -> int:
     return DIAGNOSTICS if sink.has_errors else OK
 
 
-def compare(old: Path, new: Path, role: str | None) -> tuple[list[dict[str, Any]], str, Sink]:
-    """The changes as plain data and as text, with what the role may not do in the sink. Raises SpakError where a
-    state has a mistake of its own, or no such role."""
-    before, after = driver.check_file(old), driver.check_file(new)
+def compare(
+    before: driver.Checked, after: driver.Checked, role: str | None
+) -> tuple[list[dict[str, Any]], str, Sink]:
+    """The changes as plain data and as text, with what the role may not do in the sink. Raises SpakError where
+    there is no such role."""
     roles = before.module.module.roles
     sink = Sink()
     if role is not None:
-        root = before.program.files[before.program.root]
-        place = next((r.span for r in roles.values()), Span(root.span.source, 0, 0))
+        place = next((each.span for each in roles.values()), None)
         known_role(role, roles, place, sink)
         sink.stop_if_errors()
     found = changes(State(before.program, before.module), State(after.program, after.module))

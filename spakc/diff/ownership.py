@@ -21,7 +21,7 @@ def owner(entry: Entry, roles: Mapping[str, Role]) -> str | None:
     return None
 
 
-def known_role(name: str, roles: Mapping[str, Role], place: Span, sink: Sink) -> bool:
+def known_role(name: str, roles: Mapping[str, Role], place: Span | None, sink: Sink) -> bool:
     """Whether the old state has a role of this name; SPAK602 if not."""
     if name in roles:
         return True
@@ -31,7 +31,7 @@ def known_role(name: str, roles: Mapping[str, Role], place: Span, sink: Sink) ->
         help_ = [f"the roles are {', '.join(f'`{role}`' for role in roles)}"]
     if not roles:
         help_ = ["write `roles { architect owns law, math  implementer owns schedule, knob }`"]
-    sink.report("SPAK602", f"there is no role `{name}`", place if roles else None, help=help_)
+    sink.report("SPAK602", f"there is no role `{name}`", place, help=help_)
     return False
 
 

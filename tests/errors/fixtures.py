@@ -9,6 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from spakc.cli import cli
+from spakc.diagnostics import SpakError
 from spakc.syntax.parse import MAX_BYTES
 from tests.unit.evidence.fixtures import EVIDENCE
 from tests.unit.verify.code_fixtures import VERIFICATION
@@ -120,6 +121,27 @@ def _spills(_: Path) -> list[str]:
     return codes_of_build(SPILLS)
 
 
+def _strange_file(folder: Path) -> list[str]:
+    from spakc.agents.project import Project
+
+    (folder / "notes.txt").write_text("mine")
+    try:
+        Project(_written(folder, KERNEL), folder, "implementer").write("notes.txt", KERNEL)
+    except SpakError as error:
+        return [diagnostic.code for diagnostic in error.diagnostics]
+    return []
+
+
+def _without_extra(_: Path) -> list[str]:
+    from spakc.extras import needs_extra
+
+    try:
+        needs_extra("lsp", "no_such_package")
+    except SpakError as error:
+        return [diagnostic.code for diagnostic in error.diagnostics]
+    return []
+
+
 ELSEWHERE: dict[str, Fixture] = {
     "SPAK002": lambda folder: codes_of_command("check", folder),
     "SPAK003": _too_large,
@@ -133,7 +155,9 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK602": _diff(("", ""), "implementor"),
     "SPAK603": _diff(("a = 1", "a = 2"), "implementer"),
     "SPAK604": _diff(("so", "not so"), "architect"),
+    "SPAK605": _strange_file,
     "SPAK703": _arch,
+    "SPAK709": _without_extra,
     "SPAK705": _spills,
     **_runtime(),
     **EVIDENCE,

@@ -53,6 +53,14 @@ TABLE: tuple[Code, ...] = (
         _product(_NAIVE),
     ),
     Code(
+        "SPAK709",
+        "an optional part is not installed",
+        "`spakc mcp` and `spakc lsp` speak protocols whose packages are no part of the compiler: they come with "
+        "the extras `spakc[mcp]` and `spakc[lsp]`.",
+        wrong="pip install spakc && spakc lsp",
+        right="pip install 'spakc[lsp]' && spakc lsp",
+    ),
+    Code(
         "SPAK740",
         "folder that holds no readable artifact",
         "The runtime loads what `spakc compile` wrote: a manifest of the schema it knows, and every file "

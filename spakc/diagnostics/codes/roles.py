@@ -37,4 +37,13 @@ TABLE: tuple[Code, ...] = (
         wrong="spakc diff old.spak new.spak --role architect   # nobody owns `roles`",
         right="spakc diff old.spak new.spak",
     ),
+    Code(
+        "SPAK605",
+        "a file that is no part of the project",
+        "An agent of a role writes into the root file of its project and into the files that it uses, "
+        "nowhere else: only what is read into the project can be judged by its roles. To add a file, let "
+        "whoever owns `use` add it first.",
+        wrong="write notes.txt   # a tool of `spakc mcp project.spak --role implementer`",
+        right="write project.spak",
+    ),
 )
