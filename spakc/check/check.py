@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spakc.check.check_data import check_data
+from spakc.check.check_divisors import check_divisors
 from spakc.check.check_dtypes import check_math_dtypes, check_proposition
 from spakc.check.check_experiment import check_experiments
 from spakc.check.check_laws import check_laws
@@ -35,6 +36,7 @@ def check(module: Module, sink: Sink) -> CheckedModule:
         check_units(proposition, sink)
         if proposition.kernel is None:
             check_bound_ranges(proposition.expr, {}, sink)  # a kernel's are checked with its tensors
+        check_divisors(proposition.expr, sink, proposition.claim)
     models = check_models(module, sink)
     data = check_data(module, sink)
     if _errors(sink) > before:

@@ -18,6 +18,7 @@ from spakc.ir.queries import Means
 from spakc.ir.visit import walk
 
 MOST_DIGITS = 10_000
+MOST_SAMPLES = 10**8
 MOST_CHOICES = 1 << 16
 MOST_TOKENS = 1 << 24
 
@@ -137,10 +138,31 @@ class _Check:
         )
         if "train" in names and "train" not in facts.train and dataset.splits["train"].size is None:
             facts.train = ("train", *facts.train)
+        self._shares(facts.train)
         held = [n for n in names if n not in facts.train]
         facts.exclude = tuple(n for n in held if any(not _apart(facts, n, t) for t in facts.train))
         facts.laws = tuple(self._law(law, facts) for law in dataset.laws)
         return None if self.errors else facts
+
+    def _shares(self, train: tuple[str, ...]) -> None:
+        """Weights are shares of a mixture: a split without one gets what the others leave."""
+        splits = [self.dataset.splits[name] for name in train]
+        for split in self.dataset.splits.values():
+            if split.weight is not None and not 0 < split.weight <= 1:
+                message = f"the weight of split `{split.name}` is a share, above 0% and at most 100%"
+                self.error("SPAK529", message, split, f"{split.weight:.0%} here")
+                return
+            if split.size is not None and split.size > MOST_SAMPLES:
+                self.error("SPAK529", f"a split has at most {MOST_SAMPLES} samples", split, "more here")
+                return
+        stated = sum(split.weight for split in splits if split.weight is not None)
+        is_open = any(split.weight is None for split in splits)
+        if stated and (stated >= 1 if is_open else abs(stated - 1) > 1e-9):
+            what = "leave something for the split without one" if is_open else "add up to 100%"
+            last = next(split for split in reversed(splits) if split.weight is not None)
+            self.error(
+                "SPAK529", f"the weights of a mixture {what}", last, f"{stated:.4g} of it is given away"
+            )
 
     # ---- corpora ------------------------------------------------------------------------------------
 
@@ -293,11 +315,15 @@ class _Check:
         """How many digits a sample can have."""
         assert isinstance(sample, Query)
         found = self._values(sample.args[0], bound, split)
-        if found is not None and (min(found) < 1 or max(found) > MOST_DIGITS):
+        if (
+            found is not None
+            and (min(found) < 1 or max(found) > MOST_DIGITS)
+            and not self.sink.has("SPAK529", sample.args[0].span)
+        ):
             self.error(
                 "SPAK529",
                 f"a number has 1 to {MOST_DIGITS} digits",
-                split,
+                sample.args[0] if isinstance(sample.args[0], Const) else split,
                 f"{min(found)} to {max(found)} here",
             )
         return found or frozenset((1,))

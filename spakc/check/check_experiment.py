@@ -12,6 +12,7 @@ from typing import Any
 from spakc.check.check_data import DatasetFacts
 from spakc.check.check_laws import prove
 from spakc.check.count import Count, Sizes, Unbuildable, Value, count
+from spakc.check.loops import check_loops
 from spakc.check.model_shapes import Shapes
 from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
@@ -20,6 +21,7 @@ from spakc.ir.experiment import Experiment, Phased, Protocol
 from spakc.ir.model import Model
 from spakc.ir.module import Module
 from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
+from spakc.ir.types import NUMBER
 from spakc.ir.visit import walk
 from spakc.lower.resolve import nearest
 from spakc.source import Span
@@ -82,6 +84,12 @@ def check_experiments(
     return facts
 
 
+MOST_SEED = 2**32 - 1
+
+_MOST = {"steps": 10**9, "batch": 10**6, "context": 10**7}
+"""More is a slip of the keyboard."""
+
+
 class _Check:
     """One experiment."""
 
@@ -101,6 +109,7 @@ class _Check:
         self.datasets = datasets
         self.data = datasets[experiment.data[0]]
         self.sink = sink
+        self.unbuildable = False
 
     def error(self, code: str, message: str, span: Span | None, label: str, *help: str) -> None:
         self.sink.report(code, message, span or self.experiment.span, label, help=help)
@@ -114,7 +123,8 @@ class _Check:
             points = tuple(self._points(settings))
             facts.points[profile] = points
             for point in points:
-                self._laws(profile, point, facts)
+                if not self.unbuildable:
+                    self._laws(profile, point, facts)
         return facts
 
     def _known(self, given: Mapping[str, Expr], known: Iterable[str], what: str, where: str) -> None:
@@ -200,6 +210,9 @@ class _Check:
         for name, default in self.model.hypers.items():
             expr = given.get(name, default)
             value = evaluate(expr, Env({(RefKind.hyper, key): v for key, v in values.items()}))
+            if _unit(expr):
+                self.error("SPAK546", f"hyper `{name}` is a number without a unit", expr.span, "this has one")
+                return None
             if isinstance(value, Unknown) or not isinstance(value, bool | int | float):
                 self.error("SPAK546", f"hyper `{name}` has no value", expr.span, f"needs {value}")
                 return None
@@ -223,9 +236,13 @@ class _Check:
             sizes = Sizes(size or 1, context, context, 1)
         try:
             found = count(self.model, self.shapes, hypers, sizes)
+            check_loops(self.model, hypers)
         except Unbuildable as wrong:
+            self.unbuildable = True
             also = [(self.experiment.span, "with the hypers of this experiment")]
-            self.sink.report("SPAK552", wrong.message, wrong.span or self.model.span, "not here", also=also)
+            where = wrong.span or self.model.span
+            if not self.sink.has("SPAK552", where):
+                self.sink.report("SPAK552", wrong.message, where, "not here", also=also)
             return None
         return None if data.vocabulary is None and size is None else found
 
@@ -257,12 +274,18 @@ class _Check:
 
     def _positive(self, key: str, expr: Expr, *, whole: bool) -> int | float | None:
         value = evaluate(expr, Env())
-        good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        good = (
+            isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and not _unit(expr)
+        )
         if not good or (whole and not isinstance(value, int)):
             kind = "a positive whole number" if whole else "a positive number"
             self.error("SPAK548", f"`{key}` is {kind}", expr.span, "this is none")
             return None
         assert isinstance(value, int | float)
+        most = _MOST.get(key)
+        if most is not None and value > most:
+            self.error("SPAK548", f"`{key}` is at most {most}", expr.span, "a slip of the keyboard")
+            return None
         return value
 
     def _seeds(self, expr: Expr) -> list[int] | None:
@@ -275,7 +298,16 @@ class _Check:
         ):
             self.error("SPAK548", "`seeds` is a set of whole numbers from 0 on", expr.span, "this is none")
             return None
-        return [int(value) for value in values if isinstance(value, int)]
+        seeds = [value for value in values if isinstance(value, int)]
+        if max(seeds) > MOST_SEED:
+            self.error("SPAK548", f"a seed is at most {MOST_SEED}", expr.span, "one of these is more")
+            return None
+        if isinstance(domain, Members) and len(seeds) < len(domain.items):
+            self.error(
+                "SPAK548", "a seed stands here twice", expr.span, "the same run twice says nothing new"
+            )
+            return None
+        return seeds
 
     def _optimizer(self, groups: Mapping[str, Mapping[str, Expr]]) -> dict[str, Any] | None:
         return self._function("optimizer", self.experiment.optimizer, groups["optimizer"], ("adamw",))
@@ -309,6 +341,12 @@ class _Check:
         values: dict[str, Any] = {"name": node.name}
         for key, expr in given.items():
             values[key] = self._number(f"{what}.{key}", expr)
+            if key == "warmup" and values[key] is not None and not _natural(values[key]):
+                self.error("SPAK548", "`lr.warmup` is a whole number of steps", expr.span, "this is none")
+                return None
+            if key in ("peak", "rate") and values[key] == 0:
+                self.error("SPAK548", f"`{what}.{key}` is above 0", expr.span, "nothing would be learned")
+                return None
         betas = values.get("betas", [0, 0])
         if betas is not None and not (
             isinstance(betas, list) and len(betas) == 2 and all(_share(beta) for beta in betas)
@@ -335,7 +373,12 @@ class _Check:
             parts = [self._number(key, item) for item in expr.items]
             return None if any(part is None for part in parts) else parts
         value = evaluate(expr, Env())
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < math.inf
+            or _unit(expr)
+        ):
             self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
             return None
         return value
@@ -361,6 +404,8 @@ class _Check:
     def _no_split(self, name: str, span: Span | None, protocol: Protocol) -> None:
         splits = tuple(self.data.dataset.splits)
         close = nearest(name, splits)
+        if self.sink.has("SPAK550", span):
+            return
         self.sink.report(
             "SPAK550",
             f"the data of `{self.experiment.name}` has no split `{name}`",
@@ -414,6 +459,14 @@ def _check_protocol(protocol: Protocol, sink: Sink) -> None:
                 sink.report(
                     "SPAK543", f"`train` of a gate has no `{key}`", value.span, "set here", help=[hint]
                 )
+            elif key != "keep":
+                count = evaluate(value, Env())
+                if isinstance(count, bool) or not isinstance(count, int) or count < 1 or _unit(value):
+                    sink.report("SPAK548", f"`{key}` is a positive whole number", value.span, "this is none")
+            elif not (isinstance(value, Ref) and value.name in _WORDS[key]):
+                sink.report(
+                    "SPAK548", "`keep` cannot be this", value.span, f"it is {' or '.join(_WORDS[key])}"
+                )
         if gate.train is not None and "batches" in gate.train and "steps" not in gate.train:
             where = gate.train["batches"].span
             sink.report("SPAK547", "training on fixed batches needs `steps`", where, "in this gate")
@@ -441,6 +494,11 @@ def _share(value: object) -> bool:
 
 def _natural(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _unit(expr: Expr) -> bool:
+    """Whether a number of an expression has a unit."""
+    return any(isinstance(node, Const) and node.unit != NUMBER for node in walk(expr))
 
 
 def _plain(expr: Expr) -> str:

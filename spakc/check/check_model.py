@@ -180,6 +180,13 @@ class _Check:
             self.error(
                 "SPAK516", "`supervise` reads one loop of forward", supervise.span, f"it has {len(loops)}"
             )
+        elif loops[0].index != supervise.index:
+            self.error(
+                "SPAK516",
+                f"no loop counts `{supervise.index}`",
+                supervise.span,
+                f"it counts `{loops[0].index}`",
+            )
         part = self.model.parts.get(supervise.part)
         if part is not None and len(part.params) != 1:
             self.error(

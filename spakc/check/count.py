@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,6 +47,9 @@ class Unbuildable(Exception):
 MOST_PARAMETERS = 10**13
 """More is a slip of the keyboard: no machine holds them."""
 
+MOST_LAYERS = MOST_LOOPS = 100_000
+"""Blocks with weights of their own, and runs of one block in a pass."""
+
 
 def count(model: Model, shapes: Shapes, hypers: Mapping[str, Value], sizes: Sizes) -> Count:
     """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its
@@ -65,13 +69,15 @@ class _Counter:
         refs = {(RefKind.hyper, name): value for name, value in hypers.items()}
         self.env = Env(refs).dims({"vocab": sizes.vocabulary})
 
-    def value(self, node: Expr, what: str, least: int = 1) -> int:
+    def value(self, node: Expr, what: str, least: int = 1, most: int | None = None) -> int:
         """A size as it is with these hypers."""
         value = evaluate(node, self.env)
         if isinstance(value, bool) or not isinstance(value, int):
             raise Unbuildable(f"{what} is a whole number, not {value}", node.span)
         if value < least:
             raise Unbuildable(f"{what} is at least {least}, not {value}", node.span)
+        if most is not None and value > most:
+            raise Unbuildable(f"{what} is at most {most}, not {value}", node.span)
         return value
 
     def part(self, part: Part) -> Count:
@@ -86,12 +92,12 @@ class _Counter:
                 part = Count(found.parameters * copies, found.flops * runs)
             elif isinstance(step, Loop):
                 assert isinstance(step.domain, Interval)
-                length = self.value(step.domain.last, "the length of a loop")
+                length = self.value(step.domain.last, "the length of a loop", most=MOST_LOOPS)
                 start = self.expr(step.initial, loops)
                 inner = self.steps(step.body, copies, runs * length, length)
                 part = Count(start.parameters * copies + inner.parameters, start.flops * runs + inner.flops)
             else:
-                times = self.value(step.count, "the number of layers", 0)
+                times = self.value(step.count, "the number of layers", 0, MOST_LAYERS)
                 part = self.steps(step.body, copies * times, runs * times, loops)
             parameters, flops = parameters + part.parameters, flops + part.flops
         return Count(parameters, flops)
@@ -164,6 +170,13 @@ class _Counter:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
                 raise Unbuildable("a share to drop lies from 0 to below 1", part.span)
 
+    def base(self, node: Query) -> None:
+        """Of the angles of `rope`: the slowest pair turns this much slower than the first."""
+        for part in node.args:
+            value = evaluate(part, self.env)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < math.inf:
+                raise Unbuildable(f"the base of `rope` is a number above 1, not {value}", part.span)
+
     def positions(self, node: Expr | None, width: int, heads: int) -> int:
         """Learned positions: a bias table by heads, or a vector for every place."""
         if isinstance(node, Ref) and node.name == "learned":
@@ -171,6 +184,8 @@ class _Counter:
         if not isinstance(node, Query):
             return 0
         named = dict(node.named)
+        if node.name == "rope":
+            self.base(node)
         if node.name == "rope" and width // heads % 2:
             message = f"`rope` turns pairs, but each of {heads} heads has {width // heads} elements"
             raise Unbuildable(message, node.span)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from spakc.ir.experiment import Claim
 from spakc.ir.module import Kernel, Law, Module
 from spakc.ir.ops import Expr
 
@@ -12,12 +13,13 @@ from spakc.ir.ops import Expr
 @dataclass(frozen=True, slots=True)
 class Proposition:
     """`what` names it in a message; `kernel` is the one whose names it uses, if it is about one. `is_value`:
-    not true or false but a number (a tolerance)."""
+    not true or false but a number (a tolerance); `claim` is the one that it is."""
 
     expr: Expr
     what: str
     kernel: Kernel | None = None
     is_value: bool = False
+    claim: Claim | None = None
 
 
 def propositions(module: Module) -> Iterator[Proposition]:
@@ -37,7 +39,7 @@ def propositions(module: Module) -> Iterator[Proposition]:
             for requirement in gate.require:
                 yield Proposition(requirement.proposition, "what a gate requires")
     for claim in module.claims.values():
-        yield Proposition(claim.proposition, f"claim `{claim.name}`")
+        yield Proposition(claim.proposition, f"claim `{claim.name}`", claim=claim)
 
 
 def _laws(laws: tuple[Law, ...], kernel: Kernel | None) -> Iterator[Proposition]:

@@ -34,6 +34,11 @@ class Sink:
         if diagnostic not in self.diagnostics:
             self.diagnostics.append(diagnostic)
 
+    def has(self, code: str, span: Span | None) -> bool:
+        """Whether something of this code was reported at this place: a mistake that several readers of a statement
+        meet is told once."""
+        return any(d.code == code and d.labels and d.labels[0].span == span for d in self.diagnostics)
+
     @property
     def has_errors(self) -> bool:
         return any(d.severity == "error" for d in self.diagnostics)

@@ -128,7 +128,7 @@ def _named_arguments(
         parameter = known.get(name, Parameter(name))
         values.append((name, _argument(parameter, argument.value, subject, scope, sink, lower)))
     for parameter in spec.named:
-        if parameter.required and parameter.name not in given:
+        if parameter.required and parameter.name not in given and not sink.has("SPAK129", span):
             sink.report(
                 "SPAK129",
                 f"`{spec.name}` needs `{parameter.name} = …`",

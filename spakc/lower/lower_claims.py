@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from spakc.diagnostics import Sink
+from spakc.ir.constraint import Env, members
 from spakc.ir.experiment import Claim
 from spakc.ir.ops import Domain, Members, RefKind, Tuple
 from spakc.ir.queries import Place
+from spakc.lower.const_eval import MOST_VALUES, constant_domain
 from spakc.lower.expressions import base_value, lower_domain, lower_expression
 from spakc.lower.files import declarations
 from spakc.lower.program import Program
@@ -42,6 +45,13 @@ def _check_values(domain: Members, binder: nodes.Binder, sink: Sink) -> None:
             sink.report("SPAK305", message, item.span or span, "one value for each name")
 
 
+def _size(domain: Domain) -> int:
+    if isinstance(domain, Members):
+        return len(domain.items)
+    values = members(domain, Env(), MOST_VALUES)
+    return len(values) if isinstance(values, tuple) else 0
+
+
 def _lower(node: nodes.Claim, file_scope: Scope, sink: Sink) -> Claim:
     scope = file_scope.child(Place.claim, title=f"claim {node.name.text}")
     quantifier: list[tuple[tuple[str, ...], Domain]] = []
@@ -49,9 +59,18 @@ def _lower(node: nodes.Claim, file_scope: Scope, sink: Sink) -> Claim:
         domain = lower_domain(binder.domain, scope, sink, open_words=True)
         if isinstance(domain, Members):
             _check_values(domain, binder, sink)
+        else:
+            domain = constant_domain(domain, sink, f"what `{binder.names[0].text}` runs over")
+            if len(binder.names) > 1:
+                message = f"{len(binder.names)} names and a range of single numbers"
+                sink.report("SPAK305", message, binder.domain.span, "one value for each name")
         for name in binder.names:
             scope.add(name, "a quantified name", RefKind.parameter, sink)
         quantifier.append((tuple(name.text for name in binder.names), domain))
+    points = math.prod(_size(domain) for _, domain in quantifier)
+    if points > MOST_VALUES:
+        message = f"a claim for every one of {points} points"
+        sink.report("SPAK305", message, node.quantifier[0].domain.span, f"more than {MOST_VALUES}")
     confidence = None if node.confidence is None else float(base_value(node.confidence)[0])
     if confidence is not None and not 0 < confidence < 1:
         assert node.confidence is not None

@@ -48,6 +48,45 @@ def model(part: str = "norm(x)", width: str = "8", adamw: str = "", lr: str = "1
     return MODEL.format(part=part, width=width, adamw=adamw, lr=lr)
 
 
+def edited(old: str, new: str) -> str:
+    """The sound model with one stretch of text exchanged."""
+    assert old in model()
+    return model().replace(old, new)
+
+
+def claim(text: str) -> str:
+    return model() + f"claim c: {text}\n"
+
+
+def gated(train: str) -> str:
+    protocol = f"protocol p {{ gate g {{ train({train}) require loss < 1 }} }}\n"
+    return edited("experiment e {", f"{protocol}experiment e {{ protocol p")
+
+
+LOOPED = """spak 1
+model m {{
+  hyper width = 8, loops = 4
+  part block(x: [B, T, width]) -> y: [B, T, width] {{ y = norm(x) }}
+  part readout(x: [B, T, width]) -> logits: [B, T, vocab] {{ logits = unembed(x, tied = true) }}
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] {{
+    x = embed(tokens)
+    loop l in 1..{last} carry x = x {{ x = block(x) }}
+    logits = readout(x)
+  }}
+  supervise readout at {supervised}
+  halting {{ mode = exit  earliest = {earliest}  threshold = {threshold} }}
+}}
+dataset d {{ sample a: digits(n) text a, "=", a, end loss after "=" split train n in 1..2 split test n in {{3}} }}
+experiment e {{ model m data d train(steps = 2, batch = 2, seeds = {{0}}) optimizer adamw() lr constant(1e-3) }}
+"""
+
+
+def looped(
+    last: str = "loops", supervised: str = "l in 2..loops", earliest: str = "2", threshold: str = "0.9"
+) -> str:
+    return LOOPED.format(last=last, supervised=supervised, earliest=earliest, threshold=threshold)
+
+
 HOSTILE: dict[str, bytes | str] = {
     "empty": "",
     "only a comment": "# nothing\n",
@@ -143,6 +182,56 @@ HOSTILE: dict[str, bytes | str] = {
     "beta beyond one": model(adamw="betas = (0.9, 1.5)"),
     "infinite rate": model(lr="inf"),
     "phase after the end": model(adamw="weight_decay = 1e-4 then 1e-1 from 150%"),
+    "rotation by nothing": model("attention(x, heads = 2, causal = true, positions = rope(0))"),
+    "rotation by truth": model("attention(x, heads = 2, causal = true, positions = rope(true))"),
+    "a billion layers": edited(
+        "y = norm(x)", "y = x repeat 1_000_000_000 { y = y + linear(y, out = width) }"
+    ),
+    "a billion loops": looped(last="1_000_000_000"),
+    "no loop": looped(last="0"),
+    "supervised before the first loop": looped(supervised="l in 0..loops"),
+    "supervised after the last loop": looped(supervised="l in 2..loops + 1"),
+    "supervised from back to front": looped(supervised="l in 3..2"),
+    "supervised by another index": looped(supervised="z in 2..loops"),
+    "earliest never": looped(earliest="0"),
+    "earliest after the end": looped(earliest="5"),
+    "earliest between loops": looped(earliest="1.5"),
+    "threshold beyond certainty": looped(threshold="2"),
+    "threshold below nothing": looped(threshold='where(after("="), 0.9, -1)'),
+    "no steps": edited("steps = 2", "steps = 0"),
+    "steps of bytes": edited("steps = 2", "steps = 1 KiB"),
+    "steps beyond reason": edited("steps = 2", "steps = 999_999_999_999_999_999"),
+    "negative batch": edited("batch = 2", "batch = -5"),
+    "batch beyond reason": edited("batch = 2", "batch = 999_999_999_999"),
+    "half a batch": edited("batch = 2", "batch = 0.5"),
+    "the same seed twice": edited("seeds = {0}", "seeds = {3, 3}"),
+    "no seed": edited("seeds = {0}", "seeds = {}"),
+    "seed beyond reason": edited("seeds = {0}", "seeds = {99_999_999_999_999_999}"),
+    "rate of zero": model(lr="0"),
+    "negative rate": model(lr="-1"),
+    "half a step of warm-up": edited("constant(1e-3)", "cosine(peak = 1e-3, warmup = 1.5)"),
+    "a peak without its name": edited("constant(1e-3)", "cosine(1e-3)"),
+    "more than all of a mixture": edited("split train n in 1..2", "split train n in 1..2 weight 250%"),
+    "nothing of a mixture": edited("split train n in 1..2", "split train n in 1..2 weight 0%"),
+    "half of a mixture": edited("split train n in 1..2", "split train n in 1..2 weight 50%"),
+    "numbers without digits": edited("digits(n)", "digits(0)"),
+    "split beyond reason": edited("split test n in {3}", "split test n in {3} size 999_999_999_999"),
+    "hyper with a unit": model(width="8 KiB"),
+    "gate of no steps": gated("steps = 0, batches = 1"),
+    "gate of half a batch": gated("steps = 5, batches = 1.5"),
+    "gate that keeps everything": gated("steps = 5, keep = 3"),
+    "gate divided by zero": gated("steps = 5").replace("loss < 1", "loss / 0 < 1"),
+    "claim divided by zero": claim("parameters(e) / 0 > 1"),
+    "claim that some point divides by zero": claim("parameters(e) / n > 1 for every n in 0..3"),
+    "claim whose pair divides by zero": claim(
+        "parameters(e) // (a - b) > 1 for every (a, b) in {(2, 1), (1, 1)}"
+    ),
+    "claim for a billion points": claim("parameters(e) > n for every n in 1..1_000_000_000"),
+    "claim for many points of many": claim("parameters(e) > n + m for every n in 1..1000, m in 1..1000"),
+    "claim for an empty range": claim("parameters(e) > n for every n in 3..1"),
+    "claim with steps of zero": claim("parameters(e) > n for every n in 1..3 step 0"),
+    "range for pairs": claim("parameters(e) > a for every (a, b) in 1..3"),
+    "file law divided by zero": "spak 1\nlet a = 1 / 0\nlaw l: a == 1\n",
     "python keyword as a name": kernel("y[i] = x[i]").replace("dim N", "dim N, lambda_ in {}"),
 }
 
