@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from spak_runtime.build_worker import workers
 from spak_runtime.cache import KernelCache, digest
+from spak_runtime.disassemble import disassemble
 from spak_runtime.errors import BuildError
 from spak_runtime.manifest import KernelSpec, Manifest, Variant
 from spak_runtime.nvrtc import BuildRequest, version
 from spak_runtime.specialise import bindings, build_request
 from spakc.diagnostics import Sink
 from spakc.ir.module import Kernel
-from spakc.machine_rules import broken_rules
+from spakc.machine_rules import broken_order, broken_rules
 from spakc.plan.plan import Plan
 from spakc.plan.variants import reachable
 from spakc.source import Span
@@ -32,7 +33,8 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     checksum and the compiler's log. Other specialisations are built when a call first needs them.
 
     `files` are those of the plan's artifact. Reports SPAK752 for a source that the device compiler refuses,
-    SPAK705 at the schedule of a variant that spills or draws a message of `machine_rules.ADVISORIES`.
+    SPAK705 at the schedule of a variant that spills, draws a message of `machine_rules.ADVISORIES` or, of those
+    with warpgroup products, has its instructions in a bad order. Raises ToolError without nvdisasm.
     """
     manifest = Manifest.from_json(files["manifest.json"])
     headers = {n.removeprefix("include/"): text for n, text in files.items() if n.startswith("include/")}
@@ -53,7 +55,8 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
         except BuildError as error:
             sink.report("SPAK752", str(error), None)
             continue
-        for broken in broken_rules(compiled):
+        order = broken_order(disassemble(compiled.cubin)) if "wgmma" in request.source else ()
+        for broken in (*broken_rules(compiled), *order):
             place = _place(decided.kernels[kernel.name].kernel, variant)
             sink.report("SPAK705", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
         suffix = f".{number}" if len(variant.launches) > 1 else ""

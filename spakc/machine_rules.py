@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from spak_runtime.disassemble import Disassembly
 from spak_runtime.nvrtc import Compiled
 
 ADVISORIES = {
     "C7508": "setmaxnreg is ignored, so register budgets do not hold",
     "C7510": "wgmma is serialised: its registers cross a function call or an unknown place",
+    "C7511": "wgmma is serialised: its registers are needed for something else while it runs",
     "C7512": "wgmma is serialised: there are too few registers",
     "C7514": "wgmma is serialised: its accumulators are used before the wait",
     "C7517": "a wait for wgmma was added where accumulators are used before the kernel waits",
@@ -41,3 +43,39 @@ def barriers_between_products(instructions: Sequence[str]) -> int:
     products = [i for i, name in enumerate(instructions) if name.split(".", 1)[0] == "HGMMA"]
     inside = instructions[products[0] : products[-1]] if products else ()
     return sum(1 for name in inside if name.startswith("MEMBAR") and name.endswith("ALL.GPU"))
+
+
+def exponentials_after_products(code: Disassembly) -> tuple[int, int]:
+    """How many exponentials stand between a wait that leaves a product running and the wait for that one too, and
+    how many follow before the next product.
+
+    A kernel that waits so wants to compute its softmax while the tensor cores multiply. The device compiler is
+    free to move it behind the second wait, and does where nothing holds it."""
+    between = after = 0
+    place = ""
+    for name, operands in zip(code.instructions, code.operands, strict=True):
+        if name.startswith("WARPGROUP.DEPBAR"):
+            pending = not operands.endswith("0x0")
+            place = "between" if pending else "after" if place == "between" else ""
+        elif name.startswith("HGMMA"):
+            place = ""
+        elif name.startswith("MUFU.EX2"):
+            between += place == "between"
+            after += place == "after"
+    return between, after
+
+
+def broken_order(code: Disassembly) -> Iterator[str]:
+    """Each rule about the order of instructions that a listing breaks, in words."""
+    barriers = barriers_between_products(code.instructions)
+    if barriers:
+        yield (
+            f"{barriers} MEMBAR.ALL.GPU between two HGMMA: every step waits until its accesses have reached the "
+            "whole device"
+        )
+    between, after = exponentials_after_products(code)
+    if after > between:
+        yield (
+            f"{after} of {between + after} exponentials behind the wait for the product that they were to overlap "
+            "with: the device compiler moved the softmax there"
+        )

@@ -18,10 +18,11 @@ TIMEOUT_SECONDS = 120
 @dataclass(frozen=True, slots=True)
 class Disassembly:
     """`text` as nvdisasm prints it; `instructions` are the mnemonics with their modifiers, in program
-    order."""
+    order, `operands` what stands behind each."""
 
     text: str
     instructions: tuple[str, ...]
+    operands: tuple[str, ...] = ()
 
     def count(self, mnemonic: str) -> int:
         """How many instructions are `mnemonic`, whole words between the dots: "HMMA" counts
@@ -50,16 +51,19 @@ def disassemble(cubin: bytes) -> Disassembly:
             raise ToolError(f"nvdisasm did not finish in {TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         raise ToolError(f"nvdisasm refuses the cubin: {done.stderr.strip() or done.stdout.strip()}")
-    return Disassembly(done.stdout, parse_instructions(done.stdout))
+    return parse_listing(done.stdout)
 
 
-def parse_instructions(text: str) -> tuple[str, ...]:
-    """The mnemonics in a listing. A predicate (`@!P0`) or a brace of dual issue before one is no part of
+def parse_listing(text: str) -> Disassembly:
+    """What nvdisasm printed. A predicate (`@!P0`) or a brace of dual issue before a mnemonic is no part of
     it."""
-    return tuple(match[1] for match in _INSTRUCTION.finditer(text))
+    found = [(match[1], match[2].strip()) for match in _INSTRUCTION.finditer(text)]
+    return Disassembly(text, tuple(name for name, _ in found), tuple(operands for _, operands in found))
 
 
-_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+\{?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
+_INSTRUCTION = re.compile(
+    r"^\s*/\*[0-9a-f]{4,}\*/\s+\{?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Zx0-9_.]*)([^;\n]*)", re.MULTILINE
+)
 
 
 @functools.cache

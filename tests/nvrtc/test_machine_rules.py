@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
 from spak_runtime.nvrtc import BuildRequest, Compiled, compile_cubin
+from spakc import cubins
 from spakc.cubins import build_cubins
 from spakc.diagnostics import Diagnostic, SpakError
 from spakc.driver import check_file, emit_files, plan_file
-from spakc.machine_rules import ADVISORIES, barriers_between_products, broken_rules
+from spakc.machine_rules import (
+    ADVISORIES,
+    barriers_between_products,
+    broken_order,
+    exponentials_after_products,
+)
 from tests.unit.emit.planned import headers
 
 KERNEL = """spak 1
@@ -52,6 +58,55 @@ SPAK_KERNEL(kernel, P, 128) {
     wgmma_commit();
     wgmma_wait<0>();
     register_pin(d);
+  }
+  for (u32 i = 0; i < 32; i++) store(params.y + thread_index() * 32 + i, d[i]);
+}
+"""
+
+OVERLAP = """
+#include "spak/primitives.cuh"
+using namespace spak;
+struct P { f32* y; u32 n; };
+SPAK_KERNEL(kernel, P, 128) {
+  const u64 tile = wgmma_descriptor(align_up(shared_base(), 1024u), 16, 1024, Swizzle::b128);
+  Reg<f32, 32> s, o;
+  fill(s, 0.0f);
+  fill(o, 0.0f);
+  for (u32 k = 0; k < params.n; k++) {
+    wgmma_fence();
+    register_pin(s);
+    register_pin(o);
+    wgmma_ss<bf16, Major::k, Major::k>(s, tile, tile, false);
+    wgmma_commit();
+    wgmma_ss<bf16, Major::k, Major::k>(o, tile, tile, true);
+    wgmma_commit();
+    wgmma_wait<1>();
+    register_pin(s);
+    f32 total = 0;
+    for (u32 i = 0; i < 32; i++) total += exp2_approx(s[i]);
+    HOLD
+    wgmma_wait<0>();
+    register_pin(o);
+    store(params.y + k, total);
+  }
+  for (u32 i = 0; i < 32; i++) store(params.y + thread_index() * 32 + i, o[i]);
+}
+"""
+
+SERIAL = """
+#include "spak/primitives.cuh"
+using namespace spak;
+struct P { f32* y; u32 n; };
+SPAK_KERNEL(kernel, P, 128) {
+  const u64 tile = wgmma_descriptor(align_up(shared_base(), 1024u), 16, 1024, Swizzle::b128);
+  Reg<f32, 32> d;
+  fill(d, 0.0f);
+  for (u32 k = 0; k < params.n; k++) {
+    register_pin(d);
+    wgmma_fence();
+    wgmma_ss<bf16, Major::k, Major::k>(d, tile, tile, true);
+    wgmma_commit();
+    PIPELINE
   }
   for (u32 i = 0; i < 32; i++) store(params.y + thread_index() * 32 + i, d[i]);
 }
@@ -107,12 +162,61 @@ def test_the_generated_source_breaks_no_rule() -> None:
     assert build(None) == ()
 
 
+LOSS = "ptxas info    : ({}) Potential Performance Loss: wgmma.mma_async instructions are serialized due to {} in the "
+ADDED = (
+    "ptxas info    : ({}) {} is injected in around line 42 by compiler to allow use of registers {} GMMA in "
+)
+SAYINGS = {
+    "C7508": "ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored to maintain minimum register",
+    "C7510": LOSS.format("C7510", "wgmma pipeline crossing function boundary at a function call"),
+    "C7511": LOSS.format("C7511", "insufficient register resources for the wgmma pipeline"),
+    "C7512": LOSS.format("C7512", "insufficient register resources for the wgmma pipeline"),
+    "C7514": LOSS.format("C7514", "non wgmma instructions reading accumulator registers of a wgmma"),
+    "C7517": ADDED.format("C7517", "wgmma.wait_group", "defined by"),
+    "C7519": ADDED.format("C7519", "warpgroup.arrive", "in"),
+    "C7602": "ptxas info    : (C7602) Insufficient registers (128) to compile instruction at line 575 in ",
+}
+"""What the assembler says, as its log has it."""
+
+
 @pytest.mark.parametrize("code", sorted(ADVISORIES))
-def test_each_message_of_the_assembler_is_a_broken_rule(code: str) -> None:
-    clean = compiled('extern "C" __global__ void k(float* x) { x[0] = 1.0f; }')
-    assert list(broken_rules(clean)) == []
-    (told,) = broken_rules(replace(clean, advisories=(code,)))
-    assert told.startswith(code)
+def test_each_message_of_the_assembler_fails_the_build(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build(None) == ()
+    plain = KernelCache.build
+
+    def said(self: KernelCache, request: BuildRequest) -> Compiled:
+        made = plain(self, request)
+        return Compiled.from_log(made.cubin, made.log + SAYINGS[code] + "\n")
+
+    monkeypatch.setattr(cubins.KernelCache, "build", said)
+    (first, *_) = build(None)
+    assert first.code == "SPAK705" and code in first.message
+    assert first.labels and first.labels[0].span.source.text == KERNEL
+
+
+PIPELINES = {
+    "C7511": "wgmma_wait<0>(); d[0] += 1.0f; wgmma_ss<bf16, Major::k, Major::k>(d, tile, tile, true); "
+    "wgmma_commit(); wgmma_wait<0>();",
+    "C7514": "if (k & 1) wgmma_wait<0>();",
+    "C7517": "",
+}
+"""What follows on a product in a kernel that earns each message: nothing waits, or not in time."""
+
+
+@pytest.mark.parametrize("code", sorted(PIPELINES))
+def test_a_kernel_that_earns_the_message(code: str) -> None:
+    found = build(SERIAL.replace("PIPELINE", PIPELINES[code]))
+    assert {each.code for each in found} == {"SPAK705"}
+    assert any(code in each.message for each in found), [each.message for each in found]
+
+
+def test_a_product_that_needs_more_registers_than_a_thread_has_fails_the_build() -> None:
+    tall = SERIAL.replace("Reg<f32, 32> d", "Reg<f32, 128> d").replace("i < 32", "i < 128")
+    source = tall.replace("kernel, P, 128", "kernel, P, 512").replace(
+        "PIPELINE", "wgmma_wait<0>(); register_pin(d);"
+    )
+    (first, *_) = build(source)
+    assert first.code == "SPAK752" and "C7602" in first.message
 
 
 @pytest.mark.parametrize(
@@ -123,6 +227,26 @@ def test_a_device_wide_barrier_between_products_is_seen(fence: str, found: bool)
     instructions = disassemble(made.cubin).instructions
     assert sum(name.startswith("HGMMA") for name in instructions) >= 2, "the loop is unrolled"
     assert (barriers_between_products(instructions) > 0) is found
+
+
+HELD = "if (total < -1.0f) __nanosleep(0);"
+"""Never taken; the device compiler moves nothing across the branch."""
+
+
+@pytest.mark.parametrize(("hold", "broken"), [(HELD, False), ("", True)])
+def test_a_softmax_behind_the_second_wait_is_seen(hold: str, broken: bool) -> None:
+    made = compile_cubin(BuildRequest("k.cu", OVERLAP.replace("HOLD", hold), headers(), (), "sm_90a"))
+    code = disassemble(made.cubin)
+    between, after = exponentials_after_products(code)
+    assert not made.advisories and between + after >= 32
+    assert bool(list(broken_order(code))) is broken, (between, after)
+
+
+def test_a_bad_order_fails_the_build() -> None:
+    for source in (OVERLAP.replace("HOLD", ""), PRODUCTS.replace("FENCE", "fence_proxy_async")):
+        (first, *_) = build(source)
+        assert first.code == "SPAK705" and first.labels, first.message
+    assert build(OVERLAP.replace("HOLD", HELD)) == ()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from spak_runtime import nvrtc
-from spak_runtime.disassemble import disassemble, parse_instructions
+from spak_runtime.disassemble import disassemble, parse_listing
 from spak_runtime.errors import ArchError, BuildError, ToolError
 from spak_runtime.nvrtc import BuildRequest, compile_cubin, parse_messages, parse_resources
 
@@ -109,7 +109,9 @@ def test_predicates_are_no_mnemonics():
         /*0030*/                    MEMBAR.ALL.GPU ;
         /* no instruction */
     """
-    assert parse_instructions(listing) == ("BRA", "UIADD3", "HMMA.16816.F32.BF16", "MEMBAR.ALL.GPU")
+    found = parse_listing(listing)
+    assert found.instructions == ("BRA", "UIADD3", "HMMA.16816.F32.BF16", "MEMBAR.ALL.GPU")
+    assert found.operands[-1] == "" and len(found.operands) == 4
 
 
 def test_a_file_that_is_no_cubin_is_refused():
