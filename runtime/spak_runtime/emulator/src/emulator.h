@@ -65,18 +65,37 @@ struct Clock {
 using Snapshot = std::shared_ptr<const std::vector<u32>>;
 using Knowledge = std::map<u32, Snapshot>;
 
+// Zeros, as the system gives them: a page that nobody touches costs nothing.
+template <class T>
+struct Zeros {
+  struct Free {
+    void operator()(T* p) const { free(p); }
+  };
+  std::unique_ptr<T[], Free> values;
+  size_t size = 0;
+
+  void allocate(size_t n) {
+    values.reset(static_cast<T*>(calloc(n, sizeof(T))));
+    size = n;
+  }
+  void clear() { memset(values.get(), 0, size * sizeof(T)); }
+  T& operator[](size_t i) { return values[i]; }
+  const T& operator[](size_t i) const { return values[i]; }
+};
+
 // The last accesses to each granule of a block's shared memory: 2 bytes, and single bytes where those are
 // used.
 struct Shadow {
   u32 granules = 0, slots = 0;
-  std::vector<u16> writer;  // actor + 1; 0: never written; SPLIT: see the block's shadow of single bytes
-  std::vector<u32> write_epoch;
-  std::vector<u16> write_site;  // top bit: an atomic
-  std::vector<u64> readers;     // mask over slots
-  // At granule * slots + slot, and valid where `readers` has the slot: actor << 48 | site << 32 | epoch.
-  std::unique_ptr<u64[]> reads;
+  Zeros<u16> writer;  // actor + 1; 0: never written; SPLIT: see the block's shadow of single bytes
+  Zeros<u32> write_epoch;
+  Zeros<u16> write_site;  // top bit: an atomic
+  Zeros<u64> readers;     // mask over slots
+  // At slot * granules + granule, and valid where `readers` has the slot: actor << 48 | site << 32 | epoch.
+  Zeros<u64> reads;
 
   void allocate(u32 granules, u32 slots);
+  void clear();
   void copy(u32 to, const Shadow& other, u32 from);
 };
 
@@ -243,6 +262,7 @@ struct Warpgroup {
 
 struct Block {
   u32 index[3], linear, base, size, alive, registers_free;
+  bool fresh = true;  // its shadow is as it was allocated
   std::vector<u8> memory;
   Shadow shadow, byte_shadow;
   Barrier barriers[16];

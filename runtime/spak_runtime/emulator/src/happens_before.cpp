@@ -86,11 +86,15 @@ bool ordered(const Fiber& f, u32 actor, u32 epoch, bool async_access) {
 void Shadow::allocate(u32 granule_count, u32 slot_count) {
   granules = granule_count;
   slots = slot_count;
-  writer.assign(granules, 0);
-  write_epoch.assign(granules, 0);
-  write_site.assign(granules, 0);
-  readers.assign(granules, 0);
-  reads.reset(new u64[static_cast<size_t>(granules) * slots]);
+  writer.allocate(granules);
+  write_epoch.allocate(granules);
+  write_site.allocate(granules);
+  readers.allocate(granules);
+  reads.allocate(static_cast<size_t>(granules) * slots);
+}
+void Shadow::clear() {
+  writer.clear();
+  readers.clear();
 }
 void Shadow::copy(u32 to, const Shadow& other, u32 from) {
   writer[to] = other.writer[from];
@@ -98,7 +102,7 @@ void Shadow::copy(u32 to, const Shadow& other, u32 from) {
   write_site[to] = other.write_site[from];
   readers[to] = other.readers[from];
   for (u32 i = 0; i < slots; i++)
-    reads[static_cast<size_t>(to) * slots + i] = other.reads[static_cast<size_t>(from) * slots + i];
+    reads[static_cast<size_t>(i) * granules + to] = other.reads[static_cast<size_t>(i) * other.granules + from];
 }
 
 namespace {
@@ -122,7 +126,7 @@ bool read_is_ordered(const Fiber& f, u32 actor, u32 epoch, u32 slot) {
 void report_readers(const Shadow& s, u32 g, u32 offset, const Access& a) {
   for (u64 m = s.readers[g]; m; m &= m - 1) {
     const u32 slot = static_cast<u32>(__builtin_ctzll(m));
-    const u64 r = s.reads[static_cast<u64>(g) * s.slots + slot];
+    const u64 r = s.reads[static_cast<u64>(slot) * s.granules + g];
     if (!read_is_ordered(a.f, static_cast<u32>(r >> 48), static_cast<u32>(r), slot))
       report("race-write-after-read", a.site, static_cast<u32>((r >> 32) & 0xffff),
              "shared memory +%u is overwritten while another thread may still read it", offset);
@@ -170,7 +174,7 @@ inline void read_cell(Shadow& s, u32 g, u32 offset, const Access& a, Good& good)
     else report_unordered(s, g, offset, a, false);
   }
   s.readers[g] |= 1ull << a.slot;
-  s.reads[static_cast<u64>(g) * s.slots + a.slot] =
+  s.reads[static_cast<u64>(a.slot) * s.granules + g] =
       static_cast<u64>(a.actor) << 48 | static_cast<u64>(a.site & 0xffff) << 32 | a.epoch;
 }
 

@@ -10,9 +10,12 @@ namespace spak_emulator {
 namespace {
 
 constexpr u32 STAY_OF_256 = 224;  // chance to stay with the warp
-constexpr u64 CANARY = 0x5350414b43414e41ull;
 
-u64* canary_of(World& w, u32 id) { return reinterpret_cast<u64*>(w.stacks + STACK_BYTES * id); }
+// Whether a thread's stack has reached its last page. No stack needs so much; the page stays away until it does.
+bool is_overrun(World& w, u32 id) {
+  unsigned char resident = 0;
+  return mincore(w.stacks + STACK_BYTES * id, 1, &resident) == 0 && (resident & 1);
+}
 
 bool run_some_async() {
   World& w = *world;
@@ -143,9 +146,9 @@ void leave_block(Fiber& f) {
 
 void fiber_main() {
   launch->kernel(launch->params);
-  if (*canary_of(*world, fiber->id) != CANARY) {
+  if (is_overrun(*world, fiber->id)) {
     report("stack-overflow", fiber->last_site, 0, "a thread used more than %zu bytes of local memory",
-           STACK_BYTES);
+           STACK_BYTES - 4096);
     fail();
   }
   leave_block(*fiber);
@@ -173,8 +176,8 @@ void reset_block(Block& b, u32 rank, u32 linear_world) {
   b.alive = l.threads;
   b.registers_free = 0;
   std::fill(b.memory.begin(), b.memory.end(), 0xff);
-  std::fill(b.shadow.writer.begin(), b.shadow.writer.end(), 0);
-  std::fill(b.shadow.readers.begin(), b.shadow.readers.end(), 0);
+  if (!b.fresh) b.shadow.clear();
+  b.fresh = l.options.checks == 0;
   b.byte_shadow = Shadow();
   for (Barrier& x : b.barriers) reset_barrier(x);
   std::fill(b.mbarrier_at.begin(), b.mbarrier_at.end(), 0);
@@ -209,7 +212,6 @@ void reset_fiber(World& w, u32 id) {
     f.view.block[i] = b.index[i];
     f.view.grid[i] = l.grid[i];
   }
-  *canary_of(w, id) = CANARY;
   prepare_context(f.context, w.stacks + STACK_BYTES * id, f.lane, fiber_main);
 }
 
