@@ -24,7 +24,7 @@ from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, USAGE, VERIFY_FAILED, show
 from spakc.commands.verify import variants_of
 from spakc.diagnostics import Sink
 from spakc.resources import resource, write_atomically
-from spakc.selftest.judge import Verdict, baseline, judge
+from spakc.selftest.judge import Baseline, Verdict, baseline, judge
 from spakc.selftest.plan_of_mutants import Task, slice_of, tasks_of
 from spakc.selftest.reasons import read_reasons
 from spakc.selftest.score import Outcome, Score, score_text
@@ -173,8 +173,10 @@ def _broken(subjects: Sequence[Subject], jobs: int) -> list[str]:
     """The variants that fail as they are: nothing could be learnt from their mutants."""
     global _subjects_to_try
     _subjects_to_try = subjects
-    found = dict(_mapped(_try_one, len(subjects), jobs))
-    return [f"{s.name}: {found[n]}" for n, s in enumerate(subjects) if found[n]]
+    found: dict[int, Baseline] = dict(_mapped(_try_one, len(subjects), jobs))
+    for number, subject in enumerate(subjects):
+        subject.builds.update(found[number].builds)
+    return [f"{s.name}: {found[n].wrong}" for n, s in enumerate(subjects) if found[n].wrong]
 
 
 def _mapped(work: Callable[[int], tuple[int, Any]], count: int, jobs: int) -> Iterator[tuple[int, Any]]:
@@ -197,5 +199,5 @@ def _judge_one(number: int) -> tuple[int, Verdict]:
     return number, verdict
 
 
-def _try_one(number: int) -> tuple[int, str]:
+def _try_one(number: int) -> tuple[int, Baseline]:
     return number, baseline(_subjects_to_try[number])

@@ -4,6 +4,7 @@ found, by its machine code. An edge."""
 from __future__ import annotations
 
 import functools
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from pathlib import Path
 
 from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
+from spak_runtime.emulator.toolchain import kernel_library
 from spak_runtime.errors import BuildError
 from spak_runtime.nvrtc import BuildRequest, compile_cubin
 from spak_runtime.specialise import Binding, build_request, macros
 from spakc.emulator_runner import OnEmulator
+from spakc.resources import resource
 from spakc.selftest.mutants import Mutant
-from spakc.selftest.subjects import Subject, Trial
+from spakc.selftest.subjects import Builds, Subject, Trial
 from spakc.verdicts import judge_law
 from spakc.verify.arrays import Array
 from spakc.verify.case import Case
@@ -52,22 +55,33 @@ class Verdict:
 def judge(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
     """Runs the cases of every variant until one fails; what nothing fails is compiled."""
     with _changed(mutant, by) as (files, overlay):
-        found = _checked(by, files, overlay)
+        tried: list[tuple[Subject, Trial]] = []
+        found = _checked(by, files, overlay, tried)
         if found is not None:
             if found.status == KILLED:
-                alone = _by_numerics(by, files, overlay)
+                alone = _by_numerics(tried, files, overlay)
                 return Verdict(KILLED, found.how, found.evidence, found.by, alone)
             return found
         return _by_machine_code(mutant, by)
 
 
-def baseline(subject: Subject) -> str:
-    """What is wrong with the variant itself, unchanged; empty if nothing."""
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A variant unchanged: what is wrong with it, empty if nothing, and what its specialisations are built to."""
+
+    wrong: str
+    builds: Mapping[tuple[tuple[str, str], ...], Builds]
+
+
+def baseline(subject: Subject) -> Baseline:
+    """Runs every case of the variant as it is."""
+    builds: dict[tuple[tuple[str, str], ...], Builds] = {}
     for trial in subject.trials:
         failure = examine(subject.tested, trial.case, OnEmulator(subject.files), known=trial.right)
         if failure is not None:
-            return f"{failure.code}: {'; '.join(failure.messages)}, {trial.case}"
-    return ""
+            return Baseline(f"{failure.code}: {'; '.join(failure.messages)}, {trial.case}", builds)
+        builds[_specialisation(subject, trial.case)] = _builds(subject, trial.case, subject.files, ())
+    return Baseline("", builds)
 
 
 Files = Mapping[str, str]
@@ -108,9 +122,18 @@ class _Watched:
         return observed
 
 
-def _checked(by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[Path, ...]) -> Verdict | None:
+def _checked(
+    by: Sequence[Subject],
+    files: Mapping[int, Files],
+    overlay: tuple[Path, ...],
+    tried: list[tuple[Subject, Trial]],
+) -> Verdict | None:
+    """What kills the mutant, None if nothing does. `tried` gets the cases that were run."""
     seen: dict[int, list[tuple[Case, Counters]]] = {id(s): [] for s in by}
     for subject, trial in _in_turn(by):
+        if _is_untouched(subject, trial.case, files[id(subject)], overlay):
+            continue
+        tried.append((subject, trial))
         run = _Watched(OnEmulator(files[id(subject)], overlay, timeout_seconds=TIMEOUT_SECONDS))
         counted: list[tuple[Case, Counters]] = seen[id(subject)]
         failure = examine(subject.tested, trial.case, run, functools.partial(_count, counted), trial.right)
@@ -128,6 +151,33 @@ def _checked(by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[P
     return None
 
 
+def _is_untouched(subject: Subject, case: Case, files: Files, overlay: tuple[Path, ...]) -> bool:
+    """Whether the emulator's compiler makes the same kernels of the mutant as of the original for a case: then there
+    is nothing to run. What a specialisation does not use is compiled away."""
+    try:
+        return _builds(subject, case, files, overlay) == subject.builds.get(_specialisation(subject, case))
+    except BuildError:
+        return False
+
+
+def _builds(subject: Subject, case: Case, files: Files, overlay: tuple[Path, ...]) -> Builds:
+    """Digests of what the emulator's compiler makes of the sources of a variant."""
+    defines = _specialisation(subject, case)
+    folders = [*overlay, resource("templates") / "cuda" / "include"]
+    return tuple(
+        hashlib.sha256(
+            kernel_library(files[source], source, folders, defines, case.contract).read_bytes()
+        ).digest()
+        for source in subject.sources
+    )
+
+
+def _specialisation(subject: Subject, case: Case) -> tuple[tuple[str, str], ...]:
+    present = {name: name not in case.absent for name in case.dtypes}
+    binding = Binding(case.dtypes, case.layouts, present, case.options, case.dims)
+    return tuple(sorted((key, str(value)) for key, value in macros(subject.tested.variant, binding).items()))
+
+
 def _count(to: list[tuple[Case, Counters]], case: Case, counters: Counters) -> None:
     to.append((case, counters))
 
@@ -140,8 +190,11 @@ def _how(failure: Failure) -> str:
     return {"SPAK802": "values", "SPAK804": "order"}.get(failure.code, failure.code)
 
 
-def _by_numerics(by: Sequence[Subject], files: Mapping[int, Files], overlay: tuple[Path, ...]) -> bool:
-    for subject, trial in _in_turn(by):
+def _by_numerics(
+    tried: Sequence[tuple[Subject, Trial]], files: Mapping[int, Files], overlay: tuple[Path, ...]
+) -> bool:
+    """Whether values, crashes and accesses out of bounds show it in the cases up to the one that killed it."""
+    for subject, trial in reversed(tried):
         run = OnEmulator(files[id(subject)], overlay, checks=False, timeout_seconds=TIMEOUT_SECONDS)
         if examine(subject.tested, trial.case, run, known=trial.right) is not None:
             return True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spakc.selftest.cuda_text import synchronising, wrapping
 from spakc.selftest.mutants import Mutant, mutants_of
-from spakc.selftest.subjects import Judged, Subject, numbered_template_lines
+from spakc.selftest.subjects import HEADER_JUDGES, Judged, Subject, numbered_template_lines, unlike
 
 _PRIMITIVES = "spak/primitives"
 
@@ -36,7 +36,7 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]]) -> list[Task]:
         found += list(_of_template(template, sources, known, wrappers))
     every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
     for name, text in shared.items():
-        by = tuple(subject for subject in every if subject.reaches(name))
+        by = tuple(unlike([subject for subject in every if subject.reaches(name)], HEADER_JUDGES))
         if by:
             found += [Task(mutant, by) for mutant in mutants_of(name, "", text, known, wrappers)]
     return found

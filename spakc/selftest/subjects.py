@@ -19,12 +19,22 @@ from spakc.verify.specialisations import Specialisation, pool
 from spakc.verify.strategies import Shapes, cases
 from spakc.verify.tested import UnderTest
 
-SPECIALISATIONS = 8
-"""Of a variant: the first of its pool, among which nearly every pair of choices occurs."""
+SPECIALISATIONS = 5
+"""Of a variant: each next one has most choices that none before has."""
+
+WORK = 300_000
+"""Of a case, as for `spakc verify`: several tiles and stages of most schedules, in a few milliseconds."""
+
+HEADER_JUDGES = 6
+"""Of the variants that reach a header."""
 
 SOURCES, VARIANTS = 3, 4
 """Of one template, as many generated sources are mutated; of the first as many variants are run, of the
 others one."""
+
+
+Builds = tuple[bytes, ...]
+"""Digests, a source each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class Trial:
 class Subject:
     """A variant that judges mutants. `files` are those of its artifact, `templates` says from which template
     each of its sources was rendered. `laws` are about the counters of its runs, each with the facts of its
-    device."""
+    device. `builds` are what the emulator's compiler makes of it unchanged, by the macros of a specialisation."""
 
     tested: UnderTest
     files: Mapping[str, str]
@@ -47,6 +57,7 @@ class Subject:
     laws: tuple[tuple[Statement, Env], ...]
     members: tuple[Specialisation, ...]
     trials: list[Trial] = field(default_factory=list)
+    builds: dict[tuple[tuple[str, str], ...], Builds] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -71,7 +82,7 @@ class Subject:
         if self.trials or not self.members:
             return
         try:
-            drawn = some(cases(self.tested, self.members, Shapes(self.tested)), count, seed)
+            drawn = some(cases(self.tested, self.members, Shapes(self.tested, WORK)), count, seed)
         except NoCase:
             return
         for case in drawn:
@@ -113,8 +124,29 @@ def subjects_of(decided: Plan, files: Mapping[str, str], variants: Iterable[Unde
             if s.kernels & names and concerns(s, tested, gradients)
         )
         templates = {launch.source: rendered[launch.source] for launch in tested.variant.launches}
-        found.append(Subject(tested, files, templates, mine, pool(tested)[:SPECIALISATIONS]))
+        found.append(Subject(tested, files, templates, mine, _unlike_members(pool(tested))))
     return found
+
+
+def _unlike_members(every: Sequence[Specialisation]) -> tuple[Specialisation, ...]:
+    """Few specialisations that show many choices. Whether products are fused with sums is no matter here."""
+
+    def choices(made: Specialisation) -> set[tuple[str, str, object]]:
+        tables = {"dtype": made.dtypes, "layout": made.layouts, "option": made.options, "dim": made.dims}
+        found = {(kind, name, value) for kind, table in tables.items() for name, value in table.items()}
+        return found | {("absent", name, True) for name in made.absent}
+
+    left = [made for made in every if made.contract] or list(every)
+    chosen: list[Specialisation] = []
+    seen: set[tuple[str, str, object]] = set()
+    while left and len(chosen) < SPECIALISATIONS:
+        best = max(left, key=lambda made: len(choices(made) - seen))
+        left.remove(best)
+        if chosen and not choices(best) - seen:
+            break
+        chosen.append(best)
+        seen |= choices(best)
+    return tuple(chosen)
 
 
 def by_template(subjects: Sequence[Subject]) -> dict[str, tuple[Judged, ...]]:
@@ -143,7 +175,7 @@ def _chosen(path: str, subjects: Sequence[Subject]) -> Iterator[Judged]:
             return
         mine = users.pop(source)
         seen |= _lines(mine, source)
-        yield Judged(source, tuple(_unlike(mine, VARIANTS if number == 0 else 1)))
+        yield Judged(source, tuple(unlike(mine, VARIANTS if number == 0 else 1)))
 
 
 def _lines(users: Sequence[Subject], source: str) -> set[str]:
@@ -151,17 +183,21 @@ def _lines(users: Sequence[Subject], source: str) -> set[str]:
     return {line.strip() for _, line in numbered_template_lines(users[0].files[source])}
 
 
-def _unlike(variants: Sequence[Subject], count: int) -> list[Subject]:
-    """Variants that differ in their knobs: each next one has most values that none before has."""
+def unlike(variants: Sequence[Subject], count: int) -> list[Subject]:
+    """Variants that differ in their schedules and knobs: each next one has most that none before has."""
+
+    def shows(each: Subject) -> set[tuple[str, object]]:
+        return {("schedule", each.tested.variant.schedule), *each.tested.variant.config.items()}
+
     left = list(variants)
     chosen: list[Subject] = []
     seen: set[tuple[str, object]] = set()
     while left and len(chosen) < count:
-        fresh = [len(set(each.tested.variant.config.items()) - seen) for each in left]
+        fresh = [len(shows(each) - seen) for each in left]
         best = left[fresh.index(max(fresh))]
         left.remove(best)
         chosen.append(best)
-        seen |= set(best.tested.variant.config.items())
+        seen |= shows(best)
     return chosen
 
 

@@ -88,6 +88,30 @@ def headers_of(folders: Sequence[Path]) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".h", ".cuh")]
 
 
+_digests: dict[str, tuple[tuple[tuple[str, int, int], ...], str]] = {}
+"""Of folders of headers: how their files looked when they were read, and a digest of names and texts."""
+
+
+def digest_of_headers(folder: Path) -> str:
+    """A digest of the headers below a folder, read again only where a file is another or a newer one."""
+    looks = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith((".h", ".cuh")):
+                path = os.path.join(place, name)
+                seen = os.stat(path)
+                looks.append((path, seen.st_mtime_ns, seen.st_size))
+    now = tuple(sorted(looks))
+    known = _digests.get(str(folder))
+    if known is None or known[0] != now:
+        texts = [Path(path) for path, _, _ in now]
+        known = now, digest_of(*texts, [os.path.relpath(text, folder) for text in texts])
+        if len(_digests) > 64:
+            _digests.clear()
+        _digests[str(folder)] = known
+    return known[1]
+
+
 def digest_of(*parts: object) -> str:
     """A digest of texts, and of files by content."""
     h = hashlib.sha256()
@@ -138,8 +162,7 @@ def kernel_library(
     path, version = compiler()
     folders = [INCLUDE, *include_dirs]
     flags = (*KERNEL_FLAGS, *contraction_flags(contract), *(f"-D{key}={value}" for key, value in defines))
-    headers = headers_of(folders)
-    key = digest_of(text, name, *headers, [_within(h, folders) for h in headers], flags, version)
+    key = digest_of(text, name, [digest_of_headers(folder) for folder in folders], flags, version)
     target = _folder() / f"kernel-{key[:32]}.so"
     if target.exists():
         return target
@@ -188,11 +211,6 @@ def call_paths(library: Path, addresses: Sequence[int]) -> list[list[tuple[str, 
         if paths and row.isdigit() and not file.startswith("?"):
             paths[-1].append((os.path.normpath(file), int(row)))
     return paths if len(paths) == len(addresses) else [[] for _ in addresses]
-
-
-def _within(header: Path, folders: Sequence[Path]) -> str:
-    """A header's name as an #include spells it."""
-    return next(str(header.relative_to(f)) for f in folders if header.is_relative_to(f))
 
 
 def _folder() -> Path:
