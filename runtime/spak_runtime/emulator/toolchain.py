@@ -95,12 +95,15 @@ _digests: dict[str, tuple[tuple[tuple[str, int, int], ...], str]] = {}
 def digest_of_headers(folder: Path) -> str:
     """A digest of the headers below a folder, read again only where a file is another or a newer one."""
     looks = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            if name.endswith((".h", ".cuh")):
-                path = os.path.join(place, name)
-                seen = os.stat(path)
-                looks.append((path, seen.st_mtime_ns, seen.st_size))
+    pending = [str(folder)]
+    while pending:
+        with os.scandir(pending.pop()) as found:
+            for entry in found:
+                if entry.is_dir():
+                    pending.append(entry.path)
+                elif entry.name.endswith((".h", ".cuh")):
+                    seen = entry.stat()
+                    looks.append((entry.path, seen.st_mtime_ns, seen.st_size))
     now = tuple(sorted(looks))
     known = _digests.get(str(folder))
     if known is None or known[0] != now:
