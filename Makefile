@@ -35,6 +35,10 @@ docs: $(ENV)     ## write the pages of docs/ that are tables of the compiler
 
 gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` without one
 	$(PYTHON) -m pytest -rs tests/gpu
+	$(PYTHON) -m pytest -rs -m gpu tests/unit/emulator
+
+sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run` where it is not installed
+	$(PYTHON) -m pytest -rs tests/gpu/test_sanitizer.py
 
 wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 	$(PYTHON) -m build
@@ -42,4 +46,4 @@ wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up included, beside their budgets
 	$(PYTHON) -m tests.packaging.bench_check
 
-.PHONY: help run test lint golden docs gpu wheel bench-check
+.PHONY: help run test lint golden docs gpu sanitize wheel bench-check
