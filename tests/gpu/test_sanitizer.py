@@ -26,12 +26,20 @@ def sanitizer() -> str:
     return found
 
 
+LAUNCH = (sys.executable, "-m", "tests.gpu.launch_every_kernel")
+
+
+@pytest.fixture(scope="module")
+def built() -> None:
+    subprocess.run([*LAUNCH, "--build"], cwd=ROOT, check=True, timeout=SECONDS)
+
+
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
+@pytest.mark.usefixtures("built")
 def test_every_kernel_is_clean(tool: str) -> None:
     command = [sanitizer(), "--tool", tool, "--error-exitcode", "9", "--print-limit", "20"]
-    launch = [sys.executable, "-m", "tests.gpu.launch_every_kernel"]
     done = subprocess.run(
-        [*command, *launch], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False
+        [*command, *LAUNCH], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False
     )
     said = done.stdout[-6000:] + done.stderr[-2000:]
     assert done.returncode == 0, said
