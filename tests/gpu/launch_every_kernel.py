@@ -18,6 +18,7 @@ from spak_runtime.cache import KernelCache
 from spakc import driver
 from spakc.commands.verify import variants_of
 from spakc.device_runner import OnDevice, device_archs
+from spakc.ir.types import DType
 from spakc.machine_code import compile_one
 from spakc.verify.campaign import left_out
 from spakc.verify.examine import examine
@@ -37,8 +38,16 @@ Task = tuple[UnderTest, Specialisation, dict[str, str], str]
 _tasks: list[Task] = []
 
 
+def members_of(tested: UnderTest) -> list[Specialisation]:
+    """The default specialisation and another, with outputs in float32 if there is one: there roundings show."""
+    every = list(pool(tested))
+    outputs = [name for name, tensor in tested.kernel.tensors.items() if tensor.role == "output"]
+    wide = [m for m in every[1:] if any(m.dtypes[name] is DType.f32 for name in outputs)]
+    return [*every[:1], *(wide or every[1:])[:1]]
+
+
 def tasks_of(files: list[Path], archs: tuple[str, ...]) -> list[Task]:
-    """Two specialisations of every variant that is for the device."""
+    """Specialisations of every variant that is for the device."""
     found = []
     for file in files:
         decided = driver.plan_file(driver.check_file(file))
@@ -46,7 +55,7 @@ def tasks_of(files: list[Path], archs: tuple[str, ...]) -> list[Task]:
         for tested in variants_of(decided, emitted):
             if left_out(tested, archs) is None:
                 arch = next(arch for arch in archs if arch in tested.variant.archs)
-                found += [(tested, member, emitted, arch) for member in pool(tested)[:2]]
+                found += [(tested, member, emitted, arch) for member in members_of(tested)]
     return found
 
 
