@@ -93,37 +93,34 @@ class Point:
         return f"    config {self.name} {{ {values}  tile_k = 64  split_k = 1 }}"
 
 
-POINTS = (
-    *(
-        Point("cooperative", m, n, stages, consumers, cluster)
-        for m, n, stages, consumers in (
-            (128, 256, 4, 2),
-            (128, 192, 4, 2),
-            (256, 128, 4, 2),
-            (256, 160, 3, 2),
-            (192, 192, 4, 3),
-            (192, 128, 5, 3),
-            (128, 128, 6, 2),
-            (64, 256, 4, 1),
-            (64, 128, 8, 1),
-            (64, 64, 8, 1),
-        )
-        for cluster in (1, 2)
-    ),
-    *(
-        Point("pingpong", m, n, stages, 2, cluster)
-        for m, n, stages in (
-            (128, 176, 5),
-            (128, 160, 5),
-            (128, 128, 6),
-            (64, 256, 4),
-            (64, 192, 5),
-            (64, 128, 6),
-        )
-        for cluster in (1, 2)
-    ),
-    *(Point("cooperative", 128, 256, 4, 2, cluster, raster) for cluster in (1, 2) for raster in (1, 4, 16)),
-    *(Point("pingpong", 128, n, 4, 2, 2, raster) for n in (160, 176) for raster in (4, 16)),
+COOPERATIVE = (  # tile_m, tile_n, stages, consumers
+    (128, 256, 4, 2),
+    (128, 192, 4, 2),
+    (256, 128, 4, 2),
+    (256, 160, 3, 2),
+    (192, 192, 4, 3),
+    (192, 128, 5, 3),
+    (128, 128, 6, 2),
+    (64, 256, 5, 1),
+    (64, 128, 8, 1),
+    (64, 64, 8, 1),
+)
+PINGPONG = (
+    (128, 176, 5, 2),
+    (128, 160, 5, 2),
+    (128, 144, 5, 2),
+    (128, 128, 6, 2),
+    (128, 96, 6, 2),
+    (64, 256, 4, 2),
+    (64, 192, 6, 2),
+    (64, 128, 8, 2),
+    (64, 64, 8, 2),
+)
+POINTS = tuple(
+    Point(mode, *tile, cluster)
+    for mode, tiles in (("cooperative", COOPERATIVE), ("pingpong", PINGPONG))
+    for tile in tiles
+    for cluster in (1, 2)
 )
 
 
