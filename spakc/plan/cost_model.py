@@ -21,7 +21,7 @@ from spakc.target import Target
 L2_FACTOR = 3.0
 """Second-level cache bandwidth over that of the memory, per device."""
 
-TMA_FACTOR = 3.8
+TMA_FACTOR = 4.0
 """The same where TMA copies whole tiles."""
 
 STEP_LATENCY = 1e-6
@@ -34,20 +34,43 @@ STEP_OVERHEAD = 5e-8
 MMA_SHARE = 0.65
 """What mma reaches of the tensor rate where the architecture has wider instructions (wgmma, tcgen05)."""
 
-WGMMA_SHARE = 0.8
-"""What wgmma reaches of the tensor rate: the clock falls under its load."""
+PATH, ALL = 0.874, 0.223
+"""Of wgmma: the time of the busiest multiprocessor at the full tensor rate counts by the first, and by the
+second that of all products spread evenly over the device. Power is what the whole device may draw, so that the
+clock falls with the work of all, also while few wait for one."""
 
-SHALLOW = 0.03
+NARROW = 19
+"""A wgmma of n columns takes as long as n + this many: it reads the left operand, whatever n is."""
+
+TMA_LATENCY = 1.34e-6
+"""As STEP_LATENCY, where TMA copies whole tiles."""
+
+SHALLOW = 0.015
 """Share of a step that is lost where a ring of two slots runs empty, less with every further slot."""
 
-WGMMA_STEP = 2e-8
-"""Seconds of barriers in a step while no other warpgroup multiplies."""
+WGMMA_STEP = 7.6e-8
+"""Seconds of barriers in a step while no other warpgroup multiplies; half of it is lost where one does."""
 
-CLUSTER_COST = 1.01
+CLUSTER_COST = 1.05
 """Factor of time for blocks that wait for each other's slots."""
 
-STORED_ACCUMULATOR = 1e-8
+STORED_ACCUMULATOR = 7.3e-9
 """Seconds in which a warpgroup converts and stores one accumulator of each thread."""
+
+STORED_SLAB = 2.9e-7
+"""Seconds in which a warpgroup hands one slab to TMA, besides."""
+
+TILE = 5.5e-7
+"""Seconds between the last product of a tile and the first of the next, besides what is stored."""
+
+EXCHANGE = 1.5e-6
+"""Seconds in which the blocks of a cluster meet for a sum and fill their rings anew."""
+
+CLUSTER_BANDWIDTH = 6e10
+"""Bytes in a second that a block reads of the shared memory of others."""
+
+MEMORY_SHARE = 0.97
+"""Of the memory's bandwidth, where TMA moves each byte once."""
 
 FMA_SHARE = 0.4
 """What a tiled product reaches of the multiply-add rate: every use of an operand reads shared memory."""
@@ -61,7 +84,7 @@ NAIVE_ATTENTION = 0.033
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
 
-PERSISTENT_LAUNCH = 2.5e-6
+PERSISTENT_LAUNCH = 1.5e-6
 """The same with barriers, tensor maps and a ring to fill first."""
 
 
@@ -197,33 +220,53 @@ def _tiled_time(
 def _persistent_time(config: Config, shape: ProductShape, target: Target) -> Estimate:
     """Of blocks that stay, one on each multiprocessor, whose ring stays full from tile to tile."""
     tile_m, tile_n, tile_k = (_number(config, knob) for knob in ("tile_m", "tile_n", "tile_k"))
-    consumers, cluster = _number(config, "consumers"), _number(config, "cluster")
+    consumers, cluster, parts = (_number(config, knob) for knob in ("consumers", "cluster", "split_k"))
     in_turns = config["mode"] == "pingpong"
-    places = shape.multiprocessors(target) / cluster
+    owners = 1 if in_turns else consumers
     tiles = shape.batch * ceil_div(shape.rows, tile_m * cluster) * ceil_div(shape.columns, tile_n)
-    rate = WGMMA_SHARE * target.tensor_flops / target.sms * tile_n / (tile_n + 12)
-    alone = in_turns or consumers == 1
-    products = 2.0 * tile_m * tile_n * tile_k / rate + (WGMMA_STEP if alone else WGMMA_STEP / 2)
-    loads = (tile_m + tile_n / cluster) * tile_k * shape.element
-    copies = loads / (TMA_FACTOR * target.bandwidth / target.sms)
+    rounds = ceil_div(tiles, _places(shape.multiprocessors(target), cluster * parts))
+    steps = ceil_div(ceil_div(shape.depth, tile_k), parts)
+
+    products = 2.0 * tile_m * (tile_n + NARROW) * tile_k / target.tensor_flops
     ahead = _number(config, "stages") - 1
-    products *= 1 + SHALLOW / ahead
-    latency = STEP_LATENCY / ahead
+    alone = in_turns or consumers == 1
+    loads = (tile_m + tile_n / cluster) * tile_k * shape.element
     step, limit = _slowest(
-        {"tensor cores": products, "copies from the cache": copies, "latency of copies": latency}
+        {
+            "tensor cores": products * target.sms * (1 + SHALLOW / ahead) + WGMMA_STEP / (1 if alone else 2),
+            "copies from the cache": loads / (TMA_FACTOR * target.bandwidth / target.sms),
+            "latency of copies": TMA_LATENCY / ahead,
+        }
     )
-    main = ceil_div(shape.depth, tile_k) * step
-    stored = STORED_ACCUMULATOR * tile_m * tile_n / (128 * (1 if in_turns else consumers))
-    rounds = ceil_div(tiles, places)
+    main = steps * step
+    share = tile_n // parts
+    slabs = tile_m // (64 * owners) * math.ceil(share * shape.element / _slab_span(share * shape.element))
+    stored = STORED_ACCUMULATOR * tile_m * share / (128 * owners) + STORED_SLAB * slabs
+    if parts > 1:
+        stored += EXCHANGE + tile_m * tile_n * 4 * (parts - 1) / parts / CLUSTER_BANDWIDTH
     if in_turns:  # one stores while the other multiplies
-        total = rounds * greatest((main, (main + stored) / 2)) + stored
+        path = greatest((rounds * main + stored, ceil_div(rounds, 2) * (main + stored))) + TILE
     else:
-        total = rounds * (main + stored)
-    return _launched(PERSISTENT_LAUNCH, total * (CLUSTER_COST if cluster > 1 else 1.0), limit, shape, target)
+        path = rounds * (main + stored + TILE)
+    everything = tiles * (cluster * parts) * steps * products
+    total = PATH * path + ALL * everything
+    seconds = total * CLUSTER_COST if cluster > 1 else total
+    return _launched(PERSISTENT_LAUNCH, seconds, limit, shape, target, MEMORY_SHARE)
 
 
-def _launched(begin: float, total: Amount, limit: str, shape: ProductShape, target: Target) -> Estimate:
-    seconds, slowest = _slowest({limit: total, "memory": shape.moved / target.bandwidth})
+def _places(sms: Amount, blocks: int) -> Amount:
+    """How many clusters of so many blocks run at once (see `places` of the template)."""
+    return sms / blocks if blocks <= 2 else ceil_div(sms + -15, 16) * (16 // blocks)
+
+
+def _slab_span(row_bytes: int) -> int:
+    return next(span for span in (128, 64, 32, 16) if row_bytes % span == 0)
+
+
+def _launched(
+    begin: float, total: Amount, limit: str, shape: ProductShape, target: Target, share: float = 1.0
+) -> Estimate:
+    seconds, slowest = _slowest({limit: total, "memory": shape.moved / (share * target.bandwidth)})
     return Estimate(begin + seconds, slowest)
 
 

@@ -37,8 +37,9 @@ def _slab_bytes(config: Config) -> int:
 
 
 def slab_span(config: Config, element: int) -> int:
-    """Bytes of a row of a slab, as `slab_span` of slab_store.cuh: the widest that divides a row of the tile."""
-    row = number(config, "tile_n") * element
+    """Bytes of a row of a slab, as `slab_span` of slab_store.cuh: the widest that divides a row of the tile, or
+    of a block's share of it."""
+    row = number(config, "tile_n") // number(config, "split_k") * element
     return next(span for span in (128, 64, 32) if row % span == 0)
 
 
@@ -49,7 +50,7 @@ def _shared_bytes(config: Config) -> int:
 def _shape(problem: StepProblem, _signature: Signature, config: Config) -> LaunchShape:
     """Blocks stay: there are as many as multiprocessors, or as tiles if those are fewer."""
     assert isinstance(problem, ProductProblem)
-    cluster = number(config, "cluster")
+    cluster, parts = number(config, "cluster"), number(config, "split_k")
     tiles = product(
         (
             ["ceil_div", size(problem.rows), number(config, "tile_m") * cluster],
@@ -57,9 +58,16 @@ def _shape(problem: StepProblem, _signature: Signature, config: Config) -> Launc
             size(problem.batch),
         )
     )
-    places: Expression = ["fact", "sms"] if cluster == 1 else ["floordiv", ["fact", "sms"], cluster]
-    blocks = product((["min", tiles, places], cluster))
-    return LaunchShape((blocks, 1, 1), _threads(config), _shared_bytes(config), (cluster, 1, 1))
+    blocks = product((["min", tiles, places(["fact", "sms"], cluster * parts)], cluster * parts))
+    return LaunchShape((blocks, 1, 1), _threads(config), _shared_bytes(config), (cluster * parts, 1, 1))
+
+
+def places(sms: Expression, cluster: int) -> Expression:
+    """How many clusters are on a device at once. Those of more than two blocks leave multiprocessors over: the
+    groups that they lie in have 16 or 18."""
+    if cluster == 1:
+        return sms
+    return ["max", 1, ["floordiv", sms, 2] if cluster == 2 else ["mul", ["floordiv", sms, 16], 16 // cluster]]
 
 
 def _threads(config: Config) -> int:
@@ -80,7 +88,7 @@ def _most_accumulators(problem: ProductProblem, config: Config) -> int:
         for load in reads
     )
     if config["consumers"] == 3:
-        return 96 if of_matrices else 128
+        return 96 if of_matrices else 112
     return 112 if of_matrices else 176
 
 
@@ -94,8 +102,23 @@ def _refuses(problem: StepProblem, _signature: Signature, config: Config) -> str
     accumulators, most = tile_m * tile_n // (128 * sharing), _most_accumulators(problem, config)
     if accumulators > most:
         return f"{accumulators} accumulators a thread, and there is room for {most}"
+    if config["consumers"] == 3 and number(config, "cluster") * number(config, "split_k") > 1:
+        return (
+            "beside three warpgroups that multiply, the one that copies has too few registers for a cluster"
+        )
     if config["consumers"] == 3 and tile_n > 200:
         return "a product of more than 200 columns does not fit into the registers of 512 threads"
+    return _refuses_split(config) if number(config, "split_k") > 1 else None
+
+
+def _refuses_split(config: Config) -> str | None:
+    tile_m, tile_n, parts = (number(config, knob) for knob in ("tile_m", "tile_n", "split_k"))
+    if config["mode"] != "cooperative" or config["cluster"] != 1:
+        return "parts of a sum are the blocks of a cluster, with warpgroups that share their tile"
+    if tile_n % (16 * parts):
+        return f"{parts} blocks have no multiples of 16 of {tile_n} columns"
+    if tile_m * tile_n * 4 > _ring_bytes(config):
+        return "the ring does not hold the partial sums"
     return None
 
 
@@ -117,13 +140,17 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     return None
 
 
-def _requirements(problem: StepProblem, signature: Signature, _config: Config) -> Requirements:
+def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
     assert isinstance(problem, ProductProblem)
     needed = operand_requirements(problem, signature)
     guards = list(needed.guards)
     for store in problem.outputs:
         guards += _output_guards(store, problem, signature)
     guards.append(Guard("depth", ["ge", size(problem.reduced), 1], "a tensor map has no empty axis"))
+    parts = number(config, "split_k")
+    if parts > 1:
+        steps: Expression = ["ceil_div", size(problem.reduced), number(config, "tile_k")]
+        guards.append(Guard("parts", ["ge", steps, parts], f"each of {parts} blocks has a step to multiply"))
     return Requirements(tuple(guards), needed.layouts)
 
 
@@ -240,7 +267,15 @@ WARP_SPECIALIZED = Template(
             "tiles of a band, walked together",
             at_launch=True,
         ),
-        TemplateKnob("split_k", "parts", "1", one_of(1), 1, "parts of the sum", at_launch=True),
+        TemplateKnob(
+            "split_k",
+            "parts",
+            "1, 2, 4 or 8",
+            one_of(1, 2, 4, 8),
+            1,
+            "blocks of a cluster that multiply a part of the sum each",
+            (1, 2, 4),
+        ),
     ),
     needs=("tma", "wgmma"),
     cannot=_cannot,

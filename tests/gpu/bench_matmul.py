@@ -81,16 +81,17 @@ class Point:
     consumers: int
     cluster: int = 1
     raster: int = 8
+    split_k: int = 1
 
     @property
     def name(self) -> str:
         tile = f"{self.mode[:4]}_{self.tile_m}x{self.tile_n}_s{self.stages}"
-        return f"{tile}_w{self.consumers}_c{self.cluster}_r{self.raster}"
+        return f"{tile}_w{self.consumers}_c{self.cluster}_r{self.raster}_k{self.split_k}"
 
     def __str__(self) -> str:
-        knobs = ("tile_m", "tile_n", "stages", "consumers", "mode", "cluster", "raster")
+        knobs = ("tile_m", "tile_n", "stages", "consumers", "mode", "cluster", "raster", "split_k")
         values = "  ".join(f"{knob} = {getattr(self, knob)}" for knob in knobs)
-        return f"    config {self.name} {{ {values}  tile_k = 64  split_k = 1 }}"
+        return f"    config {self.name} {{ {values}  tile_k = 64 }}"
 
 
 COOPERATIVE = (  # tile_m, tile_n, stages, consumers
@@ -116,11 +117,27 @@ PINGPONG = (
     (64, 128, 8, 2),
     (64, 64, 8, 2),
 )
-POINTS = tuple(
-    Point(mode, *tile, cluster)
-    for mode, tiles in (("cooperative", COOPERATIVE), ("pingpong", PINGPONG))
-    for tile in tiles
-    for cluster in (1, 2)
+SPLITS = (
+    (128, 256, 4, 2),
+    (128, 192, 4, 2),
+    (128, 128, 6, 2),
+    (64, 256, 5, 1),
+    (64, 128, 8, 1),
+    (64, 64, 8, 1),
+)
+POINTS = (
+    *(
+        Point(mode, *tile, cluster)
+        for mode, tiles in (("cooperative", COOPERATIVE), ("pingpong", PINGPONG))
+        for tile in tiles
+        for cluster in (1, 2)
+    ),
+    *(
+        Point("cooperative", *tile, split_k=k)
+        for tile in SPLITS
+        for k in (2, 4, 8)
+        if tile[1] % (16 * k) == 0
+    ),
 )
 
 

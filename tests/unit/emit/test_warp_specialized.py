@@ -80,6 +80,8 @@ def test_every_layout(layouts: tuple[str, str]) -> None:
         {"tile_m": 192, "tile_n": 128, "consumers": 3},
         {"tile_m": 64, "tile_n": 256, "consumers": 1, "stages": 3},
         {"tile_m": 64, "tile_n": 64, "consumers": 1, "stages": 8},
+        {"tile_n": 128, "stages": 4, "split_k": 2},
+        {"tile_m": 64, "tile_n": 64, "consumers": 1, "stages": 3, "split_k": 4},
     ],
 )
 def test_points_of_the_space(knobs: dict[str, Any], layouts: tuple[str, str]) -> None:

@@ -34,14 +34,10 @@ struct Ring {
 
   u32 barriers;  // shared address of `full` of every slot, then `empty` of every slot
 
-  // This block's number in the cluster, and a barrier of all threads of the cluster.
+  // This block's number among those that receive the same multicast.
   SPAK_DEVICE static u32 rank() {
     if constexpr (Cluster > 1) return cluster_rank();
     else return 0;
-  }
-  SPAK_DEVICE static void meet() {
-    if constexpr (Cluster > 1) cluster_sync();
-    else sync_threads();
   }
 
   // One thread, before a fence and a barrier. `readers` is the number of warps in one block that release each slot.

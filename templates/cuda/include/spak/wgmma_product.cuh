@@ -12,6 +12,15 @@ struct WgmmaProduct {
   static constexpr u32 registers = Blocks * TileN / 2;
   using Accumulators = Reg<f32, Blocks, TileN / 2>;
 
+  // Ends the life of what the accumulators held: the assembler takes the first product of a tile to read them.
+  SPAK_DEVICE static void clear(Accumulators& acc) {
+    SPAK_UNROLL
+    for (u32 block = 0; block < Blocks; block++) {
+      SPAK_UNROLL
+      for (u32 i = 0; i < TileN / 2; i++) acc[block][i] = 0.0f;
+    }
+  }
+
   // Issues acc = left * right (+ acc) for one pair of tiles and closes the group; it is complete after wgmma_wait. The
   // operands are descriptors of the first 16 k.
   SPAK_DEVICE static void multiply(Accumulators& acc, u64 left, u64 right, bool accumulate) {
@@ -43,7 +52,7 @@ struct RegisterShare {
   static constexpr u32 producer = Consumers == 3 ? 32 : 40;
   static constexpr u32 consumer = Consumers == 3 ? 160 : 232;
   static_assert(Consumers >= 1 && Consumers <= 3, "one to three warpgroups multiply");
-  static_assert(Accumulators <= (Consumers == 3 ? 128 : 176), "accumulators would spill");
+  static_assert(Accumulators <= (Consumers == 3 ? 112 : 176), "accumulators would spill");
 
   SPAK_DEVICE static void give() {
     if constexpr (moved) register_decrease<producer>();
