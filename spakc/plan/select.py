@@ -30,10 +30,17 @@ REFERENCE_SHAPES = (
     ProductShape(16_384, 768, 3072),
     ProductShape(16_384, 2304, 768),
     ProductShape(12_288, 3072, 768),
+    ProductShape(8192, 50_304, 768),
+    ProductShape(8192, 8192, 512),
     ProductShape(768, 3072, 12_288),
+    ProductShape(2304, 768, 16_384),
+    ProductShape(16_384, 1024, 256),
+    ProductShape(256, 1024, 16_384),
+    ProductShape(1536, 1536, 1536),
     ProductShape(1024, 1024, 1024),
     ProductShape(512, 512, 512),
     ProductShape(64, 4096, 4096),
+    ProductShape(16, 8192, 8192),
     ProductShape(256, 256, 256),
 )
 """Sizes that a portfolio should serve when nothing was measured: large, training, skinny, small."""
@@ -130,7 +137,7 @@ _OUTRANKED = 10.0
 """Handicap factor of a config that evidence or a `prefer` puts behind others, whatever the cost model
 says."""
 
-_WORTH_BUILDING = 1.02
+_WORTH_BUILDING = 1.004
 """Another config is built if it makes the reference shapes this much faster on average."""
 
 

@@ -283,7 +283,7 @@ WARP_SPECIALIZED = Template(
     shape=_shape,
     resources=_resources,
     tensor_cores=True,
-    portfolio=6,
+    portfolio=12,
     refuses=_refuses,
     params=_params,
 )
