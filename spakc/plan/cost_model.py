@@ -63,10 +63,10 @@ STORED_SLAB = 2.9e-7
 TILE = 5.5e-7
 """Seconds between the last product of a tile and the first of the next, besides what is stored."""
 
-EXCHANGE = 1.5e-6
+EXCHANGE = 2e-6
 """Seconds in which the blocks of a cluster meet for a sum and fill their rings anew."""
 
-CLUSTER_BANDWIDTH = 6e10
+CLUSTER_BANDWIDTH = 4.3e10
 """Bytes in a second that a block reads of the shared memory of others."""
 
 MEMORY_SHARE = 0.97
@@ -256,7 +256,7 @@ def _persistent_time(config: Config, shape: ProductShape, target: Target) -> Est
 
 def _places(sms: Amount, blocks: int) -> Amount:
     """How many clusters of so many blocks run at once (see `places` of the template)."""
-    return sms / blocks if blocks <= 2 else ceil_div(sms + -15, 16) * (16 // blocks)
+    return sms / blocks if blocks <= 2 else ceil_div(sms + -19, blocks)
 
 
 def _slab_span(row_bytes: int) -> int:

@@ -63,11 +63,11 @@ def _shape(problem: StepProblem, _signature: Signature, config: Config) -> Launc
 
 
 def places(sms: Expression, cluster: int) -> Expression:
-    """How many clusters are on a device at once. Those of more than two blocks leave multiprocessors over: the
-    groups that they lie in have 16 or 18."""
+    """How many clusters are on a device at once. Those of four leave multiprocessors over, since each lies within
+    one of the groups that a device consists of: up to two in a group of 14, 16 or 18."""
     if cluster == 1:
         return sms
-    return ["max", 1, ["floordiv", sms, 2] if cluster == 2 else ["mul", ["floordiv", sms, 16], 16 // cluster]]
+    return ["max", 1, ["floordiv", sms if cluster == 2 else ["add", sms, -16], cluster]]
 
 
 def _threads(config: Config) -> int:
@@ -270,8 +270,8 @@ WARP_SPECIALIZED = Template(
         TemplateKnob(
             "split_k",
             "parts",
-            "1, 2, 4 or 8",
-            one_of(1, 2, 4, 8),
+            "1, 2 or 4",
+            one_of(1, 2, 4),
             1,
             "blocks of a cluster that multiply a part of the sum each",
             (1, 2, 4),

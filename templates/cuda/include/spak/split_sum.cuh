@@ -1,7 +1,8 @@
 // Sums over the blocks of a cluster that multiply a part of k each, for the same tile (sm_90).
 //
 // Every thread leaves its accumulators in shared memory, and adds up a share of those that its like in each block has
-// left: in the order of the blocks, so that the sum has the same bits wherever and whenever it is computed.
+// left. Each block begins with its own and goes on to another than its peers do, lest all read the same one; they add
+// pair by pair, so that the sum has the same bits in whichever block it is computed.
 #pragma once
 
 #include "spak/primitives.cuh"
@@ -14,6 +15,7 @@ struct SplitSum {
   static constexpr u32 share = Registers / Parts;
   using Totals = Reg<f32, Blocks, share>;
   static constexpr u32 bytes = Blocks * Registers * 128 * 4;
+  static_assert((Parts & (Parts - 1)) == 0, "pairs of pairs");
   static_assert(Registers % (8 * Parts) == 0, "shares of whole pairs of 8 columns");
 
   // Of all warpgroups that multiply, `threads` of them, together with the rest of the cluster: `meet` is its barrier, which
@@ -48,10 +50,15 @@ struct SplitSum {
       SPAK_UNROLL
       for (u32 i = 0; i < share; i++) {
         const u32 from = place(memory, block, rank * share + i);
-        f32 sum = load_shared_remote<f32>(from, 0);
+        Reg<f32, Parts> parts;
         SPAK_UNROLL
-        for (u32 part = 1; part < Parts; part++) sum += load_shared_remote<f32>(from, part);
-        totals[block][i] = sum;
+        for (u32 p = 0; p < Parts; p++) parts[p] = p == 0 ? load_shared<f32>(from) : load_shared_remote<f32>(from, rank ^ p);
+        SPAK_UNROLL
+        for (u32 apart = 1; apart < Parts; apart *= 2) {
+          SPAK_UNROLL
+          for (u32 p = 0; p < Parts; p += 2 * apart) parts[p] = parts[p] + parts[p + apart];
+        }
+        totals[block][i] = parts[0];
       }
     }
   }
