@@ -328,6 +328,45 @@ def bench(file: Path, claims: tuple[str, ...], rounds: int, ladder: bool, format
     return run(Request(file, claims, rounds, ladder, format == "json"))
 
 
+def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    """`60s`, `60` or `2m`."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m") else (text, "s")
+    try:
+        found = float(number) * (60 if unit == "m" else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 < found < 1e6:
+        raise click.BadParameter(f"`{text}` is no time: 60s, 2m")
+    return found
+
+
+@cli.command()
+@file_argument
+@click.option(
+    "--budget", default="60s", callback=_seconds, show_default=True, help="Time for all calls together."
+)
+@click.option(
+    "--at", multiple=True, help="A call: `M=4096,N=4096,K=4096`; may be repeated (default: those of claims)."
+)
+@click.option("--kernel", default="", help="Only this kernel.")
+@click.option(
+    "--schedule", default="", help="This schedule (default: the one that the cost model finds fastest)."
+)
+@click.option(
+    "--most", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Timings of one call."
+)
+@format_option
+@guarded
+def tune(
+    file: Path, budget: float, at: tuple[str, ...], kernel: str, schedule: str, most: int, format: str
+) -> int:
+    """Find the fastest config of FILE's schedules for the calls that its claims time, on this machine's GPU."""
+    from spakc.commands.tune import Request, run
+
+    gc.enable()
+    return run(Request(file, kernel, schedule, at, budget, most, format == "json"))
+
+
 @cli.command()
 @file_argument
 @format_option

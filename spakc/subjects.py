@@ -73,7 +73,7 @@ def _of_variant(
     decided["guards"] = [guard.condition for guard in variant.guards]
     text = json.dumps([decided, [hashes[source] for source in sources]], sort_keys=True)
     yield Part("source", owner, variant.id, hash_text(text), variant.schedule, arch)
-    for name, digest in _grouped(_headers(sources, files), hashes).items():
+    for name, digest in _grouped(headers_of(sources, files), hashes).items():
         yield Part("header", owner, name, digest, variant.schedule, arch)
     yield Part("flags", owner, "device compiler", hash_text(" ".join(flags)), variant.schedule, arch)
 
@@ -87,7 +87,7 @@ def _grouped(headers: Iterable[str], hashes: Mapping[str, str]) -> dict[str, str
     return {name: hash_text("\n".join(entries)) for name, entries in groups.items()}
 
 
-def _headers(sources: Iterable[str], files: Mapping[str, str]) -> set[str]:
+def headers_of(sources: Iterable[str], files: Mapping[str, str]) -> set[str]:
     """The emitted headers that sources include, directly or not."""
     found: set[str] = set()
     waiting = list(sources)

@@ -25,7 +25,7 @@ from spakc.plan.select import Measurement
 from spakc.plan.split import split
 from spakc.plan.steps import Steps, steps_of
 from spakc.plan.templates import check_templates
-from spakc.plan.variants import Case, Undecided, VariantPlan, variants_of
+from spakc.plan.variants import Asked, Case, Undecided, VariantPlan, variants_of
 from spakc.source import SourceFile, Span
 from spakc.target import TARGETS, Target, target
 
@@ -69,13 +69,18 @@ class Plan:
 
 
 def plan(
-    checked: CheckedModule, archs: Iterable[str], sink: Sink, measurements: Sequence[Measurement] = ()
+    checked: CheckedModule,
+    archs: Iterable[str],
+    sink: Sink,
+    measurements: Sequence[Measurement] = (),
+    asked: Asked | None = None,
 ) -> Plan:
     """Plans every kernel of a checked module.
 
     `archs` are names of architectures (sm_80 …); without any, those of the file's targets. Reports SPAK701
     and SPAK702 (schedules and knobs without a template), SPAK703 (an architecture that does not exist),
-    SPAK704 (a schedule none of whose points can be built). `measurements` come from the evidence.
+    SPAK704 (a schedule none of whose points can be built). `measurements` come from the evidence; `asked` are
+    configs to build instead of those that would be chosen.
     """
     module = checked.module
     devices = _devices(module, tuple(archs), sink)
@@ -87,7 +92,9 @@ def plan(
     kernels: dict[str, KernelPlan] = {}
     for kernel in module.kernels.values():
         check_templates(kernel, sink)
-        planned = _plan_kernel(kernel, recognise(kernel, sink), devices, sink, tuple(measurements))
+        planned = _plan_kernel(
+            kernel, recognise(kernel, sink), devices, sink, tuple(measurements), asked or {}
+        )
         backward = _backward(kernel, kernel.name in trained_through, module, devices, sink)
         gradients = tuple(gradient for gradient, _ in backward)
         kernels[kernel.name] = replace(planned, gradients=gradients)
@@ -102,6 +109,7 @@ def _plan_kernel(
     devices: tuple[Device, ...],
     sink: Sink,
     measurements: tuple[Measurement, ...],
+    asked: Asked,
     derived: bool = False,
 ) -> KernelPlan:
     """One kernel whose mathematics was recognised. Reports SPAK704."""
@@ -114,7 +122,7 @@ def _plan_kernel(
         whole = Undecided(kernel.name, None, steps, kernel.span)
         return KernelPlan(kernel, problem, (), tuple(undecided) or (whole,))
     cases = (*(_special_cases(kernel, steps) if derived else ()), Case(steps))
-    variants, missing = variants_of(kernel, cases, devices, sink, measurements)
+    variants, missing = variants_of(kernel, cases, devices, sink, measurements, asked)
     return KernelPlan(kernel, problem, variants, missing)
 
 
@@ -179,7 +187,7 @@ def _backward(
                 sink.report(error.code, str(error), error.span, also=[(wanted.span, "asked for here")])
             continue
         plan = GradientPlan(derived.name, wanted.outputs, wanted.inputs, derivation.saves)
-        found.append((plan, _plan_kernel(derived, problem, devices, sink, (), derived=True)))
+        found.append((plan, _plan_kernel(derived, problem, devices, sink, (), {}, derived=True)))
     return found
 
 

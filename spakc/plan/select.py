@@ -4,7 +4,7 @@ the cost model, then the order of the file."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from spak_runtime.manifest import Guard
@@ -83,7 +83,8 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of `select`: the problem that the config is for, the schedule's name and preferences."""
+    """What is asked of `select`: the problem that the config is for, the schedule's name and preferences. With
+    `asked`, these configs are what is wanted, and nothing is chosen."""
 
     problem: StepProblem
     signature: Signature
@@ -93,12 +94,15 @@ class Question:
     prefers: tuple[Prefer, ...] = ()
     facts: Mapping[str, bool | int | float | str] | None = None
     measurements: tuple[Measurement, ...] = ()
+    asked: tuple[Config, ...] = ()
 
 
 def select(question: Question, candidates: Sequence[Candidate]) -> tuple[Selected, ...]:
     """The configs to build, in the order in which calls should try them. Empty only without candidates."""
     if not candidates:
         return ()
+    if question.asked:
+        return tuple(_asked(question, candidates))
     named = [c for c in candidates if c.name is not None]
     if isinstance(question.problem, ProductProblem):
         chosen = _portfolio(question, candidates)
@@ -111,6 +115,20 @@ def select(question: Question, candidates: Sequence[Candidate]) -> tuple[Selecte
         if c.config not in known
     ]
     return (*extra, *chosen)
+
+
+def _asked(question: Question, candidates: Sequence[Candidate]) -> Iterator[Selected]:
+    """Those of the asked configs that can be built."""
+    free = {knob.name for knob in question.template.knobs if knob.at_launch}
+
+    def built(config: Config) -> tuple[tuple[str, object], ...]:
+        return tuple(sorted((name, value) for name, value in config.items() if name not in free))
+
+    known = {built(candidate.config): candidate for candidate in candidates}
+    for config in question.asked:
+        candidate = known.get(built(config))
+        if candidate is not None:
+            yield Selected(config, None, "asked for", candidate.guards)
 
 
 # ---- products -------------------------------------------------------------------------------------------

@@ -3,40 +3,35 @@ launches."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
+from typing import TypeAlias
 
 from spak_runtime.manifest import Expression, Guard, TensorSpec
-from spakc.check.check_space import is_present, laws_by
-from spakc.check.space import Axis, Bools, Space, Unbounded, build_space
 from spakc.check.verdict import means_of_law
 from spakc.diagnostics import Sink
-from spakc.ir.module import Device, Kernel, Law, Schedule
+from spakc.ir.module import Device, Kernel, Schedule
 from spakc.ir.queries import Means
+from spakc.plan.candidates import Way, candidates_of, lead_of, template_for
 from spakc.plan.estimates import PlannedStep, at_a_call, at_references, preferences
 from spakc.plan.guards import guard_of
 from spakc.plan.launch import (
     Config,
     LaunchPlan,
     Signature,
-    StepProblem,
     axes_of,
     workspace_spec,
 )
 from spakc.plan.problem import AttentionProblem, ProductProblem
-from spakc.plan.resources import refusal
-from spakc.plan.select import Candidate, Measurement, Question, Selected, select
+from spakc.plan.select import Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
-from spakc.plan.template import KnobValue, Template
+from spakc.plan.template import KnobValue
 from spakc.plan.templates import NoTemplate, default_templates, fallback, template_of
 from spakc.source import Span
 from spakc.target import Target, target
 
-MAX_CANDIDATES = 20_000
-"""Configs of one schedule that are ranked on one architecture."""
+Asked: TypeAlias = Mapping[tuple[str, str], tuple[Config, ...]]
+"""Configs that are wanted instead of chosen ones, by kernel and schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +82,13 @@ class Case:
     guards: tuple[Guard, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One way to compute the kernel: a schedule of the file (or none) and the template it stands for."""
-
-    schedule: Schedule | None
-    name: str
-    template: Template
-
-
 def variants_of(
     kernel: Kernel,
     cases: Sequence[Case],
     devices: tuple[Device, ...],
     sink: Sink,
     measurements: tuple[Measurement, ...],
+    asked: Asked,
 ) -> tuple[tuple[VariantPlan, ...], tuple[Undecided, ...]]:
     """The variants in the order in which a call tries them, and the schedules that have none.
 
@@ -114,7 +101,7 @@ def variants_of(
     undecided: list[Undecided] = []
     for case in cases:
         ways, missing = _ways(kernel, case.steps)
-        results = [(way, _variants(way, kernel, case, devices, measurements)) for way in ways]
+        results = [(way, _variants(way, kernel, case, devices, measurements, asked)) for way in ways]
         for _, result in results:
             if not isinstance(result, Undecided):
                 found += result
@@ -158,37 +145,31 @@ def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, 
     return tuple(found)
 
 
-def lead_of(steps: Steps) -> StepProblem:
-    """The step that a schedule is about: the first product or attention, else the first step."""
-    return next(
-        (p for p in steps.problems if isinstance(p, (ProductProblem, AttentionProblem))), steps.problems[0]
-    )
-
-
-def _ways(kernel: Kernel, steps: Steps) -> tuple[list[_Way], list[Undecided]]:
+def _ways(kernel: Kernel, steps: Steps) -> tuple[list[Way], list[Undecided]]:
     """The schedules that have a template, and those that have none. Where there is none of the first kind,
     the templates that suit the mathematics."""
-    ways: list[_Way] = []
+    ways: list[Way] = []
     undecided: list[Undecided] = []
     for schedule in kernel.schedules.values():
         template = template_of(kernel, schedule)
         if isinstance(template, NoTemplate):
             undecided.append(Undecided(kernel.name, schedule.name, template.reason, schedule.span))
         else:
-            ways.append(_Way(schedule, schedule.name, template))
+            ways.append(Way(schedule, schedule.name, template))
     if not ways:
         defaults = default_templates(lead_of(steps))
         prefix = "" if kernel.family == defaults[0].family else "unfused_"
-        ways = [_Way(None, prefix + template.name, template) for template in defaults]
+        ways = [Way(None, prefix + template.name, template) for template in defaults]
     return ways, undecided
 
 
 def _variants(
-    way: _Way,
+    way: Way,
     kernel: Kernel,
     case: Case,
     devices: tuple[Device, ...],
     measurements: tuple[Measurement, ...],
+    asked: Asked,
 ) -> list[VariantPlan] | Undecided:
     """The selected configs of one way, those that several architectures share as one variant."""
     steps = case.steps
@@ -203,9 +184,9 @@ def _variants(
     for device in devices:
         known = target(device.arch)
         assert known is not None, "devices were made from known architectures"
-        candidates = _candidates(way, kernel, steps, device, known)
-        if isinstance(candidates, str):
-            reasons.append(f"{device.name}: {candidates}")
+        narrowed = candidates_of(way, kernel, steps, device, known)
+        if isinstance(narrowed, str):
+            reasons.append(f"{device.name}: {narrowed}")
             continue
         question = Question(
             lead,
@@ -216,8 +197,9 @@ def _variants(
             way.schedule.prefers if way.schedule is not None else (),
             device.facts,
             tuple(m for m in measurements if m.kernel == kernel.name),
+            asked.get((kernel.name, way.name), ()),
         )
-        for selected in select(question, candidates):
+        for selected in select(question, narrowed.candidates):
             same = next((c for c in chosen if c[0].config == selected.config), None)
             if same is not None:
                 same[1].append(known)
@@ -228,104 +210,7 @@ def _variants(
     return [_variant(way, kernel, case, selected, archs) for selected, archs in chosen]
 
 
-def _candidates(
-    way: _Way, kernel: Kernel, steps: Steps, device: Device, known: Target
-) -> list[Candidate] | str:
-    """The points that are lawful, that the template can build and that fit on the device; or why there are
-    none."""
-    if way.schedule is not None and not is_present(way.schedule, device):
-        return "the schedule needs what the device does not state"
-    missing = [feature for feature in way.template.needs if not known.has(feature)]
-    if missing:
-        return f"{known.arch} has no {' and no '.join(missing)}"
-    points = _points(way, kernel, device)
-    if isinstance(points, str):
-        return points
-    found: list[Candidate] = []
-    why: dict[str, int] = {}
-    for candidate in points:
-        refused = _refused(way.template, steps, candidate.config, known)
-        if refused is None:
-            found.append(candidate)
-        else:
-            why[refused] = why.get(refused, 0) + 1
-    if found:
-        return found
-    if not why:
-        return "no lawful point"
-    most = max(why, key=lambda reason: why[reason])
-    return f"none of {sum(why.values())} lawful points can be built; {why[most]} of them: {most}"
-
-
-def _refused(wanted: Template, steps: Steps, config: Config, known: Target) -> str | None:
-    """Why the launches of all steps cannot be built with this config, or None."""
-    for problem in steps.problems:
-        template = _template_for(wanted, problem, steps)
-        complete = {**template.defaults, **config}
-        for knob in template.knobs:
-            if not knob.lawful(complete[knob.name]):
-                return f"`{knob.name} = {complete[knob.name]}`: the template takes {knob.domain}"
-        reason = template.refuses(problem, steps.signature, complete)
-        reason = reason or refusal(template.resources(problem, steps.signature, complete), known)
-        if reason is not None:
-            return reason
-    return None
-
-
-def _points(way: _Way, kernel: Kernel, device: Device) -> list[Candidate] | str:
-    """Lawful values of every knob of the template: the schedule's, and the template's own where it leaves
-    one open."""
-    template, schedule = way.template, way.schedule
-    if schedule is None:
-        names = [knob.name for knob in template.knobs]
-        every = itertools.product(*(knob.suggested for knob in template.knobs))
-        return [Candidate(dict(zip(names, values, strict=True)), i) for i, values in enumerate(every)]
-    space = build_space(kernel, schedule, device, laws_by(schedule, kernel, Means.proof, device))
-    if isinstance(space, Unbounded):
-        return f"its space has too many {space.what} ({space.count})"
-    launch = {axis.name: _at_launch(axis, template) for axis in space.launch}
-    named = [c for c in schedule.configs if not c.on or device.name in c.on]
-    found = []
-    always = [np.asarray(holds.all(axis=0)) for holds in space.holds]  # for every problem, at each point
-    partial = [(law, whole) for law, whole in zip(space.laws, always, strict=True) if not whole.all()]
-    for order, point in enumerate(itertools.islice(space.lawful_configs(), MAX_CANDIDATES)):
-        guards = _for_some_problems(space, point, partial)
-        if guards is None:
-            continue
-        own: list[tuple[str | None, Config]] = [
-            (c.name, {**launch, **c.values}) for c in named if point.items() <= c.values.items()
-        ]
-        for name, chosen in own or [(None, {**launch, **point})]:
-            values = {knob.name: chosen.get(knob.name, knob.default) for knob in template.knobs}
-            found.append(Candidate(values, order, name, guards))
-    return found
-
-
-def _at_launch(axis: Axis, template: Template) -> KnobValue:
-    """The value of a knob that no law is about: the template's own, else the first of the file."""
-    default = template.defaults.get(axis.name)
-    return default if default is not None and axis.index(default) is not None else axis.values[0]
-
-
-def _for_some_problems(
-    space: Space, point: Config, partial: Sequence[tuple[Law, Bools]]
-) -> tuple[Guard, ...] | None:
-    """The laws that hold at this point for some dtypes, options and compiled dims only, as guards; None where
-    one of them has no form as a guard. `partial`: the laws that do not hold everywhere, and the points at which
-    each holds for all."""
-    index = space.index_of(point)
-    assert index is not None, "a lawful point is a member of its space"
-    guards = []
-    for law, whole in partial:
-        if not whole[tuple(i if n > 1 else 0 for i, n in zip(index, whole.shape, strict=True))]:
-            guard = guard_of(law)
-            if guard is None:
-                return None
-            guards.append(guard)
-    return tuple(guards)
-
-
-def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: list[Target]) -> VariantPlan:
+def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: list[Target]) -> VariantPlan:
     """The variant of one config: every step by the way's template where that computes it, else by its
     family's."""
     steps, signature = case.steps, case.steps.signature
@@ -341,7 +226,7 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
     at_launch: set[str] = set()
     timed: list[PlannedStep] = []
     for number, problem in enumerate(steps.problems):
-        template = _template_for(way.template, problem, steps)
+        template = template_for(way.template, problem, steps)
         for knob in template.knobs:
             config.setdefault(knob.name, knob.default)
             if knob.at_launch:
@@ -385,17 +270,6 @@ def _variant(way: _Way, kernel: Kernel, case: Case, selected: Selected, archs: l
     )
 
 
-def _template_for(wanted: Template, problem: StepProblem, steps: Steps) -> Template:
-    """The wanted template where it computes this step, else the one that always does."""
-    defaults = default_templates(problem)
-    suits = wanted in defaults or (problem is lead_of(steps) and wanted.family == defaults[0].family)
-    if suits and wanted.cannot(problem, steps.signature) is None:
-        return wanted
-    found = fallback(problem, steps.signature)
-    assert found is not None, "a step without any template is found out before its kernel has variants"
-    return found
-
-
 def _answer(kernel: Kernel, case: Case, devices: tuple[Device, ...]) -> list[VariantPlan]:
     """The variant that answers what no other may, for devices where every other one has a guard."""
     template = fallback(lead_of(case.steps), case.steps.signature)
@@ -403,7 +277,7 @@ def _answer(kernel: Kernel, case: Case, devices: tuple[Device, ...]) -> list[Var
         return []
     known = [t for t in (target(device.arch) for device in devices) if t is not None]
     reason = "answers the calls that no other variant may"
-    way = _Way(None, template.name, template)
+    way = Way(None, template.name, template)
     return [_variant(way, kernel, case, Selected(template.defaults, None, reason), known)]
 
 

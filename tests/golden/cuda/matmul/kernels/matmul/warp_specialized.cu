@@ -4,6 +4,7 @@
 #include "spak/ring.cuh"
 #include "spak/scheduler.cuh"
 #include "spak/slab_store.cuh"
+#include "spak/split_sum.cuh"
 #include "spak/wgmma_product.cuh"
 #include "spak/words.cuh"
 using namespace spak;
@@ -38,7 +39,7 @@ SPAK_DEVICE f32 call_activation(f32 x) {
 enum class Mode { cooperative, pingpong };
 constexpr bool PINGPONG = Mode::KNOB_mode == Mode::pingpong;
 constexpr u32 TILE_M = KNOB_tile_m, TILE_N = KNOB_tile_n, TILE_K = KNOB_tile_k, STAGES = KNOB_stages;
-constexpr u32 CONSUMERS = KNOB_consumers, CLUSTER = KNOB_cluster;
+constexpr u32 CONSUMERS = KNOB_consumers, CLUSTER = KNOB_cluster, SPLIT = KNOB_split_k;
 constexpr u32 OWNERS = PINGPONG ? 1 : CONSUMERS;  // warpgroups that share one tile
 constexpr u32 THREADS = 128 * (CONSUMERS + 1);
 
@@ -49,23 +50,33 @@ using Registers = RegisterShare<CONSUMERS, Core::registers>;
 using Slots = Ring<STAGES, CLUSTER>;
 constexpr u32 STAGE_BYTES = Left::bytes + Right::bytes;
 constexpr u32 SLAB_BYTES = CONSUMERS == 3 ? 8192 : 16384;  // of one consumer
+using Partial = SplitSum<SPLIT, TILE_M / (64 * OWNERS), TILE_N / 2>;
+constexpr u32 SHARE_N = TILE_N / SPLIT;  // columns that one block stores
+static_assert(SPLIT == 1 || (CLUSTER == 1 && !PINGPONG && CONSUMERS * Partial::bytes <= STAGES * STAGE_BYTES), "partial sums fit");
 constexpr u32 BARRIER_BYTES = Slots::barrier_bytes + Turns::barrier_bytes;
+
+SPAK_DEVICE void meet() {
+  if constexpr (CLUSTER * SPLIT > 1) cluster_sync();
+  else sync_threads();
+}
 
 // A block stays on its multiprocessor and computes one tile of the outputs after the other. One thread of its first
 // warpgroup keeps a ring of tiles of the operands full by TMA; the other warpgroups multiply them with wgmma, and hand
 // the results to TMA. Cooperative: all of these work on one tile. Ping-pong: two of them take turns, so that one stores
-// its tile while the other multiplies. The blocks of a cluster lie below each other and share the right operand.
-#if KNOB_cluster > 1
-SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER, 1, 1)
+// its tile while the other multiplies. The blocks of a cluster lie below each other and share the right operand, or they
+// multiply a part of k each for the same tile.
+#if KNOB_cluster * KNOB_split_k > 1
+SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER * SPLIT, 1, 1)
 #else
 SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
 #endif
 {
   const i32 rows = params.d_M, columns = params.d_N;
-  const u32 steps = ceil_div<u32>(params.d_K, TILE_K);
+  const u32 part = SPLIT > 1 ? cluster_rank() : 0, all_steps = ceil_div<u32>(params.d_K, TILE_K);
+  const u32 first_step = all_steps * part / SPLIT, steps = all_steps * (part + 1) / SPLIT - first_step;
   const u32 tiles_m = ceil_div<u32>(rows, TILE_M * CLUSTER), tiles_n = ceil_div<u32>(columns, TILE_N);
   const u32 tiles = tiles_m * tiles_n;
-  const u32 first = block_index_x() / CLUSTER, stride = grid_size_x() / CLUSTER;
+  const u32 first = block_index_x() / (CLUSTER * SPLIT), stride = grid_size_x() / (CLUSTER * SPLIT);
   const u32 rank = Slots::rank();
   const auto row_of = [&](const TileIndex& tile) { return static_cast<i32>((tile.m * CLUSTER + rank) * TILE_M); };
   const auto column_of = [&](const TileIndex& tile) { return static_cast<i32>(tile.n * TILE_N); };
@@ -81,23 +92,28 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
     turns.init(4);
     mbarrier_init_fence();
   }
-  Slots::meet();
+  meet();
 
   const u32 warpgroup = warp_index() / 4;
   if (warpgroup == 0) {
     Registers::give();
-    if (thread_index() == 0) {
+    if (SPLIT > 1 || thread_index() == 0) {
       Slots::Place place;
       for (u32 index = first; index < tiles; index += stride) {
         const TileIndex tile = band_order(index, tiles_m, tiles_n, params.k_raster);
         const i32 m0 = row_of(tile), n0 = column_of(tile);
-        for (u32 step = 0; step < steps; step++) {
-          const i32 k0 = static_cast<i32>(step * TILE_K);
+        for (u32 step = 0; step < steps && (SPLIT == 1 || thread_index() == 0); step++) {
+          const i32 k0 = static_cast<i32>((first_step + step) * TILE_K);
           const u32 stage = ring + place.slot * STAGE_BYTES, full = slots.full(place.slot);
           slots.fill_begin(place, STAGE_BYTES);
           Left::load(stage, &params.m_A_0, full, m0, k0);
           Right::load(stage + Left::bytes, &params.m_B_1, full, n0, k0);
           place.advance();
+        }
+        if constexpr (SPLIT > 1) {  // the ring holds partial sums between these
+          sync_warp();
+          meet();
+          meet();
         }
       }
     }
@@ -112,10 +128,12 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
     const u32 barrier = 1 + consumer;  // barrier 0 is the block's
     u32 turn = 0;
     if (PINGPONG && consumer == 1) place.skip(steps);
-    Core::Accumulators accumulators;
+    const u32 sums = ring + consumer * Partial::bytes;
     for (u32 index = first + (PINGPONG ? consumer * stride : 0); index < tiles; index += stride * (PINGPONG ? 2 : 1)) {
       if constexpr (PINGPONG) turns.wait(consumer, turn++);
       u32 previous = place.slot;
+      Core::Accumulators accumulators;
+      if constexpr (SPLIT > 1) Core::clear(accumulators);
       SPAK_NO_UNROLL
       for (u32 step = 0; step < steps; step++) {
         slots.wait(place);
@@ -134,25 +152,27 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
       slots.release(previous);
 
       const TileIndex tile = band_order(index, tiles_m, tiles_n, params.k_raster);
-      const i32 m0 = row_of(tile) + static_cast<i32>(own), n0 = column_of(tile);
-      const bool whole = m0 + static_cast<i32>(Core::rows) <= rows && n0 + static_cast<i32>(TILE_N) <= columns;
+      const i32 m0 = row_of(tile) + static_cast<i32>(own), n0 = column_of(tile) + static_cast<i32>(part * SHARE_N);
+      const bool whole = m0 + static_cast<i32>(Core::rows) <= rows && n0 + static_cast<i32>(SHARE_N) <= columns;
+      Partial::Totals totals;  // of this block's columns
+      Partial::total(totals, accumulators, sums, part, 1 + CONSUMERS, 128 * CONSUMERS, [] { meet(); });
       {
-        using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), TILE_N, SLAB_BYTES>;
+        using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), SHARE_N, SLAB_BYTES>;
         const auto value = [&](f32 accumulator, i32 row, i32 column) {
           const i32 i_n = column;
 #line 16 "matmul.spak"
           return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 146 "kernels/matmul/warp_specialized.cu"
+#line 166 "kernels/matmul/warp_specialized.cu"
         };
         const TensorMap* const map = &params.m_C_2;
         if (whole)
-          Store::store<true>(accumulators, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
+          Store::store<true>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
         else
-          Store::store<false>(accumulators, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
+          Store::store<false>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
       }
     }
     if (thread_index() % 128 == 0) tma_wait<0>();
     sync_warp();
   }
-  Slots::meet();  // a block that has left could no longer be told of released slots
+  meet();  // a block that has left could no longer be told of released slots
 }

@@ -1,0 +1,113 @@
+"""Timings of configs as rows of evidence, one each, and back: what fresh ones say is what the plan goes by.
+
+A row is about `config KERNEL.SCHEDULE`. It holds as long as the mathematics, the source, the headers, the flags and the
+launch of the config are what they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spak_runtime.manifest import Variant
+from spakc.bench.questions import Call
+from spakc.check.statements import kernel_core
+from spakc.evidence import Part, Row, Subject, hash_source, hash_text
+from spakc.ir.canonical import meaning
+from spakc.plan.launch import Config
+from spakc.plan.select import Measurement
+from spakc.subjects import headers_of
+from spakc.tune.funnel import Funnel, key_of
+from spakc.tune.timer import Time
+
+STATEMENT = "config "
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The device of a timing, as rows name it."""
+
+    arch: str
+    device: str
+    target: str = ""
+    toolchain: str = ""
+    driver: str = ""
+
+
+def row(narrowed: Funnel, config: Config, made: Subject, time: Time, where: Where, date: str) -> Row:
+    """Of one timing, or of why there is none."""
+    figures: dict[str, Any] = {"config": dict(config), "call": _call(narrowed.call)}
+    figures |= {"failed": time.failed} if time.failed else {"samples": list(time.seconds)}
+    return Row(
+        f"{STATEMENT}{narrowed.name}",
+        "time",
+        meaning(kernel_core(narrowed.kernel)),
+        made,
+        figures | {"arch": where.arch},
+        where.target,
+        device=where.device,
+        toolchain=where.toolchain,
+        driver=where.driver,
+        date=date,
+    )
+
+
+def made_of(
+    kernel: str, variant: Variant, arch: str, files: Mapping[str, str], flags: Iterable[str]
+) -> Subject:
+    """What a config's variant is made of: everything but what ranks it."""
+    sources = sorted({launch.source for launch in variant.launches})
+    launches = [dataclasses.asdict(launch) for launch in variant.launches]
+    text = json.dumps([launches, dict(variant.config), sorted(variant.defines.items())], sort_keys=True)
+    parts = [Part("source", kernel, "launch", hash_text(text), variant.schedule, arch)]
+    for name in (*sources, *sorted(headers_of(sources, files))):
+        kind = "header" if name.endswith(".cuh") else "source"
+        parts.append(Part(kind, kernel, name, hash_source(files[name]), variant.schedule, arch))
+    parts.append(Part("flags", kernel, "device compiler", hash_text(" ".join(flags)), variant.schedule, arch))
+    return Subject.of(parts)
+
+
+def configs_in(rows: Iterable[Row]) -> dict[tuple[str, str], tuple[Config, ...]]:
+    """The configs that rows are about, by kernel and schedule."""
+    found: dict[tuple[str, str], dict[str, Config]] = {}
+    for each in rows:
+        kernel, _, schedule = each.statement.removeprefix(STATEMENT).partition(".")
+        config = each.figures.get("config")
+        if each.statement.startswith(STATEMENT) and isinstance(config, dict):
+            found.setdefault((kernel, schedule), {})[key_of(config)] = config
+    return {name: tuple(configs.values()) for name, configs in found.items()}
+
+
+def seconds_of(rows: Sequence[Row], call: Call, device: str) -> dict[str, float | None]:
+    """What rows say of one call on one device, by config; None where the config failed. The last row counts."""
+    found: dict[str, float | None] = {}
+    for each in rows:
+        if each.figures.get("call") == _call(call) and each.device == device:
+            samples = each.figures.get("samples")
+            found[key_of(each.figures["config"])] = statistics.median(samples) if samples else None
+    return found
+
+
+def measurements(rows: Sequence[Row]) -> tuple[Measurement, ...]:
+    """As the plan wants them; configs that failed are slower than any."""
+    found = []
+    for each in rows:
+        kernel, _, schedule = each.statement.removeprefix(STATEMENT).partition(".")
+        samples = each.figures.get("samples")
+        seconds = statistics.median(samples) if samples else float("inf")
+        dims, arch = each.figures["call"]["dims"], each.figures["arch"]
+        found.append(Measurement(kernel, schedule, arch, each.figures["config"], dims, seconds))
+    return tuple(found)
+
+
+def _call(call: Call) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return {
+        "dims": dict(call.dims),
+        "options": dict(call.options),
+        "dtype": call.dtype,
+        "layouts": dict(call.layouts),
+    }
