@@ -120,7 +120,10 @@ def _points(way: Way, kernel: Kernel, device: Device) -> tuple[Space | None, lis
         own: list[tuple[str | None, Config]] = [
             (c.name, {**launch, **c.values}) for c in named if point.items() <= c.values.items()
         ]
-        for name, chosen in own or [(None, {**launch, **point})]:
+        plain: Config = {**launch, **point}
+        if all(plain.items() != config.items() for _, config in own):
+            own.append((None, plain))
+        for name, chosen in own:
             values = {knob.name: chosen.get(knob.name, knob.default) for knob in template.knobs}
             found.append(Candidate(values, order, name, guards))
     return space, found
