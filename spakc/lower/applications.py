@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spakc.diagnostics import Sink
-from spakc.ir.ops import OPS, REDUCTIONS, Apply, Expr, Load, Query, Reduce, Ref, RefKind
+from spakc.ir.ops import ACTIVATIONS, OPS, REDUCTIONS, Apply, Expr, Load, Query, Reduce, Ref, RefKind
 from spakc.ir.queries import QUERIES, Place
 from spakc.ir.types import TYPE_NAMES
 from spakc.lower.calls import Lower, lower_query
@@ -122,7 +122,14 @@ def _named_call(node: nodes.Call, function: nodes.NameExpr, scope: Scope, sink: 
         return Query(entry.ref, arguments, span=node.span)
     if entry is not None and entry.words and entry.kind in (RefKind.option, RefKind.knob):
         operand = _positional(node, name, 1, scope, sink, lower)
-        if operand is None:
+        strange = [word for word in entry.words if word not in ACTIVATIONS]
+        if strange:
+            also = [] if entry.span is None else [(entry.span, f"{entry.what} of {', '.join(entry.words)}")]
+            message = f"`{name}` may be `{strange[0]}`, which is no activation"
+            close = nearest(strange[0], ACTIVATIONS)
+            hint = f"did you mean `{close}`?" if close else f"activations are {', '.join(ACTIVATIONS)}"
+            sink.report("SPAK121", message, function.span, "called here", also=also, help=[hint])
+        if operand is None or strange:
             return unresolved(node.span)
         return Apply("call", (Ref(entry.ref, entry.kind, span=function.span), *operand), span=node.span)
     op = _operation(name)

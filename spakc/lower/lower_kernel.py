@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from spakc.diagnostics import Sink
 from spakc.ir import module as ir
-from spakc.ir.ops import Const, Domain, Expr, RefKind
+from spakc.ir.constraint import Env, evaluate
+from spakc.ir.ops import Const, Domain, Expr, Interval, RefKind, Tuple
 from spakc.ir.queries import Place
-from spakc.ir.types import TYPE_NAMES, DType
+from spakc.ir.types import NUMBER, TYPE_NAMES, DType
+from spakc.ir.visit import walk
 from spakc.lower.const_eval import constant_domain
 from spakc.lower.expressions import lower_domain, lower_expression
 from spakc.lower.lower_math import lower_math
 from spakc.lower.lower_schedule import lower_schedules
 from spakc.lower.lower_tensor import lower_option, lower_tensors
 from spakc.lower.propositions import lower_laws, lower_lets
-from spakc.lower.resolve import Scope, nearest
+from spakc.lower.resolve import Scope, check_unique, nearest
 from spakc.source import Span
 from spakc.syntax import nodes
 
 FAMILIES = ("product", "attention", "rows", "elementwise", "chain")
 VALUES = ("normal", "uniform", "integers")
 """How `verify` may fill the inputs."""
+
+MOST_CASES = 1_000_000
 
 Item = TypeVar("Item", bound=nodes.Node)
 
@@ -149,6 +154,8 @@ def _accumulate(node: nodes.Accumulate, sink: Sink) -> DType:
 
 
 def _gradient(node: nodes.Gradient, tensors: dict[str, ir.Tensor], sink: Sink) -> ir.Gradient:
+    check_unique(node.outputs, "an output", sink)
+    check_unique(node.inputs, "an input", sink)
     outputs = tuple(n.text for n in node.outputs if _differentiable(n, ("output",), tensors, sink))
     inputs = tuple(n.text for n in node.inputs if _differentiable(n, ("input",), tensors, sink))
     return ir.Gradient(outputs, inputs, span=node.span)
@@ -214,6 +221,7 @@ def _verification(
         seen.setdefault(kind, item.span)
         if isinstance(item, nodes.Tolerance):
             tolerance = lower_expression(item.value, scope.at(Place.tolerance), sink)
+            _check_tolerance(tolerance, sink)
         elif isinstance(item, nodes.Values):
             for word in item.names:
                 if word.text not in VALUES:
@@ -226,8 +234,21 @@ def _verification(
             cases = item.count
             if cases < 1:
                 sink.report("SPAK305", "verification needs at least one case", item.span, "no case at all")
+            if cases > MOST_CASES:
+                sink.report("SPAK305", f"verification draws at most {MOST_CASES} cases", item.span, "more")
     _each_dim_once(node, sink)
     return ir.Verification(tolerance, tuple(values), tuple(shapes), cases, span=node.span)
+
+
+def _check_tolerance(tolerance: Expr, sink: Sink) -> None:
+    """A bound that every error is above, or below, judges nothing."""
+    value = evaluate(tolerance, Env())
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not 0 <= value < inf:  # type: ignore[operator]
+        sink.report("SPAK305", "a tolerance is a number from 0 on", tolerance.span, "this bounds nothing")
+    units = [node for node in walk(tolerance) if isinstance(node, Const) and node.unit != NUMBER]
+    if units:
+        sink.report("SPAK319", "a tolerance has no unit", units[0].span, "this number has one")
 
 
 def _shape(
@@ -245,8 +266,20 @@ def _shape(
                 help=[f"did you mean `{close}`?"] if close else (),
             )
     what = f"the shape of `{', '.join(name.text for name in binder.names)}`"
-    domain = lower_domain(binder.domain, scope.at(Place.declaration), sink)
-    return tuple(name.text for name in binder.names), constant_domain(domain, sink, what)
+    domain = constant_domain(lower_domain(binder.domain, scope.at(Place.declaration), sink), sink, what)
+    _check_sizes(domain, sink)
+    return tuple(name.text for name in binder.names), domain
+
+
+def _check_sizes(domain: Domain, sink: Sink) -> None:
+    """A tensor may be empty, but has no negative size."""
+    items = [domain.first] if isinstance(domain, Interval) else domain.items
+    for part in (p for item in items for p in (item.items if isinstance(item, Tuple) else (item,))):
+        if isinstance(part, Const) and (
+            isinstance(part.value, bool) or not isinstance(part.value, int) or part.value < 0
+        ):
+            sink.report("SPAK305", "a size is a whole number from 0 on", part.span or domain.span, "not this")
+            return
 
 
 def _each_dim_once(node: nodes.Verify, sink: Sink) -> None:

@@ -232,6 +232,14 @@ HOSTILE: dict[str, bytes | str] = {
     "claim with steps of zero": claim("parameters(e) > n for every n in 1..3 step 0"),
     "range for pairs": claim("parameters(e) > a for every (a, b) in 1..3"),
     "file law divided by zero": "spak 1\nlet a = 1 / 0\nlaw l: a == 1\n",
+    "an option of no function": kernel("y[i] = f(x[i])", "option f: nope = nope"),
+    "gradient of one input twice": kernel(more="gradient y wrt x, x"),
+    "negative tolerance": kernel(more="verify { tolerance -1 }"),
+    "endless tolerance": kernel(more="verify { tolerance inf }"),
+    "tolerance in bytes": kernel(more="verify { tolerance ulp(y) + 1 KiB }"),
+    "cases beyond reason": kernel(more="verify { cases 1_000_000_000_000 }"),
+    "sizes below zero": kernel(more="verify { shapes N in -5..3 }"),
+    "preference divided by zero": kernel(more="schedule grid_stride { knob vector in {1} prefer N / 0 > 1 }"),
     "python keyword as a name": kernel("y[i] = x[i]").replace("dim N", "dim N, lambda_ in {}"),
 }
 
