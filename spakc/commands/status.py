@@ -26,7 +26,13 @@ def run(file: Path, html: Path | None, output: Path | None, format: str) -> int:
     rows = list(read_evidence(evidence_path(file), checked.sink))
     page = status(checked.module, rows, subject_now(checked.module, files, BASE_OPTIONS), checked.sink)
     if html is not None:
-        write_page(html, output or default_output(file), checked.module.module, decided, files, page, rows)
+        try:
+            write_page(
+                html, output or default_output(file), checked.module.module, decided, files, page, rows
+            )
+        except OSError as error:
+            checked.sink.report("SPAK007", f"`{html}` cannot be written: {error.strerror}", None)
+            checked.sink.stop_if_errors()
     show(checked.sink.diagnostics, format == "json")
     if format == "json":
         for entry in page:

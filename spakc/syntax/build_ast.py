@@ -31,6 +31,7 @@ class _AstBuilder(ExprBuilder):
     def __init__(self, source: SourceFile, sink: Sink) -> None:
         super().__init__(source)
         self.sink = sink
+        self.unusable: set[str] = set()  # each is told once
 
     def file(self, tree: Any) -> nodes.File:
         version, *rest = tree.children
@@ -57,9 +58,10 @@ class _AstBuilder(ExprBuilder):
         return tuple(built)
 
     def declared(self, token: Any) -> nodes.Name:
-        """A name of a value that this statement introduces."""
+        """A name of a value that this statement introduces or gives a value."""
         name = self.name(token)
-        if name.text in UNUSABLE_NAMES:
+        if name.text in UNUSABLE_NAMES and name.text not in self.unusable:
+            self.unusable.add(name.text)
             self.sink.report(
                 "SPAK115",
                 f"`{name.text}` cannot be the name of a value",
@@ -126,7 +128,7 @@ class _AstBuilder(ExprBuilder):
 
     def _setting(self, tree: Any) -> nodes.Setting:
         key, *rest, value = tree.children
-        path = tuple(self.name(token) for token in (key.children[0], *rest))
+        path = (self.declared(key.children[0]), *(self.name(token) for token in rest))
         return nodes.Setting(path, self.expr(value), span=self.span(tree))
 
     def _device(self, tree: Any) -> nodes.Node:
@@ -185,7 +187,9 @@ class _AstBuilder(ExprBuilder):
 
     def _equation(self, tree: Any) -> nodes.Equation:
         target, indices, value = tree.children
-        return nodes.Equation(self.name(target), self.exprs(indices), self.expr(value), span=self.span(tree))
+        return nodes.Equation(
+            self.declared(target), self.exprs(indices), self.expr(value), span=self.span(tree)
+        )
 
     def _accumulate(self, tree: Any) -> nodes.Node:
         return nodes.Accumulate(self.name(tree.children[0]), span=self.span(tree))

@@ -114,8 +114,10 @@ class Machine:
     def parse(self, text: str) -> Tree | None:
         """The tree of a text, or None for one that is not of the language.
 
-        What the grammar writes as a word or sign of its own is that where a state accepts it, else what its
-        pattern says: `step` is a name where no range can go on, `-` an operator where no operand can begin.
+        What the grammar writes as a word or sign of its own is that where the parser accepts it, else what its
+        pattern says: `step` is a name where no range can go on, `-` an operator where no operand can begin. A state
+        that would end the same rule for both leaves the question to the next one: `loss` behind an equation is the
+        name of another one, behind the `text` of a dataset it is a word.
         """
         states, match, literals, ignored = self._states, self._next, self._literals, self._ignored
         stack, values = [self._start], []  # type: tuple[list[int], list[Any]]
@@ -131,30 +133,36 @@ class Machine:
                 continue
             word = found.group()
             literal = literals.get(word)
-            if literal is not None and literal in states[stack[-1]]:
-                kind = literal
+            while literal is not None and (action := states[stack[-1]].get(literal)) is not None:
+                if action >= 0 or states[stack[-1]].get(kind) != action:
+                    kind = literal
+                    break
+                self._reduce_once(stack, values, action)  # whichever it is; then it is asked again
             token = Token(word)
             token.type, token.start_pos, token.end_pos = kind, start, offset
-            action = self._reduce(stack, values, kind)
-            if action is None:
+            shift = self._reduce(stack, values, kind)
+            if shift is None:
                 return None
-            stack.append(action)
+            stack.append(shift)
             values.append(token)
         self._reduce(stack, values, "$END")
         return values[-1] if stack[-1] == self._end else None
 
     def _reduce(self, stack: list[int], values: list[Any], kind: str) -> int | None:
         """Reduces until a token of this kind can be shifted, and says to which state; None where it cannot."""
-        states, rules = self._states, self._rules
+        states = self._states
         while True:
             action = states[stack[-1]].get(kind)
             if action is None or action >= 0:
                 return action
-            rule = rules[-1 - action]
-            parts = values[len(values) - rule.size :]
-            del stack[len(stack) - rule.size :], values[len(values) - rule.size :]
-            stack.append(states[stack[-1]][rule.origin])
-            values.append(rule.reduce(parts))
+            self._reduce_once(stack, values, action)
+
+    def _reduce_once(self, stack: list[int], values: list[Any], action: int) -> None:
+        rule = self._rules[-1 - action]
+        parts = values[len(values) - rule.size :]
+        del stack[len(stack) - rule.size :], values[len(values) - rule.size :]
+        stack.append(self._states[stack[-1]][rule.origin])
+        values.append(rule.reduce(parts))
 
 
 def _place(made: Tree, parts: list[Any]) -> None:

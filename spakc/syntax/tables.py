@@ -69,7 +69,6 @@ class WordLexer(Lexer):
 
     def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:
         text = str(getattr(lexer_state.text, "text", lexer_state.text))
-        states = parser_state.parse_conf.states
         offset = 0
         while offset < len(text):
             match = self._next(text, offset)
@@ -79,8 +78,21 @@ class WordLexer(Lexer):
             kind = match.lastgroup
             if kind not in self._ignored:
                 literal = self._literals.get(match.group())
-                kind = literal if literal in states[parser_state.position] else kind
+                if literal is not None and kind is not None and _is_literal(parser_state, literal, kind):
+                    kind = literal
                 yield Token(kind, match.group(), start_pos=start, end_pos=offset)  # type: ignore[arg-type]
+
+
+def _is_literal(parser_state: Any, literal: str, kind: str) -> bool:
+    """As `machine.Machine.parse` decides it."""
+    states, stack = parser_state.parse_conf.states, list(parser_state.state_stack)
+    while (entry := states[stack[-1]].get(literal)) is not None:
+        _, rule = entry
+        if not isinstance(rule, Rule) or states[stack[-1]].get(kind) != entry:
+            return True
+        del stack[len(stack) - len(rule.expansion) :]
+        stack.append(states[stack[-1]][rule.origin.name][1])
+    return False
 
 
 def machine_table(grammar: str) -> dict[str, Any]:

@@ -54,10 +54,17 @@ def test_files(path: Path) -> None:
     assert assert_same(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("make", "least"), [(derivation, 120), (mutant, 30)])
+@pytest.mark.parametrize(("make", "least"), [(derivation, 190), (mutant, 30)])
 def test_random_texts(make: Callable[[int], str], least: int) -> None:
     taken = sum(assert_same(without_mark(make(seed))) for seed in range(5_000, 5_200))
-    assert least < taken < 200
+    assert least < taken and (make is derivation or taken < 150)
+
+
+def test_a_word_of_another_block_is_a_name() -> None:
+    """Behind an expression, `loss` ends it either way; what it is then depends on the block."""
+    kernel = "spak 1 kernel k: rows { math { y[r] = sum[c](x[r, c]) loss[r] = y[r] } }"
+    dataset = 'spak 1 dataset d { text a, "=", b loss after "=" }'
+    assert assert_same(kernel) and assert_same(dataset)
 
 
 def test_a_damaged_table_and_another_key_are_refused() -> None:
