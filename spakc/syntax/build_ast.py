@@ -31,7 +31,7 @@ class _AstBuilder(ExprBuilder):
     def __init__(self, source: SourceFile, sink: Sink) -> None:
         super().__init__(source)
         self.sink = sink
-        self.unusable: set[str] = set()  # each is told once
+        self.unusable: set[str] = set()
 
     def file(self, tree: Any) -> nodes.File:
         version, *rest = tree.children
@@ -58,9 +58,9 @@ class _AstBuilder(ExprBuilder):
         return tuple(built)
 
     def declared(self, token: Any) -> nodes.Name:
-        """A name of a value that this statement introduces or gives a value."""
+        """A name of a value that this statement introduces."""
         name = self.name(token)
-        if name.text in UNUSABLE_NAMES and name.text not in self.unusable:
+        if name.text in UNUSABLE_NAMES:
             self.unusable.add(name.text)
             self.sink.report(
                 "SPAK115",
@@ -70,6 +70,10 @@ class _AstBuilder(ExprBuilder):
                 help=[f"choose another name, e.g. `{name.text}_`"],
             )
         return name
+
+    def given(self, token: Any) -> nodes.Name:
+        """A name that this statement gives a value; what is wrong with it is told where it is declared, if it is."""
+        return self.name(token) if str(token) in self.unusable else self.declared(token)
 
     def text(self, tree: Any) -> str | None:
         """The prose of an optional `because "…"`."""
@@ -128,7 +132,7 @@ class _AstBuilder(ExprBuilder):
 
     def _setting(self, tree: Any) -> nodes.Setting:
         key, *rest, value = tree.children
-        path = (self.declared(key.children[0]), *(self.name(token) for token in rest))
+        path = (self.given(key.children[0]), *(self.name(token) for token in rest))
         return nodes.Setting(path, self.expr(value), span=self.span(tree))
 
     def _device(self, tree: Any) -> nodes.Node:
@@ -187,9 +191,7 @@ class _AstBuilder(ExprBuilder):
 
     def _equation(self, tree: Any) -> nodes.Equation:
         target, indices, value = tree.children
-        return nodes.Equation(
-            self.declared(target), self.exprs(indices), self.expr(value), span=self.span(tree)
-        )
+        return nodes.Equation(self.given(target), self.exprs(indices), self.expr(value), span=self.span(tree))
 
     def _accumulate(self, tree: Any) -> nodes.Node:
         return nodes.Accumulate(self.name(tree.children[0]), span=self.span(tree))

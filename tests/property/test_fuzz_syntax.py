@@ -45,7 +45,7 @@ def test_a_tree_or_one_diagnostic(make: Callable[[int], str], share: float) -> N
         except BaseException as error:
             raise AssertionError(f"seed {seed} of {make.__name__}:\n{make(seed)}") from error
     assert outcomes["parsed"] >= share * SEEDS, outcomes
-    assert len(outcomes) > (1 if make is derivation else 6), "the fuzzer has become tame"
+    assert len(outcomes) > (0 if make is derivation else 6), "the fuzzer has become tame"
 
 
 def test_a_third_of_all_inputs_get_past_the_parser() -> None:
