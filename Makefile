@@ -1,6 +1,7 @@
 # The same commands as CI. Everything sets itself up; PYTHON=python3 uses an environment of your own instead.
 PYTHON ?= .venv/bin/python
 TEST_JOBS ?= 2
+CLEAN ?= 200
 EXAMPLE ?= examples/looplm/addition.spak
 
 help:            ## this list
@@ -46,4 +47,7 @@ wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up included, beside their budgets
 	$(PYTHON) -m tests.packaging.bench_check
 
-.PHONY: help run test lint golden docs gpu sanitize wheel bench-check
+bench-verify: $(ENV) ## how long verification takes on the emulator, beside its reach; CLEAN=10000 for the long run
+	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN)
+
+.PHONY: help run test lint golden docs gpu sanitize wheel bench-check bench-verify

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spak_runtime.manifest import Expression, Guard, Param
 from spakc.ir.ops import Load, RefKind
 from spakc.ir.visit import references, walk
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem, params_of, product
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower, params_of, product
 from spakc.plan.problem import Operand, ProductProblem, Store
 from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
@@ -172,6 +172,11 @@ def _output_guards(store: Store, problem: ProductProblem, signature: Signature) 
     conditions.append(["ge", signature.alignment(name), 16])
     reason = f"TMA stores rows of {name} that begin at multiples of 16 bytes"
     guards.append(Guard("aligned", ["and", *conditions], reason))
+    row: Expression = ["eq", ["mod", product((lower(problem.columns[0].extent), element)), 16], 0]
+    reason = (
+        f"TMA writes rows of {name} in whole pieces of 16 bytes: what lies behind a row is not the call's"
+    )
+    guards.append(Guard("whole_pieces", row, reason))
     return guards
 
 

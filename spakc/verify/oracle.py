@@ -458,12 +458,18 @@ class _Run:
         if wanted is None or not first - second or not second - first or not set(summed) <= first & second:
             return factors, False
         rounded = [
-            Named(factor.array.astype(NUMPY[wanted]).astype(self.real), factor.axes)
+            Named(self._rounded_operand(factor.array, NUMPY[wanted]), factor.axes)
             if narrow.get(place, wanted) is None
             else factor
             for place, factor in enumerate(factors)
         ]
         return rounded, True
+
+    def _rounded_operand(self, array: Array, narrow: np.dtype[Any]) -> Array:
+        """A computed operand as a matrix unit gets it. A kernel may round it before or after a factor that all of a row
+        share (a softmax before its division), so each evaluation rounds at another place between two powers of 2."""
+        scale = self.luck.uniform(1, 2, array.shape).astype(self.real) if self.luck is not None else 1
+        return np.asarray((array * scale).astype(narrow).astype(self.real) / scale)
 
     def _narrow(self, part: Expr) -> DType | None:
         dtype = (self.rounding or {}).get(part.tensor) if isinstance(part, Load) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -144,3 +146,23 @@ def test_accumulators_are_nan_before_the_wait() -> None:
         )
         assert report.ok, report.errors
         assert np.isnan(early).all() and (late == 1).all()
+
+
+@pytest.mark.parametrize(("columns", "ragged"), [(40, False), (36, False), (38, True)])
+def test_a_store_writes_whole_pieces_of_16_bytes(columns: int, ragged: bool) -> None:
+    """What a device was seen to do: rows that end within 16 bytes lose what stands behind them."""
+    source = """
+    struct P { TensorMap out; };
+    SPAK_KERNEL(kernel, P, 32) {
+      const u32 box = align_up(shared_base(), 1024u);
+      for (u32 i = thread_index(); i < 8 * 32; i += 32) store_shared<f32>(box + i * 4, f32(i));
+      fence_proxy_async_shared();
+      sync_threads();
+      if (thread_index() == 0) { tma_store_2d(&params.out, box, 16, 0); tma_commit(); tma_wait<0>(); }
+    }
+    """
+    out = np.zeros((8, 48), np.float32)
+    params = Params().map(Buffer("out", out, writable=True), "f32", (32, 8), 0)
+    params.maps[0] = replace(params.maps[0], dims=(columns, 8))
+    report = run(from_text(source), params, block=32, shared=4096)
+    assert ("tma-ragged-store" in report.kinds) is ragged, report.errors

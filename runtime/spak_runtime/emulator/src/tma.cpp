@@ -140,6 +140,15 @@ void issue_store(BulkCopy copy) {
     fiber->read_engine = new_actor("bulk stores");
     fiber->write_engine = new_actor("bulk stores");
   }
+  if (!copy.linear) {
+    // Seen on a device: a load leaves out single elements beyond the extent, a store writes its last 16 bytes whole.
+    const TensorMapData& m = copy.map;
+    const i64 extent = m.dim[0], first = copy.c[0];
+    if (m.dim[0] * static_cast<u64>(m.element_bytes) % 16 && first < extent && first + m.box[0] > extent)
+      report("tma-ragged-store", copy.site, 0,
+             "rows of %u bytes are no whole pieces of 16: the store writes behind them as well",
+             m.dim[0] * m.element_bytes);
+  }
   copy.epoch = fiber->last_store = fiber->store_epoch;
   check_shared_read(b, copy.shared_address, n, *fiber, fiber->read_engine, copy.epoch, store_slot(), true,
                     copy.site);

@@ -1,0 +1,166 @@
+"""`make bench-verify`: how long verification takes on the emulator, and that it raises no false alarm.
+
+    python -m tests.property.bench_verify                 a minute or two
+    python -m tests.property.bench_verify --clean 10000   clean cases over all variants, an hour
+
+Processor time stands beside elapsed time, for machines that are busy with something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from spak_runtime.emulator import prepare
+from spakc import driver
+from spakc.commands.verify import variants_of
+from spakc.emulator_runner import OnEmulator
+from spakc.verify.campaign import verify_variant
+from spakc.verify.case import Case
+from spakc.verify.properties import reference
+from spakc.verify.search import NoCase, some
+from spakc.verify.specialisations import pool
+from spakc.verify.strategies import Shapes, cases
+from spakc.verify.tested import UnderTest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "kernels"
+CASES, VARIANT_SECONDS, CUBE_MILLISECONDS, MEMORY_MB = 50, 10.0, 20.0, 300
+CUBE = 128
+SHOWN = (
+    "matmul.pipelined",
+    "matmul.warp_specialized",
+    "matmul.swizzled",
+    "rms_norm.held",
+    "adamw.grid_stride",
+)
+"""Schedules of which one variant each is timed."""
+
+
+def used() -> float:
+    """Processor seconds of this process and of those it started."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in both)
+
+
+def peak_mb() -> int:
+    """The most that this process, or one that it started, held. A kernel runs in a child of its own."""
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(who).ru_maxrss for who in whose) // 1024
+
+
+def everything() -> list[tuple[UnderTest, OnEmulator]]:
+    found = []
+    for file in sorted(EXAMPLES.glob("*.spak")):
+        decided = driver.plan_file(driver.check_file(file))
+        files = driver.emit_files(decided)
+        found += [(tested, OnEmulator(files)) for tested in variants_of(decided, files)]
+    return found
+
+
+def tell(what: str, figure: str, reach: str, reached: bool) -> bool:
+    print(f"{what:64} {figure:34} {reach:16} {'reached' if reached else 'NOT REACHED'}", flush=True)
+    return reached
+
+
+def fifty_cases(tested: UnderTest, run: OnEmulator) -> bool:
+    """All checks of as many cases: kernels built before, as in every run but the first."""
+    verify_variant(tested, run, CASES, 1)
+    start, cpu = time.perf_counter(), used()
+    outcome = verify_variant(tested, run, CASES, 1)
+    wall, cpu = time.perf_counter() - start, used() - cpu
+    if outcome.failure is not None or outcome.cases != CASES:
+        print(f"{tested.name}: {outcome.cases} cases, {outcome.failure}")
+        return False
+    figure = f"{wall:.1f} s, processor {cpu:.1f} s"
+    return tell(
+        f"{CASES} cases of {tested.name}", figure, f"<= {VARIANT_SECONDS:.0f} s", cpu <= VARIANT_SECONDS
+    )
+
+
+def cube(tested: UnderTest, run: OnEmulator) -> bool:
+    """A product of 128 x 128 x 128, one launch, everything looked for."""
+    (drawn,) = some(cases(tested, pool(tested)[:1], Shapes(tested), plain=True), 1, 1)
+    sizes = dict.fromkeys(drawn.dims, CUBE)
+    case = replace(drawn, dims=sizes, pads={}, offsets={}, values="integers")
+    given = reference(tested, case).given
+    run(tested, case, given)
+    times: list[tuple[float, float]] = []
+    for _ in range(15):
+        start, cpu = time.perf_counter(), used()
+        observed = run(tested, case, given)
+        times.append((1000 * (time.perf_counter() - start), 1000 * (used() - cpu)))
+        assert not observed.findings, observed.findings
+    wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+    figure = f"{wall:.0f} ms, processor {cpu:.0f} ms"
+    reach = f"<= {CUBE_MILLISECONDS:.0f} ms"
+    return tell(
+        f"a case of {CUBE} x {CUBE} x {CUBE} of {tested.name}", figure, reach, cpu <= CUBE_MILLISECONDS
+    )
+
+
+def same_seed_same_run(tested: UnderTest, run: OnEmulator) -> bool:
+    """The cases of a seed, and what a run of each says, twice."""
+
+    def once() -> list[tuple[Case, object]]:
+        seen: list[tuple[Case, object]] = []
+        outcome = verify_variant(tested, run, 12, 5)
+        seen += outcome.seen
+        return seen
+
+    return tell(f"12 cases of {tested.name}, twice", "cases and counters", "the same", once() == once())
+
+
+def clean_cases(every: Sequence[tuple[UnderTest, OnEmulator]], count: int, seed: int) -> bool:
+    """Cases of kernels that are right, over all variants in turn: whatever is found is a false alarm."""
+    each = -(-count // len(every))
+    done = alarms = 0
+    start = time.perf_counter()
+    for number, (tested, run) in enumerate(every):
+        outcome = verify_variant(tested, run, min(each, count - done), seed + number, shrink_seconds=5)
+        done += outcome.cases
+        if outcome.failure is not None:
+            alarms += 1
+            print(
+                f"{tested.name}: {outcome.failure.code}: {outcome.failure.messages[0]}: {outcome.failure.case}"
+            )
+        if done >= count:
+            break
+    minutes = (time.perf_counter() - start) / 60
+    return tell(
+        f"false alarms in {done:,} clean cases", f"{alarms} in {minutes:.1f} minutes", "0", alarms == 0
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--clean", type=int, default=200, help="clean cases over all variants")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    prepare()
+    every = everything()
+    fine = True
+    for schedule in SHOWN:
+        tested, run = next((t, r) for t, r in every if t.name.startswith(schedule))
+        try:
+            fine &= fifty_cases(tested, run)
+        except NoCase:
+            continue
+        if schedule.startswith("matmul"):
+            fine &= cube(tested, run)
+    fine &= same_seed_same_run(
+        *next((t, r) for t, r in every if t.name.startswith("matmul.warp_specialized"))
+    )
+    fine &= clean_cases(every, asked.clean, asked.seed)
+    memory = peak_mb()
+    fine &= tell("the most memory of a process", f"{memory} MB", f"<= {MEMORY_MB} MB", memory <= MEMORY_MB)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
