@@ -120,8 +120,9 @@ def _field(param: Param, signature: Signature, written: set[str]) -> dict[str, s
         return {"declaration": declaration, "comment": f"[{shape}]"}
     if param.kind == "tensor_map":
         return {"declaration": f"TensorMap {_map(param.name, param.axis)}", "comment": ""}
-    if isinstance(param.value, list) and param.value[0] == "knob":
-        return {"declaration": f"{param.type} {identifier('k', param.name)}", "comment": ""}
+    if isinstance(param.value, list) and param.value[0] in ("knob", "fact"):
+        prefix = {"knob": "k", "fact": "f"}[param.value[0]]
+        return {"declaration": f"{param.type} {identifier(prefix, param.name)}", "comment": ""}
     if param.kind in ("stride", "value"):
         return {"declaration": f"{param.type} {identifier('s', param.name)}_{param.axis}", "comment": ""}
     prefix = {"dim": "d", "option": "o"}[param.kind]
@@ -316,7 +317,7 @@ def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope
         name = f"vector_{number}"
         kind = tensor_kind(signature.tensors[load.tensor], signature.tensors)
         vectors.append({"name": name, "address": address(load, first)})
-        registers[load] = Code(f"as_value({name}[lane])", kind)
+        registers[load] = Code(f"{name}[lane]", kind)
     inner = inner.with_loads(registers)
     statements = []
     for local in problem.locals:

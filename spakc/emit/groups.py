@@ -30,7 +30,7 @@ class Group:
     def size(self) -> str:
         return " * ".join(extent for _, extent in self.indices) or "1"
 
-    def decode(self, counter: str, wide: bool = False) -> str:
+    def decode(self, counter: str) -> str:
         """Declares the index variables from the counter."""
         lines = []
         rest = counter
@@ -38,9 +38,23 @@ class Group:
             name, extent = self.indices[position]
             value = rest if position == 0 else f"{rest} % ({extent})"
             if name in self.used:
-                lines.append(f"const i32 {name} = {f'static_cast<i32>({value})' if wide else value};")
+                lines.append(f"const i32 {name} = {value};")
             rest = f"{rest} / ({extent})"
         return "\n".join(reversed(lines))
+
+    def decode_wide(self, counter: str) -> str:
+        """The same from a counter of 64 bits, whose quotients are computed once each."""
+        lines = []
+        rest = counter
+        for position in range(len(self.indices) - 1, -1, -1):
+            name, extent = self.indices[position]
+            if position > 0:
+                lines.append(f"const i64 above_{position} = quotient({rest}, {extent});")
+            if name in self.used:
+                value = f"{rest} - above_{position} * ({extent})" if position > 0 else rest
+                lines.append(f"const i32 {name} = static_cast<i32>({value});")
+            rest = f"above_{position}"
+        return "\n".join(lines)
 
 
 def index_group(ranges: Iterable[IndexRange], scope: Scope, code: Iterable[str]) -> Group:

@@ -178,7 +178,7 @@ def expressions_of(problem: StepProblem) -> Iterator[Expr]:
     elif isinstance(problem, RowsProblem):
         yield from (step.value for step in problem.steps)
         groups = (*problem.kept, *problem.reduced)
-        stores = (*problem.row_outputs, *problem.element_outputs)
+        stores = (*problem.row_outputs, *problem.element_outputs, *problem.column_sums)
     elif isinstance(problem, AttentionProblem):
         yield from (operand.load for operand in problem.operands)
         yield from (problem.score, *(() if problem.mask is None else (problem.mask,)))
@@ -201,6 +201,7 @@ class Uses:
     tensors: tuple[str, ...]
     dims: tuple[str, ...]
     options: tuple[str, ...]
+    facts: tuple[str, ...] = ()
 
 
 def uses_of(problem: StepProblem, signature: Signature) -> Uses:
@@ -210,7 +211,7 @@ def uses_of(problem: StepProblem, signature: Signature) -> Uses:
         for node in walk(expr):
             if isinstance(node, Load):
                 tensors.add(node.tensor)
-            elif isinstance(node, Ref) and node.kind in (RefKind.dim, RefKind.option):
+            elif isinstance(node, Ref) and node.kind in (RefKind.dim, RefKind.option, RefKind.fact):
                 names.add((node.kind, node.name))
     for name in tuple(tensors):  # the default of an optional tensor is part of the code
         default = signature.tensors[name].default
@@ -223,6 +224,7 @@ def uses_of(problem: StepProblem, signature: Signature) -> Uses:
         tuple(name for name in signature.tensors if name in tensors),
         tuple(name for name in signature.dims if (RefKind.dim, name) in names),
         tuple(name for name in signature.options if (RefKind.option, name) in names),
+        tuple(sorted(name for kind, name in names if kind is RefKind.fact)),
     )
 
 
@@ -243,6 +245,7 @@ def params_of(problem: StepProblem, signature: Signature) -> tuple[Param, ...]:
         option = signature.options[name]
         if not option.compiled_in:
             params.append(Param("option", "f32" if option.dtype is DType.f32 else "i32", name))
+    params += [Param("value", "i32", name, value=["fact", name]) for name in uses.facts]
     return tuple(params)
 
 

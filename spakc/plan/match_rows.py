@@ -9,9 +9,10 @@ from dataclasses import replace as replace_fields
 from spakc.ir.inline import free_indices, reductions, replace
 from spakc.ir.lift import expand_softmax
 from spakc.ir.module import Kernel
-from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref
-from spakc.ir.simplify import simplify
-from spakc.ir.visit import walk
+from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
+from spakc.ir.simplify import factors_of, mul, simplify
+from spakc.ir.visit import references, walk
+from spakc.plan.common_factor import without_common_factors
 from spakc.plan.mismatch import Mismatch, Output, outputs_of
 from spakc.plan.naming import ValueNames, rename_output
 from spakc.plan.problem import Local, RowsProblem, Store
@@ -124,12 +125,16 @@ class _Steps:
                 return None  # cheap where it is used, and no number that a step could hold
             return self.step(node).ref if set(free_indices(node)) <= self.kept else None
 
-        return simplify(replace(value, change))
+        return without_common_factors(simplify(replace(value, change)))
 
     def step(self, node: Expr) -> Local:
         if node not in self.known:
             if isinstance(node, Reduce):
                 value: Expr = Reduce(node.op, node.axes, self.lower(node.body), span=node.span)
+                scaled = _scaled(value)
+                if scaled is not None:
+                    self.known[node] = self.step(scaled)
+                    return self.known[node]
             else:
                 value = self._parts(node)
             local = Local(
@@ -155,3 +160,19 @@ def _runs_along(steps: Sequence[Local], elements: Sequence[Store], kept: set[str
     widest = max(both, key=lambda load: len(load.indices))
     ordered = [name for index in widest.indices for name in free_indices(index)]
     return ordered[-1] in reduced
+
+
+def _scaled(value: Expr) -> Expr | None:
+    """A sum of products some of whose factors are steps of the row, as those factors times a sum, which then waits
+    for none of them. None if there is no such factor."""
+    if not isinstance(value, Reduce) or value.op != "sum":
+        return None
+    factors = factors_of(value.body)
+    outside = [
+        f for f in factors if references(f, RefKind.local) and not set(free_indices(f)) & set(value.axes)
+    ]
+    inside = [f for f in factors if f not in outside]
+    if not outside or not inside:
+        return None
+    bare = Reduce("sum", value.axes, mul(*inside), span=value.span)
+    return mul(*outside, bare, span=value.span)

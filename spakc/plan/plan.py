@@ -23,7 +23,7 @@ from spakc.plan.problem import Problem
 from spakc.plan.recognise import recognise
 from spakc.plan.select import Measurement
 from spakc.plan.split import split
-from spakc.plan.steps import Steps, steps_of
+from spakc.plan.steps import Steps, one_pass_of, steps_of
 from spakc.plan.templates import check_templates
 from spakc.plan.variants import Asked, Case, Undecided, VariantPlan, variants_of
 from spakc.source import SourceFile, Span
@@ -121,7 +121,10 @@ def _plan_kernel(
         undecided = [Undecided(kernel.name, s.name, steps, s.span) for s in kernel.schedules.values()]
         whole = Undecided(kernel.name, None, steps, kernel.span)
         return KernelPlan(kernel, problem, (), tuple(undecided) or (whole,))
-    cases = (*(_special_cases(kernel, steps) if derived else ()), Case(steps))
+    cases = [*(_special_cases(kernel, steps) if derived else ()), Case(steps)]
+    together = one_pass_of(problem, kernel)
+    if together is not None:
+        cases.insert(-1, Case(together, "one_pass"))
     variants, missing = variants_of(kernel, cases, devices, sink, measurements, asked)
     return KernelPlan(kernel, problem, variants, missing)
 

@@ -123,6 +123,9 @@ class RowsProblem:
     written once a row, `element_outputs` for every reduced point too (softmax's are already written as
     `where(lse == -inf, 0, exp(x - lse))`).
 
+    Each of `column_sums` is summed over the rows, for every reduced point: a group of rows for each of `parts`, which
+    groups being the launch's to say (a part without a row is zero). Its store is indexed by part and reduced point.
+
     A norm over the last axis has kept = rows, reduced = columns; a weight gradient the other way round:
     `reduced_is_contiguous` tells whether the tensors of the bodies run along the last reduced index in their
     last axis (neighbouring threads read neighbouring elements of one row) or along the last kept one.
@@ -136,6 +139,8 @@ class RowsProblem:
     element_outputs: tuple[Store, ...]
     accumulate: DType
     reduced_is_contiguous: bool
+    column_sums: tuple[Store, ...] = ()
+    parts: IndexRange | None = None
 
 
 @dataclass(frozen=True, slots=True)

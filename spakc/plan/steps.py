@@ -8,6 +8,7 @@ from spakc.ir.module import Kernel, Tensor
 from spakc.ir.ops import Expr, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.plan.launch import Signature, StepProblem
+from spakc.plan.one_pass import one_pass
 from spakc.plan.partial_sums import partial_sums
 from spakc.plan.problem import (
     AttentionProblem,
@@ -30,12 +31,36 @@ class Steps:
 
 def steps_of(problem: Problem, kernel: Kernel) -> Steps | str:
     """The launches that compute a problem, or why no template can."""
-    stages = problem.stages if isinstance(problem, ChainProblem) else (problem,)
-    steps: list[StepProblem] = list(stages)
-    names = [n for group in problem.carried for n in group] if isinstance(problem, ChainProblem) else []
+    steps = _stages(problem)
+    names = _carried(problem)
     if not kernel.schedules:
         steps, parts = _with_partial_sums(steps, kernel, names)
         names += parts
+    return _joined(steps, names, kernel)
+
+
+def one_pass_of(problem: Problem, kernel: Kernel) -> Steps | None:
+    """Launches of which the first also sums down the columns of its rows; None if nothing can be joined so."""
+    if kernel.schedules:
+        return None
+    names = _carried(problem)
+    found = one_pass(_stages(problem), {*kernel.tensors, *kernel.dims, *kernel.options, *names})
+    if found is None:
+        return None
+    joined = _joined(list(found[0]), [*names, *found[1]], kernel)
+    return None if isinstance(joined, str) else joined
+
+
+def _stages(problem: Problem) -> list[StepProblem]:
+    return list(problem.stages) if isinstance(problem, ChainProblem) else [problem]
+
+
+def _carried(problem: Problem) -> list[str]:
+    return [n for group in problem.carried for n in group] if isinstance(problem, ChainProblem) else []
+
+
+def _joined(steps: list[StepProblem], names: list[str], kernel: Kernel) -> Steps | str:
+    """The steps with workspace for what they hand on."""
     carried: dict[str, Tensor] = {}
     for name in names:
         shape = _shape(name, steps)
@@ -67,7 +92,7 @@ def _with_partial_sums(
 def stores_of(problem: StepProblem) -> tuple[Store, ...]:
     """Everything a step writes."""
     if isinstance(problem, RowsProblem):
-        return (*problem.row_outputs, *problem.element_outputs)
+        return (*problem.row_outputs, *problem.element_outputs, *problem.column_sums)
     if isinstance(problem, AttentionProblem):
         return (*problem.outputs, *problem.row_outputs)
     return problem.outputs
@@ -78,7 +103,8 @@ def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
     if isinstance(problem, ProductProblem):
         return (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
     if isinstance(problem, RowsProblem):
-        return (*problem.kept, *problem.reduced)
+        parts = (problem.parts,) if problem.parts is not None else ()
+        return (*problem.kept, *problem.reduced, *parts)
     if isinstance(problem, AttentionProblem):
         return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
     return problem.space

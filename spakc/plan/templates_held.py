@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spak_runtime.manifest import Expression, Guard
 from spakc.ir.ops import Load
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower
 from spakc.plan.problem import RowsProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
@@ -13,11 +15,11 @@ from spakc.plan.templates_rows import REDUCER_BYTES, SHORT_ROW, along_rows
 from spakc.plan.vector_guards import vector_requirements
 from spakc.plan.vectors import innermost_offset, row_passes
 
-ROWS_OF_WARPS = 4
-"""Rows of one block where a warp computes a row, as in the template."""
+_LADDER = ((32, 3), (32, 4), (256, 2), (256, 4), (1024, 2))
+"""Threads and vectors a thread by growing length of the row: in eights, up to 768, 1024, 4096, 8192, 16384 elements."""
 
-_LADDER = ((32, 4), (256, 4), (1024, 2))
-"""Threads and vectors a thread by growing length of the row: up to 1024, 8192 and 16384 elements in eights."""
+_ROWS, _ROWS_WITH_COLUMNS = 4, 8
+"""Rows of a block where each is one warp's. Sums down columns want few blocks: each writes a part of all columns."""
 
 _LONGEST_WAY = (512, 0)
 """Rows longer than registers hold are read once for each pass, from the cache after the first."""
@@ -29,9 +31,9 @@ def _number(config: Config, knob: str) -> int:
     return value
 
 
-def rows_a_block(threads: int) -> int:
-    """Rows of one block where `threads` compute one."""
-    return ROWS_OF_WARPS if threads == 32 else 1
+def _rows(config: Config) -> int:
+    """Rows that a block computes at a time."""
+    return _number(config, "rows") if config["threads"] == 32 else 1
 
 
 def _cannot(problem: StepProblem, signature: Signature) -> str | None:
@@ -41,13 +43,16 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     if not row_passes(problem, signature).all:
         return "nothing is read along the row"
     (along,) = problem.reduced
-    if any(innermost_offset(store.indices, along.name) is None for store in problem.element_outputs):
+    stores = (*problem.element_outputs, *problem.column_sums)
+    if any(innermost_offset(store.indices, along.name) is None for store in stores):
         return "an output does not run along the row"
-    return along_rows(problem, signature)
+    return along_rows(replace(problem, column_sums=()), signature)
 
 
 def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
     assert isinstance(problem, RowsProblem)
+    if _number(config, "chunks") == 0 and problem.column_sums:
+        return "the columns of a row that is not held have no registers to be summed in"
     if _number(config, "chunks") > 0 and not row_passes(problem, signature).held:
         return "no pass reads what another has read: there is nothing to hold"
     return None
@@ -57,7 +62,7 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
     assert isinstance(problem, RowsProblem)
     (along,) = problem.reduced
     vector, threads, chunks = (_number(config, knob) for knob in ("vector", "threads", "chunks"))
-    stores = (Load(store.tensor, store.indices) for store in problem.element_outputs)
+    stores = (Load(s.tensor, s.indices) for s in (*problem.element_outputs, *problem.column_sums))
     accesses = (*row_passes(problem, signature).all, *stores)
     guards = list(vector_requirements(along, accesses, vector, signature).guards)
     length = size(problem.reduced)
@@ -70,20 +75,30 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
     return Requirements(tuple(guards))
 
 
-def _shape(problem: StepProblem, _signature: Signature, config: Config) -> LaunchShape:
+def _shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
+    """Sums down columns have as many blocks as parts. Else each block computes its rows and is done, or there are some
+    blocks a multiprocessor."""
     assert isinstance(problem, RowsProblem)
-    threads = _number(config, "threads")
-    rows, kept = rows_a_block(threads), size(problem.kept)
+    threads, rows, kept = _number(config, "threads"), _rows(config), size(problem.kept)
     blocks: Expression = kept if rows == 1 else ["ceil_div", kept, rows]
-    shared = 0 if threads == 32 else REDUCER_BYTES * threads // 32
+    if problem.parts is not None:
+        blocks = lower(problem.parts.extent)
+    elif _number(config, "blocks") > 0:
+        blocks = ["min", blocks, ["mul", ["fact", "sms"], config["blocks"]]]
+    together = max((len(one.sums) for one in row_passes(problem, signature).reducing), default=0)
+    shared = REDUCER_BYTES * together * threads // 32 if threads > 32 else 0
+    if problem.column_sums and rows > 1:
+        shared = 4 * 32 * _number(config, "chunks") * _number(config, "vector")
     return LaunchShape((blocks, 1, 1), threads * rows, shared)
 
 
 def _resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
-    """What is held, of the widest dtype, and some thirty registers for the rest."""
+    """What is held, of the widest dtype, the sums down columns, and some thirty registers for the rest."""
     assert isinstance(problem, RowsProblem)
     elements = _number(config, "chunks") * _number(config, "vector")
-    held = sum(signature.largest_element(load.tensor) for load in row_passes(problem, signature).held)
+    passes = row_passes(problem, signature)
+    held = sum(signature.largest_element(load.tensor) for load in (*passes.held, *passes.fixed))
+    held += 4 * len(problem.column_sums)
     shape = _shape(problem, signature, config)
     assert isinstance(shape.threads, int) and isinstance(shape.shared_bytes, int)
     return Resources(shape.threads, 30 + held * elements // 4, shape.shared_bytes)
@@ -92,8 +107,11 @@ def _resources(problem: StepProblem, signature: Signature, config: Config) -> Re
 def _ladder(problem: StepProblem, signature: Signature) -> tuple[Config, ...]:
     """Short rows first; each config leaves longer ones to the next."""
     assert isinstance(problem, RowsProblem)
-    steps = _LADDER if row_passes(problem, signature).held else ((32, 0),)
-    return tuple({"threads": t, "chunks": c, "vector": 8} for t, c in (*steps, _LONGEST_WAY))
+    steps: tuple[tuple[int, int], ...] = _LADDER if row_passes(problem, signature).held else ((32, 0),)
+    if not problem.column_sums:
+        steps = (*steps, _LONGEST_WAY)
+    rows = _ROWS_WITH_COLUMNS if problem.column_sums else _ROWS
+    return tuple({"threads": t, "chunks": c, "vector": 8, "rows": rows, "blocks": 0} for t, c in steps)
 
 
 HELD = Template(
@@ -118,10 +136,27 @@ HELD = Template(
             one_of(0, 1, 2, 3, 4, 6, 8),
             4,
             "vectors of a row that a thread holds; with 0, each pass reads the row again",
-            (0, 2, 4),
+            (0, 2, 3, 4),
         ),
         TemplateKnob(
             "vector", "elements", "4 or 8", one_of(4, 8), 8, "neighbours that a thread moves together"
+        ),
+        TemplateKnob(
+            "rows",
+            "rows",
+            "1, 2, 4, 8, 16 or 32",
+            one_of(1, 2, 4, 8, 16, 32),
+            _ROWS,
+            "rows that a block computes at a time, where 32 threads share one",
+            (_ROWS, _ROWS_WITH_COLUMNS),
+        ),
+        TemplateKnob(
+            "blocks",
+            "blocks",
+            "0 to 8",
+            one_of(*range(9)),
+            0,
+            "blocks for each multiprocessor, which go on from row to row; 0: as many as there are rows for",
         ),
     ),
     needs=(),

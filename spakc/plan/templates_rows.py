@@ -32,6 +32,8 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, RowsProblem)
     if problem.accumulate is not DType.f32:
         return f"it accumulates in f32, and the file says `accumulate {problem.accumulate.value}`"
+    if problem.column_sums:
+        return "it does not hold what it would add up down the columns"
     return no_double(problem, signature)
 
 

@@ -9,7 +9,7 @@ from spakc.ir.extents import split_offset
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.visit import children, references, walk
 from spakc.plan.launch import Signature
-from spakc.plan.problem import ElementwiseProblem, IndexRange, RowsProblem
+from spakc.plan.problem import ElementwiseProblem, IndexRange, Local, RowsProblem
 
 
 def innermost_offset(indices: tuple[Expr, ...], innermost: str) -> Expr | None:
@@ -66,32 +66,64 @@ def _stays_inside(load: Load, space: tuple[IndexRange, ...], signature: Signatur
 
 
 @dataclass(frozen=True, slots=True)
-class RowPasses:
-    """The vector loads of each pass over a row: one pass for each reduction, in order, and `last`, the one
-    that writes the elements. What more than one pass reads is `held`, so that memory is read once."""
+class RowPass:
+    """A pass over a row: `sums` are reduced in it, together, from `loads`; `scalars` are known after it."""
 
-    reductions: tuple[tuple[Load, ...], ...]
+    sums: tuple[Local, ...]
+    scalars: tuple[Local, ...]
+    loads: tuple[Load, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPasses:
+    """The passes over a row that reduce, in order, and the vector loads of the `last` one, which writes the elements
+    and adds to the sums down columns. So that memory is read once, `held` is what more than one pass reads, and
+    `fixed` what is the same in every row."""
+
+    reducing: tuple[RowPass, ...]
     last: tuple[Load, ...]
+    fixed: tuple[Load, ...]
 
     @property
     def all(self) -> tuple[Load, ...]:
-        return tuple(dict.fromkeys(load for loads in (*self.reductions, self.last) for load in loads))
+        every = (*(one.loads for one in self.reducing), self.last)
+        return tuple(dict.fromkeys(load for loads in every for load in loads))
 
     @property
     def held(self) -> tuple[Load, ...]:
-        passes = (*self.reductions, self.last)
-        return tuple(load for load in self.all if sum(load in loads for loads in passes) > 1)
+        every = (*(one.loads for one in self.reducing), self.last)
+        several = (load for load in self.all if sum(load in loads for loads in every) > 1)
+        return tuple(load for load in several if load not in self.fixed)
 
 
 def row_passes(problem: RowsProblem, signature: Signature) -> RowPasses:
     """Needs a problem that reduces along a single index."""
     space = (*problem.kept, *problem.reduced)
-    bodies = [step.value.body for step in problem.steps if isinstance(step.value, Reduce)]
-    outputs = [store.value for store in problem.element_outputs]
-    return RowPasses(
-        tuple(_loads_along(space, [body], signature) for body in bodies),
-        _loads_along(space, outputs, signature),
-    )
+    reducing = []
+    for sums, scalars in _levels(problem.steps):
+        bodies = [step.value.body for step in sums if isinstance(step.value, Reduce)]
+        reducing.append(RowPass(sums, scalars, _loads_along(space, bodies, signature)))
+    outputs = [store.value for store in (*problem.element_outputs, *problem.column_sums)]
+    last = _loads_along(space, outputs, signature)
+    rows = {index.name for index in problem.kept}
+    loads = dict.fromkeys((*(load for one in reducing for load in one.loads), *last))
+    fixed = (load for load in loads if not rows & references(load, RefKind.index))
+    return RowPasses(tuple(reducing), last, tuple(fixed))
+
+
+def _levels(steps: Iterable[Local]) -> list[tuple[tuple[Local, ...], tuple[Local, ...]]]:
+    """The steps by how many reductions they wait for, one after the other: in each level the reductions and what
+    is known after them."""
+    level: dict[str, int] = {}
+    sums: dict[int, list[Local]] = {}
+    scalars: dict[int, list[Local]] = {}
+    for step in steps:
+        known = max((level.get(name, 0) for name in references(step.value, RefKind.local)), default=0)
+        level[step.name] = known + isinstance(step.value, Reduce)
+        (sums if isinstance(step.value, Reduce) else scalars).setdefault(level[step.name], []).append(step)
+    return [
+        (tuple(sums.get(number, ())), tuple(scalars.get(number, ()))) for number in sorted({*sums, *scalars})
+    ]
 
 
 def stores_are_vectors(problem: ElementwiseProblem) -> bool:

@@ -104,6 +104,24 @@ def swiglu(gate: torch.Tensor, up: torch.Tensor) -> Results:
     return ((F.silu(gate.float()) * up.float()).to(gate.dtype),)
 
 
+def swiglu_gradient(gate: torch.Tensor, up: torch.Tensor, grad_y: torch.Tensor) -> Results:
+    wide_gate, wide_up, grad = (t if t.dtype is torch.float64 else t.float() for t in (gate, up, grad_y))
+    share = torch.sigmoid(wide_gate)
+    slope = share + wide_gate * share * (1 - share)
+    return (grad * wide_up * slope).to(gate.dtype), (grad * wide_gate * share).to(up.dtype)
+
+
+def gelu(x: torch.Tensor) -> Results:
+    return (F.gelu(x) if x.dtype is torch.float64 else F.gelu(x.float()).to(x.dtype),)
+
+
+def gelu_gradient(x: torch.Tensor, grad_y: torch.Tensor) -> Results:
+    wide, grad = (t if t.dtype is torch.float64 else t.float() for t in (x, grad_y))
+    share = 0.5 * (1 + torch.erf(wide * 0.5**0.5))
+    density = torch.exp(-0.5 * wide * wide) * 0.3989422804014327
+    return ((grad * (share + wide * density)).to(x.dtype),)
+
+
 def adamw(
     p: torch.Tensor, m: torch.Tensor, v: torch.Tensor, g: torch.Tensor, **scalars: torch.Tensor
 ) -> Results:
@@ -144,8 +162,9 @@ def adam_inputs() -> Tensors:
     return state | {name: torch.tensor(value, device="cuda") for name, value in ADAM.items()}
 
 
-def two_inputs() -> Tensors:
-    return {"gate": normal(*NORM), "up": normal(*NORM)}
+def named(*names: str) -> Callable[[], Tensors]:
+    """Inputs of the shape of a norm's."""
+    return lambda: {name: normal(*NORM) for name in names}
 
 
 CASES = [
@@ -155,7 +174,10 @@ CASES = [
     Case("LayerNorm backward", "layer_norm_gradient", layer_backward_inputs, layer_norm_gradient),
     Case("cross-entropy", "cross_entropy", logits_inputs, cross_entropy),
     Case("cross-entropy backward", "cross_entropy_gradient", loss_backward_inputs, cross_entropy_gradient),
-    Case("SwiGLU", "swiglu", two_inputs, swiglu),
+    Case("SwiGLU", "swiglu", named("gate", "up"), swiglu),
+    Case("SwiGLU backward", "swiglu_gradient", named("gate", "up", "grad_y"), swiglu_gradient),
+    Case("GELU", "gelu", named("x"), gelu),
+    Case("GELU backward", "gelu_gradient", named("x", "grad_y"), gelu_gradient),
     Case("AdamW", "adamw", adam_inputs, adamw, changes=("p", "m", "v")),
 ]
 

@@ -146,7 +146,7 @@ def holds(variant: Variant, length: int) -> bool:
     """Whether the variant computes rows of this length: whole vectors, no more than registers hold."""
     if variant.schedule == "warp":
         return length <= 1024
-    if variant.schedule != "held":
+    if not variant.schedule.endswith("held"):
         return True
     threads, chunks, vector = (int(variant.config[knob]) for knob in ("threads", "chunks", "vector"))
     most = threads * chunks * vector if chunks else 1024 if threads == 32 else length

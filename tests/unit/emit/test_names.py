@@ -70,7 +70,7 @@ def test_rows_with_names_of_the_template(kernels: dict[str, Emitted]) -> None:
     kernel = kernels["extra"]
     call = case(kernel, {"while": 5, "to": 77}, {"part_0": 2.0}, {})
     for variant in kernel.spec.variants:
-        if variant.schedule != "held":  # rows of 77 elements are no whole vectors
+        if not variant.schedule.endswith("held"):  # rows of 77 elements are no whole vectors
             agrees(kernel, variant, call)
     whole = case(kernel, {"while": 5, "to": 80}, {"part_0": 2.0}, {})
     for variant in kernel.spec.variants:

@@ -72,6 +72,23 @@ def test_accesses_of_each_width(machine: Machine, size: int) -> None:
     assert np.array_equal(y.reshape(128, size), np.concatenate([rows[t ^ 37], rows[t ^ 1]]))
 
 
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_a_vector_that_is_not_wanted_is_zeros(machine: Machine, size: int) -> None:
+    source = """
+    struct P { const u8* x; u8* y; };
+    SPAK_KERNEL(kernel, P, 64) {
+      const u32 t = thread_index();
+      const bool wanted = t % 3 != 1;  // the others' addresses lie far outside
+      store_vector(params.y + t * SIZE, load_vector_if<SIZE>(params.x + (wanted ? t : t << 20) * SIZE, wanted));
+    }
+    """
+    x = np.random.default_rng(size).integers(1, 256, 64 * size).astype(np.uint8)
+    y = np.full(64 * size, 255, np.uint8)
+    machine.run(source, Params().input("x", x).output("y", y), {"SIZE": size}, block=64)
+    wanted = np.arange(64) % 3 != 1
+    assert np.array_equal(y.reshape(64, size), np.where(wanted[:, None], x.reshape(64, size), 0))
+
+
 def test_cp_async_sizes_and_zero_fill(machine: Machine) -> None:
     source = """
     struct P { const u8* x; u8* y; };

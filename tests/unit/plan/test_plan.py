@@ -10,6 +10,7 @@ from spak_runtime.expressions import Environment, evaluate
 from spakc.diagnostics import Sink
 from spakc.diagnostics.codes import CODES
 from spakc.plan.plan import Plan, plan
+from spakc.plan.problem import RowsProblem
 from spakc.plan.select import REFERENCE_SHAPES, Measurement
 from spakc.plan.templates import ANNOUNCED
 from spakc.plan.variants import reachable
@@ -227,3 +228,37 @@ def test_a_sum_down_columns_is_taken_in_parts() -> None:
     assert len(two.workspace) == 2 and len(two.launches) == 3, (
         "both sums of a pass are taken in parts together"
     )
+
+
+def test_a_sum_down_columns_joins_the_pass_along_the_rows() -> None:
+    found = plan(checked(ROOT / "examples" / "kernels" / "train.spak"), ("sm_90a",), Sink())
+    for name, sums in (("rms_norm_gradient", 1), ("layer_norm_gradient", 2)):
+        first = found.kernels[name].variants[0]
+        rows, added = (launch.problem for launch in first.launches)
+        assert isinstance(rows, RowsProblem) and isinstance(added, RowsProblem)
+        assert len(rows.column_sums) == len(first.workspace) == sums and not added.element_outputs
+        assert first.launches[0].grid[0] == first.workspace[0].shape[0], (
+            "each block writes one part of a column"
+        )
+        last = found.kernels[name].variants[-1]
+        assert not any(isinstance(x.problem, RowsProblem) and x.problem.column_sums for x in last.launches)
+
+
+@pytest.mark.parametrize(
+    ("total", "joined"),
+    [
+        ("y[r, n] * y[r, n]", True),
+        ("x[r, n]", True),
+        ("y[r, n] * s[r]", True),
+        ("s[(r + 1) % R] * x[r, n]", False),
+    ],
+)
+def test_what_rows_write_is_summed_as_they_compute_it(total: str, joined: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file.spak"
+    path.write_text(
+        "spak 1\nkernel f: chain {\n  dim R, N\n  input x: f32 [R, N]\n  output y: f32 [R, N]\n"
+        "  output s: f32 [R]\n  output total: f32 [N]\n  math {\n    s[r] = sum[n](x[r, n])\n"
+        f"    y[r, n] = x[r, n] * s[r]\n    total[n] = sum[r]({total})\n  }}\n}}\n"
+    )
+    first = plan(checked(path), ("sm_90a",), Sink()).kernels["f"].variants[0]
+    assert len(first.launches) == (2 if joined else 3)

@@ -1,30 +1,69 @@
 // A row in pieces that its threads hold in registers: each thread `Chunks` vectors of `Vector` neighbours. With 0 chunks
-// nothing is held, and every pass reads the row again.
+// nothing is held, and every pass reads the row again, a panel of vectors at a time.
 #pragma once
 
 #include "spak/vector.cuh"
 
 namespace spak {
 
-// Vectors of a row for each thread, where all threads together move `together` elements. Known to the compiler where
-// the row is held, so that its registers can be numbered.
+// Vectors that a thread reads together, and how many times a pass over a row does so, where all threads together move
+// `together` elements. A row that is held is one panel, so that its registers can be numbered.
 template <u32 Chunks>
-SPAK_DEVICE u32 row_chunks(i32 elements, u32 together) {
-  if constexpr (Chunks > 0) return Chunks;
-  else return (static_cast<u32>(elements) + together - 1) / together;
+constexpr u32 row_panel = Chunks > 0 ? Chunks : 4;
+
+template <u32 Chunks>
+SPAK_DEVICE u32 row_panels(i32 elements, u32 together) {
+  if constexpr (Chunks > 0) return 1;
+  else return ceil_div(static_cast<u32>(elements), together * row_panel<Chunks>);
 }
 
 template <class T, u32 Vector, u32 Chunks>
 struct HeldRow {
-  Reg<T, Vector> piece[Chunks];
-  SPAK_DEVICE void read(u32 chunk, const T* p) { piece[chunk] = read_vector<Vector>(p); }
-  SPAK_DEVICE Reg<T, Vector> again(u32 chunk, const T*) const { return piece[chunk]; }
+  Reg<T, Chunks, Vector> piece;
+  SPAK_DEVICE void read(u32 chunk, const T* p, bool inside) { piece[chunk] = read_vector_if<Vector>(p, inside); }
+  SPAK_DEVICE Reg<T, Vector> again(u32 chunk, const T*, bool) const { return piece[chunk]; }
 };
 
 template <class T, u32 Vector>
 struct HeldRow<T, Vector, 0> {
-  SPAK_DEVICE void read(u32, const T*) {}
-  SPAK_DEVICE Reg<T, Vector> again(u32, const T* p) const { return read_vector<Vector>(p); }
+  SPAK_DEVICE void read(u32, const T*, bool) {}
+  SPAK_DEVICE Reg<T, Vector> again(u32, const T* p, bool inside) const { return read_vector_if<Vector>(p, inside); }
+};
+
+// What the threads of one row have summed down the columns that they hold, over all of their rows.
+template <u32 Vector, u32 Chunks>
+struct ColumnSums {
+  Reg<f32, Chunks, Vector> total;
+  SPAK_DEVICE ColumnSums() { fill(total, 0.0f); }
+  SPAK_DEVICE void add(u32 chunk, const Reg<f32, Vector>& values) {
+    SPAK_UNROLL
+    for (u32 e = 0; e < Vector; e++) total[chunk][e] += values[e];
+  }
+  // Where each of the block's `Rows` warps has its own rows, they add up in order, and the last one has the whole.
+  // `scratch` has a f32 for every element that a warp holds.
+  template <u32 Rows>
+  SPAK_DEVICE void gather(u32 scratch) {
+    if constexpr (Rows > 1) {
+      SPAK_NO_UNROLL
+      for (u32 turn = 0; turn < Rows; turn++) {
+        if (thread_index() / 32 == turn) exchange(scratch + lane_index() * 4, turn > 0, turn < Rows - 1);
+        sync_threads();
+      }
+    }
+  }
+
+ private:
+  SPAK_DEVICE void exchange(u32 mine, bool take, bool give) {
+    SPAK_UNROLL
+    for (u32 chunk = 0; chunk < Chunks; chunk++) {
+      SPAK_UNROLL
+      for (u32 e = 0; e < Vector; e++) {
+        const u32 place = mine + (chunk * Vector + e) * 32 * 4;
+        if (take) total[chunk][e] += load_shared<f32>(place);
+        if (give) store_shared<f32>(place, total[chunk][e]);
+      }
+    }
+  }
 };
 
 }  // namespace spak

@@ -29,28 +29,23 @@ struct Min {
   SPAK_DEVICE f32 value() const { return -negated; }
 };
 
-// log(sum(exp(x))) in one pass: the sum is kept relative to the largest value so far. Nothing, or only -inf: -inf.
+// log(sum(exp(x))) in one pass: the sum is kept relative to the largest value so far. Nothing, or only -inf: -inf. There are
+// no branches: where the largest is infinite, the sum is relative to 0, and the largest is the value.
 struct LogSumExp {
   f32 largest, scaled;
   SPAK_DEVICE LogSumExp() : largest(-infinity_f32()), scaled(0.0f) {}
   SPAK_DEVICE LogSumExp(f32 largest_, f32 scaled_) : largest(largest_), scaled(scaled_) {}
   SPAK_DEVICE void add(f32 x) { merge(LogSumExp(x, 1.0f)); }
   SPAK_DEVICE void merge(const LogSumExp& other) {
-    const f32 top = max_nan_f32(largest, other.largest);
-    if (top == -infinity_f32()) return;
-    scaled = part(largest, scaled, top) + part(other.largest, other.scaled, top);
+    const f32 top = max_nan_f32(largest, other.largest), from = base(top);
+    scaled = scaled * exp_approx(largest - from) + other.scaled * exp_approx(other.largest - from);
     largest = top;
   }
-  SPAK_DEVICE f32 value() const {
-    if (largest == infinity_f32() || largest == -infinity_f32()) return largest;
-    return largest + log_f32(scaled);
-  }
+  SPAK_DEVICE f32 value() const { return is_finite(largest) ? largest + log_f32(scaled) : largest; }
 
- private:
-  // `scaled` relative to `top` instead of `largest`. Equal infinities must not meet in a difference.
-  SPAK_DEVICE static f32 part(f32 largest, f32 scaled, f32 top) {
-    return largest == top ? scaled : scaled * exp_f32(largest - top);
-  }
+  SPAK_DEVICE static bool is_finite(f32 x) { return abs_f32(x) < infinity_f32(); }  // false for NaN
+  // What a sum is relative to whose largest value is this.
+  SPAK_DEVICE static f32 base(f32 largest) { return is_finite(largest) ? largest : 0.0f; }
 };
 
 // Several values at once.
@@ -65,9 +60,9 @@ SPAK_DEVICE void add_each(LogSumExp& part, const Reg<f32, N>& values) {
   LogSumExp all(values[0], 0.0f);
   SPAK_UNROLL
   for (u32 i = 1; i < N; i++) all.largest = max_nan_f32(all.largest, values[i]);
-  if (all.largest == -infinity_f32()) return;
+  const f32 from = LogSumExp::base(all.largest);
   SPAK_UNROLL
-  for (u32 i = 0; i < N; i++) all.scaled += values[i] == all.largest ? 1.0f : exp_f32(values[i] - all.largest);
+  for (u32 i = 0; i < N; i++) all.scaled += exp_approx(values[i] - from);
   part.merge(all);
 }
 
@@ -86,14 +81,20 @@ SPAK_DEVICE Reducer exchanged(const Reducer& mine, u32 mask) {
   return other;
 }
 
+// Several parts side by side, so that one does not wait for another's exchanges.
+template <class... Reducers>
+SPAK_DEVICE void warp_reduce(Reducers&... parts) {
+  SPAK_UNROLL
+  for (u32 mask = 16; mask > 0; mask /= 2) (parts.merge(exchanged(parts, mask)), ...);
+}
 template <class Reducer>
 SPAK_DEVICE Reducer warp_reduced(Reducer part) {
-  SPAK_UNROLL
-  for (u32 mask = 16; mask > 0; mask /= 2) part.merge(exchanged(part, mask));
+  warp_reduce(part);
   return part;
 }
 
-// ---- groups: `size` threads of which this is number rank(); reduced(part) gives every thread the whole ----
+// ---- groups: `size` threads of which this is number rank(); reduced(part) gives every thread the whole, and a warp or a
+// block may reduce(parts...) in place, several at once ----
 
 struct WarpGroup {
   static constexpr u32 size = 32;
@@ -103,9 +104,13 @@ struct WarpGroup {
   SPAK_DEVICE Reducer reduced(const Reducer& part) const {
     return warp_reduced(part);
   }
+  template <class... Reducers>
+  SPAK_DEVICE void reduce(Reducers&... parts) const {
+    warp_reduce(parts...);
+  }
 };
 
-// All threads of the block. `scratch` has REDUCER_BYTES for each warp.
+// All threads of the block. `scratch` has REDUCER_BYTES for each warp and each part that is reduced at once.
 template <u32 Threads>
 struct BlockGroup {
   static constexpr u32 size = Threads, warps = Threads / 32;
@@ -114,15 +119,35 @@ struct BlockGroup {
   SPAK_DEVICE u32 rank() const { return thread_index(); }
   template <class Reducer>
   SPAK_DEVICE Reducer reduced(const Reducer& part) const {
-    const Reducer mine = warp_reduced(part);
-    if constexpr (warps == 1) return mine;
-    sync_threads();  // the parts of the reduction before this one have been read
-    if (lane_index() == 0) store_shared<Reducer>(scratch + thread_index() / 32 * REDUCER_BYTES, mine);
-    sync_threads();
-    Reducer whole = load_shared<Reducer>(scratch);
-    SPAK_UNROLL
-    for (u32 w = 1; w < warps; w++) whole.merge(load_shared<Reducer>(scratch + w * REDUCER_BYTES));
+    Reducer whole = part;
+    reduce(whole);
     return whole;
+  }
+  template <class... Reducers>
+  SPAK_DEVICE void reduce(Reducers&... parts) const {
+    warp_reduce(parts...);
+    if constexpr (warps > 1) {
+      sync_threads();  // the parts of the reduction before this one have been read
+      u32 place = scratch;
+      if (lane_index() == 0) (hand_over(place, parts), ...);
+      sync_threads();
+      place = scratch;
+      (collect(place, parts), ...);
+    }
+  }
+
+ private:
+  template <class Reducer>
+  SPAK_DEVICE void hand_over(u32& place, const Reducer& part) const {
+    store_shared<Reducer>(place + thread_index() / 32 * REDUCER_BYTES, part);
+    place += warps * REDUCER_BYTES;
+  }
+  template <class Reducer>
+  SPAK_DEVICE void collect(u32& place, Reducer& part) const {
+    part = load_shared<Reducer>(place);
+    SPAK_UNROLL
+    for (u32 w = 1; w < warps; w++) part.merge(load_shared<Reducer>(place + w * REDUCER_BYTES));
+    place += warps * REDUCER_BYTES;
   }
 };
 

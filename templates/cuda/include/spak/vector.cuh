@@ -21,6 +21,38 @@ SPAK_DEVICE Reg<T, Count> read_vector(const T* p) {
   return all;
 }
 
+// Zeros where they are not wanted. Loads of several vectors are under way at once, as behind a branch they would not be.
+template <u32 Count, class T>
+SPAK_DEVICE Reg<T, Count> read_vector_if(const T* p, bool wanted) {
+  constexpr u32 piece = piece_elements<Count, T>;
+  Reg<T, Count> all;
+  SPAK_UNROLL
+  for (u32 first = 0; first < Count; first += piece) {
+    const Reg<T, piece> part = load_vector_if<piece>(p + first, wanted);
+    SPAK_UNROLL
+    for (u32 e = 0; e < piece; e++) all[first + e] = part[e];
+  }
+  return all;
+}
+
+// The elements as values of the mathematics. Halves of words are converted where they lie: one instruction each.
+template <u32 Count, class T>
+SPAK_DEVICE auto as_values(const Reg<T, Count>& elements) {
+  Reg<decltype(as_value(elements[0])), Count> values;
+  if constexpr ((same_type<T, bf16> || same_type<T, f16>)&&Count % 2 == 0) {
+    const Reg<u32, Count / 2> words = bits_as<Reg<u32, Count / 2>>(elements);
+    SPAK_UNROLL
+    for (u32 w = 0; w < Count / 2; w++) {
+      values[2 * w] = unpack_low<T>(words[w]);
+      values[2 * w + 1] = unpack_high<T>(words[w]);
+    }
+  } else {
+    SPAK_UNROLL
+    for (u32 e = 0; e < Count; e++) values[e] = as_value(elements[e]);
+  }
+  return values;
+}
+
 template <u32 Count, class T>
 SPAK_DEVICE void write_vector(T* p, const Reg<T, Count>& all) {
   constexpr u32 piece = piece_elements<Count, T>;

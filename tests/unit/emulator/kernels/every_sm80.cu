@@ -47,6 +47,7 @@ SPAK_DEVICE f32 every_global_access(const Params& p, u32 t) {
   Reg<bf16, 8> v = load_vector<8>(p.x + t * 8), w = load_vector_readonly<8>(p.x + t * 8);
   SPAK_UNROLL
   for (u32 i = 0; i < Reg<bf16, 8>::size; i++) s += to_f32(v[i]) * to_f32(w[i]);
+  v = load_vector_if<8>(p.x + t * 8, t != 0);
   store_vector(p.y + t * 8, v);
   store_vector_streaming(p.y + t * 8, w);
   store_streaming(p.y, v[0]);

@@ -48,11 +48,13 @@ SPAK_DEVICE u32 pack_bits(T low, T high) {
 
 template <class T>
 SPAK_DEVICE f32 unpack_low(u32 word) {
-  return to_f32(T{static_cast<u16>(word & 0xffff)});
+  if constexpr (same_type<T, bf16>) return __uint_as_float(word << 16);
+  else return to_f32(T{static_cast<u16>(word & 0xffff)});
 }
 template <class T>
 SPAK_DEVICE f32 unpack_high(u32 word) {
-  return to_f32(T{static_cast<u16>(word >> 16)});
+  if constexpr (same_type<T, bf16>) return __uint_as_float(word & 0xffff0000u);
+  else return to_f32(T{static_cast<u16>(word >> 16)});
 }
 
 }  // namespace spak

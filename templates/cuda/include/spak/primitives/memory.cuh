@@ -5,6 +5,8 @@
 //
 //   load<T>(p)            store<T>(p, v)            one element, T of 1, 2, 4 or 8 bytes
 //   load_vector<N>(p)     store_vector(p, r)        N elements as Reg<T, N>, one access of 2 .. 16 bytes
+//   load_vector_if<N>(p, wanted)                    the same, or zeros without an access; not a branch, so that several
+//                                                   may be under way at once
 //   load_readonly<T>, load_vector_readonly<N>       the same through the read-only path: nobody may write the
 //                                                   buffer while the kernel runs
 //   load_global_16/32/64/128(p)   store_global_16/32/64/128(p, v)       untyped bits
@@ -143,6 +145,32 @@ template <class T, u32 N>
 SPAK_DEVICE void store_vector(T* p, const Reg<T, N>& r) {
   using Raw = typename RawBits<N * sizeof(T)>::type;
   *reinterpret_cast<Raw*>(p) = bits_as<Raw>(r);
+}
+SPAK_DEVICE void load_global_if(Reg<u32, 1>& v, const void* p, bool wanted) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.u32 p, %2, 0; mov.b32 %0, 0; @p ld.global.b32 %0, [%1]; }"
+      : "=&r"(v[0])
+      : "l"(p), "r"(static_cast<u32>(wanted)));
+}
+SPAK_DEVICE void load_global_if(Reg<u32, 2>& v, const void* p, bool wanted) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.u32 p, %3, 0; mov.b32 %0, 0; mov.b32 %1, 0; @p ld.global.v2.b32 {%0, %1}, [%2]; }"
+      : "=&r"(v[0]), "=&r"(v[1])
+      : "l"(p), "r"(static_cast<u32>(wanted)));
+}
+SPAK_DEVICE void load_global_if(Reg<u32, 4>& v, const void* p, bool wanted) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.u32 p, %5, 0; mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0; "
+      "@p ld.global.v4.b32 {%0, %1, %2, %3}, [%4]; }"
+      : "=&r"(v[0]), "=&r"(v[1]), "=&r"(v[2]), "=&r"(v[3])
+      : "l"(p), "r"(static_cast<u32>(wanted)));
+}
+template <u32 N, class T>
+SPAK_DEVICE Reg<T, N> load_vector_if(const T* p, bool wanted) {
+  static_assert(N * sizeof(T) == 4 || N * sizeof(T) == 8 || N * sizeof(T) == 16, "load_vector_if: 4, 8 or 16 bytes");
+  Reg<u32, N * sizeof(T) / 4> words;
+  load_global_if(words, p, wanted);
+  return bits_as<Reg<T, N>>(words);
 }
 template <u32 N, class T>
 SPAK_DEVICE Reg<T, N> load_vector_readonly(const T* p) {

@@ -49,6 +49,15 @@ inline Reg<T, N> load_vector(const T* p, SPAK_HERE) {
   return r;
 }
 template <u32 N, class T>
+inline Reg<T, N> load_vector_if(const T* p, bool wanted, SPAK_HERE) {
+  static_assert(N * sizeof(T) == 4 || N * sizeof(T) == 8 || N * sizeof(T) == 16, "load_vector_if: 4, 8 or 16 bytes");
+  Reg<T, N> r;
+  if (wanted) spak_emu_global_load(p, N * sizeof(T), r.value, SPAK_PASS);
+  else
+    for (u32 i = 0; i < N; i++) r[i] = T{};
+  return r;
+}
+template <u32 N, class T>
 inline Reg<T, N> load_vector_readonly(const T* p, SPAK_HERE) {
   static_assert(one_access<N * sizeof(T)>, "one access of 1 .. 16 bytes");
   Reg<T, N> r;

@@ -27,46 +27,62 @@ struct Params {
 
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
-constexpr u32 ROWS = THREADS == 32 ? 4 : 1;  // of a block
+constexpr u32 ROWS = THREADS == 32 ? KNOB_rows : 1;  // that a block computes at a time
+constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
-// A warp or a block computes a row. What several passes over the row need is read once and held in registers.
+// A warp or a block computes a row, then goes on a whole grid further. What several passes over the row need, or several
+// rows, is read once and held in registers.
 SPAK_KERNEL(spak_cross_entropy_held, Params, THREADS * ROWS) {
   const Group group(shared_base());
-  const i32 kept = static_cast<i32>(block_index_x() * ROWS + thread_index() / THREADS);
-  if (kept >= params.d_R) return;
+  const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_V;
-  const u32 chunks = row_chunks<CHUNKS>(reduced, Group::size * VECTOR);
-  const i32 i_r = kept;
+  const u32 panels = row_panels<CHUNKS>(reduced, Group::size * VECTOR);
+  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row < rows; row += grid_size_x() * ROWS) {
+    const i32 kept = static_cast<i32>(row);
+    const i32 i_r = kept;
 
-  LogSumExp part_0;
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      const auto vector_0 = read_vector<VECTOR>(params.t_logits + i_r * params.s_logits_0 + first_lane * params.s_logits_1);
-      Reg<f32, VECTOR> values;
+    LogSumExp part_0;
+    for (u32 panel = 0; panel < panels; panel++) {
+      Reg<T_logits, PANEL, VECTOR> vector_0s;
       SPAK_UNROLL
-      for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 57 "train.spak"
-        values[lane] = as_value(vector_0[lane]);
-#line 53 "kernels/cross_entropy/held.cu"
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        vector_0s[chunk] = read_vector_if<VECTOR>(params.t_logits + i_r * params.s_logits_0 + first_lane * params.s_logits_1, inside);
       }
-      add_each(part_0, values);
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          const auto vector_0 = as_values(vector_0s[chunk]);
+          Reg<f32, VECTOR> values_0;
+          SPAK_UNROLL
+          for (u32 lane = 0; lane < VECTOR; lane++) {
+#line 57 "train.spak"
+            values_0[lane] = vector_0[lane];
+#line 65 "kernels/cross_entropy/held.cu"
+
+          }
+          add_each(part_0, values_0);
+
+        }
+      }
     }
+    group.reduce(part_0);
+    const f32 v_lse_value = part_0.value();
+#line 57 "train.spak"
+    const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
+#line 77 "kernels/cross_entropy/held.cu"
+
+    if (group.rank() == 0) {
+#line 57 "train.spak"
+      write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
+#line 82 "kernels/cross_entropy/held.cu"
+#line 57 "train.spak"
+      write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
+#line 85 "kernels/cross_entropy/held.cu"
+    }
+
   }
-  const f32 v_lse_value = group.reduced(part_0).value();
-
-#line 57 "train.spak"
-  const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
-#line 62 "kernels/cross_entropy/held.cu"
-
-  if (group.rank() == 0) {
-#line 57 "train.spak"
-    write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
-#line 67 "kernels/cross_entropy/held.cu"
-#line 57 "train.spak"
-    write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
-#line 70 "kernels/cross_entropy/held.cu"
-  }
-
 }

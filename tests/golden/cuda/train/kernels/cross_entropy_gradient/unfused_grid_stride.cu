@@ -1,5 +1,6 @@
 // kernels/cross_entropy_gradient/unfused_grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
+#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -35,16 +36,17 @@ SPAK_KERNEL(spak_cross_entropy_gradient_unfused_grid_stride, Params, THREADS) {
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_V);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
-    const i32 i_r = static_cast<i32>(first / (params.d_V));
-    const i32 first_lane = static_cast<i32>(first % (params.d_V));
-    const auto vector_0 = read_vector<VECTOR>(params.t_logits + i_r * params.s_logits_0 + first_lane * params.s_logits_1);
+    const i64 above_1 = quotient(first, params.d_V);
+    const i32 first_lane = static_cast<i32>(first - above_1 * (params.d_V));
+    const i32 i_r = static_cast<i32>(above_1);
+    const auto vector_0 = as_values(read_vector<VECTOR>(params.t_logits + i_r * params.s_logits_0 + first_lane * params.s_logits_1));
     Reg<T_grad_logits, VECTOR> out_0;
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
       const i32 i_v = first_lane + static_cast<i32>(lane);
 #line 57 "train.spak"
-      out_0[lane] = as_element<T_grad_logits>(((-((i_v == read_constant(params.t_target + i_r * params.s_target_0)) ? read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) : 0.0f)) + (read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) * ((read_constant(params.t_lse + i_r * params.s_lse_0) == (-infinity_f32())) ? 0.0f : exp_f32((as_value(vector_0[lane]) - read_constant(params.t_lse + i_r * params.s_lse_0)))))));
-#line 48 "kernels/cross_entropy_gradient/unfused_grid_stride.cu"
+      out_0[lane] = as_element<T_grad_logits>(((-((i_v == read_constant(params.t_target + i_r * params.s_target_0)) ? read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) : 0.0f)) + (read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) * ((read_constant(params.t_lse + i_r * params.s_lse_0) == (-infinity_f32())) ? 0.0f : exp_f32((vector_0[lane] - read_constant(params.t_lse + i_r * params.s_lse_0)))))));
+#line 50 "kernels/cross_entropy_gradient/unfused_grid_stride.cu"
     }
     write_vector(params.t_grad_logits + i_r * params.s_grad_logits_0 + first_lane * params.s_grad_logits_1, out_0);
   }

@@ -1,5 +1,6 @@
 // kernels/gelu_tanh_gradient/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
+#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -30,16 +31,17 @@ SPAK_KERNEL(spak_gelu_tanh_gradient_grid_stride, Params, THREADS) {
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_N);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
-    const i32 i_r = static_cast<i32>(first / (params.d_N));
-    const i32 first_lane = static_cast<i32>(first % (params.d_N));
-    const auto vector_0 = read_vector<VECTOR>(params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1);
-    const auto vector_1 = read_vector<VECTOR>(params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
+    const i64 above_1 = quotient(first, params.d_N);
+    const i32 first_lane = static_cast<i32>(first - above_1 * (params.d_N));
+    const i32 i_r = static_cast<i32>(above_1);
+    const auto vector_0 = as_values(read_vector<VECTOR>(params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1));
+    const auto vector_1 = as_values(read_vector<VECTOR>(params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1));
     Reg<T_grad_x, VECTOR> out_0;
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 89 "train.spak"
-      out_0[lane] = as_element<T_grad_x>((as_value(vector_0[lane]) * ((0.5f * (1.0f + tanh_f32((0.7978845608028654f * (as_value(vector_1[lane]) + (0.044715f * ((as_value(vector_1[lane]) * as_value(vector_1[lane])) * as_value(vector_1[lane])))))))) + (0.3989422804014327f * ((as_value(vector_1[lane]) * (1.0f - (tanh_f32((0.7978845608028654f * (as_value(vector_1[lane]) + (0.044715f * ((as_value(vector_1[lane]) * as_value(vector_1[lane])) * as_value(vector_1[lane])))))) * tanh_f32((0.7978845608028654f * (as_value(vector_1[lane]) + (0.044715f * ((as_value(vector_1[lane]) * as_value(vector_1[lane])) * as_value(vector_1[lane]))))))))) * (1.0f + (0.134145f * (as_value(vector_1[lane]) * as_value(vector_1[lane])))))))));
-#line 43 "kernels/gelu_tanh_gradient/grid_stride.cu"
+      out_0[lane] = as_element<T_grad_x>((vector_0[lane] * ((0.5f * (1.0f + tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))))) + (0.3989422804014327f * ((vector_1[lane] * (1.0f - (tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))) * tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane])))))))) * (1.0f + (0.134145f * (vector_1[lane] * vector_1[lane]))))))));
+#line 45 "kernels/gelu_tanh_gradient/grid_stride.cu"
     }
     write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);
   }

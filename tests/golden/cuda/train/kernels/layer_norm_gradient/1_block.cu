@@ -72,18 +72,22 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_block, Params, THREADS) {
   for (i32 position = rank; position < reduced; position += step) {
     const i32 i_n = position;
 #line 28 "train.spak"
-    part_3.add(((-0.5f) * (v_row * ((static_cast<f32>((-2)) * read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1)) + (2.0f * read_constant(params.t_mean + i_r * params.s_mean_0))))));
+    part_3.add((-((-read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1)) + read_constant(params.t_mean + i_r * params.s_mean_0))));
 #line 77 "kernels/layer_norm_gradient/1_block.cu"
   }
-  const f32 v_sum_n_1 = group.reduced(part_3).value();
+  const f32 v_sum = group.reduced(part_3).value();
 
-  const auto v_d_sum_n = divide_f32((v_sum_n + v_sum_n_1), static_cast<f32>(params.d_N));
+#line 28 "train.spak"
+  const auto v_row_1 = (v_row * v_sum);
+#line 83 "kernels/layer_norm_gradient/1_block.cu"
+
+  const auto v_d_sum_n = divide_f32((v_sum_n + v_row_1), static_cast<f32>(params.d_N));
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 29 "train.spak"
-    write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, (((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0))) - (0.5f * (v_row * ((2.0f * read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1)) - (2.0f * read_constant(params.t_mean + i_r * params.s_mean_0)))))) + v_d_sum_n));
-#line 87 "kernels/layer_norm_gradient/1_block.cu"
+    write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, (((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0))) - (v_row * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
+#line 91 "kernels/layer_norm_gradient/1_block.cu"
   }
 
 }

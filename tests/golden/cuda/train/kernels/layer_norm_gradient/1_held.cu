@@ -35,109 +35,130 @@ struct Params {
 
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
-constexpr u32 ROWS = THREADS == 32 ? 4 : 1;  // of a block
+constexpr u32 ROWS = THREADS == 32 ? KNOB_rows : 1;  // that a block computes at a time
+constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
-// A warp or a block computes a row. What several passes over the row need is read once and held in registers.
+// A warp or a block computes a row, then goes on a whole grid further. What several passes over the row need, or several
+// rows, is read once and held in registers.
 SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
   const Group group(shared_base());
-  const i32 kept = static_cast<i32>(block_index_x() * ROWS + thread_index() / THREADS);
-  if (kept >= params.d_R) return;
+  const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
-  const u32 chunks = row_chunks<CHUNKS>(reduced, Group::size * VECTOR);
-  const i32 i_r = kept;
-  HeldRow<T_grad_y, VECTOR, CHUNKS> held_0;
-  HeldRow<T_x, VECTOR, CHUNKS> held_1;
-  HeldRow<T_weight, VECTOR, CHUNKS> held_2;
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      held_0.read(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1);
-      held_1.read(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
-      held_2.read(chunk, params.t_weight + first_lane * params.s_weight_0);
-
-    }
-  }
-  Sum part_0;
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      const auto vector_0 = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1);
-      const auto vector_1 = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
-      const auto vector_2 = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0);
-      Reg<f32, VECTOR> values;
+  const u32 panels = row_panels<CHUNKS>(reduced, Group::size * VECTOR);
+    HeldRow<T_weight, VECTOR, CHUNKS> held_2;
+    {
+      constexpr u32 panel = 0;
       SPAK_UNROLL
-      for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 29 "train.spak"
-        values[lane] = (as_value(vector_0[lane]) * ((as_value(vector_1[lane]) - read_constant(params.t_mean + i_r * params.s_mean_0)) * as_value(vector_2[lane])));
-#line 75 "kernels/layer_norm_gradient/1_held.cu"
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        held_2.read(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
-      add_each(part_0, values);
     }
-  }
-  const f32 v_d_rstd = group.reduced(part_0).value();
+  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row < rows; row += grid_size_x() * ROWS) {
+    const i32 kept = static_cast<i32>(row);
+    const i32 i_r = kept;
+    HeldRow<T_grad_y, VECTOR, CHUNKS> held_0;
+    HeldRow<T_x, VECTOR, CHUNKS> held_1;
+    {
+      constexpr u32 panel = 0;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        held_0.read(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
+        held_1.read(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+      }
+    }
 
+    Sum part_0;
+    Sum part_1;
+    Sum part_2;
+    for (u32 panel = 0; panel < panels; panel++) {
+      Reg<T_grad_y, PANEL, VECTOR> vector_0s;
+      Reg<T_x, PANEL, VECTOR> vector_1s;
+      Reg<T_weight, PANEL, VECTOR> vector_2s;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
+        vector_1s[chunk] = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+        vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
+      }
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          const auto vector_0 = as_values(vector_0s[chunk]);
+          const auto vector_1 = as_values(vector_1s[chunk]);
+          const auto vector_2 = as_values(vector_2s[chunk]);
+          Reg<f32, VECTOR> values_0, values_1, values_2;
+          SPAK_UNROLL
+          for (u32 lane = 0; lane < VECTOR; lane++) {
+#line 29 "train.spak"
+            values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
+#line 103 "kernels/layer_norm_gradient/1_held.cu"
+#line 29 "train.spak"
+            values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
+#line 106 "kernels/layer_norm_gradient/1_held.cu"
 #line 28 "train.spak"
-  const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 84 "kernels/layer_norm_gradient/1_held.cu"
+            values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
+#line 109 "kernels/layer_norm_gradient/1_held.cu"
 
-  Sum part_2;
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      const auto vector_0 = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1);
-      const auto vector_2 = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0);
-      Reg<f32, VECTOR> values;
-      SPAK_UNROLL
-      for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 29 "train.spak"
-        values[lane] = (-(as_value(vector_0[lane]) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * as_value(vector_2[lane]))));
-#line 98 "kernels/layer_norm_gradient/1_held.cu"
+          }
+          add_each(part_0, values_0);
+          add_each(part_1, values_1);
+          add_each(part_2, values_2);
+
+        }
       }
-      add_each(part_2, values);
     }
-  }
-  const f32 v_sum_n = group.reduced(part_2).value();
-
-  Sum part_3;
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      const auto vector_1 = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
-      Reg<f32, VECTOR> values;
-      SPAK_UNROLL
-      for (u32 lane = 0; lane < VECTOR; lane++) {
+    group.reduce(part_0, part_1, part_2);
+    const f32 v_d_rstd = part_0.value();
+    const f32 v_sum_n = part_1.value();
+    const f32 v_sum = part_2.value();
 #line 28 "train.spak"
-        values[lane] = ((-0.5f) * (v_row * ((static_cast<f32>((-2)) * as_value(vector_1[lane])) + (2.0f * read_constant(params.t_mean + i_r * params.s_mean_0)))));
-#line 116 "kernels/layer_norm_gradient/1_held.cu"
-      }
-      add_each(part_3, values);
-    }
-  }
-  const f32 v_sum_n_1 = group.reduced(part_3).value();
+    const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
+#line 125 "kernels/layer_norm_gradient/1_held.cu"
+#line 28 "train.spak"
+    const auto v_row_1 = (v_row * v_sum);
+#line 128 "kernels/layer_norm_gradient/1_held.cu"
+    const auto v_d_sum_n = divide_f32((v_sum_n + v_row_1), static_cast<f32>(params.d_N));
 
-  const auto v_d_sum_n = divide_f32((v_sum_n + v_sum_n_1), static_cast<f32>(params.d_N));
-
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      const auto vector_0 = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1);
-      const auto vector_2 = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0);
-      const auto vector_1 = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
-      Reg<T_grad_x, VECTOR> out_0;
+    for (u32 panel = 0; panel < panels; panel++) {
+      Reg<T_grad_y, PANEL, VECTOR> vector_0s;
+      Reg<T_weight, PANEL, VECTOR> vector_2s;
+      Reg<T_x, PANEL, VECTOR> vector_1s;
       SPAK_UNROLL
-      for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 29 "train.spak"
-        out_0[lane] = as_element<T_grad_x>((((as_value(vector_0[lane]) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * as_value(vector_2[lane]))) - (0.5f * (v_row * ((2.0f * as_value(vector_1[lane])) - (2.0f * read_constant(params.t_mean + i_r * params.s_mean_0)))))) + v_d_sum_n));
-#line 137 "kernels/layer_norm_gradient/1_held.cu"
-
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
+        vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
+        vector_1s[chunk] = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
       }
-      write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          const auto vector_0 = as_values(vector_0s[chunk]);
+          const auto vector_2 = as_values(vector_2s[chunk]);
+          const auto vector_1 = as_values(vector_1s[chunk]);
+          Reg<T_grad_x, VECTOR> out_0;
+          SPAK_UNROLL
+          for (u32 lane = 0; lane < VECTOR; lane++) {
+#line 29 "train.spak"
+            out_0[lane] = as_element<T_grad_x>((((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
+#line 156 "kernels/layer_norm_gradient/1_held.cu"
 
+          }
+          write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);
+
+        }
+      }
     }
   }
 }

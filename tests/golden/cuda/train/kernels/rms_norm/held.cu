@@ -29,69 +29,109 @@ struct Params {
 
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
-constexpr u32 ROWS = THREADS == 32 ? 4 : 1;  // of a block
+constexpr u32 ROWS = THREADS == 32 ? KNOB_rows : 1;  // that a block computes at a time
+constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
-// A warp or a block computes a row. What several passes over the row need is read once and held in registers.
+// A warp or a block computes a row, then goes on a whole grid further. What several passes over the row need, or several
+// rows, is read once and held in registers.
 SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
   const Group group(shared_base());
-  const i32 kept = static_cast<i32>(block_index_x() * ROWS + thread_index() / THREADS);
-  if (kept >= params.d_R) return;
+  const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
-  const u32 chunks = row_chunks<CHUNKS>(reduced, Group::size * VECTOR);
-  const i32 i_r = kept;
-  HeldRow<T_x, VECTOR, CHUNKS> held_0;
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      held_0.read(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
-
-    }
-  }
-  Sum part_0;
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      const auto vector_0 = held_0.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
-      Reg<f32, VECTOR> values;
+  const u32 panels = row_panels<CHUNKS>(reduced, Group::size * VECTOR);
+    HeldRow<T_weight, VECTOR, CHUNKS> held_1;
+    {
+      constexpr u32 panel = 0;
       SPAK_UNROLL
-      for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 14 "train.spak"
-        values[lane] = (as_value(vector_0[lane]) * as_value(vector_0[lane]));
-#line 63 "kernels/rms_norm/held.cu"
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        held_1.read(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
-      add_each(part_0, values);
     }
-  }
-  const f32 v_sum = group.reduced(part_0).value();
-
-#line 14 "train.spak"
-  const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 72 "kernels/rms_norm/held.cu"
-
-  if (group.rank() == 0) {
-#line 14 "train.spak"
-    write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 77 "kernels/rms_norm/held.cu"
-  }
-
-  SPAK_UNROLL
-  for (u32 chunk = 0; chunk < chunks; chunk++) {
-    const i32 first_lane = static_cast<i32>((chunk * Group::size + group.rank()) * VECTOR);
-    if (first_lane < reduced) {
-      const auto vector_0 = held_0.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1);
-      const auto vector_1 = read_vector<VECTOR>(params.t_weight + first_lane * params.s_weight_0);
-      Reg<T_y, VECTOR> out_0;
+  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row < rows; row += grid_size_x() * ROWS) {
+    const i32 kept = static_cast<i32>(row);
+    const i32 i_r = kept;
+    HeldRow<T_x, VECTOR, CHUNKS> held_0;
+    {
+      constexpr u32 panel = 0;
       SPAK_UNROLL
-      for (u32 lane = 0; lane < VECTOR; lane++) {
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        held_0.read(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+      }
+    }
+
+    Sum part_0;
+    for (u32 panel = 0; panel < panels; panel++) {
+      Reg<T_x, PANEL, VECTOR> vector_0s;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        vector_0s[chunk] = held_0.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+      }
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          const auto vector_0 = as_values(vector_0s[chunk]);
+          Reg<f32, VECTOR> values_0;
+          SPAK_UNROLL
+          for (u32 lane = 0; lane < VECTOR; lane++) {
+#line 14 "train.spak"
+            values_0[lane] = (vector_0[lane] * vector_0[lane]);
+#line 87 "kernels/rms_norm/held.cu"
+
+          }
+          add_each(part_0, values_0);
+
+        }
+      }
+    }
+    group.reduce(part_0);
+    const f32 v_sum = part_0.value();
+#line 14 "train.spak"
+    const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum, static_cast<f32>(params.d_N)) + params.o_eps));
+#line 99 "kernels/rms_norm/held.cu"
+
+    if (group.rank() == 0) {
+#line 14 "train.spak"
+      write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
+#line 104 "kernels/rms_norm/held.cu"
+    }
+
+    for (u32 panel = 0; panel < panels; panel++) {
+      Reg<T_x, PANEL, VECTOR> vector_0s;
+      Reg<T_weight, PANEL, VECTOR> vector_1s;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        vector_0s[chunk] = held_0.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+        vector_1s[chunk] = held_1.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
+      }
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          const auto vector_0 = as_values(vector_0s[chunk]);
+          const auto vector_1 = as_values(vector_1s[chunk]);
+          Reg<T_y, VECTOR> out_0;
+          SPAK_UNROLL
+          for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
-        out_0[lane] = as_element<T_y>(((as_value(vector_0[lane]) * v_rstd_value) * as_value(vector_1[lane])));
-#line 91 "kernels/rms_norm/held.cu"
+            out_0[lane] = as_element<T_y>(((vector_0[lane] * v_rstd_value) * vector_1[lane]));
+#line 129 "kernels/rms_norm/held.cu"
 
+          }
+          write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);
+
+        }
       }
-      write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);
-
     }
   }
 }

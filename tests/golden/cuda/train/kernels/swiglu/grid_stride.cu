@@ -1,5 +1,6 @@
 // kernels/swiglu/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
+#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -30,16 +31,17 @@ SPAK_KERNEL(spak_swiglu_grid_stride, Params, THREADS) {
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_N);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
-    const i32 i_r = static_cast<i32>(first / (params.d_N));
-    const i32 first_lane = static_cast<i32>(first % (params.d_N));
-    const auto vector_0 = read_vector<VECTOR>(params.t_gate + i_r * params.s_gate_0 + first_lane * params.s_gate_1);
-    const auto vector_1 = read_vector<VECTOR>(params.t_up + i_r * params.s_up_0 + first_lane * params.s_up_1);
+    const i64 above_1 = quotient(first, params.d_N);
+    const i32 first_lane = static_cast<i32>(first - above_1 * (params.d_N));
+    const i32 i_r = static_cast<i32>(above_1);
+    const auto vector_0 = as_values(read_vector<VECTOR>(params.t_gate + i_r * params.s_gate_0 + first_lane * params.s_gate_1));
+    const auto vector_1 = as_values(read_vector<VECTOR>(params.t_up + i_r * params.s_up_0 + first_lane * params.s_up_1));
     Reg<T_y, VECTOR> out_0;
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 45 "train.spak"
-      out_0[lane] = as_element<T_y>((silu(as_value(vector_0[lane])) * as_value(vector_1[lane])));
-#line 43 "kernels/swiglu/grid_stride.cu"
+      out_0[lane] = as_element<T_y>((silu(vector_0[lane]) * vector_1[lane]));
+#line 45 "kernels/swiglu/grid_stride.cu"
     }
     write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);
   }

@@ -1,5 +1,6 @@
 // kernels/swiglu_gradient/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
+#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -38,21 +39,22 @@ SPAK_KERNEL(spak_swiglu_gradient_grid_stride, Params, THREADS) {
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_N);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
-    const i32 i_r = static_cast<i32>(first / (params.d_N));
-    const i32 first_lane = static_cast<i32>(first % (params.d_N));
-    const auto vector_0 = read_vector<VECTOR>(params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1);
-    const auto vector_1 = read_vector<VECTOR>(params.t_gate + i_r * params.s_gate_0 + first_lane * params.s_gate_1);
-    const auto vector_2 = read_vector<VECTOR>(params.t_up + i_r * params.s_up_0 + first_lane * params.s_up_1);
+    const i64 above_1 = quotient(first, params.d_N);
+    const i32 first_lane = static_cast<i32>(first - above_1 * (params.d_N));
+    const i32 i_r = static_cast<i32>(above_1);
+    const auto vector_0 = as_values(read_vector<VECTOR>(params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1));
+    const auto vector_1 = as_values(read_vector<VECTOR>(params.t_gate + i_r * params.s_gate_0 + first_lane * params.s_gate_1));
+    const auto vector_2 = as_values(read_vector<VECTOR>(params.t_up + i_r * params.s_up_0 + first_lane * params.s_up_1));
     Reg<T_grad_gate, VECTOR> out_0;
     Reg<T_grad_up, VECTOR> out_1;
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 45 "train.spak"
-      out_0[lane] = as_element<T_grad_gate>((as_value(vector_0[lane]) * ((sigmoid(as_value(vector_1[lane])) * (1.0f + (as_value(vector_1[lane]) * (1.0f - sigmoid(as_value(vector_1[lane])))))) * as_value(vector_2[lane]))));
-#line 53 "kernels/swiglu_gradient/grid_stride.cu"
+      out_0[lane] = as_element<T_grad_gate>((vector_0[lane] * ((sigmoid(vector_1[lane]) * (1.0f + (vector_1[lane] * (1.0f - sigmoid(vector_1[lane]))))) * vector_2[lane])));
+#line 55 "kernels/swiglu_gradient/grid_stride.cu"
 #line 45 "train.spak"
-      out_1[lane] = as_element<T_grad_up>((as_value(vector_0[lane]) * silu(as_value(vector_1[lane]))));
-#line 56 "kernels/swiglu_gradient/grid_stride.cu"
+      out_1[lane] = as_element<T_grad_up>((vector_0[lane] * silu(vector_1[lane])));
+#line 58 "kernels/swiglu_gradient/grid_stride.cu"
     }
     write_vector(params.t_grad_gate + i_r * params.s_grad_gate_0 + first_lane * params.s_grad_gate_1, out_0);
     write_vector(params.t_grad_up + i_r * params.s_grad_up_0 + first_lane * params.s_grad_up_1, out_1);

@@ -1,0 +1,168 @@
+// kernels/rms_norm_gradient/one_pass_1_held.cu: family rows, template rows/held.cu.j2
+// Generated. The mathematics is quoted line by line from train.spak; change it there.
+#include "spak/functions.cuh"
+#include "spak/held_row.cuh"
+#include "spak/reduce.cuh"
+#include "spak/words.cuh"
+using namespace spak;
+
+using T_x = DTYPE_x;
+using T_weight = f32;
+using T_rstd = f32;
+using T_grad_y = T_x;
+using T_grad_x = T_x;
+using T_parts = f32;
+
+struct Params {
+  const T_x* t_x;  // [R, N]
+  i64 s_x_0;
+  i64 s_x_1;
+  const T_weight* t_weight;  // [N]
+  i64 s_weight_0;
+  const T_rstd* t_rstd;  // [R]
+  i64 s_rstd_0;
+  const T_grad_y* t_grad_y;  // [R, N]
+  i64 s_grad_y_0;
+  i64 s_grad_y_1;
+  T_grad_x* t_grad_x;  // [R, N]
+  i64 s_grad_x_0;
+  i64 s_grad_x_1;
+  T_parts* t_parts;  // [(sms * 2), N]
+  i64 s_parts_0;
+  i64 s_parts_1;
+  i32 d_R;
+  i32 d_N;
+};
+
+constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
+using Group = RowGroup<THREADS>;
+constexpr u32 ROWS = THREADS == 32 ? KNOB_rows : 1;  // that a block computes at a time
+constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
+
+// A warp or a block computes a row, then goes on a whole grid further. What several passes over the row need, or several
+// rows, is read once and held in registers.
+// On its way a block sums down the columns of its rows; in the end it writes a row of parts.
+SPAK_KERNEL(spak_rms_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
+  const Group group(shared_base());
+  const u32 rows = static_cast<u32>(params.d_R);
+  const i32 reduced = params.d_N;
+  const u32 panels = row_panels<CHUNKS>(reduced, Group::size * VECTOR);
+    HeldRow<T_weight, VECTOR, CHUNKS> held_2;
+    {
+      constexpr u32 panel = 0;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        held_2.read(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
+      }
+    }
+  ColumnSums<VECTOR, CHUNKS> columns_0;
+  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row < rows; row += grid_size_x() * ROWS) {
+    const i32 kept = static_cast<i32>(row);
+    const i32 i_r = kept;
+    HeldRow<T_grad_y, VECTOR, CHUNKS> held_0;
+    HeldRow<T_x, VECTOR, CHUNKS> held_1;
+    {
+      constexpr u32 panel = 0;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        held_0.read(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
+        held_1.read(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+      }
+    }
+
+    Sum part_0;
+    for (u32 panel = 0; panel < panels; panel++) {
+      Reg<T_grad_y, PANEL, VECTOR> vector_0s;
+      Reg<T_x, PANEL, VECTOR> vector_1s;
+      Reg<T_weight, PANEL, VECTOR> vector_2s;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
+        vector_1s[chunk] = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+        vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
+      }
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          const auto vector_0 = as_values(vector_0s[chunk]);
+          const auto vector_1 = as_values(vector_1s[chunk]);
+          const auto vector_2 = as_values(vector_2s[chunk]);
+          Reg<f32, VECTOR> values_0;
+          SPAK_UNROLL
+          for (u32 lane = 0; lane < VECTOR; lane++) {
+#line 15 "train.spak"
+            values_0[lane] = (vector_0[lane] * (vector_1[lane] * vector_2[lane]));
+#line 104 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+
+          }
+          add_each(part_0, values_0);
+
+        }
+      }
+    }
+    group.reduce(part_0);
+    const f32 v_d_rstd = part_0.value();
+#line 14 "train.spak"
+    const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
+#line 116 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+
+    for (u32 panel = 0; panel < panels; panel++) {
+      Reg<T_grad_y, PANEL, VECTOR> vector_0s;
+      Reg<T_weight, PANEL, VECTOR> vector_2s;
+      Reg<T_x, PANEL, VECTOR> vector_1s;
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
+        vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
+        vector_1s[chunk] = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
+      }
+      SPAK_UNROLL
+      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          const auto vector_0 = as_values(vector_0s[chunk]);
+          const auto vector_2 = as_values(vector_2s[chunk]);
+          const auto vector_1 = as_values(vector_1s[chunk]);
+          Reg<T_grad_x, VECTOR> out_0;
+          Reg<f32, VECTOR> columns_0_part;
+          SPAK_UNROLL
+          for (u32 lane = 0; lane < VECTOR; lane++) {
+#line 15 "train.spak"
+            out_0[lane] = as_element<T_grad_x>(((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * vector_1[lane])));
+#line 144 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+#line 15 "train.spak"
+            columns_0_part[lane] = (vector_0[lane] * (vector_1[lane] * read_constant(params.t_rstd + i_r * params.s_rstd_0)));
+#line 147 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+
+          }
+          columns_0.add(chunk, columns_0_part);
+          write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);
+
+        }
+      }
+    }
+  }
+  columns_0.gather<ROWS>(shared_base());
+  if (thread_index() / THREADS == ROWS - 1) {
+    constexpr u32 panel = 0;
+    SPAK_UNROLL
+    for (u32 chunk = 0; chunk < CHUNKS; chunk++) {
+        const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
+        const bool inside = first_lane < reduced;
+        if (inside) {
+          write_vector(params.t_parts + static_cast<i32>(block_index_x()) * params.s_parts_0 + first_lane * params.s_parts_1, columns_0.total[chunk]);
+        }
+    }
+  }
+}
