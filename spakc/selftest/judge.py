@@ -138,7 +138,10 @@ def _checked(
         counted: list[tuple[Case, Counters]] = seen[id(subject)]
         failure = examine(subject.tested, trial.case, run, functools.partial(_count, counted), trial.right)
         if run.refused:
-            return Verdict(REFUSED, evidence=failure.messages[0] if failure is not None else "")
+            said = failure.messages[0] if failure is not None else ""
+            for folder in overlay:  # another one in every run
+                said = said.replace(f"{folder}/", "")
+            return Verdict(REFUSED, evidence=said)
         if failure is not None:
             return Verdict(KILLED, _how(failure), failure.messages[0], f"{subject.name}: {trial.case}")
     for subject in by:

@@ -40,10 +40,10 @@ use std.devices
 targets h100
 kernel scaled: elementwise {
   dim N
-  input x: f32 [N]
-  output y: f32 [N]
-  math { y[i] = 3 * x[i] + 1 }
-  schedule grid_stride { knob vector in {1} }
+  input x: bf16 [N]
+  output y: bf16 [N]
+  math { y[i] = silu(x[i]) + 1 }
+  schedule grid_stride { knob vector in {8} }
 }
 """
 

@@ -1,6 +1,5 @@
 // kernels/adamw/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -53,19 +52,19 @@ SPAK_KERNEL(spak_adamw_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 80 "train.spak"
       const auto v_m_new = ((params.o_beta1 * vector_0[lane]) + ((1.0f - params.o_beta1) * vector_1[lane]));
-#line 57 "kernels/adamw/grid_stride.cu"
+#line 56 "kernels/adamw/grid_stride.cu"
 #line 81 "train.spak"
       const auto v_v_new = ((params.o_beta2 * vector_2[lane]) + (((1.0f - params.o_beta2) * vector_1[lane]) * vector_1[lane]));
-#line 60 "kernels/adamw/grid_stride.cu"
+#line 59 "kernels/adamw/grid_stride.cu"
 #line 80 "train.spak"
       out_0[lane] = as_element<T_m>(v_m_new);
-#line 63 "kernels/adamw/grid_stride.cu"
+#line 62 "kernels/adamw/grid_stride.cu"
 #line 81 "train.spak"
       out_1[lane] = as_element<T_v>(v_v_new);
-#line 66 "kernels/adamw/grid_stride.cu"
+#line 65 "kernels/adamw/grid_stride.cu"
 #line 82 "train.spak"
       out_2[lane] = as_element<T_p>(((vector_3[lane] * (1.0f - (read_constant(params.t_lr) * read_constant(params.t_decay)))) - divide_f32((read_constant(params.t_lr) * divide_f32(v_m_new, read_constant(params.t_c1))), (sqrt_f32(divide_f32(v_v_new, read_constant(params.t_c2))) + params.o_eps))));
-#line 69 "kernels/adamw/grid_stride.cu"
+#line 68 "kernels/adamw/grid_stride.cu"
     }
     write_vector(params.t_m + first_lane * params.s_m_0, out_0);
     write_vector(params.t_v + first_lane * params.s_v_0, out_1);
