@@ -161,6 +161,16 @@ def mcp(file: Path, role: str | None, root: Path | None) -> int:
     return run(file, root, role)
 
 
+@cli.command()
+@guarded
+def lsp() -> int:
+    """Serve an editor: the Language Server Protocol on standard input and output."""
+    from spakc.commands.lsp import run
+
+    gc.enable()
+    return run()
+
+
 @cli.command("compile")
 @file_argument
 @click.option(

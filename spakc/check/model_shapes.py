@@ -35,10 +35,11 @@ Shape = tuple[Size, ...]
 @dataclass(slots=True)
 class Shapes:
     """What inference found out. `widths` is the size of the last axis of what an operation is applied to (for
-    `embed`, `step`: of its result), by the identity of its node."""
+    `embed`, `step`: of its result), by the identity of its node; `values` the shapes of the values of a part."""
 
     model: Model
     widths: dict[int, Size] = field(default_factory=dict)
+    values: dict[str, dict[str, Shape]] = field(default_factory=dict)
 
     def width(self, node: Query) -> Expr | None:
         """The width an operation works on, or None if the model never says it."""
@@ -132,6 +133,7 @@ class _Body:
         self.unsettled: list[tuple[Unknown, Query]] = []
 
     def run(self) -> None:
+        self.shapes.values[self.part.name] = self.locals
         self.steps(self.part.body)
         result = self.part.result
         found = self.locals.get(result.name)

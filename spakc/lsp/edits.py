@@ -1,0 +1,109 @@
+"""Edits that an editor offers: renaming, and the repairs that diagnostics propose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spakc import driver
+from spakc.diagnostics import Diagnostic, SpakError
+from spakc.lsp.names import Symbol
+from spakc.lsp.project import State, path_of
+from spakc.source import Span
+from spakc.syntax.surface import UNUSABLE_NAMES
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DID_YOU_MEAN = re.compile(r"did you mean `([^`]+)`\?")
+_WRITE = re.compile(r"write `(\w+) (?:=|<=|>=) ([^`]+)`|(?:lower|raise) `(\w+)` to ([^\s,;]+)")
+_FIRST_LINE = re.compile(r"write `(spak \d+)` as the first line")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    span: Span
+    text: str
+
+
+class CannotRename(Exception):
+    """Why not, in words for the user."""
+
+
+def rename(state: State, symbol: Symbol, new: str, overlay: Mapping[Path, str]) -> dict[Path, list[Edit]]:
+    """The edits that give a symbol another name everywhere. Raises CannotRename where the files would not check
+    as before."""
+    if symbol.fixed:
+        raise CannotRename(symbol.fixed)
+    if not _NAME.fullmatch(new) or new in UNUSABLE_NAMES:
+        raise CannotRename(f"`{new}` cannot be a name")
+    edits: dict[Path, list[Edit]] = {}
+    for span in symbol.places:
+        path = path_of(span.source.name, state.path)
+        if path is None or span.source.name.startswith("<"):
+            raise CannotRename(f"`{symbol.name}` is declared in a module of the compiler")
+        edits.setdefault(path, []).append(Edit(span, new))
+    if state.checked is None:
+        raise CannotRename("the file has a mistake: mend it first, so that what a name means is known")
+    _check(state, edits, overlay, new)
+    return edits
+
+
+def _check(state: State, edits: Mapping[Path, list[Edit]], overlay: Mapping[Path, str], new: str) -> None:
+    texts = dict(overlay)
+    for path, found in edits.items():
+        texts[path] = applied(found[0].span.source.text, found)
+    try:
+        driver.check_file(state.path, texts)
+    except SpakError as error:
+        raise CannotRename(f"with the name `{new}`: {error.diagnostics[0].message}") from error
+
+
+def applied(text: str, edits: list[Edit]) -> str:
+    """A text with edits that do not overlap."""
+    for edit in sorted(edits, key=lambda e: -e.span.start):
+        text = text[: edit.span.start] + edit.text + text[edit.span.end :]
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    title: str
+    edit: Edit
+
+
+def fixes(diagnostic: Diagnostic) -> Iterator[Fix]:
+    """The repairs that a diagnostic's advice states exactly."""
+    if not diagnostic.labels:
+        return
+    place = diagnostic.labels[0].span
+    for advice in diagnostic.help:
+        for found in _DID_YOU_MEAN.finditer(advice):
+            yield from _replace(place, found[1])
+        for found in _WRITE.finditer(advice):
+            key, value = found[1] or found[3], found[2] or found[4]
+            edit = _setting(place, key, value)
+            if edit is not None:
+                yield Fix(f"write `{key} = {value}`", edit)
+        first = _FIRST_LINE.search(advice)
+        if first is not None:
+            source = place.source
+            yield Fix(f"write `{first[1]}`", Edit(Span(source, 0, 0), f"{first[1]}\n"))
+
+
+def _replace(place: Span, word: str) -> Iterator[Fix]:
+    """The nearest name instead of the one that is not known. Where advice names a member with what stands before the
+    dot, and the place is the member alone, only the member is written."""
+    said = place.text
+    if "." in word and "." not in said:
+        word = word.rpartition(".")[2]
+    if said and "\n" not in said and word != said:
+        yield Fix(f"replace by `{word}`", Edit(place, word))
+
+
+def _setting(place: Span, key: str, value: str) -> Edit | None:
+    """The value of a setting in the block around a place."""
+    text = place.source.text
+    start, end = text.rfind("{", 0, place.start) + 1, text.find("}", place.end)
+    found = re.compile(rf"\b{re.escape(key)}\s*=\s*([A-Za-z0-9_]+)").search(text, start, max(start, end))
+    return Edit(Span(place.source, *found.span(1)), value) if found is not None else None

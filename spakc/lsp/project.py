@@ -1,0 +1,74 @@
+"""What is known of an open file: its names, what checking said, and lazily its page of status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spakc import driver
+from spakc.diagnostics import Diagnostic, Sink, SpakError
+from spakc.lower.program import Program
+from spakc.lsp.names import Names
+from spakc.resources import resource
+from spakc.status import StatementStatus
+
+
+@dataclass(slots=True)
+class State:
+    """An open file as it was looked at last. `names` are those of the last text that parsed, `checked` is None where
+    checking found an error."""
+
+    path: Path
+    text: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+    names: Names | None = None
+    checked: driver.Checked | None = None
+    current: bool = True  # whether `names` are those of `text`
+    _page: list[StatementStatus] | None = field(default=None, repr=False)
+
+    def page(self) -> list[StatementStatus]:
+        """The page of status, planned and emitted when it is first asked for; empty where that fails."""
+        if self._page is None:
+            self._page = _page(self.checked) if self.checked is not None else []
+        return self._page
+
+
+def look(path: Path, overlay: Mapping[Path, str], before: State | None = None) -> State:
+    """Checks a file with the texts that the editor holds. Never raises for what a file says."""
+    text = overlay[path]
+    sink = Sink()
+    program: Program | None = None
+    try:
+        program = driver.load(path, sink, overlay)
+    except SpakError as error:
+        old = before.names if before is not None else None
+        return State(path, text, error.diagnostics, old, None, current=False)
+    names = Names(program)
+    try:
+        checked = driver.Checked(path, program, driver.check_program(program, sink), sink)
+    except SpakError as error:
+        return State(path, text, error.diagnostics, names)
+    return State(path, text, tuple(checked.sink.diagnostics), names, checked)
+
+
+def path_of(name: str, root: Path) -> Path | None:
+    """The file of a source's name: relative to the folder of the root file, or a module of the compiler."""
+    if name.startswith("<std."):
+        return resource("examples") / "std" / f"{name[5:-1]}.spak"
+    return driver.absolute(root.parent / name) if not name.startswith("<") else None
+
+
+def _page(checked: driver.Checked) -> list[StatementStatus]:
+    from spak_runtime.nvrtc import BASE_OPTIONS
+    from spakc.evidence import evidence_path, read_evidence
+    from spakc.status import status
+    from spakc.subjects import subject_now
+
+    sink = Sink()
+    try:
+        files = driver.emit_files(driver.plan_file(checked))
+        rows = list(read_evidence(evidence_path(checked.path), sink))
+        return status(checked.module, rows, subject_now(checked.module, files, BASE_OPTIONS), sink)
+    except SpakError:
+        return []

@@ -1,0 +1,422 @@
+"""`spakc lsp` through its pipes, with the client of pygls: what an editor sends and what it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.client import LanguageClient
+
+from tests.unit.cli.invoke import invoke
+
+PROJECT = """spak 1
+use std.devices
+targets h100, a100
+# \U0001f600 a character that is two for an editor: "\U0001f600"
+kernel mm: product {
+  intent "\U0001f600"   dim M, N, K
+  input  A: bf16 [M, K]
+  input  B: same(A) [K, N]
+  output C: bf16 [M, N]
+  math {
+    acc[m, n] = sum[k](A[m, k] * B[k, n])
+    C[m, n] = acc[m, n]
+  }
+  schedule tiled {
+    knob tile_m in {32, 64, 128}  knob tile_n in {32, 64, 128}  knob tile_k in {16, 32}
+    let  smem = (tile_m + tile_n) * tile_k * sizeof(A)
+    law  fits: smem <= 8 KiB
+    law  room: smem <= device.smem_per_block
+  }
+  verify { cases 5 }
+}
+model Small {
+  hyper width = 16
+  part block(x: [B, T, width]) -> y: [B, T, width] { y = x + mlp(norm(x), hidden = 4 * width) }
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] {
+    x = block(embed(tokens, positions = learned))
+    logits = unembed(norm(x), tied = true)
+  }
+}
+claim peak on h100: speed(mm, M = 64, N = 64, K = 64, dtype = bf16) >= 1 TFLOP/s
+"""
+Session = Callable[["Editor"], Awaitable[None]]
+
+
+class Editor:
+    """A client with one folder, started as an editor starts the server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.client = LanguageClient("editor", "1")
+        self.diagnostics: dict[str, list[types.Diagnostic]] = {}
+        self.log: list[str] = []
+        self.news = asyncio.Event()
+        self.version = 0
+        self.texts: dict[str, str] = {}
+
+        @self.client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)
+        def published(params: types.PublishDiagnosticsParams) -> None:
+            self.diagnostics[params.uri] = list(params.diagnostics)
+            self.news.set()
+
+        @self.client.feature(types.WINDOW_LOG_MESSAGE)
+        def logged(params: types.LogMessageParams) -> None:
+            self.log.append(params.message)
+
+    async def start(self) -> types.InitializeResult:
+        await self.client.start_io(sys.executable, "-m", "spakc", "lsp", env=dict(os.environ))
+        result = await self.client.initialize_async(
+            types.InitializeParams(types.ClientCapabilities(), root_uri=self.folder.as_uri())
+        )
+        self.client.initialized(types.InitializedParams())
+        return result
+
+    async def stop(self) -> None:
+        await self.client.shutdown_async(None)
+        self.client.exit(None)
+        await self.client.stop()
+
+    async def open(self, name: str, text: str) -> str:
+        (self.folder / name).write_text(text)
+        uri = (self.folder / name).as_uri()
+        self.texts[uri] = text
+        item = types.TextDocumentItem(uri, "spak", 0, text)
+        self.news.clear()
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
+        await self.told(uri)
+        return uri
+
+    async def change(self, uri: str, text: str) -> None:
+        self.version += 1
+        self.texts[uri] = text
+        self.diagnostics.pop(uri, None)
+        document = types.VersionedTextDocumentIdentifier(self.version, uri)
+        whole = types.TextDocumentContentChangeWholeDocument(text)
+        self.client.text_document_did_change(types.DidChangeTextDocumentParams(document, [whole]))
+        await self.told(uri)
+
+    async def told(self, uri: str) -> None:
+        async def wait() -> None:
+            while uri not in self.diagnostics:
+                self.news.clear()
+                await self.news.wait()
+
+        await asyncio.wait_for(wait(), 60)
+
+    def codes(self, uri: str) -> list[object]:
+        return [diagnostic.code for diagnostic in self.diagnostics[uri]]
+
+    def at(self, uri: str, marked: str) -> dict[str, Any]:
+        """The document and the place of `|` in a part of its text that stands there once."""
+        before, _, after = marked.partition("|")
+        text = self.texts[uri]
+        assert text.count(before + after) == 1, marked
+        return {
+            "text_document": types.TextDocumentIdentifier(uri),
+            "position": position(text, text.index(before + after) + len(before)),
+        }
+
+
+def position(text: str, offset: int) -> types.Position:
+    line = text.count("\n", 0, offset)
+    start = text.rfind("\n", 0, offset) + 1
+    return types.Position(line, len(text[start:offset].encode("utf-16-le")) // 2)
+
+
+def applied(text: str, edits: list[types.TextEdit]) -> str:
+    def offset(at: types.Position) -> int:
+        lines = text.split("\n")
+        before = sum(len(line) + 1 for line in lines[: at.line])
+        units = lines[at.line].encode("utf-16-le")[: 2 * at.character] if at.line < len(lines) else b""
+        return before + len(units.decode("utf-16-le"))
+
+    for edit in sorted(edits, key=lambda e: -offset(e.range.start)):
+        text = text[: offset(edit.range.start)] + edit.new_text + text[offset(edit.range.end) :]
+    return text
+
+
+def edit(folder: Path, session: Session) -> None:
+    async def run() -> None:
+        editor = Editor(folder)
+        await editor.start()
+        try:
+            await session(editor)
+            assert editor.log == []
+        finally:
+            await editor.stop()
+
+    asyncio.run(asyncio.wait_for(run(), 120))
+
+
+def test_what_the_server_offers(tmp_path: Path) -> None:
+    async def run() -> None:
+        editor = Editor(tmp_path)
+        offered = (await editor.start()).capabilities
+        await editor.stop()
+        for name in (
+            "hover_provider", "completion_provider", "definition_provider", "references_provider",
+            "rename_provider", "document_formatting_provider", "code_action_provider",
+        ):  # fmt: skip
+            assert getattr(offered, name), name
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_diagnostics_follow_the_text(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", PROJECT)
+        assert editor.codes(uri) == []
+        wrong = PROJECT.replace("smem <= 8 KiB", "smme <= 8 KiB")
+        await editor.change(uri, wrong)
+        (found,) = editor.diagnostics[uri]
+        assert found.code == "SPAK120" and found.severity is types.DiagnosticSeverity.Error
+        assert "did you mean `smem`?" in found.message
+        start, end = (position(wrong, wrong.index("smme") + n) for n in (0, 4))
+        assert (found.range.start, found.range.end) == (start, end)
+        assert found.related_information is not None
+        assert found.related_information[0].location.range.start == position(wrong, wrong.index("smem ="))
+        await editor.change(uri, PROJECT.replace('"\U0001f600"   dim', '"\U0001f600"   dmi'))
+        (found,) = editor.diagnostics[uri]
+        assert found.range.start == position(PROJECT, PROJECT.index("dim M")), "counted in units of UTF-16"
+        for text in ("", "spak", "spak 1\n" + "(" * 500, "\x00", PROJECT[:200]):
+            await editor.change(uri, text)
+            assert len(editor.diagnostics[uri]) >= 1
+        await editor.change(uri, PROJECT)
+        assert editor.codes(uri) == []
+
+    edit(tmp_path, session)
+
+
+def test_a_mistake_in_a_used_file_is_shown_there(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        part = await editor.open("part.spak", "spak 1\nlet small = 3\nlaw low: small < 9\n")
+        root = await editor.open("root.spak", 'spak 1\nuse "part.spak"\nlaw high: small > 2\n')
+        assert editor.codes(part) == editor.codes(root) == []
+        editor.diagnostics.pop(root)
+        await editor.change(part, "spak 1\nlet small = 1\nlaw low: small < 9\n")
+        await editor.told(root)
+        assert editor.codes(root) == ["SPAK203"], "what is in the editor counts, saved or not"
+        await editor.change(part, "spak 1\nlet tiny = 3\n")
+        place = await editor.client.text_document_definition_async(
+            types.DefinitionParams(**editor.at(root, "small| > 2"))
+        )
+        assert place in ([], None)
+
+    edit(tmp_path, session)
+
+
+def test_hover(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", PROJECT)
+
+        async def hover(marked: str) -> str:
+            found = await editor.client.text_document_hover_async(types.HoverParams(**editor.at(uri, marked)))
+            assert found is not None, marked
+            assert isinstance(found.contents, types.MarkupContent)
+            return found.contents.value
+
+        law = await hover("law  fi|ts")
+        assert (
+            "cuts 5 of 18 points of mm.tiled on h100, 5 of them alone" in law and "**holds** by proof" in law
+        )
+        knob = await hover("tile_n) * ti|le_k")
+        assert "knob tile_k in {16, 32}" in knob and "lawful in mm.tiled on a100: 16, 32" in knob
+        assert "shape: f32 [M, N]" in await hover("ac|c[m, n] =")
+        assert "shape: [B, T, width]" in await hover("x| = block(")
+        assert "input A: bf16 [M, K]" in await hover("sizeof(A|)")
+        assert "h100: " in await hover("device.smem_per_bl|ock")
+        assert "13 of 18 points" in await hover("schedule ti|led")
+        assert "undecided" in await hover("claim pe|ak")
+        assert "sizeof(" in await hover("siz|eof(A)")
+        nothing = await editor.client.text_document_hover_async(
+            types.HoverParams(**editor.at(uri, "targets| h100"))
+        )
+        assert nothing is None
+
+    edit(tmp_path, session)
+
+
+def test_completion(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", PROJECT)
+
+        async def labels(marked: str) -> set[str]:
+            found = await editor.client.text_document_completion_async(
+                types.CompletionParams(**editor.at(uri, marked))
+            )
+            items = found.items if isinstance(found, types.CompletionList) else found
+            return {item.label for item in items or ()}
+
+        inside = await labels("law  fits: sm|em")
+        assert {"smem", "tile_m", "A", "M", "knob", "prefer", "sizeof"} <= inside
+        assert not {"kernel", "hyper", "width"} & inside
+        assert {"smem_per_block", "cp_async"} == await labels("device.|smem_per_block") & {
+            "smem_per_block",
+            "cp_async",
+        }
+        assert {"hyper", "part", "width"} <= await labels("  hyper| width")
+        assert {"claim", "kernel", "roles"} <= await labels("|claim peak")
+        broken = PROJECT.replace("law  room: smem <= device.smem_per_block", "law  room: smem <= device.")
+        await editor.change(uri, broken)
+        assert "smem_per_block" in await labels("smem <= device.|")
+        await editor.change(
+            uri, PROJECT.replace("    law  room: smem", "    law more: ti\n    law  room: smem")
+        )
+        assert {"tile_m", "smem"} <= await labels("law more: ti|")
+
+    edit(tmp_path, session)
+
+
+def test_definition_references_and_rename(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", PROJECT)
+        at = editor.at(uri, "law  fits: sm|em")
+        (place,) = await editor.client.text_document_definition_async(types.DefinitionParams(**at)) or ()
+        assert isinstance(place, types.Location)
+        assert place.range.start == position(PROJECT, PROJECT.index("smem = "))
+        device = await editor.client.text_document_definition_async(
+            types.DefinitionParams(**editor.at(uri, "targets h1|00"))
+        )
+        assert device is not None and device[0].uri.endswith("/std/devices.spak")  # type: ignore[index,union-attr]
+        references = types.ReferenceParams(context=types.ReferenceContext(True), **at)
+        assert len(await editor.client.text_document_references_async(references) or ()) == 3
+        changed = await editor.client.text_document_rename_async(
+            types.RenameParams(new_name="bytes_used", **at)
+        )
+        assert changed is not None and changed.changes is not None
+        text = applied(PROJECT, list(changed.changes[uri]))
+        assert text == PROJECT.replace("smem =", "bytes_used =").replace("smem <=", "bytes_used <=")
+        dim = await editor.client.text_document_rename_async(
+            types.RenameParams(new_name="Rows", **editor.at(uri, "dim M|, N, K"))
+        )
+        assert dim is not None and dim.changes is not None
+        await editor.change(uri, applied(PROJECT, list(dim.changes[uri])))
+        assert editor.codes(uri) == [] and "speed(mm, Rows = 64" in editor.texts[uri]
+
+    edit(tmp_path, session)
+
+
+@pytest.mark.parametrize(
+    ("marked", "new", "why"),
+    [
+        ("law  fits: sm|em", "tile_m", "tile_m"),
+        ("law  fits: sm|em", "9lives", "cannot be a name"),
+        ("law  fits: sm|em", "step", "cannot be a name"),
+        ("knob tile|_m in", "width", "as its template names it"),
+        ("schedule ti|led", "other", "template"),
+        ("targets h1|00", "mine", "module of the compiler"),
+    ],
+)
+def test_a_rename_that_would_break_something_is_refused(
+    marked: str, new: str, why: str, tmp_path: Path
+) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", PROJECT)
+        with pytest.raises(JsonRpcException, match=why):
+            await editor.client.text_document_rename_async(
+                types.RenameParams(new_name=new, **editor.at(uri, marked))
+            )
+
+    edit(tmp_path, session)
+
+
+def test_formatting_is_that_of_the_command(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", PROJECT)
+        params = types.DocumentFormattingParams(
+            types.TextDocumentIdentifier(uri), types.FormattingOptions(tab_size=8, insert_spaces=False)
+        )
+        edits = await editor.client.text_document_formatting_async(params)
+        assert edits
+        text = applied(PROJECT, list(edits))
+        assert invoke("fmt", tmp_path / "mine.spak").exit_code == 0
+        assert text == (tmp_path / "mine.spak").read_text() != PROJECT
+        await editor.change(uri, text)
+        assert await editor.client.text_document_formatting_async(params) is None
+        await editor.change(uri, "spak 1\nlaw")
+        assert await editor.client.text_document_formatting_async(params) is None
+
+    edit(tmp_path, session)
+
+
+FIXES = [
+    ("smem <= 8 KiB", "smme <= 8 KiB"),
+    ("device.smem_per_block", "device.smem_per_blok"),
+    ("targets h100, a100", "targets h100, a10"),
+    ("kernel mm: product", "kernel mm: produkt"),
+    ("sizeof(A)\n", "sizeoff(A)\n"),
+    ("spak 1\nuse", "use"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong"), FIXES)
+def test_a_quick_fix_mends_what_it_is_offered_for(right: str, wrong: str, tmp_path: Path) -> None:
+    broken = PROJECT.replace(right, wrong)
+
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", broken)
+        first = editor.diagnostics[uri][0]
+        params = types.CodeActionParams(
+            types.TextDocumentIdentifier(uri), first.range, types.CodeActionContext([first])
+        )
+        actions = await editor.client.text_document_code_action_async(params)
+        assert actions, first.message
+        (action,) = actions
+        assert (
+            isinstance(action, types.CodeAction)
+            and action.edit is not None
+            and action.edit.changes is not None
+        )
+        await editor.change(uri, applied(broken, list(action.edit.changes[uri])))
+        assert editor.texts[uri] == PROJECT and editor.codes(uri) == []
+
+    edit(tmp_path, session)
+
+
+def test_a_config_is_brought_to_the_nearest_lawful_value(tmp_path: Path) -> None:
+    text = PROJECT.replace("  verify {", "").replace(" cases 5 }", "")
+    text = text.replace(
+        "    law  fits", "    config wide { tile_m = 128  tile_n = 128  tile_k = 32 }\n    law  fits"
+    )
+
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", text)
+        (found,) = editor.diagnostics[uri]
+        assert found.code == "SPAK201"
+        params = types.CodeActionParams(
+            types.TextDocumentIdentifier(uri), found.range, types.CodeActionContext([found])
+        )
+        actions = await editor.client.text_document_code_action_async(params)
+        assert actions
+        for action in actions:
+            assert (
+                isinstance(action, types.CodeAction)
+                and action.edit is not None
+                and action.edit.changes is not None
+            )
+            await editor.change(uri, applied(text, list(action.edit.changes[uri])))
+            assert editor.codes(uri) == [], action.title
+
+    edit(tmp_path, session)
+
+
+def test_closing_takes_the_diagnostics_back(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", "spak 1\nlaw")
+        assert editor.codes(uri) == ["SPAK101"]
+        editor.diagnostics.pop(uri)
+        editor.client.text_document_did_close(
+            types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri))
+        )
+        await editor.told(uri)
+        assert editor.codes(uri) == []
+
+    edit(tmp_path, session)
