@@ -41,7 +41,7 @@ from spakc.plan.problem import (
     Store,
 )
 from spakc.plan.steps import stores_of
-from spakc.plan.vectors import innermost_offset, vector_loads
+from spakc.plan.vectors import innermost_offset, row_levels, vector_loads
 
 _CPP_TYPES = {
     DType.bf16: "bf16",
@@ -278,28 +278,38 @@ def _operand(
 
 def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
     inner = with_indices(scope, (*problem.kept, *problem.reduced))
-    stages = []
-    for number, step in enumerate(problem.steps):
-        name = identifier("v", step.name)
-        if isinstance(step.value, Reduce):
-            part = f"part_{number}"
-            value = expression(step.value.body, inner)
-            statement = from_math(f"{part}.add({as_float(value)});", step.span, 4)
-            reducer, result = REDUCERS[step.value.op], Code(name, "f32")
-        else:
-            value = expression(step.value, inner)
-            statement = from_math(f"const auto {name} = {value.text};", step.span, 2)
-            reducer, part, result = "", "", Code(name, value.kind)
-        stages.append({"name": name, "reducer": reducer, "part": part, "statement": statement})
-        inner = inner.with_locals({step.name: result})
+    passes: list[dict[str, Any]] = []
+    for reductions, scalars in row_levels(problem.steps):
+        sums: list[dict[str, str]] = []
+        statements: list[str] = []
+        known: dict[str, Code] = {}
+        for step in reductions:
+            assert isinstance(step.value, Reduce)
+            name = identifier("v", step.name)
+            part = f"part_{sum(len(one['sums']) for one in passes) + len(sums)}"
+            value = as_float(expression(step.value.body, inner))
+            statement = from_math(f"{part}.add({value});", step.span, 4)
+            sums.append(
+                {"name": name, "reducer": REDUCERS[step.value.op], "part": part, "statement": statement}
+            )
+            known[step.name] = Code(name, "f32")
+        inner = inner.with_locals(known)
+        for step in scalars:
+            scalar = expression(step.value, inner)
+            name = identifier("v", step.name)
+            statements.append(from_math(f"const auto {name} = {scalar.text};", step.span, 2))
+            inner = inner.with_locals({step.name: Code(name, scalar.kind)})
+        passes.append({"sums": sums, "statements": statements})
     row_outputs = [{"write": store_statement(store, inner, 4)} for store in problem.row_outputs]
     element_outputs = [{"write": store_statement(store, inner, 4)} for store in problem.element_outputs]
-    code = [stage["statement"] for stage in stages]
+    code = [
+        text for one in passes for text in (*(each["statement"] for each in one["sums"]), *one["statements"])
+    ]
     code += [output["write"] for output in (*row_outputs, *element_outputs)]
     return {
         "kept": index_group(problem.kept, scope, code),
         "reduced": index_group(problem.reduced, scope, code),
-        "stages": stages,
+        "passes": passes,
         "row_outputs": row_outputs,
         "element_outputs": element_outputs,
     }

@@ -61,7 +61,7 @@ GRID_STRIDE = Template(
             "threads",
             "64, 128, 256, 512 or 1024",
             one_of(64, 128, 256, 512, 1024),
-            256,
+            128,
             "threads of a block",
         ),
         TemplateKnob(

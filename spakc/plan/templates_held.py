@@ -21,7 +21,7 @@ _LADDER = ((32, 3), (32, 4), (256, 2), (256, 4), (1024, 2))
 _ROWS, _ROWS_WITH_COLUMNS = 4, 8
 """Rows of a block where each is one warp's. Sums down columns want few blocks: each writes a part of all columns."""
 
-_LONGEST_WAY = (512, 0)
+_LONGEST_WAY = (256, 0)
 """Rows longer than registers hold are read once for each pass, from the cache after the first."""
 
 

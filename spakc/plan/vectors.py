@@ -100,7 +100,7 @@ def row_passes(problem: RowsProblem, signature: Signature) -> RowPasses:
     """Needs a problem that reduces along a single index."""
     space = (*problem.kept, *problem.reduced)
     reducing = []
-    for sums, scalars in _levels(problem.steps):
+    for sums, scalars in row_levels(problem.steps):
         bodies = [step.value.body for step in sums if isinstance(step.value, Reduce)]
         reducing.append(RowPass(sums, scalars, _loads_along(space, bodies, signature)))
     outputs = [store.value for store in (*problem.element_outputs, *problem.column_sums)]
@@ -111,7 +111,7 @@ def row_passes(problem: RowsProblem, signature: Signature) -> RowPasses:
     return RowPasses(tuple(reducing), last, tuple(fixed))
 
 
-def _levels(steps: Iterable[Local]) -> list[tuple[tuple[Local, ...], tuple[Local, ...]]]:
+def row_levels(steps: Iterable[Local]) -> list[tuple[tuple[Local, ...], tuple[Local, ...]]]:
     """The steps by how many reductions they wait for, one after the other: in each level the reductions and what
     is known after them."""
     level: dict[str, int] = {}

@@ -46,18 +46,17 @@ SPAK_KERNEL(spak_cross_entropy_block, Params, THREADS) {
 #line 47 "kernels/cross_entropy/block.cu"
   }
   const f32 v_lse_value = group.reduced(part_0).value();
-
 #line 57 "train.spak"
   const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
-#line 53 "kernels/cross_entropy/block.cu"
+#line 52 "kernels/cross_entropy/block.cu"
 
   if (active && rank == 0) {
 #line 57 "train.spak"
     write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
-#line 58 "kernels/cross_entropy/block.cu"
+#line 57 "kernels/cross_entropy/block.cu"
 #line 57 "train.spak"
     write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
-#line 61 "kernels/cross_entropy/block.cu"
+#line 60 "kernels/cross_entropy/block.cu"
   }
 
 }

@@ -51,30 +51,26 @@ SPAK_KERNEL(spak_layer_norm_gradient_2_columns, Params, 32 * PARTS) {
   const i32 i_n = kept % (params.d_N);
 
   Sum part_0;
-  for (i32 position = rank; position < reduced; position += step) {
-    const i32 i_within = position;
-#line 29 "train.spak"
-    part_0.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? (read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) * ((read_constant(params.t_x + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_x_0 + i_n * params.s_x_1) - read_constant(params.t_mean + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_mean_0)) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0))) : 0.0f));
-#line 59 "kernels/layer_norm_gradient/2_columns.cu"
-  }
-  const f32 v_grad_weight_value = group.reduced(part_0).value();
-
   Sum part_1;
   for (i32 position = rank; position < reduced; position += step) {
     const i32 i_within = position;
 #line 29 "train.spak"
+    part_0.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? (read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) * ((read_constant(params.t_x + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_x_0 + i_n * params.s_x_1) - read_constant(params.t_mean + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_mean_0)) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0))) : 0.0f));
+#line 60 "kernels/layer_norm_gradient/2_columns.cu"
+#line 29 "train.spak"
     part_1.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) : 0.0f));
-#line 68 "kernels/layer_norm_gradient/2_columns.cu"
+#line 63 "kernels/layer_norm_gradient/2_columns.cu"
   }
+  const f32 v_grad_weight_value = group.reduced(part_0).value();
   const f32 v_grad_bias_value = group.reduced(part_1).value();
 
   if (active && rank == 0) {
 #line 29 "train.spak"
     write(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1, v_grad_weight_value);
-#line 75 "kernels/layer_norm_gradient/2_columns.cu"
+#line 71 "kernels/layer_norm_gradient/2_columns.cu"
 #line 29 "train.spak"
     write(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1, v_grad_bias_value);
-#line 78 "kernels/layer_norm_gradient/2_columns.cu"
+#line 74 "kernels/layer_norm_gradient/2_columns.cu"
   }
 
 }

@@ -42,30 +42,26 @@ SPAK_KERNEL(spak_layer_norm_gradient_3_columns, Params, 32 * PARTS) {
   const i32 i_n = kept;
 
   Sum part_0;
-  for (i32 position = rank; position < reduced; position += step) {
-    const i32 i_part = position;
-#line 29 "train.spak"
-    part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
-#line 50 "kernels/layer_norm_gradient/3_columns.cu"
-  }
-  const f32 v_grad_weight_value = group.reduced(part_0).value();
-
   Sum part_1;
   for (i32 position = rank; position < reduced; position += step) {
     const i32 i_part = position;
 #line 29 "train.spak"
+    part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
+#line 51 "kernels/layer_norm_gradient/3_columns.cu"
+#line 29 "train.spak"
     part_1.add(read(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1));
-#line 59 "kernels/layer_norm_gradient/3_columns.cu"
+#line 54 "kernels/layer_norm_gradient/3_columns.cu"
   }
+  const f32 v_grad_weight_value = group.reduced(part_0).value();
   const f32 v_grad_bias_value = group.reduced(part_1).value();
 
   if (active && rank == 0) {
 #line 29 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
-#line 66 "kernels/layer_norm_gradient/3_columns.cu"
+#line 62 "kernels/layer_norm_gradient/3_columns.cu"
 #line 29 "train.spak"
     write(params.t_grad_bias + i_n * params.s_grad_bias_0, v_grad_bias_value);
-#line 69 "kernels/layer_norm_gradient/3_columns.cu"
+#line 65 "kernels/layer_norm_gradient/3_columns.cu"
   }
 
 }

@@ -49,22 +49,21 @@ SPAK_KERNEL(spak_rms_norm_warp, Params, 32 * WARPS) {
 #line 50 "kernels/rms_norm/warp.cu"
   }
   const f32 v_sum = group.reduced(part_0).value();
-
 #line 14 "train.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 56 "kernels/rms_norm/warp.cu"
+#line 55 "kernels/rms_norm/warp.cu"
 
   if (active && rank == 0) {
 #line 14 "train.spak"
     write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 61 "kernels/rms_norm/warp.cu"
+#line 60 "kernels/rms_norm/warp.cu"
   }
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 15 "train.spak"
     write(params.t_y + i_r * params.s_y_0 + i_n * params.s_y_1, ((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * v_rstd_value) * read_constant(params.t_weight + i_n * params.s_weight_0)));
-#line 68 "kernels/rms_norm/warp.cu"
+#line 67 "kernels/rms_norm/warp.cu"
   }
 
 }
