@@ -6,7 +6,7 @@ here, and every line of mathematics carries its `#line`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,8 @@ from spakc.emit.expressions import (
 from spakc.emit.groups import REDUCERS, Group, index_group, origin_code, store_statement, with_indices
 from spakc.emit.held import HELD_TEMPLATE, held_rows
 from spakc.emit.source_map import from_math
+from spakc.ir.inline import index_name
+from spakc.ir.module import Tensor
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
@@ -36,6 +38,7 @@ from spakc.plan.problem import (
     ElementwiseProblem,
     IndexRange,
     Operand,
+    PanelProblem,
     ProductProblem,
     RowsProblem,
     Store,
@@ -66,6 +69,8 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
         context |= held_rows(problem, signature, scope) if held else _rows(problem, scope)
     elif isinstance(problem, AttentionProblem):
         context |= attention_context(problem, scope)
+    elif isinstance(problem, PanelProblem):
+        context |= _panel(problem, signature)
     else:
         context |= _elementwise(problem, signature, scope)
     return {"k": context}
@@ -276,7 +281,10 @@ def _operand(
 # ---- rows -----------------------------------------------------------------------------------------------
 
 
-def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
+def _rows(
+    problem: RowsProblem, scope: Scope, element: Callable[[Store, Scope, int], str] = store_statement
+) -> dict[str, Any]:
+    """`element` is the statement for a value of every element."""
     inner = with_indices(scope, (*problem.kept, *problem.reduced))
     passes: list[dict[str, Any]] = []
     for reductions, scalars in row_levels(problem.steps):
@@ -301,7 +309,7 @@ def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
             inner = inner.with_locals({step.name: Code(name, scalar.kind)})
         passes.append({"sums": sums, "statements": statements})
     row_outputs = [{"write": store_statement(store, inner, 4)} for store in problem.row_outputs]
-    element_outputs = [{"write": store_statement(store, inner, 4)} for store in problem.element_outputs]
+    element_outputs = [{"write": element(store, inner, 4)} for store in problem.element_outputs]
     code = [
         text for one in passes for text in (*(each["statement"] for each in one["sums"]), *one["statements"])
     ]
@@ -313,6 +321,27 @@ def _rows(problem: RowsProblem, scope: Scope) -> dict[str, Any]:
         "row_outputs": row_outputs,
         "element_outputs": element_outputs,
     }
+
+
+# ---- chain ----------------------------------------------------------------------------------------------
+
+
+def _panel(problem: PanelProblem, signature: Signature) -> dict[str, Any]:
+    """The product, and as `line` the rows that it multiplies. What stays on chip is a tensor to the mathematics: it has
+    the dtype of the other operand, since tensor cores multiply equals."""
+    (store,) = problem.rows.element_outputs
+    extents = {index.name: index.extent for index in (*problem.rows.kept, *problem.rows.reduced)}
+    shape = tuple(extents[name] for index in store.indices if (name := index_name(index)) is not None)
+    other = signature.dtype_root(problem.product.right.tensor)
+    kept = Tensor(problem.panel, "workspace", (), other, shape, (), span=signature.kernel.span)
+    inside = Signature(signature.kernel, {**signature.carried, problem.panel: kept})
+    scope = Scope(inside.tensors, inside.dims, inside.options)
+
+    def keep(store: Store, scope: Scope, indent: int) -> str:
+        value = as_float(expression(store.value, scope))
+        return from_math(f"keep(position, as_element<Element>({value}));", store.span, indent)
+
+    return {**_product(problem.product, inside, scope), "line": _rows(problem.rows, scope, keep)}
 
 
 # ---- elementwise ----------------------------------------------------------------------------------------

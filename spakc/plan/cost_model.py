@@ -117,6 +117,12 @@ class ProductShape:
         rows, columns, depth = self.rows, self.columns, self.depth
         return self.batch * (rows * depth + columns * depth + rows * columns) * self.element
 
+    @property
+    def handed_on(self) -> float:
+        """Bytes that a left operand of this size moves to memory and back."""
+        assert not isinstance(self.rows, Term) and not isinstance(self.depth, Term)
+        return 2 * self.rows * self.depth * self.element
+
     def multiprocessors(self, target: Target) -> Amount:
         return target.sms if self.sms is None else self.sms
 

@@ -10,16 +10,19 @@ from spakc.ir.constraint import Env, evaluate, implication
 from spakc.ir.module import Prefer
 from spakc.plan.cost_model import AttentionShape, Estimate, ProductShape, attention_time, product_time
 from spakc.plan.guards import runtime_expression
-from spakc.plan.launch import Config, Signature
-from spakc.plan.problem import AttentionProblem, IndexRange, ProductProblem
+from spakc.plan.launch import Config, Signature, product, stored_shape
+from spakc.plan.problem import AttentionProblem, IndexRange, PanelProblem, ProductProblem
 from spakc.plan.select import REFERENCE_SHAPES
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.terms import Amount, Term, expression_of
 from spakc.target import Target
 
-PlannedStep = tuple[ProductProblem | AttentionProblem, Template, Config]
+PlannedStep = tuple[ProductProblem | AttentionProblem | PanelProblem, Template, Config]
 """A launch that computes a product or attention, its template and its knobs."""
+
+HANDED_ON = 2e-6
+"""Seconds that another launch costs, beside the bytes that it gets from the one before it."""
 
 REFERENCE_ATTENTIONS = (
     AttentionShape(64, 4096, 4096, 128, 128),
@@ -48,7 +51,8 @@ def at_a_call(
                 (problem.value_depth,),
             )
         else:
-            groups = (problem.rows, problem.columns, problem.reduced, problem.batch)
+            whole = problem.product if isinstance(problem, PanelProblem) else problem
+            groups = (whole.rows, whole.columns, whole.reduced, whole.batch)
         sizes = [Term(extent) if isinstance(extent, list) else extent for extent in map(size, groups)]
         sms = Term(["fact", "sms"])
         shape: ProductShape | AttentionShape
@@ -57,7 +61,16 @@ def at_a_call(
         else:
             shape = ProductShape(sizes[0], sizes[1], sizes[2], batch=sizes[3], sms=sms)
         times.append(_time(problem, template, config, shape, signature, known).seconds)
-    return expression_of(sum(times[1:], times[0]) * correction) if times else None
+    if not times:
+        return None
+    total = sum(times[1:], times[0])
+    for name, tensor in signature.carried.items():
+        elements = product(stored_shape(tensor))
+        moved = (
+            (Term(elements) if isinstance(elements, list) else elements) * 2 * signature.largest_element(name)
+        )
+        total = total + (moved / known.bandwidth + HANDED_ON)
+    return expression_of(total * correction)
 
 
 def at_references(
@@ -73,12 +86,14 @@ def at_references(
             seconds = _time(problem, template, config, shape, signature, known).seconds
             assert not isinstance(seconds, Term), "the sizes of reference shapes are known"
             total += seconds
+        if isinstance(shape, ProductShape):
+            total += len(signature.carried) * (shape.handed_on / known.bandwidth + HANDED_ON)
         found.append(total * correction)
     return tuple(found)
 
 
 def _time(
-    problem: ProductProblem | AttentionProblem,
+    problem: ProductProblem | AttentionProblem | PanelProblem,
     template: Template,
     config: Config,
     shape: ProductShape | AttentionShape,

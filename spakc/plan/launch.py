@@ -10,9 +10,15 @@ from spakc.ir.module import Dim, Kernel, Option, Tensor
 from spakc.ir.ops import Const, Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
-from spakc.plan.problem import AttentionProblem, ElementwiseProblem, ProductProblem, RowsProblem
+from spakc.plan.problem import (
+    AttentionProblem,
+    ElementwiseProblem,
+    PanelProblem,
+    ProductProblem,
+    RowsProblem,
+)
 
-StepProblem = ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem
+StepProblem = ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem | PanelProblem
 """What one launch computes."""
 
 Config = Mapping[str, bool | int | float | str]
@@ -170,7 +176,13 @@ def product(factors: Iterable[Expression]) -> Expression:
 
 
 def expressions_of(problem: StepProblem) -> Iterator[Expr]:
-    """Every expression that the code of a problem evaluates, the stores' targets among them as loads."""
+    """Every expression that the code of a problem evaluates, the stores' targets among them as loads. What stays on
+    chip is no load."""
+    if isinstance(problem, PanelProblem):
+        for expr in (*expressions_of(problem.rows), *expressions_of(problem.product)):
+            if not (isinstance(expr, Load) and expr.tensor == problem.panel):
+                yield expr
+        return
     if isinstance(problem, ProductProblem):
         yield from (operand.load for operand in problem.operands)
         groups = (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)

@@ -18,6 +18,8 @@ from spakc.ir.inline import inline, loads, plain_target
 from spakc.ir.module import Device, Gradient, Kernel, Module
 from spakc.ir.ops import Load
 from spakc.ir.specialise import specialise
+from spakc.plan.fuse import fused
+from spakc.plan.launch import Signature
 from spakc.plan.mismatch import Mismatch
 from spakc.plan.problem import Problem
 from spakc.plan.recognise import recognise
@@ -125,6 +127,12 @@ def _plan_kernel(
     together = one_pass_of(problem, kernel)
     if together is not None:
         cases.insert(-1, Case(together, "one_pass"))
+    panel = fused(problem)
+    if panel is not None:
+        cases = [
+            Case(Steps((panel,), Signature(kernel))),
+            *(replace(case, by_schedules=False) for case in cases),
+        ]
     variants, missing = variants_of(kernel, cases, devices, sink, measurements, asked)
     return KernelPlan(kernel, problem, variants, missing)
 

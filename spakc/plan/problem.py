@@ -198,6 +198,19 @@ class AttentionProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class PanelProblem:
+    """A product whose left operand is made on chip: `rows` computes the values of whole rows, and `panel` is the
+    intermediate that holds them, written at every point of rows by one of its `element_outputs` (the only one)
+    and read by `product` as its left operand. The one kept index of `rows` runs along the rows of the product,
+    the one reduced index along what the product reduces; their names are of their own."""
+
+    kernel: str
+    rows: RowsProblem
+    product: ProductProblem
+    panel: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChainProblem:
     """Problems of other families joined by named on-chip intermediates, in order. `carried[i]` are the names
     of the intermediates that stage i hands on; a later stage reads them as loads of a tensor of that name."""

@@ -12,26 +12,27 @@ from collections.abc import Callable
 
 from spakc.diagnostics.sink import Sink
 from spakc.ir.module import Kernel
+from spakc.plan.fuse import fused
 from spakc.plan.match_attention import match_attention
 from spakc.plan.match_elementwise import match_elementwise
 from spakc.plan.match_product import match_product
 from spakc.plan.match_rows import match_rows
 from spakc.plan.mismatch import Mismatch
 from spakc.plan.problem import ChainProblem, Problem
-from spakc.plan.split import split
+from spakc.plan.split import as_chain
 
 FAMILIES: dict[str, Callable[[Kernel], Problem]] = {
     "product": match_product,
     "attention": match_attention,
     "rows": match_rows,
     "elementwise": match_elementwise,
-    "chain": split,
+    "chain": as_chain,
 }
 
 
 def recognise(kernel: Kernel, sink: Sink) -> Problem | None:
     """The kernel as a problem of its family, or None with one diagnostic (SPAK401 to SPAK418) in the sink. A
-    chain of more than one stage is a warning (SPAK416): no template joins its stages on chip yet.
+    chain of several stages that no template joins on chip is a warning (SPAK416).
 
     Needs a kernel whose names, shapes and dtypes are checked; changes nothing."""
     try:
@@ -45,12 +46,12 @@ def recognise(kernel: Kernel, sink: Sink) -> Problem | None:
             also=[*mismatch.also, (kernel.span, f"declared of the family {kernel.family} here")],
         )
         return None
-    if isinstance(problem, ChainProblem):
+    if isinstance(problem, ChainProblem) and fused(problem) is None:
         sink.report(
             "SPAK416",
             f"the {len(problem.stages)} stages of this chain run as launches of their own",
             kernel.span,
-            "no template joins them on chip yet",
+            "no template joins these on chip",
             severity="warning",
         )
     return problem

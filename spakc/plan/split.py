@@ -43,6 +43,20 @@ def split(kernel: Kernel) -> Stage | ChainProblem:
         raise single from None
 
 
+def as_chain(kernel: Kernel) -> Stage | ChainProblem:
+    """The same for a kernel that is declared a chain: a product in it stays one, for tensor cores, even where a
+    single pass over rows could compute everything. Raises Mismatch."""
+    whole = split(kernel)
+    if isinstance(whole, RowsProblem):
+        try:
+            parts = _Splitter(kernel).run()
+        except (Mismatch, UnknownExtent):
+            return whole
+        if any(isinstance(stage, ProductProblem) for stage in parts.stages):
+            return parts
+    return whole
+
+
 def _match(kernel: Kernel) -> Stage | Mismatch:
     """The kernel as a problem of the first family that fits, or why the most likely one does not."""
     matchers = (match_elementwise, match_product, match_rows, match_attention)

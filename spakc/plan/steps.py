@@ -14,6 +14,7 @@ from spakc.plan.problem import (
     AttentionProblem,
     ChainProblem,
     IndexRange,
+    PanelProblem,
     Problem,
     ProductProblem,
     RowsProblem,
@@ -95,6 +96,8 @@ def stores_of(problem: StepProblem) -> tuple[Store, ...]:
         return (*problem.row_outputs, *problem.element_outputs, *problem.column_sums)
     if isinstance(problem, AttentionProblem):
         return (*problem.outputs, *problem.row_outputs)
+    if isinstance(problem, PanelProblem):
+        return (*problem.rows.row_outputs, *problem.product.outputs)
     return problem.outputs
 
 
@@ -107,6 +110,8 @@ def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
         return (*problem.kept, *problem.reduced, *parts)
     if isinstance(problem, AttentionProblem):
         return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
+    if isinstance(problem, PanelProblem):
+        return (*ranges_of(problem.rows), *ranges_of(problem.product))
     return problem.space
 
 

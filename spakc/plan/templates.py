@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from spakc.diagnostics import Sink
 from spakc.ir.module import Kernel, Schedule
 from spakc.plan.launch import Signature, StepProblem
-from spakc.plan.problem import AttentionProblem, ElementwiseProblem, ProductProblem, RowsProblem
+from spakc.plan.problem import (
+    AttentionProblem,
+    ElementwiseProblem,
+    PanelProblem,
+    ProductProblem,
+    RowsProblem,
+)
 from spakc.plan.template import Template
 from spakc.plan.templates_attention import V1_NAIVE, V2_ONLINE, V3_PIPELINED
+from spakc.plan.templates_chain import PANEL
 from spakc.plan.templates_elementwise import GRID_STRIDE
 from spakc.plan.templates_held import HELD
 from spakc.plan.templates_product import NAIVE, OCCUPANCY, PIPELINED, SWIZZLED, TILED
@@ -27,6 +34,7 @@ TEMPLATES: tuple[Template, ...] = (
     V1_NAIVE,
     V2_ONLINE,
     V3_PIPELINED,
+    PANEL,
     HELD,
     WARP,
     BLOCK,
@@ -82,6 +90,8 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
         return (GRID_STRIDE,)
     if isinstance(problem, AttentionProblem):
         return (V3_PIPELINED, V2_ONLINE, V1_NAIVE)
+    if isinstance(problem, PanelProblem):
+        return (PANEL,)
     return (HELD, WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)
 
 
@@ -91,6 +101,8 @@ def fallback(problem: StepProblem, signature: Signature) -> Template | None:
         candidates: tuple[Template, ...] = (BLOCK,) if problem.reduced_is_contiguous else (COLUMNS,)
     elif isinstance(problem, AttentionProblem):
         candidates = (V1_NAIVE,)
+    elif isinstance(problem, PanelProblem):
+        return None
     else:
         candidates = (TILED,) if isinstance(problem, ProductProblem) else (GRID_STRIDE,)
     return next((t for t in candidates if t.cannot(problem, signature) is None), None)

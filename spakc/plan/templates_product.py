@@ -179,14 +179,29 @@ def tensor_core_refusal(problem: StepProblem, signature: Signature) -> str | Non
         return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
     if not len(problem.rows) == len(problem.columns) == len(problem.reduced) == 1:
         return "it tiles one row, one column and one reduced index, and this product has more"
-    for operand, group in ((problem.left, problem.rows), (problem.right, problem.columns)):
-        if not set(HALF) & set(signature.alternatives(operand.tensor)):
-            return f"tensor cores multiply bf16 or f16, and `{operand.tensor}` is neither"
-        if signature.tensors[operand.tensor].default is not None:
-            return f"`{operand.tensor}` may be absent"
-        axes = {operand.axis_of(group[0].name), operand.axis_of(problem.reduced[0].name)}
-        if not axes >= set(signature.contiguous_axes(operand.tensor)):
-            return f"the contiguous axis of `{operand.tensor}` is neither its row nor its reduced axis"
+    return (
+        operand_refusal(problem.left, problem.rows[0].name, problem, signature)
+        or operand_refusal(problem.right, problem.columns[0].name, problem, signature)
+        or output_refusal(problem, signature)
+    )
+
+
+def operand_refusal(
+    operand: Operand, outer: str, problem: ProductProblem, signature: Signature
+) -> str | None:
+    """Why tensor cores cannot read an operand as it lies in memory, or None."""
+    if not set(HALF) & set(signature.alternatives(operand.tensor)):
+        return f"tensor cores multiply bf16 or f16, and `{operand.tensor}` is neither"
+    if signature.tensors[operand.tensor].default is not None:
+        return f"`{operand.tensor}` may be absent"
+    axes = {operand.axis_of(outer), operand.axis_of(problem.reduced[0].name)}
+    if not axes >= set(signature.contiguous_axes(operand.tensor)):
+        return f"the contiguous axis of `{operand.tensor}` is neither its row nor its reduced axis"
+    return None
+
+
+def output_refusal(problem: ProductProblem, signature: Signature) -> str | None:
+    """Why tiles cannot be stored to the outputs, or None."""
     for store in problem.outputs:
         target = Operand(store.tensor, store.indices)
         if None in (target.axis_of(problem.rows[0].name), target.axis_of(problem.columns[0].name)):
@@ -274,12 +289,12 @@ def _tensor_requirements(problem: StepProblem, signature: Signature, _: Config) 
     return Requirements((*needed.guards, layers), needed.layouts)
 
 
-def _ring_bytes(config: Config) -> int:
+def ring_bytes(config: Config) -> int:
     tiles = number(config, "tile_m") + number(config, "tile_n")
     return number({"stages": 1, **config}, "stages") * tiles * number(config, "tile_k") * 2
 
 
-def _slab_bytes(config: Config, element: Expression) -> Expression:
+def slab_bytes(config: Config, element: Expression) -> Expression:
     """The output slabs of all warps, which take the place of the ring after the last step."""
     warps = _warps(number(config, "tile_m")) * _warps(number(config, "tile_n"))
     columns = number(config, "tile_n") // _warps(number(config, "tile_n"))
@@ -288,7 +303,7 @@ def _slab_bytes(config: Config, element: Expression) -> Expression:
     return ["mul", ["add", ["mul", element, columns], 16], warps * 16]
 
 
-def _tensor_threads(config: Config) -> int:
+def tensor_threads(config: Config) -> int:
     return 32 * _warps(number(config, "tile_m")) * _warps(number(config, "tile_n"))
 
 
@@ -300,43 +315,43 @@ def _tensor_shape(problem: StepProblem, signature: Signature, config: Config) ->
             ["ceil_div", size(problem.columns), number(config, "tile_n")],
         )
     )
-    ring = _ring_bytes(config)
+    ring = ring_bytes(config)
     needed: list[Expression] = [
-        _slab_bytes(config, signature.element_bytes(store.tensor))
+        slab_bytes(config, signature.element_bytes(store.tensor))
         for store in problem.outputs
-        if _largest_slab(config, signature, store.tensor) > ring
+        if largest_slab(config, signature, store.tensor) > ring
     ]
     shared = ["max", ring, *needed] if needed else ring
-    return LaunchShape((tiles, 1, size(problem.batch)), _tensor_threads(config), shared)
+    return LaunchShape((tiles, 1, size(problem.batch)), tensor_threads(config), shared)
 
 
-def _largest_slab(config: Config, signature: Signature, tensor: str) -> int:
-    value = _slab_bytes(config, signature.largest_element(tensor))
+def largest_slab(config: Config, signature: Signature, tensor: str) -> int:
+    value = slab_bytes(config, signature.largest_element(tensor))
     assert isinstance(value, int)
     return value
 
 
-def _tensor_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
+def tensor_resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
     assert isinstance(problem, ProductProblem)
     rows = number(config, "tile_m") // _warps(number(config, "tile_m"))
     columns = number(config, "tile_n") // _warps(number(config, "tile_n"))
     accumulators, fragments = rows * columns // 32, 2 * (rows + columns) // 4
-    slabs = [_largest_slab(config, signature, store.tensor) for store in problem.outputs]
-    shared = max(_ring_bytes(config), *slabs)
-    return Resources(_tensor_threads(config), accumulators + fragments + 40, shared)
+    slabs = [largest_slab(config, signature, store.tensor) for store in problem.outputs]
+    shared = max(ring_bytes(config), *slabs)
+    return Resources(tensor_threads(config), accumulators + fragments + 40, shared)
 
 
 _TILE = "multiples of 32 from 32 to 256, whose warps have multiples of 16"
 
 
-def _tile(value: KnobValue) -> bool:
+def is_tile(value: KnobValue) -> bool:
     return multiple_of(32, 32, 256)(value) and isinstance(value, int) and value % (16 * _warps(value)) == 0
 
 
 _TILES = (
-    TemplateKnob("tile_m", "rows", _TILE, _tile, 128, "rows of the tile that a block computes", (64, 128)),
+    TemplateKnob("tile_m", "rows", _TILE, is_tile, 128, "rows of the tile that a block computes", (64, 128)),
     TemplateKnob(
-        "tile_n", "columns", _TILE, _tile, 128, "columns of the tile that a block computes", (64, 128)
+        "tile_n", "columns", _TILE, is_tile, 128, "columns of the tile that a block computes", (64, 128)
     ),
     TemplateKnob("tile_k", "elements", "16, 32 or 64", one_of(16, 32, 64), 32, "depth of one step"),
 )
@@ -351,7 +366,7 @@ SWIZZLED = Template(
     cannot=tensor_core_refusal,
     requirements=_tensor_requirements,
     shape=_tensor_shape,
-    resources=_tensor_resources,
+    resources=tensor_resources,
     tensor_cores=True,
 )
 
@@ -368,7 +383,7 @@ PIPELINED = Template(
     cannot=tensor_core_refusal,
     requirements=_tensor_requirements,
     shape=_tensor_shape,
-    resources=_tensor_resources,
+    resources=tensor_resources,
     tensor_cores=True,
     portfolio=3,
 )

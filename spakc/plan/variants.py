@@ -22,7 +22,7 @@ from spakc.plan.launch import (
     axes_of,
     workspace_spec,
 )
-from spakc.plan.problem import AttentionProblem, ProductProblem
+from spakc.plan.problem import AttentionProblem, PanelProblem, ProductProblem
 from spakc.plan.select import Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue
@@ -75,11 +75,13 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The launches for calls in which options have these values (none: for every call); `label` names it."""
+    """The launches for calls in which options have these values (none: for every call); `label` names it. The file's
+    schedules are about the case that is `by_schedules`; what other cases launch is the templates' own choice."""
 
     steps: Steps
     label: str = ""
     guards: tuple[Guard, ...] = ()
+    by_schedules: bool = True
 
 
 def variants_of(
@@ -99,13 +101,14 @@ def variants_of(
     """
     found: list[VariantPlan] = []
     undecided: list[Undecided] = []
+    general = next(case for case in reversed(cases) if case.by_schedules)
     for case in cases:
-        ways, missing = _ways(kernel, case.steps)
+        ways, missing = _ways(kernel, case)
         results = [(way, _variants(way, kernel, case, devices, measurements, asked)) for way in ways]
         for _, result in results:
             if not isinstance(result, Undecided):
                 found += result
-        if case is cases[-1]:
+        if case is general:
             undecided += missing
             for way, result in results:
                 if isinstance(result, Undecided) and way.schedule is not None:
@@ -145,19 +148,19 @@ def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, 
     return tuple(found)
 
 
-def _ways(kernel: Kernel, steps: Steps) -> tuple[list[Way], list[Undecided]]:
+def _ways(kernel: Kernel, case: Case) -> tuple[list[Way], list[Undecided]]:
     """The schedules that have a template, and those that have none. Where there is none of the first kind,
     the templates that suit the mathematics."""
     ways: list[Way] = []
     undecided: list[Undecided] = []
-    for schedule in kernel.schedules.values():
+    for schedule in kernel.schedules.values() if case.by_schedules else ():
         template = template_of(kernel, schedule)
         if isinstance(template, NoTemplate):
             undecided.append(Undecided(kernel.name, schedule.name, template.reason, schedule.span))
         else:
             ways.append(Way(schedule, schedule.name, template))
     if not ways:
-        defaults = default_templates(lead_of(steps))
+        defaults = default_templates(lead_of(case.steps))
         prefix = "" if kernel.family == defaults[0].family else "unfused_"
         ways = [Way(None, prefix + template.name, template) for template in defaults]
     return ways, undecided
@@ -234,7 +237,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
         needed = template.requirements(problem, signature, config)
         guards += [guard for guard in needed.guards if guard not in guards]
         axes |= dict.fromkeys(axes_of(problem, signature, needed.layouts))
-        if isinstance(problem, (ProductProblem, AttentionProblem)):
+        if isinstance(problem, (ProductProblem, AttentionProblem, PanelProblem)):
             timed.append((problem, template, {**template.defaults, **config}))
         stem = f"{prefix}{number + 1}_{template.name}" if len(steps.problems) > 1 else name
         shape = template.shape(problem, signature, config)

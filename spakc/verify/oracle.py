@@ -40,6 +40,8 @@ Value = bool | int | float | str
 ONE_BY_ONE = 1 << 22
 """A sum with at most this many terms over all elements is rounded after every addition."""
 
+_HALF = (DType.bf16, DType.f16)
+
 UNIT_DEPTH = 8
 """So many products of 16-bit operands a matrix unit adds exactly before it rounds the sum toward zero (16 on sm_90)."""
 
@@ -90,6 +92,7 @@ def evaluate_rounded(
     compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
     run = _Run(kernel, inputs, options or {}, dims or {}, compute)
     run.rounding = {name: _dtype(kernel, t, inputs, dtypes or {}) for name, t in kernel.tensors.items()}
+    run.handed_on = _handed_on(kernel, run.rounding)
     run.round_outputs = round_outputs
     run.order = np.random.default_rng(order) if order else None
     run.on_units = order % 2 == 1
@@ -172,6 +175,7 @@ class _Run:
         real: np.dtype[Any],
     ) -> None:
         self.kernel, self.extents = _normal(kernel)
+        self.handed_on: Mapping[str, DType] = {}
         self.real = real
         given = {name: np.asarray(array) for name, array in inputs.items()}
         unknown = given.keys() - kernel.tensors.keys()
@@ -454,7 +458,8 @@ class _Run:
             return factors, False
         first, second = (set(factors[place].axes) for place in operands)
         narrow = {place: self._narrow(parts[place]) for place in operands}
-        wanted = next(filter(None, narrow.values()), None)
+        known = (*narrow.values(), *(self._handed_on(parts[place]) for place in operands))
+        wanted = next(filter(None, known), None)
         if wanted is None or not first - second or not second - first or not set(summed) <= first & second:
             return factors, False
         rounded = [
@@ -473,7 +478,30 @@ class _Run:
 
     def _narrow(self, part: Expr) -> DType | None:
         dtype = (self.rounding or {}).get(part.tensor) if isinstance(part, Load) else None
-        return dtype if dtype in (DType.bf16, DType.f16) else None
+        return dtype if dtype in _HALF else None
+
+    def _handed_on(self, part: Expr) -> DType | None:
+        return self.handed_on.get(part.tensor) if isinstance(part, Load) else None
+
+
+def _handed_on(kernel: Kernel, rounding: Mapping[str, DType]) -> dict[str, DType]:
+    """The 16-bit type of every intermediate that matrix units read: that of its partner, which may be another
+    intermediate."""
+    found: dict[str, DType] = {}
+    products = []
+    for equation in kernel.math:
+        if isinstance(equation.value, Reduce) and equation.value.op == "sum":
+            operands = [part for part in factors_of(equation.value.body) if not _selects(part)]
+            names = [part.tensor for part in operands if isinstance(part, Load)]
+            if len(names) == len(operands) == 2:
+                products.append((names[0], names[1]))
+    for _ in products:  # through products of two intermediates
+        for first, second in products:
+            for name, partner in ((first, second), (second, first)):
+                dtype = rounding.get(partner, found.get(partner))
+                if name not in rounding and dtype in _HALF and dtype is not None:
+                    found.setdefault(name, dtype)
+    return found
 
 
 def _selects(part: Expr) -> bool:

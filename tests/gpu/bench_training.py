@@ -89,7 +89,7 @@ def compiled_without_kernels(folder: Path) -> Any:
 
 
 def prepared(
-    artifact: Any, name: str, by_kernels: bool, stream: Any
+    artifact: Any, name: str, by_kernels: bool, stream: Any, trainers: list[Trainer]
 ) -> tuple[Callable[[], Any], dict[str, Any]]:
     """A step that can be replayed, and what is known of it."""
     trainer, batches = trainer_of(artifact, name, by_kernels)
@@ -108,6 +108,7 @@ def prepared(
     facts: dict[str, Any] = {"tokens": batch.inputs.numel(), "loss": trainer.loss}
     if tables:
         facts["table"] = tables[0].to_json()
+    trainers.append(trainer)  # its weights are what the graph works on
     return lambda: replay(batch), facts
 
 
@@ -128,9 +129,10 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 
 def bench(artifact: Any, plain: Any, name: str, rounds: int, steps: int) -> dict[str, Any]:
+    trainers: list[Trainer] = []
     with own_stream(DEVICE) as stream:
-        ours, facts = prepared(artifact, name, True, stream)
-        theirs = None if plain is None else prepared(plain, name, False, stream)[0]
+        ours, facts = prepared(artifact, name, True, stream, trainers)
+        theirs = None if plain is None else prepared(plain, name, False, stream, trainers)[0]
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
         for number in range(-2, rounds):
             for label, step in (("ours", ours), ("theirs", theirs)):

@@ -55,3 +55,11 @@ def attentions():
     import spakc
 
     return spakc.load(EXAMPLES / "kernels" / "fmha.spak")
+
+
+@pytest.fixture(scope="session")
+def chains():
+    """The compiled examples/kernels/chain.spak."""
+    import spakc
+
+    return spakc.load(EXAMPLES / "kernels" / "chain.spak")

@@ -349,3 +349,45 @@ def test_large_products_on_hopper_are_warp_specialized(products):
     chosen = products.matmul.explain(a, b)
     assert chosen.variant.startswith("warp_specialized") and "estimated" in chosen.reason
     assert any("cost model" in why for why in chosen.rejected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layout", ["row", "column"])
+@pytest.mark.parametrize(
+    "shape", [(64, 128, 256), (200, 304, 248), (1, 8, 8), (8192, 1024, 256), (515, 768, 768)]
+)
+def test_a_norm_and_its_product_on_chip(chains, shape, layout, dtype):
+    """Forward and backward against float64, rows rounded as the tensor cores take them."""
+    rows, columns, depth = shape
+    x = matrix(rows, depth, "row", dtype).requires_grad_()
+    w = matrix(depth, columns, layout, dtype).detach().requires_grad_()
+    gain = torch.randn(depth, device="cuda", requires_grad=True)
+    y, rstd = chains.norm_linear(x, gain, w, activation="gelu")
+    exact = [t.detach().double().requires_grad_() for t in (x, gain, w)]
+    scale = torch.rsqrt(exact[0].square().mean(1) + 1e-6)
+    h = exact[0] * scale[:, None] * exact[1]
+    right = torch.nn.functional.gelu(h @ exact[2])
+    assert compare(rstd, scale, 8 * ulp(scale, torch.float32)).agrees
+    eps = torch.finfo(dtype).eps
+    found = compare(y, right, ulp(right, dtype) + 2 * eps * (h.abs() @ exact[2].abs()))
+    assert found.agrees, str(found)
+    grad = matrix(rows, columns, "row", dtype)
+    ours = torch.autograd.grad(y, (x, gain, w), grad)
+    theirs = torch.autograd.grad(right, exact, grad.double())
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.double() - b).norm() <= 4 * eps * b.norm()
+
+
+def test_every_way_through_a_chain(chains):
+    x, w = matrix(1000, 248, "row", torch.bfloat16), matrix(248, 512, "row", torch.bfloat16)
+    gain = torch.randn(248, device="cuda")
+    scale = torch.rsqrt(x.double().square().mean(1, keepdim=True) + 1e-6)
+    h = (x.double() * scale * gain).to(torch.bfloat16).double()
+    right, size = h @ w.double(), h.abs() @ w.double().abs()
+    tried = set()
+    for variant in chains.norm_linear.spec.variants:
+        if "sm_90a" in variant.archs:
+            y = chains.norm_linear.only(variant.id)(x, gain, w)[0]
+            assert compare(y, right, ulp(right, torch.bfloat16) + 2.0**-8 * size).agrees, variant.id
+            tried.add(variant.schedule)
+    assert tried >= {"panel", "unfused_warp_specialized", "unfused_pipelined", "unfused_tiled"}

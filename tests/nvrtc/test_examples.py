@@ -59,6 +59,15 @@ def test_attention_compiles(arch: str) -> None:
             build(kernel, variant, first(kernel.spec, variant), arch)
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_chains_compile(arch: str) -> None:
+    kernel = example("chain", ARCHS)["norm_linear"]
+    panels = [v for v in kernel.spec.variants if v.schedule == "panel" and arch in v.archs]
+    assert panels
+    for variant in panels:
+        build(kernel, variant, first(kernel.spec, variant), arch)
+
+
 def test_every_specialisation_of_a_product_compiles() -> None:
     kernel = example("matmul", ARCHS)["matmul"]
     variant = next(v for v in kernel.spec.variants if v.schedule == "pipelined" and v.config["tile_m"] == 64)

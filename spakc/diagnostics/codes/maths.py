@@ -193,8 +193,9 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK416",
         "the stages of a chain run apart",
-        "A chain joins kernels by intermediates that stay on chip. No template does that yet: each stage is "
-        "launched by itself, and the intermediates go through memory. The results are the same.",
+        "A chain joins kernels by intermediates that stay on chip. The template `panel` does that for a pass over "
+        "rows and the product that reads its result. Stages of any other chain are launched one by one, and the "
+        "intermediates go through memory. The results are the same.",
         _kernel(
             "chain",
             "  dim M, N, K, J\n  input  a: f32 [M, K]\n  input  b: f32 [K, N]\n  input  c: f32 [N, J]\n"

@@ -13,3 +13,9 @@ from tests.unit.emit.planned import ARCHS, example
 def test_emitted_cuda(name: str, golden: Callable[[str, Mapping[str, str]], None]) -> None:
     files = {path: text for kernel in example(name, ARCHS).values() for path, text in kernel.files.items()}
     golden(f"cuda/{name}", files)
+
+
+def test_emitted_chain(golden: Callable[[str, Mapping[str, str]], None]) -> None:
+    """What stays on chip; the other variants are those of its stages."""
+    files = example("chain", ARCHS)["norm_linear"].files
+    golden("cuda/chain", {path: text for path, text in files.items() if path.endswith("panel.cu")})
