@@ -357,11 +357,12 @@ def test_block_reduction(machine: Machine) -> None:
     struct P { const f32* x; f32* y; };
     SPAK_KERNEL(kernel, P, 128) {
       const u32 t = thread_index(), row = block_index_x(), base = align_up(shared_base(), 128u);
+      const u32 warp = warp_index();
       f32 sum = 0.0f;
       for (u32 i = t; i < 1000; i += 128) sum += load_readonly(params.x + row * 1000 + i);
       SPAK_UNROLL
       for (u32 mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
-      if (lane_index() == 0) store_shared<f32>(base + warp_index() * 4, sum);
+      if (lane_index() == 0) store_shared<f32>(base + warp * 4, sum);
       sync_threads();
       if (t < 32) {
         f32 part = t < 4 ? load_shared<f32>(base + t * 4) : 0.0f;

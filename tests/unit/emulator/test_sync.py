@@ -230,3 +230,16 @@ def test_more_than_one_word_of_warps() -> None:
     body = "if (t == 0) atomic_add(params.y, 1u); cluster_sync();"
     report, y = go(body, "1024, 1, 4, 2, 1", grid=(8, 2, 1), seed=1)
     assert report.ok and y[0] == 16, report.errors
+
+
+def test_warp_index_is_called_by_all_lanes() -> None:
+    """It is a shuffle: a device waits for ever where one lane alone asks."""
+    source = """
+    struct P { u32* y; };
+    SPAK_KERNEL(kernel, P, 64) {
+      if (lane_index() == 0) store(params.y + thread_index() / 32, warp_index());
+      sync_threads();
+    }
+    """
+    report = run(from_text(source), Params().workspace("y", np.zeros(2, np.uint32)), block=64)
+    assert not report.ok and report.kinds & {"deadlock", "collective-misses-exited-thread"}, report.errors

@@ -48,6 +48,7 @@ namespace {
 constexpr const char* SHUFFLE = "shuffle";
 constexpr const char* VOTE = "vote";
 constexpr const char* ELECT = "elect_one";
+constexpr const char* WARP_INDEX = "warp_index";
 constexpr const char* LDMATRIX_OP = "ldmatrix";
 constexpr const char* LDMATRIX_TRANS_OP = "ldmatrix_trans";
 constexpr const char* STMATRIX_OP = "stmatrix";
@@ -103,6 +104,11 @@ unsigned spak_emu_ballot(int predicate, SPAK_AT) {
     for (u32 lane = 0; lane < 32; lane++) *static_cast<u32*>(warp.argument[lane].pointer) = all;
   }
   return result;
+}
+
+unsigned spak_emu_warp_index(SPAK_AT) {
+  meet(WARP_INDEX, here(file, line));
+  return fiber->view.warp;
 }
 
 int spak_emu_elect(SPAK_AT) {

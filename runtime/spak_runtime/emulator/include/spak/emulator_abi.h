@@ -49,6 +49,7 @@ void spak_emu_sync_warp(unsigned mask, SPAK_AT);
 unsigned long long spak_emu_shuffle(unsigned long long value, unsigned operand, char mode, SPAK_AT);
 unsigned spak_emu_ballot(int predicate, SPAK_AT);
 int spak_emu_elect(SPAK_AT);
+unsigned spak_emu_warp_index(SPAK_AT);
 void spak_emu_cluster_arrive(SPAK_AT);
 void spak_emu_cluster_wait(SPAK_AT);
 

@@ -1,7 +1,8 @@
 // Who am I. Threads of a block are numbered along x only; grids have three dimensions.
 //
 //   thread_index()  0 .. threads-1          lane_index()  0 .. 31
-//   warp_index()    thread / 32, made uniform over the warp (so that branches on it are uniform)
+//   warp_index()    thread / 32, made uniform over the warp (so that branches on it are uniform) by a shuffle: all
+//                   lanes call it together. Within a branch that lanes take apart it waits for ever
 //   block_index_x/y/z(), grid_size_x/y/z()  in blocks
 //   shared_base()   shared-memory address of the dynamic shared memory. Only 16-byte alignment is promised:
 //                   a kernel that needs more asks for slack and rounds up with align_up.
