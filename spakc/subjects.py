@@ -117,7 +117,7 @@ def _of_experiments(checked: CheckedModule, files: Mapping[str, str]) -> Iterato
 
 # ---- the tool itself ----------------------------------------------------------------------------------
 
-_ORACLE = ("oracle.py", "arrays.py", "tolerance.py")
+_ORACLE = ("oracle.py", "arrays.py", "functions.py", "tolerance.py")
 """The files of the verifier that evaluate the reference; the others draw cases and judge them."""
 
 

@@ -76,7 +76,7 @@ def run(request: Request) -> int:
         verdicts = [] if wrong else _judge_all(tasks, request.jobs)
     except ToolError as error:
         sink = Sink()
-        sink.report("SPAK753", str(error), None)
+        sink.report("SPAK753", error.message, None)
         show(sink.diagnostics, request.as_json)
         return DIAGNOSTICS
     if wrong:

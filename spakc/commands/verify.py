@@ -69,7 +69,7 @@ def run(request: Request) -> int:
         established = list(establish(checked.module, decided, files, finished, request.on))
     except ToolError as error:
         sink = Sink()
-        sink.report("SPAK753", str(error), None)
+        sink.report("SPAK753", error.message, None)
         show(sink.diagnostics, request.as_json)
         return DIAGNOSTICS
     device = device_name() or "" if request.on == "gpu" else "emulator"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,8 +23,8 @@ from spakc.verify.tested import UnderTest
 SPECIALISATIONS = 5
 """Of a variant: each next one has most choices that none before has."""
 
-WORK = 300_000
-"""Of a case, as for `spakc verify`: several tiles and stages of most schedules, in a few milliseconds."""
+DRAWN = 8
+"""Of as many cases as are drawn, one is kept: the most telling ones."""
 
 HEADER_JUDGES = 6
 """Of the variants that reach a header."""
@@ -82,14 +83,44 @@ class Subject:
         if self.trials or not self.members:
             return
         try:
-            drawn = some(cases(self.tested, self.members, Shapes(self.tested, WORK)), count, seed)
+            shapes = Shapes(self.tested)
+            drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, seed)
         except NoCase:
             return
-        for case in drawn:
+        for case in sorted(_telling(drawn, count), key=lambda case: shapes.cost(case.dims)):
             try:
                 self.trials.append(Trial(case, reference(self.tested, case)))
             except OracleError:
                 continue
+
+
+def _telling(drawn: Sequence[Case], count: int) -> list[Case]:
+    """Cases that show much: each next one has most features that none before has, long dims above all, for these take
+    several tiles, stages and turns."""
+
+    def features(case: Case) -> Counter[tuple[str, object]]:
+        found: Counter[tuple[str, object]] = Counter()
+        for name, size in case.dims.items():
+            found[name, size.bit_length()] += size.bit_length()
+            found[name, "whole" if size % 16 == 0 else "one" if size == 1 else "ragged"] += 4
+        for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
+            for each in table.items():
+                found[kind, each] += 4
+        found["values", case.values] += 4
+        found["mode", case.mode] += 4
+        found["again", case.again] += 2
+        found["dense", not case.pads] += 4
+        return found
+
+    left = [(case, features(case)) for case in drawn]
+    chosen: list[Case] = []
+    seen: set[tuple[str, object]] = set()
+    while left and len(chosen) < count:
+        best = max(left, key=lambda each: sum(n for feature, n in each[1].items() if feature not in seen))
+        left.remove(best)
+        chosen.append(best[0])
+        seen |= set(best[1])
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

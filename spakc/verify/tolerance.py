@@ -17,7 +17,8 @@ from spakc.ir.module import Kernel
 from spakc.ir.ops import Apply, Const, Expr, Query, Ref
 from spakc.ir.types import DType
 from spakc.verify.arrays import Array
-from spakc.verify.oracle import FUNCTIONS, NUMPY, OracleError, Value, evaluate_rounded, output_dtype
+from spakc.verify.functions import FUNCTIONS
+from spakc.verify.oracle import NUMPY, OracleError, Value, evaluate_rounded, output_dtype
 
 NEIGHBOURS = 256
 
