@@ -14,7 +14,7 @@ from tests.unit.emulator.emulator_cases import INCLUDE, KERNELS, ROOT
 DEVICE = INCLUDE[0] / "spak"
 HOST = ROOT / "runtime" / "spak_runtime" / "emulator" / "include" / "spak"
 # Helpers of one implementation; a kernel that calls one of these would not compile for the other.
-DEVICE_ONLY = {"issue", "name"}
+DEVICE_ONLY = {"issue", "load_global_if", "name"}
 HOST_ONLY = {
     "element_letter",
     "flush_subnormal",
