@@ -16,8 +16,9 @@ from typing import Any
 from hypothesis import reject
 from hypothesis import strategies as st
 
+from spak_runtime.emulator.call import FACTS
 from spak_runtime.errors import ExpressionError
-from spak_runtime.expressions import Environment, Evaluator
+from spak_runtime.expressions import Environment, Evaluator, compile_expression
 from spak_runtime.expressions import names_of as names_in
 from spakc.check.problems import bind_dtypes
 from spakc.check.verdict import means_of_law
@@ -37,9 +38,10 @@ LARGEST = 64
 powers of two, for a kernel's constants may be larger than this."""
 
 WORK = 1_500_000
-"""Of a case: points of its largest equation, and ELEMENT for each element of a tensor. What the emulator
-computes in a fraction of a second."""
+"""Of a case: points of its largest equation, ELEMENT for each element of a tensor and THREAD for each thread of its
+launches. What the emulator computes in a fraction of a second."""
 ELEMENT = 16
+THREAD = 8
 
 COMFORTABLE = range(8, 49)
 """Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
@@ -67,6 +69,11 @@ class Shapes:
         self._guards = [(holds, names_in(g.condition, "dim")) for (_, holds), g in guards]
         _, extents = normal_math(tested.kernel)
         self._extents = [tuple(variables.values()) for variables in extents.variables]
+        self._config = tested.variant.config
+        self._launches = [
+            [compile_expression(each, launch.entry) for each in (*launch.grid, launch.threads)]
+            for launch in tested.variant.launches
+        ]
 
     def cost(self, dims: Mapping[str, int]) -> int:
         """How much work a case is, the dims that are not yet known being small."""
@@ -76,7 +83,16 @@ class Shapes:
             return math.prod(max(1, evaluate_size(size, full)) for size in sizes)
 
         largest = max(map(points, self._extents), default=1)
-        return largest + ELEMENT * sum(points(tensor.shape) for tensor in self.kernel.tensors.values())
+        elements = sum(points(tensor.shape) for tensor in self.kernel.tensors.values())
+        return largest + ELEMENT * elements + THREAD * self._threads(full)
+
+    def _threads(self, dims: Mapping[str, int]) -> int:
+        """How many threads the launches have, where dims and knobs alone say so."""
+        known = Environment(dims, self._config, facts=FACTS)
+        try:
+            return sum(math.prod(int(size(known)) for size in sizes) for sizes in self._launches)
+        except ExpressionError:
+            return 0
 
     def draw(self, draw: Any, env: Env, dims: dict[str, int], plain: bool) -> dict[str, int]:
         """Adds a size for every run-time dim to `dims`, which holds the compiled ones."""

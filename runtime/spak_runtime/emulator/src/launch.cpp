@@ -181,6 +181,9 @@ std::vector<u32> start_order(u32 clusters) {
   return order;
 }
 
+// A child that ends with the launch does not tidy up: its memory goes as a whole.
+bool ends_with_launch = false;
+
 void run_clusters() {
   const Launch& l = *launch;
   const u32 clusters = l.grid[0] / l.cluster[0] * (l.grid[1] / l.cluster[1]) * (l.grid[2] / l.cluster[2]);
@@ -222,6 +225,8 @@ void run_clusters() {
   }
   world = nullptr;
   fiber = nullptr;
+  if (ends_with_launch)
+    for (std::unique_ptr<World>& w : pool) w.release();
 }
 
 void check_outputs() {
@@ -251,6 +256,7 @@ std::string run_launch(const LaunchSpec& s, const Arena& a) {
   }
   std::string text = serialise_report();
   launch = nullptr;
+  if (ends_with_launch) l.release();
   return text;
 }
 
@@ -305,6 +311,7 @@ std::string run_isolated(const LaunchSpec& s, const Arena& a) {
   if (child < 0) return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tfork failed\n";
   if (child == 0) {
     install_handlers(s, a);
+    ends_with_launch = true;
     put_report(a, run_launch(s, a));
     _exit(0);
   }
