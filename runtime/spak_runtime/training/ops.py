@@ -227,6 +227,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, kernel: KernelFunction) -> Tensor:
+        x, weight = _spaced(x), _spaced(weight)
         ctx.save_for_backward(x, weight)
         ctx.kernel = kernel
         return _multiply(kernel, x, weight.t())
@@ -234,7 +235,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        grad = grads[0].contiguous()
+        grad = _spaced(grads[0])
         grad_x = _multiply(ctx.kernel, grad, weight) if ctx.needs_input_grad[0] else None
         grad_weight = _multiply(ctx.kernel, grad.t(), x) if ctx.needs_input_grad[1] else None
         return grad_x, grad_weight, None
@@ -248,6 +249,17 @@ def _multiply(kernel: KernelFunction, a: Tensor, b: Tensor) -> Tensor:
         for tensor, spec in zip((a, b), inputs, strict=False)
     )
     return first_output(kernel(a, b))
+
+
+def _spaced(matrix: Tensor) -> Tensor:
+    """The same matrix with rows that begin at multiples of 16 bytes, as copies to tensor cores need them: the logits of
+    a vocabulary of 14 have none. A copy costs what it moves, a product without tensor cores many times that."""
+    unit = 16 // matrix.element_size()
+    rows, columns = matrix.shape
+    if matrix.stride(1) == 1 and matrix.stride(0) % unit == 0:
+        return matrix
+    spaced = matrix.new_empty(rows, -(-columns // unit) * unit)[:, :columns]
+    return spaced.copy_(matrix)
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:

@@ -36,6 +36,7 @@ IDLE = tuple(
         "expand",
         "lift",
         "narrow",
+        "new_empty",
         "permute",
         "reshape",
         "resolve",
