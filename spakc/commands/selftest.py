@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+import spakc.selftest
 from spak_runtime.emulator import prepare
 from spak_runtime.errors import ToolError
 from spakc import driver
@@ -67,7 +68,7 @@ def run(request: Request) -> int:
             return USAGE
         names = [n for asked in request.templates for n in _matching(chosen, asked)] or list(chosen)
         wanted = {name: chosen[name] for name in names}
-        every = tasks_of(wanted)
+        every = tasks_of(wanted, [subject for file in _judges() for subject in _subjects(file)])
         tasks = slice_of(every, request.limit, request.seed)
         judging = tuple(dict.fromkeys(subject for task in tasks for subject in task.by))
         for subject in judging:
@@ -102,6 +103,11 @@ def _example_files() -> tuple[Path, ...]:
         return tuple(sorted(resource("examples/kernels").glob("*.spak")))
     except FileNotFoundError:
         return ()
+
+
+def _judges() -> list[Path]:
+    """Kernels that are there to judge shared headers: what no example asks of them."""
+    return sorted((Path(spakc.selftest.__file__).parent / "judges").glob("*.spak"))
 
 
 def _subjects(file: Path) -> list[Subject]:

@@ -21,8 +21,9 @@ class Task:
     by: tuple[Subject, ...]
 
 
-def tasks_of(chosen: Mapping[str, Sequence[Judged]]) -> list[Task]:
-    """All mutants of the templates' sources and of the headers that these include, primitives excepted."""
+def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] = ()) -> list[Task]:
+    """All mutants of the templates' sources and of the headers that these include, primitives excepted. `always` judge
+    every header that they reach."""
     judges = [judged for sources in chosen.values() for judged in sources]
     if not judges:
         return []
@@ -37,6 +38,7 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]]) -> list[Task]:
     every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
     for name, text in shared.items():
         by = tuple(unlike([subject for subject in every if subject.reaches(name)], HEADER_JUDGES))
+        by = (*(subject for subject in always if subject.reaches(name)), *by)
         if by:
             found += [Task(mutant, by) for mutant in mutants_of(name, "", text, known, wrappers)]
     return found

@@ -9,11 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from spakc.cli import cli
+from spakc.commands import selftest
+from spakc.resources import resource
 from spakc.selftest.cuda_text import call_statements, code_of, synchronising, wrapping
-from spakc.selftest.judge import KILLED, SURVIVED, Verdict
+from spakc.selftest.judge import KILLED, SURVIVED, Verdict, baseline, judge
 from spakc.selftest.mutants import mutants_of
+from spakc.selftest.plan_of_mutants import tasks_of
 from spakc.selftest.reasons import read_reasons
 from spakc.selftest.score import Outcome, Score
+from spakc.selftest.subjects import by_template
 
 PRIMITIVES = """
 SPAK_DEVICE void sync_all() { asm volatile("bar.sync 0;"); }
@@ -125,3 +129,21 @@ def test_a_template_that_is_not_there(tmp_path: Path) -> None:
     path.write_text(SMALL)
     result = CliRunner().invoke(cli, ["selftest", str(path), "--template", "fancy"])
     assert result.exit_code == 2 and "no template `fancy`" in result.output
+
+
+def test_a_header_is_judged_by_what_no_example_asks_of_it() -> None:
+    """Floor division of negative numbers: every change of it is seen, or has a reason."""
+    judges = [subject for file in selftest._judges() for subject in selftest._subjects(file)]
+    tasks = tasks_of(by_template(judges), judges)
+    floor = [t for t in tasks if t.mutant.file == "spak/functions.cuh" and "quotient - 1" in t.mutant.line]
+    assert floor and all(t.by[0].name.startswith("floors.") for t in floor)
+    for subject in judges:
+        subject.draw(6, 0)
+        found = baseline(subject)
+        assert not found.wrong
+        subject.builds.update(found.builds)
+    reasons = read_reasons(resource("templates/cuda") / selftest.REASONS)
+    for task in floor:
+        verdict = judge(task.mutant, task.by)
+        excused = task.mutant.key in reasons.why
+        assert excused or verdict.status in (KILLED, "same code", "refused"), task.mutant.name
