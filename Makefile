@@ -1,6 +1,7 @@
 # The same commands as CI. Everything sets itself up; PYTHON=python3 uses an environment of your own instead.
 PYTHON ?= .venv/bin/python
 TEST_JOBS ?= 2
+FUZZ_INPUTS ?= 1000000
 CLEAN ?= 200
 EXAMPLE ?= examples/looplm/addition.spak
 
@@ -40,6 +41,9 @@ gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` wit
 
 sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run` where it is not installed
 	$(PYTHON) -m pytest -rs tests/gpu/test_sanitizer.py
+
+fuzz: $(ENV)     ## FUZZ_INPUTS (a million) random inputs through check, fmt and the language server; failures lie in out/fuzz
+	$(PYTHON) -m tests.fuzz.campaign --inputs $(FUZZ_INPUTS) --jobs $(TEST_JOBS)
 
 wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 	$(PYTHON) -m build

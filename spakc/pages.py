@@ -113,7 +113,10 @@ def kernels_page(written: str) -> str:
 
 
 def main() -> None:
-    """Writes both pages."""
+    """Writes the pages, and the colours of the language."""
+    from spakc import highlighting
+
+    highlighting.main()
     (DOCS / "diagnostics.md").write_text(diagnostics_page(), "utf-8")
     page = DOCS / "kernels.md"
     page.write_text(kernels_page(page.read_text("utf-8")), "utf-8")
