@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from spakc.diagnostics import Sink
 from spakc.lower.program import Program
-from spakc.resources import resource
+from spakc.resources import exchange, resource
 from spakc.source import SourceFile, Span
 from spakc.syntax import nodes
 from spakc.syntax.build_ast import build_ast
@@ -267,13 +267,13 @@ def _write(files: Mapping[str, str | bytes], out: Path, sink: Sink) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         fresh.chmod(0o755)
-        if out.exists():
+        if not out.exists():
+            fresh.rename(out)
+        elif not exchange(fresh, out):  # else `fresh` is now what stood there, and goes
             old = fresh.with_name(fresh.name + ".old")
             out.rename(old)
             fresh.rename(out)
             shutil.rmtree(old, ignore_errors=True)
-        else:
-            fresh.rename(out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

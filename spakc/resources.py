@@ -65,6 +65,19 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def exchange(one: Path, other: Path) -> bool:
+    """Two files or folders change places in one step, so that whoever is killed leaves one or the other state. False,
+    with nothing done, where the system or its file system cannot."""
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0)
+
+
 def _cache_folder() -> Path:
     import platformdirs
 

@@ -24,7 +24,7 @@ from spak_runtime.args import Arguments, Resolved, Signature, alignment_of
 from spak_runtime.autograd import Derivative, check_differentiable, make_function, make_rule
 from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
-from spak_runtime.errors import StrideError
+from spak_runtime.errors import GradientError, StrideError
 from spak_runtime.kernel import Loader
 from spak_runtime.manifest import KernelSpec
 from spak_runtime.maths import Mathematics
@@ -186,6 +186,11 @@ class KernelFunction:
         check_differentiable(self.signature, self._derivatives, requiring, provided=bool(call.outputs))
         if not torch.compiler.is_compiling() and _is_plain(call) and _is_on_cpu(call):
             return self._returned(self._compute(call))  # torch differentiates the mathematics itself
+        if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
+            raise GradientError(
+                f"{self.spec.name}: torch.func does not see through the gradient of a kernel; "
+                "use backward() or torch.autograd.grad"
+            )
         assert self._differentiable is not None  # a gradient is declared
         results = self._differentiable(*self._form.flatten(call))
         return self._returned(self._outputs_of_op(results))

@@ -89,3 +89,14 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
         resources.write_atomically(target, "new \ud800")
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_exchange_is_one_step(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / folder.name).touch()
+    if resources.exchange(one, other):
+        assert (one / "other").exists() and (other / "one").exists()
+    assert not resources.exchange(one, tmp_path / "nothing")
+    assert len(list(tmp_path.iterdir())) == 2
