@@ -247,3 +247,35 @@ def test_a_matrix_unit_rounds_toward_zero(machine: Machine) -> None:
     params = Params().input("a", encode16(a, "bf16")).input("b", encode16(b, "bf16")).output("d", d)
     machine.run(source, params)
     assert (d[:8] == 1).all() and (d[8:] == -1).all()
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64, 128])
+def test_untyped_accesses(machine: Machine, bits: int) -> None:
+    source = """
+    struct P { const u8* x; u8* y; };
+    SPAK_KERNEL(kernel, P, 32) {
+      const u32 t = thread_index(), a = align_up(shared_base(), 128u) + t * BYTES;
+      store_shared_BITS(a, load_global_BITS(params.x + t * BYTES));
+      sync_threads();
+      store_global_BITS(params.y + t * BYTES, load_shared_BITS(a ^ BYTES));
+    }
+    """.replace("BITS", str(bits)).replace("BYTES", f"{bits // 8}u")
+    x = np.random.default_rng(bits).integers(0, 256, 32 * bits // 8).astype(np.uint8)
+    y = np.zeros_like(x)
+    machine.run(source, Params().input("x", x).output("y", y), shared=1024)
+    assert np.array_equal(y.reshape(32, -1), x.reshape(32, -1)[np.arange(32) ^ 1])
+
+
+def test_single_bytes_of_shared_memory(machine: Machine) -> None:
+    source = """
+    struct P { u32* y; };
+    SPAK_KERNEL(kernel, P, 32) {
+      const u32 a = shared_base();
+      store_shared_8(a + thread_index(), static_cast<u8>(thread_index() * 7));
+      sync_threads();
+      store(params.y + thread_index(), u32(load_shared_8(a + 31 - thread_index())));
+    }
+    """
+    y = np.zeros(32, np.uint32)
+    machine.run(source, Params().output("y", y), shared=32)
+    assert np.array_equal(y, (31 - np.arange(32)) * 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,18 @@ def test_device_compiles_every_call(kernel: str, arch: str, options: tuple[str, 
 def test_host_compiles_every_call() -> None:
     build(KERNELS / "every_sm80.cu", INCLUDE)
     build(KERNELS / "every_sm90.cu", INCLUDE, {"WGMMA": 1})
+
+
+def test_every_call_is_held_against_a_device() -> None:
+    """Each has a conformance kernel, which runs on the emulator and, with `-m gpu`, on a device. Widths, counts
+    and ranks are parameters there: the name without them is looked for."""
+    here = Path(__file__).parent
+    names = ("test_conformance.py", "test_conformance_more.py", "primitive_kernels.py")
+    uses = "".join((here / name).read_text() for name in names)
+    uses += "".join((KERNELS / name).read_text() for name in ("gemm_mma.cu", "gemm_wgmma.cu"))
+
+    def is_used(name: str) -> bool:
+        stem = re.sub(r"(_(16|32|64|128)|_x\d.*|_\dd.*)$", "", name)
+        return re.search(rf"\b{stem}(\b|_)", uses) is not None
+
+    assert {name for name in declared(DEVICE) - DEVICE_ONLY if not is_used(name)} == set()
