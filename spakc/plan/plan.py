@@ -18,6 +18,7 @@ from spakc.ir.inline import inline, loads, plain_target
 from spakc.ir.module import Device, Gradient, Kernel, Module
 from spakc.ir.ops import Load
 from spakc.ir.specialise import specialise
+from spakc.plan.flat import flat_of
 from spakc.plan.fuse import fused
 from spakc.plan.launch import Signature
 from spakc.plan.mismatch import Mismatch
@@ -127,6 +128,9 @@ def _plan_kernel(
     together = one_pass_of(problem, kernel)
     if together is not None:
         cases.insert(-1, Case(together, "one_pass"))
+    flat = None if kernel.schedules else flat_of(steps)
+    if flat is not None:
+        cases.insert(-1, Case(flat[0], "flat", flat[1]))
     panel = fused(problem)
     if panel is not None:
         cases = [
