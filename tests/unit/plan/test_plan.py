@@ -262,3 +262,23 @@ def test_what_rows_write_is_summed_as_they_compute_it(total: str, joined: bool, 
     )
     first = plan(checked(path), ("sm_90a",), Sink()).kernels["f"].variants[0]
     assert len(first.launches) == (2 if joined else 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "flat"),
+    [("x[r, n] * s[]", True), ("x[r, n] + w[n]", False), ("x[r, n] * n", False), ("x[r, n] * N", True)],
+)
+def test_whole_tensors_in_one_piece_have_one_index(value: str, flat: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file.spak"
+    path.write_text(
+        "spak 1\nkernel f: elementwise {\n  dim R, N\n  input x: f32 [R, N]\n  input w: f32 [N]\n"
+        "  input s: f32 []\n  output y: f32 [R, N]\n"
+        f"  math {{ y[r, n] = {value} + 0 * w[0] * s[] }}\n}}\n"
+    )
+    variants = plan(checked(path), ("sm_90a",), Sink()).kernels["f"].variants
+    spaces = {len(variant.launches[0].problem.space) for variant in variants}  # type: ignore[union-attr]
+    assert spaces == ({1, 2} if flat else {2})
+    if flat:
+        asked = [guard.condition for guard in variants[0].guards if guard.law == "flat"]
+        assert ["le", ["mul", ["dim", "R"], ["dim", "N"]], 2**31 - 1] in asked
+        assert ["and", ["eq", ["stride", "x", 0], ["dim", "N"]], ["eq", ["stride", "x", 1], 1]] in asked
