@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from spak_runtime.build_worker import workers
 from spak_runtime.cache import KernelCache, digest
@@ -15,9 +16,10 @@ from spak_runtime.errors import BuildError
 from spak_runtime.manifest import KernelSpec, Manifest, Variant
 from spak_runtime.nvrtc import BuildRequest, version
 from spak_runtime.specialise import bindings, build_request
+from spakc import machine_rules
 from spakc.diagnostics import Sink
 from spakc.ir.module import Kernel
-from spakc.machine_rules import broken_order, broken_rules
+from spakc.machine_rules import broken_rules
 from spakc.plan.plan import Plan
 from spakc.plan.variants import reachable
 from spakc.source import Span
@@ -55,7 +57,7 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
         except BuildError as error:
             sink.report("SPAK752", str(error), None)
             continue
-        order = broken_order(disassemble(compiled.cubin)) if "wgmma" in request.source else ()
+        order = _order(cache, compiled.cubin) if "wgmma" in request.source else []
         for broken in (*broken_rules(compiled), *order):
             place = _place(decided.kernels[kernel.name].kernel, variant)
             sink.report("SPAK705", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
@@ -68,6 +70,21 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     index = {"schema": "spak-cubins/1", "compiler": compiler, "cubins": cubins}
     built["cubin/index.json"] = json.dumps(index, indent=1, sort_keys=True) + "\n"
     return built
+
+
+def _order(cache: KernelCache, cubin: bytes) -> list[str]:
+    """`broken_order` of a cubin. One without a fault is remembered beside the kernels, by its content and that of the
+    rules: a disassembly takes as long as a tenth of a compilation."""
+    key = hashlib.sha256(Path(machine_rules.__file__).read_bytes() + cubin).hexdigest()
+    sound = cache.root / "in_order" / key
+    if sound.exists():
+        return []
+    found = list(machine_rules.broken_order(disassemble(cubin)))
+    if not found:
+        with contextlib.suppress(OSError):
+            sound.parent.mkdir(parents=True, exist_ok=True)
+            sound.touch()
+    return found
 
 
 def _compile_side_by_side(cache: KernelCache, requests: Sequence[BuildRequest], compiler: str) -> None:

@@ -54,3 +54,17 @@ def test_the_artifact_is_the_same_however_many_processes(
         monkeypatch.setattr(cubins, "LEAST_SHARE", 2)
         built.append(cubins.build_cubins(decided, files))
     assert built[0] == built[1] and len(built[0]) > 4
+
+
+def test_a_cubin_in_order_is_disassembled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    broken: list[str] = []
+    monkeypatch.setattr(cubins, "disassemble", asked.append)
+    monkeypatch.setattr(cubins.machine_rules, "broken_order", lambda code: iter(broken))
+    cache = KernelCache(tmp_path)
+    for cubin in (b"one", b"one", b"other"):
+        assert cubins._order(cache, cubin) == []
+    assert asked == [b"one", b"other"]
+    broken.append("a barrier")
+    for _ in range(2):
+        assert cubins._order(cache, b"third") == ["a barrier"], "a fault is told every time"
