@@ -60,7 +60,7 @@ def attention_context(problem: AttentionProblem, scope: Scope) -> dict[str, Any]
         "row_outputs": [{"write": store_statement(store, inner, 6)} for store in problem.row_outputs],
     }
     context |= score_code(problem, inner)
-    context["batch"] = index_group(problem.batch, scope, _texts(context))
+    context["batch"] = index_group(problem.batch, scope, texts(context))
     return context
 
 
@@ -72,7 +72,7 @@ def score_code(problem: AttentionProblem, inner: Scope) -> dict[str, Any]:
     cases = []
     for choice in itertools.product((True, False), repeat=len(conditions)):
         chosen = dict(zip(conditions, choice, strict=True))
-        logit = _in_log2(under(problem.score, chosen))
+        logit = in_log2(under(problem.score, chosen))
         cases.append(
             {"condition": condition_code(chosen, inner), "logit": _return(logit, inner, problem, 10)}
         )
@@ -84,7 +84,7 @@ def score_code(problem: AttentionProblem, inner: Scope) -> dict[str, Any]:
     }
 
 
-def _in_log2(score: Expr) -> Expr:
+def in_log2(score: Expr) -> Expr:
     """score * log2 e. What is the same for every element is multiplied first, so that it is done once."""
     factors = factors_of(simplify(score))
     single = [factor for factor in factors if is_uniform(factor)]
@@ -158,9 +158,9 @@ def _index(index: IndexRange) -> str:
     return identifier("i", index.name)
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     """Every text in a context."""
     if isinstance(value, str):
         return [value]
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for part in parts for text in _texts(part)]
+    return [text for part in parts for text in texts(part)]

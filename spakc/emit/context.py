@@ -12,6 +12,7 @@ from typing import Any
 
 from spak_runtime.manifest import Param
 from spakc.emit.attention import attention_context
+from spakc.emit.attention_gradient import attention_gradient_context
 from spakc.emit.expressions import (
     Code,
     Scope,
@@ -34,6 +35,7 @@ from spakc.ir.types import DType
 from spakc.ir.visit import walk
 from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, uses_of
 from spakc.plan.problem import (
+    AttentionGradientProblem,
     AttentionProblem,
     ElementwiseProblem,
     IndexRange,
@@ -71,6 +73,8 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
         context |= attention_context(problem, scope)
     elif isinstance(problem, PanelProblem):
         context |= _panel(problem, signature)
+    elif isinstance(problem, AttentionGradientProblem):
+        context |= attention_gradient_context(problem, scope)
     else:
         context |= _elementwise(problem, signature, scope)
     return {"k": context}

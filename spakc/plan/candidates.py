@@ -16,7 +16,7 @@ from spakc.ir.module import Device, Kernel, Law, Schedule
 from spakc.ir.queries import Means
 from spakc.plan.guards import guard_of
 from spakc.plan.launch import Config, StepProblem
-from spakc.plan.problem import AttentionProblem, ProductProblem
+from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, ProductProblem
 from spakc.plan.resources import refusal
 from spakc.plan.select import Candidate
 from spakc.plan.steps import Steps
@@ -49,9 +49,8 @@ class Narrowed:
 
 def lead_of(steps: Steps) -> StepProblem:
     """The step that a schedule is about: the first product or attention, else the first step."""
-    return next(
-        (p for p in steps.problems if isinstance(p, (ProductProblem, AttentionProblem))), steps.problems[0]
-    )
+    leads = (ProductProblem, AttentionProblem, AttentionGradientProblem)
+    return next((p for p in steps.problems if isinstance(p, leads)), steps.problems[0])
 
 
 def candidates_of(way: Way, kernel: Kernel, steps: Steps, device: Device, known: Target) -> Narrowed | str:

@@ -129,14 +129,14 @@ class ProductShape:
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
-    """`batch` times softmax(queries x keys) x values, as if every key counted for every query: what a mask
-    leaves out is left out whatever computes it."""
+    """`batch` times products of `rows` that stay with `others` that pass, as if every key counted for every query:
+    what a mask leaves out is left out whatever computes it. A row and one of the others take `columns`
+    multiplications: depth and depth of the values in the forward pass."""
 
     batch: Amount
-    queries: Amount
-    keys: Amount
-    depth: Amount
-    value_depth: Amount
+    rows: Amount
+    others: Amount
+    columns: Amount
     sms: Amount | None = None
 
 
@@ -161,27 +161,27 @@ def attention_time(
     resident = target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes)
     if resident == 0:
         return Estimate(math.inf, "a block does not fit")
-    columns = shape.depth + shape.value_depth
     if not template.tensor_cores:
-        flops = 2.0 * shape.batch * shape.queries * shape.keys * columns
+        flops = 2.0 * shape.batch * shape.rows * shape.others * shape.columns
         return Estimate(LAUNCH + flops / (NAIVE_ATTENTION * target.fma_flops), "loads")
     sms = target.sms if shape.sms is None else shape.sms
-    tile_q, tile_k = _number(config, "tile_q"), _number(config, "tile_k")
-    tiles = shape.batch * ceil_div(shape.queries, tile_q)
+    own, other = ("tile_own", "tile_other") if "tile_own" in config else ("tile_q", "tile_k")
+    tile, step_rows = _number(config, own), _number(config, other)
+    tiles = shape.batch * ceil_div(shape.rows, tile)
     rounds = ceil_div(tiles, sms * resident)
     together = least((resident, ceil_div(tiles, sms)))
     share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
     rate = share * target.tensor_flops / target.sms
     warps = least((1.0, together * (resources.threads / 256)))
-    products = together * columns * (2.0 * tile_q * tile_k / rate) / (warps * 0.6 + 0.4)
-    copies = together * columns * (2.0 * tile_k / (L2_FACTOR * target.bandwidth / target.sms))
+    products = together * shape.columns * (2.0 * tile * step_rows / rate) / (warps * 0.6 + 0.4)
+    copies = together * shape.columns * (2.0 * step_rows / (L2_FACTOR * target.bandwidth / target.sms))
     if "stages" in config:
         waiting: Amount = copies * (1 - OVERLAP)
     else:  # nothing runs ahead: only other blocks work while one waits
         waiting = copies + STEP_LATENCY / together
     step = products + waiting + STEP_OVERHEAD
     _, limit = _slowest({"tensor cores": products, "copies from the cache": waiting})
-    return Estimate(LAUNCH + rounds * ceil_div(shape.keys, tile_k) * step, limit)
+    return Estimate(LAUNCH + rounds * ceil_div(shape.others, step_rows) * step, limit)
 
 
 def _tiled_time(

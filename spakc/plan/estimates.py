@@ -11,27 +11,34 @@ from spakc.ir.module import Prefer
 from spakc.plan.cost_model import AttentionShape, Estimate, ProductShape, attention_time, product_time
 from spakc.plan.guards import runtime_expression
 from spakc.plan.launch import Config, Signature, product, stored_shape
-from spakc.plan.problem import AttentionProblem, IndexRange, PanelProblem, ProductProblem
+from spakc.plan.problem import (
+    AttentionGradientProblem,
+    AttentionProblem,
+    IndexRange,
+    PanelProblem,
+    ProductProblem,
+)
 from spakc.plan.select import REFERENCE_SHAPES
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.terms import Amount, Term, expression_of
 from spakc.target import Target
 
-PlannedStep = tuple[ProductProblem | AttentionProblem | PanelProblem, Template, Config]
+TimedProblem = ProductProblem | AttentionProblem | AttentionGradientProblem | PanelProblem
+PlannedStep = tuple[TimedProblem, Template, Config]
 """A launch that computes a product or attention, its template and its knobs."""
 
 HANDED_ON = 2e-6
 """Seconds that another launch costs, beside the bytes that it gets from the one before it."""
 
 REFERENCE_ATTENTIONS = (
-    AttentionShape(64, 4096, 4096, 128, 128),
-    AttentionShape(256, 1024, 1024, 64, 64),
-    AttentionShape(768, 1024, 1024, 64, 64),
-    AttentionShape(16, 16_384, 16_384, 128, 128),
-    AttentionShape(2048, 64, 64, 64, 64),
+    (64, 4096, 4096, 128),
+    (256, 1024, 1024, 64),
+    (768, 1024, 1024, 64),
+    (16, 16_384, 16_384, 128),
+    (2048, 64, 64, 64),
 )
-"""Sizes at which ways to compute attention are compared when nothing was measured."""
+"""Batch, queries, keys and depth at which ways to compute attention are compared when nothing was measured."""
 
 
 def at_a_call(
@@ -40,9 +47,16 @@ def at_a_call(
     """Seconds of all products and attention of a call, over its sizes and the multiprocessors of its device;
     None without any. The other launches of a variant cost the same whatever computes these."""
     times: list[Amount] = []
+    sms = Term(["fact", "sms"])
     for problem, template, config in steps:
-        groups: tuple[tuple[IndexRange, ...], ...]
-        if isinstance(problem, AttentionProblem):
+        shape: ProductShape | AttentionShape
+        if isinstance(problem, ProductProblem | PanelProblem):
+            whole = problem.product if isinstance(problem, PanelProblem) else problem
+            rows, columns, depth, batch = map(
+                _amount, (whole.rows, whole.columns, whole.reduced, whole.batch)
+            )
+            shape = ProductShape(rows, columns, depth, batch=batch, sms=sms)
+        else:
             groups = (
                 problem.batch,
                 (problem.query,),
@@ -50,16 +64,8 @@ def at_a_call(
                 (problem.depth,),
                 (problem.value_depth,),
             )
-        else:
-            whole = problem.product if isinstance(problem, PanelProblem) else problem
-            groups = (whole.rows, whole.columns, whole.reduced, whole.batch)
-        sizes = [Term(extent) if isinstance(extent, list) else extent for extent in map(size, groups)]
-        sms = Term(["fact", "sms"])
-        shape: ProductShape | AttentionShape
-        if isinstance(problem, AttentionProblem):
-            shape = AttentionShape(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sms)
-        else:
-            shape = ProductShape(sizes[0], sizes[1], sizes[2], batch=sizes[3], sms=sms)
+            batch, queries, keys, depth, value_depth = map(_amount, groups)
+            shape = _attention(problem, batch, queries, keys, depth, value_depth, sms)
         times.append(_time(problem, template, config, shape, signature, known).seconds)
     if not times:
         return None
@@ -76,14 +82,20 @@ def at_a_call(
 def at_references(
     steps: Sequence[PlannedStep], signature: Signature, known: Target, correction: float
 ) -> tuple[float, ...]:
-    """The same, with every product, or where there is any all attention, of each of the reference shapes."""
-    attention = [step for step in steps if isinstance(step[0], AttentionProblem)]
-    shapes = REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES
+    """The same, with all attention, or every product where there is none, of each of the reference shapes."""
+    attention = [s for s in steps if isinstance(s[0], AttentionProblem | AttentionGradientProblem)]
     found = []
-    for shape in shapes:
+    for shape in REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES:
         total = 0.0
         for problem, template, config in attention or steps:
-            seconds = _time(problem, template, config, shape, signature, known).seconds
+            at: ProductShape | AttentionShape
+            if isinstance(shape, ProductShape):
+                at = shape
+            else:
+                assert isinstance(problem, AttentionProblem | AttentionGradientProblem)
+                batch, queries, keys, depth = shape
+                at = _attention(problem, batch, queries, keys, depth, depth, None)
+            seconds = _time(problem, template, config, at, signature, known).seconds
             assert not isinstance(seconds, Term), "the sizes of reference shapes are known"
             total += seconds
         if isinstance(shape, ProductShape):
@@ -92,8 +104,34 @@ def at_references(
     return tuple(found)
 
 
+def _amount(group: tuple[IndexRange, ...]) -> Amount:
+    extent = size(group)
+    if isinstance(extent, list):
+        return Term(extent)
+    assert isinstance(extent, int | float)
+    return extent
+
+
+def _attention(
+    problem: AttentionProblem | AttentionGradientProblem,
+    batch: Amount,
+    queries: Amount,
+    keys: Amount,
+    depth: Amount,
+    value_depth: Amount,
+    sms: Amount | None,
+) -> AttentionShape:
+    """Dot products and weighted sums; a gradient has one or two more of them."""
+    columns = depth + value_depth
+    if isinstance(problem, AttentionGradientProblem):
+        columns = columns + depth + (value_depth if problem.by_keys else 0)
+        if problem.by_keys:
+            return AttentionShape(batch, keys, queries, columns, sms)
+    return AttentionShape(batch, queries, keys, columns, sms)
+
+
 def _time(
-    problem: ProductProblem | AttentionProblem | PanelProblem,
+    problem: TimedProblem,
     template: Template,
     config: Config,
     shape: ProductShape | AttentionShape,

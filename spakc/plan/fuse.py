@@ -11,8 +11,8 @@ from spakc.plan.problem import (
     Problem,
     ProductProblem,
     RowsProblem,
+    StageProblem,
 )
-from spakc.plan.split import Stage
 
 
 def fused(problem: Problem) -> PanelProblem | None:
@@ -42,7 +42,7 @@ def fused(problem: Problem) -> PanelProblem | None:
     return PanelProblem(problem.kernel, rows, product, panel)
 
 
-def _as_rows(problem: Stage, accumulate: DType) -> RowsProblem | None:
+def _as_rows(problem: StageProblem, accumulate: DType) -> RowsProblem | None:
     """Rows as they are; single elements as rows of which nothing is reduced."""
     if isinstance(problem, RowsProblem):
         return problem if problem.reduced_is_contiguous else None

@@ -11,14 +11,15 @@ from spakc.ir.ops import Const, Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
 from spakc.plan.problem import (
+    AttentionGradientProblem,
     AttentionProblem,
-    ElementwiseProblem,
     PanelProblem,
     ProductProblem,
     RowsProblem,
+    StageProblem,
 )
 
-StepProblem = ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem | PanelProblem
+StepProblem = StageProblem | PanelProblem
 """What one launch computes."""
 
 Config = Mapping[str, bool | int | float | str]
@@ -196,6 +197,13 @@ def expressions_of(problem: StepProblem) -> Iterator[Expr]:
         yield from (problem.score, *(() if problem.mask is None else (problem.mask,)))
         groups = (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
         stores = (*problem.outputs, *problem.row_outputs)
+    elif isinstance(problem, AttentionGradientProblem):
+        yield from (operand.load for operand in problem.operands)
+        yield from (problem.score, problem.slope, *(() if problem.mask is None else (problem.mask,)))
+        yield from (problem.lse, problem.delta, *(expr for _, expr in problem.conditions))
+        groups = (*problem.batch, *problem.space, problem.query, problem.key)
+        groups = (*groups, problem.depth, problem.value_depth)
+        stores = problem.outputs
     else:
         yield from (local.value for local in problem.locals)
         groups = problem.space

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from spak_runtime.manifest import Guard
 from spakc.check.checked import CheckedModule
 from spakc.diagnostics import Sink
-from spakc.ir.derive import Underivable, gradient
+from spakc.ir.derive import Derivation, Underivable, gradient
 from spakc.ir.inline import inline, loads, plain_target
 from spakc.ir.module import Device, Gradient, Kernel, Module
 from spakc.ir.ops import Load
 from spakc.ir.specialise import specialise
+from spakc.plan.attention_gradient import fused_gradient
 from spakc.plan.flat import flat_of
 from spakc.plan.fuse import fused
 from spakc.plan.launch import Signature
 from spakc.plan.mismatch import Mismatch
-from spakc.plan.problem import Problem
+from spakc.plan.problem import AttentionProblem, ChainProblem, Problem
 from spakc.plan.recognise import recognise
 from spakc.plan.select import Measurement
 from spakc.plan.split import split
@@ -98,7 +99,7 @@ def plan(
         planned = _plan_kernel(
             kernel, recognise(kernel, sink), devices, sink, tuple(measurements), asked or {}
         )
-        backward = _backward(kernel, kernel.name in trained_through, module, devices, sink)
+        backward = _backward(kernel, planned.problem, kernel.name in trained_through, module, devices, sink)
         gradients = tuple(gradient for gradient, _ in backward)
         kernels[kernel.name] = replace(planned, gradients=gradients)
         kernels |= {plan.kernel.name: plan for _, plan in backward}
@@ -114,8 +115,9 @@ def _plan_kernel(
     measurements: tuple[Measurement, ...],
     asked: Asked,
     derived: bool = False,
+    on_chip: ChainProblem | None = None,
 ) -> KernelPlan:
-    """One kernel whose mathematics was recognised. Reports SPAK704."""
+    """One kernel whose mathematics was recognised; `on_chip` are launches to prefer. Reports SPAK704."""
     if problem is None:
         reason = "its mathematics has no form that is generated"
         return KernelPlan(kernel, None, (), (Undecided(kernel.name, None, reason, kernel.span),))
@@ -137,6 +139,9 @@ def _plan_kernel(
             Case(Steps((panel,), Signature(kernel))),
             *(replace(case, by_schedules=False) for case in cases),
         ]
+    better = steps_of(on_chip, kernel) if on_chip is not None else None
+    if better is not None and not isinstance(better, str):
+        cases = [Case(better, "fused"), *cases]
     variants, missing = variants_of(kernel, cases, devices, sink, measurements, asked)
     return KernelPlan(kernel, problem, variants, missing)
 
@@ -185,7 +190,12 @@ def _without_copies(kernel: Kernel) -> Kernel:
 
 
 def _backward(
-    kernel: Kernel, used: bool, module: Module, devices: tuple[Device, ...], sink: Sink
+    kernel: Kernel,
+    recognised: Problem | None,
+    used: bool,
+    module: Module,
+    devices: tuple[Device, ...],
+    sink: Sink,
 ) -> list[tuple[GradientPlan, KernelPlan]]:
     """The derived kernel of every declared gradient. A kernel that a model uses is trained through: without a
     declaration it has the gradient of its floating-point outputs with respect to its floating-point
@@ -195,6 +205,7 @@ def _backward(
     for wanted in declared or ((_implied(kernel),) if used else ()):
         try:
             derivation = gradient(kernel, wanted)
+            derivation, on_chip = _fused(kernel, recognised, derivation)
             derived = _renamed(derivation.kernel, module)
             problem = split(derived)
         except (Underivable, Mismatch) as error:
@@ -202,8 +213,18 @@ def _backward(
                 sink.report(error.code, str(error), error.span, also=[(wanted.span, "asked for here")])
             continue
         plan = GradientPlan(derived.name, wanted.outputs, wanted.inputs, derivation.saves)
-        found.append((plan, _plan_kernel(derived, problem, devices, sink, (), {}, derived=True)))
+        found.append(
+            (plan, _plan_kernel(derived, problem, devices, sink, (), {}, derived=True, on_chip=on_chip))
+        )
     return found
+
+
+def _fused(
+    kernel: Kernel, problem: Problem | None, derivation: Derivation
+) -> tuple[Derivation, ChainProblem | None]:
+    """The derivation with launches that keep scores out of memory, if its mathematics has them."""
+    found = fused_gradient(kernel, problem, derivation) if isinstance(problem, AttentionProblem) else None
+    return found if found is not None else (derivation, None)
 
 
 def _implied(kernel: Kernel) -> Gradient:

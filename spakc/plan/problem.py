@@ -211,13 +211,84 @@ class PanelProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionGradientProblem:
+    """A part of the gradient of attention, over the index variables of the forward problem. With g the gradient
+    of its output (`result_operand`), for every query and key that `mask` lets count:
+
+    weight = exp(score - lse)         slope_of_dot = weight * (sum[value_depth](g * value) - delta) * slope
+    grad_of_query = sum[key](slope_of_dot * key_operand)
+    grad_of_key   = sum[…, query](slope_of_dot * query_operand)
+    grad_of_value = sum[…, query](weight * g)
+
+    `slope` is the derivative of `score` by the dot product, over the same variables. Either `by_keys`: results are
+    those of keys and values, of every point of `space`; `passing` are the other batch indices, which are summed
+    over where all of `conditions` hold (an index of `space` is equal to an expression over batch indices). Or the
+    result is that of queries, `space` is the batch. `accumulators` name the sums of slopes and of weights.
+    """
+
+    kernel: str
+    by_keys: bool
+    batch: tuple[IndexRange, ...]
+    query: IndexRange
+    key: IndexRange
+    depth: IndexRange
+    value_depth: IndexRange
+    query_operand: Operand
+    key_operand: Operand
+    value_operand: Operand
+    result_operand: Operand
+    space: tuple[IndexRange, ...]
+    passing: tuple[IndexRange, ...]
+    conditions: tuple[tuple[Ref, Expr], ...]
+    dot: str
+    score: Expr
+    slope: Expr
+    mask: Expr | None
+    lse: Load
+    delta: Load
+    accumulators: tuple[str, str]
+    outputs: tuple[Store, ...]
+    accumulate: DType
+    span: Span | None = field(default=None, compare=False, repr=False)  # of the softmax
+
+    @property
+    def operands(self) -> tuple[Operand, Operand, Operand, Operand]:
+        return self.query_operand, self.key_operand, self.value_operand, self.result_operand
+
+    @property
+    def owned(self) -> tuple[Operand, Operand]:
+        """The rows that a block keeps: those that dot products are of, and those of the other products."""
+        if self.by_keys:
+            return self.key_operand, self.value_operand
+        return self.query_operand, self.result_operand
+
+    @property
+    def passed(self) -> tuple[Operand, Operand]:
+        """The rows that pass by."""
+        if self.by_keys:
+            return self.query_operand, self.result_operand
+        return self.key_operand, self.value_operand
+
+    @property
+    def own(self) -> IndexRange:
+        return self.key if self.by_keys else self.query
+
+    @property
+    def other(self) -> IndexRange:
+        return self.query if self.by_keys else self.key
+
+
+@dataclass(frozen=True, slots=True)
 class ChainProblem:
     """Problems of other families joined by named on-chip intermediates, in order. `carried[i]` are the names
     of the intermediates that stage i hands on; a later stage reads them as loads of a tensor of that name."""
 
     kernel: str
-    stages: tuple[ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem, ...]
+    stages: tuple[StageProblem, ...]
     carried: tuple[tuple[str, ...], ...]
 
 
-Problem: TypeAlias = ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem | ChainProblem
+StageProblem: TypeAlias = (
+    ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem | AttentionGradientProblem
+)
+Problem: TypeAlias = StageProblem | ChainProblem

@@ -11,6 +11,7 @@ from spakc.plan.launch import Signature, StepProblem
 from spakc.plan.one_pass import one_pass
 from spakc.plan.partial_sums import partial_sums
 from spakc.plan.problem import (
+    AttentionGradientProblem,
     AttentionProblem,
     ChainProblem,
     IndexRange,
@@ -112,6 +113,9 @@ def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
         return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
     if isinstance(problem, PanelProblem):
         return (*ranges_of(problem.rows), *ranges_of(problem.product))
+    if isinstance(problem, AttentionGradientProblem):
+        batch = dict.fromkeys((*problem.space, *problem.batch))
+        return (*batch, problem.query, problem.key, problem.depth, problem.value_depth)
     return problem.space
 
 

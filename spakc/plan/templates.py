@@ -9,6 +9,7 @@ from spakc.diagnostics import Sink
 from spakc.ir.module import Kernel, Schedule
 from spakc.plan.launch import Signature, StepProblem
 from spakc.plan.problem import (
+    AttentionGradientProblem,
     AttentionProblem,
     ElementwiseProblem,
     PanelProblem,
@@ -17,6 +18,7 @@ from spakc.plan.problem import (
 )
 from spakc.plan.template import Template
 from spakc.plan.templates_attention import V1_NAIVE, V2_ONLINE, V3_PIPELINED
+from spakc.plan.templates_attention_gradient import GRADIENT_TILES
 from spakc.plan.templates_chain import PANEL
 from spakc.plan.templates_elementwise import GRID_STRIDE
 from spakc.plan.templates_held import HELD
@@ -34,6 +36,7 @@ TEMPLATES: tuple[Template, ...] = (
     V1_NAIVE,
     V2_ONLINE,
     V3_PIPELINED,
+    GRADIENT_TILES,
     PANEL,
     HELD,
     WARP,
@@ -92,6 +95,8 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
         return (V3_PIPELINED, V2_ONLINE, V1_NAIVE)
     if isinstance(problem, PanelProblem):
         return (PANEL,)
+    if isinstance(problem, AttentionGradientProblem):
+        return (GRADIENT_TILES,)
     return (HELD, WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)
 
 
@@ -101,7 +106,7 @@ def fallback(problem: StepProblem, signature: Signature) -> Template | None:
         candidates: tuple[Template, ...] = (BLOCK,) if problem.reduced_is_contiguous else (COLUMNS,)
     elif isinstance(problem, AttentionProblem):
         candidates = (V1_NAIVE,)
-    elif isinstance(problem, PanelProblem):
+    elif isinstance(problem, PanelProblem | AttentionGradientProblem):
         return None
     else:
         candidates = (TILED,) if isinstance(problem, ProductProblem) else (GRID_STRIDE,)

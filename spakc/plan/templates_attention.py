@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spak_runtime.manifest import Expression, Guard
 from spakc.ir.constraint import Env, TooMany, Unknown, members
 from spakc.ir.ops import Const, Ref, RefKind
@@ -109,9 +111,8 @@ def _tiles_cannot(problem: StepProblem, signature: Signature) -> str | None:
     return tiles_cannot(problem, signature)
 
 
-def dtype_guards(problem: AttentionProblem, signature: Signature) -> list[Guard]:
+def same_half_precision(names: Sequence[str], signature: Signature) -> list[Guard]:
     """Operands of one half-precision dtype, where a call may choose others."""
-    names = [o.tensor for o in problem.operands]
     guards = []
     if any(dtype not in HALF for dtype in signature.alternatives(names[0])):
         half = ["member", signature.dtype(names[0]), ["set", *(dtype.value for dtype in HALF)]]
@@ -152,7 +153,7 @@ def copy_guards(problem: AttentionProblem, signature: Signature) -> list[Guard]:
 
 def _online_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
     assert isinstance(problem, AttentionProblem)
-    return Requirements(tuple(dtype_guards(problem, signature)))
+    return Requirements(tuple(same_half_precision([o.tensor for o in problem.operands], signature)))
 
 
 def _pipelined_cannot(problem: StepProblem, signature: Signature) -> str | None:
@@ -162,7 +163,10 @@ def _pipelined_cannot(problem: StepProblem, signature: Signature) -> str | None:
 
 def _pipelined_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
     assert isinstance(problem, AttentionProblem)
-    guards = [*dtype_guards(problem, signature), *copy_guards(problem, signature)]
+    guards = [
+        *same_half_precision([o.tensor for o in problem.operands], signature),
+        *copy_guards(problem, signature),
+    ]
     return Requirements(tuple(guards))
 
 

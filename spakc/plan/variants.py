@@ -22,7 +22,7 @@ from spakc.plan.launch import (
     axes_of,
     workspace_spec,
 )
-from spakc.plan.problem import AttentionProblem, PanelProblem, ProductProblem
+from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, PanelProblem, ProductProblem
 from spakc.plan.select import Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue
@@ -138,7 +138,7 @@ def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, 
         if any(
             all(
                 (variant.at_reference[arch][s], place) < (other.at_reference[arch][s], position)
-                if arch in variant.at_reference and arch in other.at_reference
+                if len(variant.at_reference.get(arch, ())) == len(other.at_reference.get(arch, ()))
                 else place < position
                 for position, other in rivals
             )
@@ -161,7 +161,8 @@ def _ways(kernel: Kernel, case: Case) -> tuple[list[Way], list[Undecided]]:
             ways.append(Way(schedule, schedule.name, template))
     if not ways:
         defaults = default_templates(lead_of(case.steps))
-        prefix = "" if kernel.family == defaults[0].family else "unfused_"
+        own = (kernel.family, f"{kernel.family}_gradient")
+        prefix = "" if defaults[0].family in own else "unfused_"
         ways = [Way(None, prefix + template.name, template) for template in defaults]
     return ways, undecided
 
@@ -237,7 +238,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
         needed = template.requirements(problem, signature, config)
         guards += [guard for guard in needed.guards if guard not in guards]
         axes |= dict.fromkeys(axes_of(problem, signature, needed.layouts))
-        if isinstance(problem, (ProductProblem, AttentionProblem, PanelProblem)):
+        if isinstance(problem, (ProductProblem, AttentionProblem, AttentionGradientProblem, PanelProblem)):
             timed.append((problem, template, {**template.defaults, **config}))
         stem = f"{prefix}{number + 1}_{template.name}" if len(steps.problems) > 1 else name
         shape = template.shape(problem, signature, config)

@@ -71,6 +71,20 @@ SPAK_DEVICE void for_each_element(Reg<f32, Blocks, 4>& blocks, i32 row0, i32 col
   }
 }
 
+// function(a, b, half, row, column) for the elements of two sets of accumulators at the same place of the warp's tile.
+template <u32 Blocks, class Function>
+SPAK_DEVICE void for_each_pair(Reg<f32, Blocks, 4>& a, Reg<f32, Blocks, 4>& b, const Function& function) {
+  const u32 row = lane_index() / 4, column = lane_index() % 4 * 2;
+  SPAK_UNROLL
+  for (u32 j = 0; j < Blocks; j++) {
+    SPAK_UNROLL
+    for (u32 i = 0; i < 4; i++) function(a[j][i], b[j][i], i / 2, row + i / 2 * 8, column + j * 8 + i % 2);
+  }
+}
+
+// What is subtracted from a logit in units of log2 to have its weight; all weights of a row without a key become zero.
+SPAK_DEVICE f32 exponent_of_sum(f32 logsumexp) { return logsumexp == -infinity_f32() ? infinity_f32() : logsumexp * LOG2_E; }
+
 // The softmax of rows whose logits arrive tile by tile. The four lanes of a row agree on its largest logit; each keeps its
 // own part of the sum until the end.
 struct OnlineSoftmax {

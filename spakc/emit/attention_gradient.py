@@ -1,0 +1,120 @@
+"""What the template of attention's gradient sees: roles as C++ text, the score and its derivative as code on one
+element."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from spakc.emit.attention import condition_code, in_log2, operand_rows, texts, under, uniform_conditions
+from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
+from spakc.emit.groups import Group, index_group, with_indices
+from spakc.emit.source_map import from_math
+from spakc.emit.tile_mask import tile_truth
+from spakc.ir.ops import Expr, Load, RefKind
+from spakc.ir.simplify import TRUE
+from spakc.ir.visit import references, walk
+from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, Store
+
+
+def attention_gradient_context(problem: AttentionGradientProblem, scope: Scope) -> dict[str, Any]:
+    """Needs locals and index variables in no scope yet."""
+    tile = (problem.query, problem.key, problem.depth, problem.value_depth)
+    sums = [Code(identifier("v", name), "f32") for name in problem.accumulators]
+    dot = Code(identifier("v", problem.dot), "f32")
+    inner = with_indices(scope, (*problem.batch, *problem.space, *tile))
+    inner = inner.with_locals({problem.dot: dot, **dict(zip(problem.accumulators, sums, strict=True))})
+    own, other = problem.own, problem.other
+    (own_key, own_value), (other_key, other_value) = problem.owned, problem.passed
+    mask = problem.mask if problem.mask is not None else TRUE
+    context: dict[str, Any] = {
+        "by_keys": problem.by_keys,
+        "query_count": expression(problem.query.extent, scope).text,
+        "key_count": expression(problem.key.extent, scope).text,
+        "depth": expression(problem.depth.extent, scope).text,
+        "value_depth": expression(problem.value_depth.extent, scope).text,
+        "query_index": _index(problem.query),
+        "key_index": _index(problem.key),
+        "depth_index": _index(problem.depth),
+        "value_index": _index(problem.value_depth),
+        "dot": dot.text,
+        "sums": [code.text for code in sums],
+        "own_dots": operand_rows(own_key, own, problem.depth, inner),
+        "own_others": operand_rows(own_value, own, problem.value_depth, inner),
+        "passing_dots": operand_rows(other_key, other, problem.depth, inner),
+        "passing_others": operand_rows(other_value, other, problem.value_depth, inner),
+        "lse": _along(problem.lse, problem.query, inner),
+        "delta": _along(problem.delta, problem.query, inner),
+        "mask": from_math(f"return {expression(mask, inner).text};", mask.span or problem.span, 4),
+        "tile_mask": tile_truth(mask, (problem.query.name, problem.key.name), inner),
+        "condition": " && ".join(
+            f"{expression(ref, inner).text} == {expression(expr, inner).text}"
+            for ref, expr in problem.conditions
+        ),
+        "cases": _cases(problem, inner),
+        "loads": any(isinstance(n, Load) for e in (problem.score, problem.slope) for n in walk(e)),
+        "outputs": [_output(store, problem, inner) for store in problem.outputs],
+    }
+    code = texts(context)
+    context["space"] = index_group(problem.space, scope, code)
+    context["passing"] = _unused_too(index_group(problem.passing, scope, code))
+    return context
+
+
+def _unused_too(group: Group) -> dict[str, str]:
+    """The same indices, declared in several places of which not all use each."""
+    return {
+        "size": group.size,
+        "declared": group.decode("head").replace("const i32", "[[maybe_unused]] const i32"),
+    }
+
+
+def _along(load: Load, row: IndexRange, scope: Scope) -> dict[str, str]:
+    """Where the first of a row of numbers is, and how far the next."""
+    operand = Operand(load.tensor, load.indices)
+    axis = operand.axis_of(row.name)
+    rows = operand_rows(operand, row, row, scope)
+    return {"origin": rows["origin"], "stride": f"params.{identifier('s', load.tensor)}_{axis}"}
+
+
+def _cases(problem: AttentionGradientProblem, scope: Scope) -> list[dict[str, str]]:
+    """The score in units of log2 and its derivative, for each case of what does not change within a launch."""
+    conditions = uniform_conditions((problem.score, problem.slope))
+    cases = []
+    for choice in itertools.product((True, False), repeat=len(conditions)):
+        chosen: dict[Expr, bool] = dict(zip(conditions, choice, strict=True))
+        logit, slope = in_log2(under(problem.score, chosen)), under(problem.slope, chosen)
+        cases.append(
+            {
+                "condition": condition_code(chosen, scope),
+                "logit": from_math(
+                    f"const f32 logit = {as_float(expression(logit, scope))};",
+                    problem.score.span or problem.span,
+                    10,
+                ),
+                "slope": from_math(
+                    f"const f32 slope = {as_float(expression(slope, scope))};",
+                    problem.score.span or problem.span,
+                    10,
+                ),
+            }
+        )
+    return cases
+
+
+def _output(store: Store, problem: AttentionGradientProblem, scope: Scope) -> dict[str, str]:
+    weighted = problem.accumulators[1] in references(store.value, RefKind.local)
+    along = problem.value_depth if weighted else problem.depth
+    rows = operand_rows(Operand(store.tensor, store.indices), problem.own, along, scope)
+    return {
+        "type": rows["type"],
+        "of_weights": "true" if weighted else "",
+        "value": from_math(f"return {as_float(expression(store.value, scope))};", store.span, 6),
+        "origin": rows["origin"],
+        "stride_row": rows["stride_outer"],
+        "stride_column": rows["stride_k"],
+    }
+
+
+def _index(index: IndexRange) -> str:
+    return identifier("i", index.name)

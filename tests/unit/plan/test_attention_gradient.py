@@ -1,0 +1,90 @@
+"""Which gradients of attention keep scores out of memory, and what their launches are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spakc.diagnostics import Sink
+from spakc.plan.plan import Plan, plan
+from spakc.plan.problem import AttentionGradientProblem, RowsProblem
+from tests.unit.emit.planned import checked
+
+ATTENTION = """spak 1
+use std.devices
+targets a100
+kernel f: attention {{
+  dim B, H, G, S, T, D in {{64, 128}}
+  law groups: H % G == 0
+  input  Q: bf16 [B, H, S, D]
+  input  K, V: bf16 [B, G, T, D]
+{inputs}  output O: bf16 [B, H, S, D]
+{outputs}  math {{
+    X[b, h, q, k] = {score}
+{more}    O[b, h, q, d] = {value}
+  }}
+  gradient O wrt Q, K, V
+}}
+"""
+SCORE = "sum[d](Q[b, h, q, d] * K[b, h // (H // G), k, d])"
+VALUE = "sum[k](softmax[k](X[b, h, q, k]) * V[b, h // (H // G), k, d])"
+
+
+def planned(
+    folder: Path,
+    score: str = SCORE,
+    value: str = VALUE,
+    inputs: str = "",
+    outputs: str = "  output L: f32 [B, H, S]\n",
+    more: str = "    L[b, h, q] = logsumexp[k](X[b, h, q, k])\n",
+) -> Plan:
+    path = folder / "file.spak"
+    path.write_text(ATTENTION.format(score=score, value=value, inputs=inputs, outputs=outputs, more=more))
+    return plan(checked(path), (), Sink())
+
+
+def schedules(found: Plan) -> list[str]:
+    return [variant.schedule for variant in found.kernels["f_gradient"].variants]
+
+
+def test_three_launches_and_the_output_is_read_back(tmp_path: Path) -> None:
+    found = planned(tmp_path)
+    first = found.kernels["f_gradient"].variants[0]
+    problems = [launch.problem for launch in first.launches]
+    assert first.schedule == "fused_gradient_tiles"
+    assert isinstance(problems[0], RowsProblem)
+    assert [p.by_keys for p in problems if isinstance(p, AttentionGradientProblem)] == [True, False]
+    assert [tensor.name for tensor in first.workspace] == ["delta"]
+    assert found.kernels["f"].gradients[0].saves == ("O", "L")
+    assert [guard.law for guard in found.kernels["f_gradient"].variants[-1].guards] == ["f.groups"]
+
+
+def test_heads_of_a_group_are_summed_inside_of_a_block(tmp_path: Path) -> None:
+    launches = planned(tmp_path).kernels["f_gradient"].variants[0].launches
+    by_keys = launches[1].problem
+    assert isinstance(by_keys, AttentionGradientProblem)
+    assert [index.name for index in by_keys.passing] == ["h"] and len(by_keys.conditions) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": "", "more": ""},
+        {"value": f"2 * {VALUE}"},
+        {"score": SCORE.replace("K[", "V["), "value": VALUE},
+    ],
+    ids=["no logsumexp is kept", "the output is more than the weighted sum", "one tensor twice"],
+)
+def test_other_mathematics_goes_through_memory(tmp_path: Path, change: dict[str, str]) -> None:
+    change = dict(change)
+    found = planned(tmp_path, **change)
+    if "f_gradient" in found.kernels:
+        assert all(name.startswith("unfused_") for name in schedules(found))
+    else:
+        assert "V[" in change["score"]
+
+
+def test_what_is_added_to_scores_has_its_derivative_in_the_kernel(tmp_path: Path) -> None:
+    found = planned(tmp_path, score=f"{SCORE} + 0.5 * f32(q - k)")
+    assert schedules(found)[0] == "fused_gradient_tiles"
