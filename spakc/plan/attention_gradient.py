@@ -93,6 +93,7 @@ def _reading_output(
         math.append(equation)
     if tuple(math) == kernel.math:
         return None
+    math = [replace(equation, value=_once(equation.value)) for equation in math]
     like = kernel.tensors[given]
     own = replace(like, name=output, same_as=like.same_as or (given if len(like.dtypes) > 1 else None))
     if own.same_as is not None:
@@ -103,6 +104,18 @@ def _reading_output(
         if name == given:
             tensors[output] = own
     return replace(kernel, math=tuple(math), tensors=tensors)
+
+
+def _once(value: Expr) -> Expr:
+    """a * w + b * w as (a + b) * w: where a slope vanishes, no rounding of one of two products is left over."""
+    if not (isinstance(value, Apply) and value.op == "add" and len(value.args) == 2):
+        return value
+    left, right = (factors_of(part) for part in value.args)
+    shared = next((factor for factor in left if factor in right), None)
+    if shared is None:
+        return value
+    sides = [mul(*(f for f in side if f is not shared and f != shared)) for side in (left, right)]
+    return Apply("mul", (Apply("add", (sides[0], sides[1])), shared), span=value.span)
 
 
 def _weighted_slopes(
