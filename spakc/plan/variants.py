@@ -279,10 +279,42 @@ def _answer(kernel: Kernel, case: Case, devices: tuple[Device, ...]) -> list[Var
     template = fallback(lead_of(case.steps), case.steps.signature)
     if template is None or not devices:
         return []
-    known = [t for t in (target(device.arch) for device in devices) if t is not None]
+    schedule = next((s for s in kernel.schedules.values() if template_of(kernel, s) is template), None)
     reason = "answers the calls that no other variant may"
-    way = Way(None, template.name, template)
-    return [_variant(way, kernel, case, Selected(template.defaults, None, reason), known)]
+    own: list[tuple[Way, Config, list[Target]]] = []
+    for device in devices:
+        known = target(device.arch)
+        assert known is not None, "devices were made from known architectures"
+        way = Way(None, template.name, template)
+        config: Config = template.defaults
+        if (
+            schedule is not None
+        ):  # its laws bind this variant too; what no lawful point answers is none of the schedule
+            of_file = Way(schedule, schedule.name, template)
+            lawful = _unguarded(of_file, kernel, case.steps, device, known)
+            way = of_file if lawful is not None else Way(None, f"answer_{template.name}", template)
+            config = config if lawful is None else lawful
+        same = next((each for each in own if each[:2] == (way, config)), None)
+        if same is not None:
+            same[2].append(known)
+        else:
+            own.append((way, config, [known]))
+    return [_variant(w, kernel, case, Selected(c, None, reason), archs) for w, c, archs in own]
+
+
+def _unguarded(way: Way, kernel: Kernel, steps: Steps, device: Device, known: Target) -> Config | None:
+    """The first lawful point of a schedule that answers every call."""
+    found = candidates_of(way, kernel, steps, device, known)
+    for candidate in () if isinstance(found, str) else found.candidates:
+        asked = [
+            template_for(way.template, problem, steps).requirements(
+                problem, steps.signature, candidate.config
+            )
+            for problem in steps.problems
+        ]
+        if not candidate.guards and not any(needed.guards for needed in asked):
+            return candidate.config
+    return None
 
 
 def _label(config: Config) -> str:

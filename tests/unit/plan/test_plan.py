@@ -282,3 +282,33 @@ def test_whole_tensors_in_one_piece_have_one_index(value: str, flat: bool, tmp_p
         asked = [guard.condition for guard in variants[0].guards if guard.law == "flat"]
         assert ["le", ["mul", ["dim", "R"], ["dim", "N"]], 2**31 - 1] in asked
         assert ["and", ["eq", ["stride", "x", 0], ["dim", "N"]], ["eq", ["stride", "x", 1], 1]] in asked
+
+
+SCALED = """spak 1
+use std.devices
+targets a100
+kernel k: elementwise {{
+  dim N
+  input  x: f32 [N]
+  output y: f32 [N]
+  math {{ y[i] = 2 * x[i] }}
+  schedule grid_stride {{
+    knob threads in {{128, 256, 512}}
+    knob vector  in {{{vectors}}}
+    law  wide: threads * vector >= 512
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("vectors", "answer"), [("1, 2, 4", "grid_stride.512x1"), ("2, 4", "answer_grid_stride.128x1")]
+)
+def test_the_last_variant_keeps_the_laws_of_its_schedule(tmp_path: Path, vectors: str, answer: str) -> None:
+    """A point that check counts as cut is never built under the schedule's name."""
+    path = tmp_path / "k.spak"
+    path.write_text(SCALED.format(vectors=vectors))
+    variants = plan(checked(path), (), Sink()).kernels["k"].variants
+    of_schedule = [variant for variant in variants if variant.schedule == "grid_stride"]
+    assert all(variant.config["threads"] * variant.config["vector"] >= 512 for variant in of_schedule)
+    assert variants[-1].id == answer and not variants[-1].guards
