@@ -10,7 +10,7 @@ from spakc.ir.ops import Const, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import references
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold, lower, product
-from spakc.plan.problem import AttentionProblem, IndexRange, Operand
+from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, IndexRange, Operand
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_product import HALF, operand_guards, size
@@ -91,13 +91,18 @@ def tiles_cannot(problem: AttentionProblem, signature: Signature) -> str | None:
             return f"tensor cores multiply bf16 or f16, and `{operand.tensor}` is neither"
         if signature.tensors[operand.tensor].default is not None:
             return f"`{operand.tensor}` may be absent"
+    return depth_refusal(problem, signature) or no_double(problem, signature)
+
+
+def depth_refusal(problem: AttentionProblem | AttentionGradientProblem, signature: Signature) -> str | None:
+    """Why rows of an operand are no tiles of a size that is compiled in, or None."""
     for index in (problem.depth, problem.value_depth):
         sizes = compiled_sizes(index, signature)
         if sizes is None:
             return f"the size of `{index.name}` is not compiled in: `dim D in {{64, 128}}` would be"
         if any(value % 16 or value > LARGEST_DEPTH for value in sizes):
             return f"the size of `{index.name}` is not always a multiple of 16 up to {LARGEST_DEPTH}"
-    return no_double(problem, signature)
+    return None
 
 
 def _tiles_cannot(problem: StepProblem, signature: Signature) -> str | None:

@@ -8,7 +8,7 @@ from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold
 from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, multiple_of
-from spakc.plan.templates_attention import LARGEST_DEPTH, compiled_sizes, number, same_half_precision
+from spakc.plan.templates_attention import compiled_sizes, depth_refusal, number, same_half_precision
 from spakc.plan.templates_product import HALF, operand_guards, size
 from spakc.plan.templates_rows import no_double
 
@@ -39,13 +39,7 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
             return f"`{name}` is not indexed by {row.name} and {along.name} alone"
         if set(signature.contiguous_axes(name)) != {operand.axis_of(along.name)}:
             return f"rows of `{name}` do not lie in one piece"
-    for index in (problem.depth, problem.value_depth):
-        sizes = compiled_sizes(index, signature)
-        if sizes is None:
-            return f"the size of `{index.name}` is not compiled in: `dim D in {{64, 128}}` would be"
-        if any(value % 16 or value > LARGEST_DEPTH for value in sizes):
-            return f"the size of `{index.name}` is not always a multiple of 16 up to {LARGEST_DEPTH}"
-    return no_double(problem, signature)
+    return depth_refusal(problem, signature) or no_double(problem, signature)
 
 
 def _requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:

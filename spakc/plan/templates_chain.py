@@ -9,6 +9,7 @@ from spakc.plan.problem import PanelProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_product import (
+    TILE,
     is_tile,
     largest_slab,
     number,
@@ -91,7 +92,6 @@ def _ladder(_: StepProblem, __: Signature) -> tuple[Config, ...]:
     )
 
 
-_TILE = "multiples of 32 from 32 to 256, whose warps have multiples of 16"
 _DEPTH = "multiples of 64 from 64 to 2048"
 
 PANEL = Template(
@@ -100,8 +100,8 @@ PANEL = Template(
     path="chain/panel.cu.j2",
     summary="rows are computed once, stay on chip and are multiplied by many columns; tensor cores (mma)",
     knobs=(
-        TemplateKnob("tile_m", "rows", _TILE, is_tile, 64, "rows that a block computes and multiplies"),
-        TemplateKnob("tile_n", "columns", _TILE, is_tile, 128, "columns of a tile of the product", (64, 128)),
+        TemplateKnob("tile_m", "rows", TILE, is_tile, 64, "rows that a block computes and multiplies"),
+        TemplateKnob("tile_n", "columns", TILE, is_tile, 128, "columns of a tile of the product", (64, 128)),
         TemplateKnob("tile_k", "elements", "16, 32 or 64", one_of(16, 32, 64), 32, "depth of one step"),
         TemplateKnob(
             "stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 3, "slots of the ring of right tiles", (3, 4)

@@ -341,7 +341,7 @@ def tensor_resources(problem: StepProblem, signature: Signature, config: Config)
     return Resources(tensor_threads(config), accumulators + fragments + 40, shared)
 
 
-_TILE = "multiples of 32 from 32 to 256, whose warps have multiples of 16"
+TILE = "multiples of 32 from 32 to 256, whose warps have multiples of 16"
 
 
 def is_tile(value: KnobValue) -> bool:
@@ -349,9 +349,9 @@ def is_tile(value: KnobValue) -> bool:
 
 
 _TILES = (
-    TemplateKnob("tile_m", "rows", _TILE, is_tile, 128, "rows of the tile that a block computes", (64, 128)),
+    TemplateKnob("tile_m", "rows", TILE, is_tile, 128, "rows of the tile that a block computes", (64, 128)),
     TemplateKnob(
-        "tile_n", "columns", _TILE, is_tile, 128, "columns of the tile that a block computes", (64, 128)
+        "tile_n", "columns", TILE, is_tile, 128, "columns of the tile that a block computes", (64, 128)
     ),
     TemplateKnob("tile_k", "elements", "16, 32 or 64", one_of(16, 32, 64), 32, "depth of one step"),
 )
