@@ -208,10 +208,16 @@ def check_program(program: Program, sink: Sink) -> CheckedModule:
 
 
 def plan_file(checked: Checked, archs: Sequence[str] = ()) -> Plan:
-    """What will be generated, for these architectures or those of the file's targets."""
+    """What will be generated, for these architectures or those of the file's targets. Times of configs that the
+    evidence holds and that are fresh outrank the cost model."""
+    from spakc.evidence import evidence_path, read_evidence
     from spakc.plan.plan import plan
+    from spakc.tune.fresh import fresh
+    from spakc.tune.rows import measurements
 
-    decided = plan(checked.module, archs, checked.sink)
+    rows = read_evidence(evidence_path(checked.path), Sink())  # what is wrong with it is for `status` to say
+    known = measurements(fresh(checked, rows, emit_files))
+    decided = plan(checked.module, archs, checked.sink, known)
     checked.sink.stop_if_errors()
     return decided
 

@@ -63,7 +63,7 @@ STORED_SLAB = 2.9e-7
 TILE = 5.5e-7
 """Seconds between the last product of a tile and the first of the next, besides what is stored."""
 
-EXCHANGE = 2e-6
+EXCHANGE = 4e-6
 """Seconds in which the blocks of a cluster meet for a sum and fill their rings anew."""
 
 CLUSTER_BANDWIDTH = 4.3e10

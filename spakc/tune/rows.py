@@ -92,14 +92,15 @@ def seconds_of(rows: Sequence[Row], call: Call, device: str) -> dict[str, float 
 
 
 def measurements(rows: Sequence[Row]) -> tuple[Measurement, ...]:
-    """As the plan wants them; configs that failed are slower than any."""
+    """As the plan wants them. A config that failed has no time and stands behind those that have one."""
     found = []
     for each in rows:
         kernel, _, schedule = each.statement.removeprefix(STATEMENT).partition(".")
-        samples = each.figures.get("samples")
-        seconds = statistics.median(samples) if samples else float("inf")
-        dims, arch = each.figures["call"]["dims"], each.figures["arch"]
-        found.append(Measurement(kernel, schedule, arch, each.figures["config"], dims, seconds))
+        figures = each.figures
+        if figures.get("samples"):
+            seconds = statistics.median(figures["samples"])
+            dims = figures["call"]["dims"]
+            found.append(Measurement(kernel, schedule, figures["arch"], figures["config"], dims, seconds))
     return tuple(found)
 
 

@@ -205,6 +205,23 @@ def test_figures_of_a_changed_kernel_say_nothing(tmp_path: Path, on_a_device: No
     assert fresh(driver.check_file(path), rows, driver.emit_files) == []
 
 
+def test_fresh_times_outrank_the_cost_model(tmp_path: Path, on_a_device: None) -> None:
+    """At 4096³, one of the shapes that a portfolio is chosen for, the clock says otherwise than the model."""
+
+    def reasons(config: Config) -> list[str]:
+        variants = driver.plan_file(driver.check_file(path)).kernels["mm"].variants
+        return [v.reason for v in variants if v.config.items() >= config.items()]
+
+    path, disliked = written(tmp_path), {"tile_n": 64, "cluster": 2, "stages": 4}
+    assert reasons(disliked) == []
+    clock = Pretended(lambda config: 1e-5 if config.items() >= disliked.items() else takes(config))
+    assert tune.run(request(path), clock) == 0
+    (reason,) = reasons(disliked)
+    assert reason.startswith("measured fastest of 12 lawful configs at 4096 x 4096 x 4096 on sm_90a: 10.0 us")
+    path.write_text(path.read_text().replace("sum[k](A[m, k] * B[k, n])", "2 * sum[k](A[m, k] * B[k, n])"))
+    assert reasons(disliked) == []  # what was timed is another kernel
+
+
 def test_the_budget_ends_the_search(tmp_path: Path, on_a_device: None) -> None:
     clock = Pretended(takes)
     tune.run(request(written(tmp_path), budget=1e-6), clock)
