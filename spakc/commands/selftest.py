@@ -71,9 +71,7 @@ def run(request: Request) -> int:
         every = tasks_of(wanted, [subject for file in _judges() for subject in _subjects(file)])
         tasks = slice_of(every, request.limit, request.seed)
         judging = tuple(dict.fromkeys(subject for task in tasks for subject in task.by))
-        for subject in judging:
-            subject.draw(request.cases, request.seed)
-        wrong = _broken(judging, request.jobs)
+        wrong = _broken(judging, request)
         verdicts = [] if wrong else _judge_all(tasks, request.jobs)
     except ToolError as error:
         sink = Sink()
@@ -156,6 +154,7 @@ def _score(
 
 _tasks: Sequence[Task] = ()
 _subjects_to_try: Sequence[Subject] = ()
+_request: Request
 """What workers judge: they are copies of this process, made when these are set."""
 
 
@@ -175,12 +174,14 @@ def _judge_all(tasks: Sequence[Task], jobs: int) -> list[Verdict]:
     return [found[number] for number in range(len(tasks))]
 
 
-def _broken(subjects: Sequence[Subject], jobs: int) -> list[str]:
-    """The variants that fail as they are: nothing could be learnt from their mutants."""
-    global _subjects_to_try
-    _subjects_to_try = subjects
-    found: dict[int, Baseline] = dict(_mapped(_try_one, len(subjects), jobs))
+def _broken(subjects: Sequence[Subject], request: Request) -> list[str]:
+    """Draws the cases of every variant. Returns those that fail as they are: nothing could be learnt from their
+    mutants."""
+    global _subjects_to_try, _request
+    _subjects_to_try, _request = subjects, request
+    found: dict[int, Baseline] = dict(_mapped(_try_one, len(subjects), request.jobs))
     for number, subject in enumerate(subjects):
+        subject.trials[:] = found[number].trials
         subject.builds.update(found[number].builds)
     return [f"{s.name}: {found[n].wrong}" for n, s in enumerate(subjects) if found[n].wrong]
 
@@ -206,4 +207,4 @@ def _judge_one(number: int) -> tuple[int, Verdict]:
 
 
 def _try_one(number: int) -> tuple[int, Baseline]:
-    return number, baseline(_subjects_to_try[number])
+    return number, baseline(_subjects_to_try[number], _request.cases, _request.seed)

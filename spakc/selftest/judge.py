@@ -15,7 +15,7 @@ from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
 from spak_runtime.emulator.toolchain import kernel_library
 from spak_runtime.errors import BuildError
-from spak_runtime.nvrtc import BuildRequest, compile_cubin
+from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, build_request, macros
 from spakc.emulator_runner import OnEmulator
 from spakc.resources import resource
@@ -67,21 +67,25 @@ def judge(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A variant unchanged: what is wrong with it, empty if nothing, and what its specialisations are built to."""
+    """A variant unchanged: what is wrong with it, empty if nothing, the cases that it was judged by, and what its
+    specialisations are built to."""
 
     wrong: str
+    trials: Sequence[Trial]
     builds: Mapping[tuple[tuple[str, str], ...], Builds]
 
 
-def baseline(subject: Subject) -> Baseline:
-    """Runs every case of the variant as it is."""
+def baseline(subject: Subject, cases: int, seed: int) -> Baseline:
+    """Draws as many cases, and runs every one on the variant as it is."""
+    subject.draw(cases, seed)
     builds: dict[tuple[tuple[str, str], ...], Builds] = {}
     for trial in subject.trials:
         failure = examine(subject.tested, trial.case, OnEmulator(subject.files), known=trial.right)
         if failure is not None:
-            return Baseline(f"{failure.code}: {'; '.join(failure.messages)}, {trial.case}", builds)
+            wrong = f"{failure.code}: {'; '.join(failure.messages)}, {trial.case}"
+            return Baseline(wrong, subject.trials, builds)
         builds[_specialisation(subject, trial.case)] = _builds(subject, trial.case, subject.files, ())
-    return Baseline("", builds)
+    return Baseline("", subject.trials, builds)
 
 
 Files = Mapping[str, str]
@@ -229,7 +233,7 @@ def _by_machine_code(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
                     cubin = compile_cubin(after).cubin
                 except BuildError as error:
                     return Verdict(REFUSED, evidence=str(error))
-                if disassemble(cubin).text != _machine_code(_Hashed(before)):
+                if not _is_same_code(cubin, ORIGINALS.build(before).cubin):
                     return Verdict(SURVIVED, compiled=compiled)
                 compiled += 1
     return Verdict(SAME_CODE, compiled=compiled)
@@ -250,22 +254,6 @@ def bindings_of(subject: Subject) -> list[Binding]:
     return list(found.values())
 
 
-class _Hashed:
-    """A request as a key: its text decides."""
-
-    def __init__(self, request: BuildRequest) -> None:
-        self.request = request
-        self.key = hash(
-            (request.source, tuple(sorted(request.headers.items())), request.options, request.arch)
-        )
-
-    def __hash__(self) -> int:
-        return self.key
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashed) and self.request == other.request
-
-
-@functools.lru_cache(maxsize=512)
-def _machine_code(of: _Hashed) -> str:
-    return disassemble(ORIGINALS.build(of.request).cubin).text
+def _is_same_code(one: bytes, other: bytes) -> bool:
+    """Whether two cubins hold the same instructions. Those that are equal throughout need no disassembler."""
+    return one == other or disassemble(one).text == disassemble(other).text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,6 +139,8 @@ class _Launch(ctypes.Structure):
     _fields_ = [
         ("kernel", ctypes.c_void_p),
         ("record", ctypes.c_void_p),
+        ("library", ctypes.c_char_p),
+        ("entry", ctypes.c_char_p),
         ("params", ctypes.c_char_p),
         ("params_bytes", ctypes.c_uint32),
         ("grid", ctypes.c_uint32 * 3),
@@ -217,6 +220,8 @@ class Kernel:
         spec = _Launch(
             kernel=address,
             record=record,
+            library=os.fsencode(self.path),
+            entry=entry.encode(),
             params=params_bytes,
             params_bytes=len(params_bytes),
             grid=(ctypes.c_uint32 * 3)(*grid),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,84 @@ def test_nothing_leaks() -> None:
         work(4)
         growth.append(resident_bytes() - before)
     assert min(growth) < 1 << 20, growth
+
+
+def processes() -> list[Path]:
+    """Of the emulator: the children of this one that are forks of it."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [Path("/proc", pid) for task in tasks for pid in task.read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_one_process_runs_many_launches() -> None:
+    """It is kept from launch to launch, and grows no more; a crash costs it alone; a fork has one of its own."""
+    crash = from_text("struct P { f32* x; };\nSPAK_KERNEL(kernel, P, 32) { params.x[1 << 28] = 1; }")
+    x = np.zeros(32, np.float32)
+
+    def work(n: int) -> None:
+        for seed in range(n):
+            report, exact = gemm_wgmma(256, 128, 72, cluster=2, seed=seed)
+            assert report.ok and exact
+            assert gemm_mma(128, 128, 40, seed=seed)[1]
+
+    work(2)
+    (first,) = processes()
+    before = int((first / "statm").read_text().split()[1])
+    work(12)
+    assert processes() == [first]
+    assert int((first / "statm").read_text().split()[1]) - before < 512
+    assert [e.kind for e in run(crash, Params().output("x", x)).errors] == ["crash"]
+    assert not processes()
+    child = os.fork()
+    if child == 0:
+        work(1)
+        os._exit(len(processes()) - 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    work(1)
+    assert len(processes()) == 1 and processes() != [first]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_no_process_outlives_its_owner() -> None:
+    """Nor does it hold the owner's output open: whoever reads that sees it end."""
+    program = """
+from tests.unit.emulator.emulator_cases import gemm_mma
+from tests.unit.emulator.test_engine import processes
+assert gemm_mma(128, 128, 40)[1]
+print(*processes())
+"""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "runtime")])
+    environment = os.environ | {"PYTHONPATH": path}
+    said = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment, cwd=ROOT
+    )
+    (worker,) = map(Path, said.stdout.split())
+    for _ in range(100):
+        if not worker.exists():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{worker} is still there")
+
+
+SCRATCH = """
+struct P { f32* x; i32 write; };
+SPAK_DEVICE f32 scratch(i32 write) {
+  volatile f32 values[64];
+  if (write)
+    for (u32 i = 0; i < 64; i++) values[i] = 7;
+  sync_threads();
+  return values[63];
+}
+SPAK_KERNEL(kernel, P, 32) { store(params.x + thread_index(), scratch(params.write)); }
+"""
+
+
+def test_what_a_launch_leaves_on_a_stack_decides_nothing() -> None:
+    kernel = from_text(SCRATCH)
+    x = np.ones(32, np.float32)
+    for write in (0, 1, 0):
+        assert run(kernel, Params().output("x", x).i32(write)).ok
+        assert (x == 7 * write).all()
 
 
 def test_a_small_case_is_quick() -> None:

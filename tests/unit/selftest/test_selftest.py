@@ -139,7 +139,7 @@ def test_a_header_is_judged_by_what_no_example_asks_of_it() -> None:
     assert floor and all(t.by[0].name.startswith("floors.") for t in floor)
     for subject in judges:
         subject.draw(6, 0)
-        found = baseline(subject)
+        found = baseline(subject, len(subject.trials), 0)
         assert not found.wrong
         subject.builds.update(found.builds)
     reasons = read_reasons(resource("templates/cuda") / selftest.REASONS)

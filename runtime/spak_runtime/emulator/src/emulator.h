@@ -8,6 +8,8 @@
 //   Fiber   one thread
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -69,16 +71,19 @@ using Knowledge = std::map<u32, Snapshot>;
 template <class T>
 struct Zeros {
   struct Free {
-    void operator()(T* p) const { free(p); }
+    size_t bytes = 0;
+    void operator()(T* p) const { munmap(p, bytes); }
   };
   std::unique_ptr<T[], Free> values;
-  size_t size = 0;
 
   void allocate(size_t n) {
-    values.reset(static_cast<T*>(calloc(n, sizeof(T))));
-    size = n;
+    const size_t bytes = std::max<size_t>(1, n) * sizeof(T);
+    void* const p =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) abort();
+    values = std::unique_ptr<T[], Free>(static_cast<T*>(p), Free{bytes});
   }
-  void clear() { memset(values.get(), 0, size * sizeof(T)); }
+  void clear() { memset(values.get(), 0, values.get_deleter().bytes); }
   T& operator[](size_t i) { return values[i]; }
   const T& operator[](size_t i) const { return values[i]; }
 };
@@ -155,6 +160,7 @@ struct Fiber {
   Context context;
   SpakThread view;
   u32 id, block, warp, lane;  // id and warp count over the world
+  char* deepest = nullptr;    // how far down its stack has been seen to go
   bool done = false;
 
   // Happens-before. `epoch` stamps this thread's own accesses and grows at each release; `copied` is the last

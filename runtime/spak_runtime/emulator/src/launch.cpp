@@ -1,15 +1,7 @@
-// The entry from Python: lays out buffers, fills in parameters, runs all blocks, hands back a report.
-//
-// With `isolate` the launch runs in a forked child whose buffers are shared memory: a kernel that crashes,
-// overruns its stack or never ends fails its own case and nothing else. Clusters run one after another; one
-// whose threads all wait for a semaphore is set aside until the value comes, so blocks may wait for one
-// another as on a device.
-#include <csignal>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "emulator.h"
+// What runs one launch: checks its shape, runs all blocks, looks at the outputs, writes the report. Clusters run one
+// after another; one whose threads all wait for a semaphore is set aside until the value comes, so blocks may wait for
+// one another as on a device.
+#include "launch.h"
 
 SpakThread* spak_emu_thread = nullptr;
 
@@ -17,97 +9,11 @@ namespace spak_emulator {
 
 namespace {
 
-constexpr u64 REPORT_BYTES = 4 << 20, GAP = 4096;
-constexpr size_t MAX_RESIDENT = 64;
+constexpr size_t MAX_RESIDENT = 64, MAX_KEPT = 8;
 
-struct BufferSpec {
-  const char* name;
-  void* data;
-  u64 bytes;
-  u32 granule, writable, write_once, uninitialised;
-};
-struct PointerPatch {
-  u32 offset;
-  i32 buffer;
-  i64 byte_offset;
-};
-struct MapPatch {
-  u32 offset;
-  i32 buffer;
-  i64 byte_offset;
-  u32 rank, element_bytes, swizzle_shift, type;
-  u64 stride[4];
-  u32 dim[5], box[5];
-};
-struct LaunchSpec {
-  void (*kernel)(const void*);
-  const SpakLaunchRecord* record;
-  const u8* params;
-  u32 params_bytes, grid[3], threads, cluster[3], shared_bytes;
-  Options options;
-  u32 isolate, buffers, pointers, maps;
-  const BufferSpec* buffer;
-  const PointerPatch* pointer;
-  const MapPatch* map;
-};
-
-struct Arena {  // the report, the parameters, then the buffers with gaps between
-  u8* base = nullptr;
-  u64 bytes = 0;
-  std::vector<u64> offset;
-  u64 params_offset = 0;
-};
-
-Arena make_arena(const LaunchSpec& s) {
-  Arena a;
-  u64 end = REPORT_BYTES;
-  a.params_offset = end;
-  end += (s.params_bytes + GAP - 1) / GAP * GAP;
-  for (u32 i = 0; i < s.buffers; i++) {
-    end += GAP;
-    a.offset.push_back(end);
-    end += (s.buffer[i].bytes + GAP - 1) / GAP * GAP;
-  }
-  a.bytes = end + GAP;
-  void* p = mmap(nullptr, a.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p != MAP_FAILED) a.base = static_cast<u8*>(p);
-  return a;
-}
-
-void fill_arena(const LaunchSpec& s, const Arena& a) {
-  for (u32 i = 0; i < s.buffers; i++) {
-    u8* const at = a.base + a.offset[i];
-    if (s.buffer[i].uninitialised) memset(at, 0xff, s.buffer[i].bytes);
-    else memcpy(at, s.buffer[i].data, s.buffer[i].bytes);
-  }
-  u8* const params = a.base + a.params_offset;
-  memcpy(params, s.params, s.params_bytes);
-  for (u32 i = 0; i < s.pointers; i++) {
-    const PointerPatch& p = s.pointer[i];
-    const u8* const value = a.base + a.offset[static_cast<u32>(p.buffer)] + p.byte_offset;
-    memcpy(params + p.offset, &value, sizeof value);
-  }
-  for (u32 i = 0; i < s.maps; i++) {
-    const MapPatch& p = s.map[i];
-    TensorMapData m = {};
-    m.base = a.base + a.offset[static_cast<u32>(p.buffer)] + p.byte_offset;
-    for (u32 d = 0; d < 4; d++) m.stride[d] = p.stride[d];
-    for (u32 d = 0; d < 5; d++) {
-      m.dim[d] = p.dim[d];
-      m.box[d] = static_cast<u16>(p.box[d]);
-    }
-    m.rank = static_cast<u8>(p.rank);
-    m.element_bytes = static_cast<u8>(p.element_bytes);
-    m.swizzle_shift = static_cast<u8>(p.swizzle_shift);
-    m.type = static_cast<char>(p.type);
-    m.magic = TENSOR_MAP_MAGIC;
-    memcpy(params + p.offset, &m, sizeof m);
-  }
-}
-
-void set_up_launch(Launch& l, const LaunchSpec& s, const Arena& a) {
+void set_up_launch(Launch& l, const LaunchSpec& s) {
   l.kernel = s.kernel;
-  l.params = a.base + a.params_offset;
+  l.params = s.params;
   l.params_bytes = s.params_bytes;
   for (u32 i = 0; i < 3; i++) {
     l.grid[i] = s.grid[i];
@@ -124,7 +30,7 @@ void set_up_launch(Launch& l, const LaunchSpec& s, const Arena& a) {
   for (u32 i = 0; i < s.buffers; i++) {
     const BufferSpec& b = s.buffer[i];
     l.buffers.push_back({b.name,
-                         a.base + a.offset[i],
+                         static_cast<u8*>(b.data),
                          b.bytes,
                          b.granule,
                          b.writable != 0,
@@ -181,15 +87,31 @@ std::vector<u32> start_order(u32 clusters) {
   return order;
 }
 
-// A child that ends with the launch does not tidy up: its memory goes as a whole.
-bool ends_with_launch = false;
+// Worlds of launches before, all of one shape: their memory need not be asked for again.
+struct Kept {
+  u32 threads = 0, blocks = 0, shared_bytes = 0, checks = 0;
+  std::vector<std::unique_ptr<World>> worlds;
+};
+Kept kept;
 
-void run_clusters() {
+std::vector<std::unique_ptr<World>> worlds_of_this_shape() {
+  const Launch& l = *launch;
+  const u32 blocks = l.cluster[0] * l.cluster[1] * l.cluster[2];
+  Kept found = std::move(kept);
+  kept = {l.threads, blocks, l.shared_bytes, l.options.checks, {}};
+  const bool same = found.threads == l.threads && found.blocks == blocks &&
+                    found.shared_bytes == l.shared_bytes && found.checks == l.options.checks;
+  return same ? std::move(found.worlds) : std::vector<std::unique_ptr<World>>();
+}
+
+void run_clusters(bool keep_worlds) {
   const Launch& l = *launch;
   const u32 clusters = l.grid[0] / l.cluster[0] * (l.grid[1] / l.cluster[1]) * (l.grid[2] / l.cluster[2]);
   const std::vector<u32> order = start_order(clusters);
   std::vector<std::unique_ptr<World>> pool;
+  if (keep_worlds) pool = worlds_of_this_shape();
   std::vector<World*> idle, suspended;
+  for (const std::unique_ptr<World>& w : pool) idle.push_back(w.get());
   u32 next = 0;
   while (!launch->aborted && (next < clusters || !suspended.empty())) {
     std::vector<World*> able;
@@ -225,8 +147,9 @@ void run_clusters() {
   }
   world = nullptr;
   fiber = nullptr;
-  if (ends_with_launch)
-    for (std::unique_ptr<World>& w : pool) w.release();
+  if (!keep_worlds) return;
+  if (pool.size() > MAX_KEPT) pool.resize(MAX_KEPT);
+  kept.worlds = std::move(pool);
 }
 
 void check_outputs() {
@@ -246,101 +169,19 @@ void check_outputs() {
   }
 }
 
-std::string run_launch(const LaunchSpec& s, const Arena& a) {
-  auto l = std::make_unique<Launch>();
+}  // namespace
+
+std::string run_launch(const LaunchSpec& s, bool keep_worlds) {
+  const auto l = std::make_unique<Launch>();
   launch = l.get();
-  set_up_launch(*l, s, a);
+  set_up_launch(*l, s);
   if (agrees_with_record(s)) {
-    run_clusters();
+    run_clusters(keep_worlds);
     if (l->errors.empty()) check_outputs();
   }
   std::string text = serialise_report();
   launch = nullptr;
-  if (ends_with_launch) l.release();
   return text;
 }
-
-// ---- isolation ----
-
-u8* crash_report = nullptr;
-u32 crash_timeout = 0;
-
-// Runs on its own stack and allocates nothing: the heap may be in any state.
-void on_signal(int signal) {
-  const Site where = fiber && launch ? launch->sites[fiber->last_site] : Site{"", 0};
-  const unsigned block = fiber && world ? this_block().linear : 0, thread = fiber ? fiber->view.thread : 0;
-  char message[160];
-  if (signal == SIGALRM)
-    snprintf(message, sizeof message, "not finished after %u s (the line is that of the last primitive)",
-             crash_timeout);
-  else
-    snprintf(message, sizeof message, "signal %d (the line is that of the thread's last primitive)", signal);
-  snprintf(reinterpret_cast<char*>(crash_report), REPORT_BYTES, "error\t%s\t%s\t%u\t\t0\t1\t%u\t%u\t\t%s\n",
-           signal == SIGALRM ? "timeout" : "crash", where.file, where.line, block, thread, message);
-  _exit(3);
-}
-
-void install_handlers(const LaunchSpec& s, const Arena& a) {
-  static char stack[64 * 1024];
-  stack_t alternate = {};
-  alternate.ss_sp = stack;
-  alternate.ss_size = sizeof stack;
-  sigaltstack(&alternate, nullptr);
-  crash_report = a.base;
-  crash_timeout = s.options.timeout_seconds;
-  struct sigaction action = {};
-  action.sa_handler = on_signal;
-  action.sa_flags = SA_ONSTACK;
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGALRM})
-    sigaction(signal, &action, nullptr);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  alarm(s.options.timeout_seconds);
-}
-
-void put_report(const Arena& a, const std::string& text) {
-  const size_t n = std::min<size_t>(text.size(), REPORT_BYTES - 1);
-  memcpy(a.base, text.data(), n);
-  a.base[n] = 0;
-}
-
-std::string run_isolated(const LaunchSpec& s, const Arena& a) {
-  a.base[0] = 0;
-  const pid_t child = fork();
-  if (child < 0) return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tfork failed\n";
-  if (child == 0) {
-    install_handlers(s, a);
-    ends_with_launch = true;
-    put_report(a, run_launch(s, a));
-    _exit(0);
-  }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (a.base[0] == 0)
-    return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tthe emulator's process ended with status " +
-           std::to_string(status) + "\n";
-  return reinterpret_cast<const char*>(a.base);
-}
-
-}  // namespace
-
-extern "C" {
-
-// Runs one launch; the text stays valid until the next call. See serialise_report for its form.
-const char* spak_emu_run(const LaunchSpec* s) {
-  static std::string text;
-  const Arena a = make_arena(*s);
-  if (!a.base) return "error\tcrash\t\t0\t\t0\t1\t-1\t-1\t\tno memory for the buffers\n";
-  fill_arena(*s, a);
-  text = s->isolate ? run_isolated(*s, a) : run_launch(*s, a);
-  for (u32 i = 0; i < s->buffers; i++)
-    if (s->buffer[i].writable) memcpy(s->buffer[i].data, a.base + a.offset[i], s->buffer[i].bytes);
-  munmap(a.base, a.bytes);
-  return text.c_str();
-}
-
-}  // extern "C"
 
 }  // namespace spak_emulator

@@ -90,6 +90,7 @@ void enter(Fiber& f) {
 // Leaves the running fiber for the next one, or for the world's caller when nobody can run.
 void reschedule() {
   Fiber* const me = fiber;
+  me->deepest = std::min(me->deepest, static_cast<char*>(__builtin_frame_address(0)));
   Fiber* const next = launch->aborted ? nullptr : next_fiber();
   if (next == me) return;
   launch->counters[SWITCHES]++;
@@ -200,8 +201,16 @@ void reset_fiber(World& w, u32 id) {
   Fiber& f = w.fibers[id];
   drop(f.clock);
   drop(f.cluster_clock);
+  // What another thread has left on the stack must not decide anything: not its own variables, nor those of the
+  // primitives that it called last.
+  char* const stack = w.stacks + STACK_BYTES * id;
+  if (f.deepest) {
+    char* const from = std::max(stack + 4096, f.deepest - 4096);
+    memset(from, 0, static_cast<size_t>(stack + STACK_BYTES - from));
+  }
   f = Fiber();
   f.id = id;
+  f.deepest = stack + STACK_BYTES;
   f.block = id / l.threads;
   f.warp = id / 32;
   f.lane = id % 32;
@@ -212,7 +221,7 @@ void reset_fiber(World& w, u32 id) {
     f.view.block[i] = b.index[i];
     f.view.grid[i] = l.grid[i];
   }
-  prepare_context(f.context, w.stacks + STACK_BYTES * id, f.lane, fiber_main);
+  prepare_context(f.context, stack, f.lane, fiber_main);
 }
 
 void allocate_world(World& w) {
