@@ -81,6 +81,10 @@ OVERLAP = 0.5
 NAIVE_ATTENTION = 0.033
 """What attention by rows reaches of the multiply-add rate: its operands come from the first-level cache."""
 
+ROWS_AT_ONCE = 1.3e-6
+"""Seconds in which a warp computes rows that stay on chip, however many of them at once: two passes that wait for
+memory, and the exchange of sums."""
+
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
 
@@ -152,6 +156,15 @@ def product_time(
     if "consumers" in config:
         return _persistent_time(config, shape, target)
     return _tiled_time(template, config, resources, resident, shape, target)
+
+
+def rows_time(config: Config, resources: Resources, shape: ProductShape, target: Target) -> Amount:
+    """Of the rows that each block computes before it multiplies them."""
+    resident = max(1, target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes))
+    tile_m, lanes, wide = (_number(config, knob) for knob in ("tile_m", "lanes", "wide"))
+    blocks = ceil_div(shape.rows, tile_m) * ceil_div(shape.columns, _number(config, "tile_n") * wide)
+    rounds = ceil_div(blocks, shape.multiprocessors(target) * resident)
+    return rounds * (math.ceil(tile_m * lanes / resources.threads) * ROWS_AT_ONCE)
 
 
 def attention_time(

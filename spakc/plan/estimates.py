@@ -4,11 +4,19 @@ device, and what their schedules would rather have."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from spak_runtime.manifest import Expression
 from spakc.ir.constraint import Env, evaluate, implication
 from spakc.ir.module import Prefer
-from spakc.plan.cost_model import AttentionShape, Estimate, ProductShape, attention_time, product_time
+from spakc.plan.cost_model import (
+    AttentionShape,
+    Estimate,
+    ProductShape,
+    attention_time,
+    product_time,
+    rows_time,
+)
 from spakc.plan.guards import runtime_expression
 from spakc.plan.launch import Config, Signature, product, stored_shape
 from spakc.plan.problem import (
@@ -141,7 +149,11 @@ def _time(
     resources = template.resources(problem, signature, config)
     if isinstance(shape, AttentionShape):
         return attention_time(template, config, resources, shape, known)
-    return product_time(template, config, resources, shape, known)
+    estimate = product_time(template, config, resources, shape, known)
+    if isinstance(problem, PanelProblem):
+        rows = rows_time(config, resources, shape, known)
+        return replace(estimate, seconds=estimate.seconds + rows)
+    return estimate
 
 
 def preferences(prefers: Sequence[Prefer], config: Config) -> tuple[Expression, ...]:

@@ -24,6 +24,7 @@ from spakc.plan.templates_elementwise import GRID_STRIDE
 from spakc.plan.templates_held import HELD
 from spakc.plan.templates_product import NAIVE, OCCUPANCY, PIPELINED, SWIZZLED, TILED
 from spakc.plan.templates_rows import BLOCK, COLUMNS, WARP
+from spakc.plan.templates_tma import TMA_PIPELINED
 from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
 
 TEMPLATES: tuple[Template, ...] = (
@@ -32,6 +33,7 @@ TEMPLATES: tuple[Template, ...] = (
     OCCUPANCY,
     SWIZZLED,
     PIPELINED,
+    TMA_PIPELINED,
     WARP_SPECIALIZED,
     V1_NAIVE,
     V2_ONLINE,
@@ -88,7 +90,7 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
     """What computes a problem where the file names no schedule, in order of preference; the last has no
     guard."""
     if isinstance(problem, ProductProblem):
-        return (WARP_SPECIALIZED, PIPELINED, TILED)
+        return (WARP_SPECIALIZED, TMA_PIPELINED, PIPELINED, TILED)
     if isinstance(problem, ElementwiseProblem):
         return (GRID_STRIDE,)
     if isinstance(problem, AttentionProblem):

@@ -87,8 +87,8 @@ def _resources(problem: StepProblem, signature: Signature, config: Config) -> Re
 def _ladder(_: StepProblem, __: Signature) -> tuple[Config, ...]:
     """Short rows by tall tiles; longer ones where shared memory holds them."""
     return (
-        {"tile_m": 64, "tile_n": 128, "tile_k": 32, "stages": 3, "depth": 256, "wide": 4},
-        {"tile_m": 64, "tile_n": 64, "tile_k": 32, "stages": 4, "depth": 1024, "wide": 8},
+        {"tile_m": 64, "tile_n": 128, "tile_k": 32, "stages": 3, "depth": 256, "wide": 4, "lanes": 8},
+        {"tile_m": 64, "tile_n": 64, "tile_k": 32, "stages": 4, "depth": 1024, "wide": 8, "lanes": 32},
     )
 
 
@@ -112,6 +112,7 @@ PANEL = Template(
         TemplateKnob(
             "wide", "tiles", "1 to 64", multiple_of(1, 1, 64), 4, "tiles of columns of a block", (4, 8)
         ),
+        TemplateKnob("lanes", "threads", "8, 16 or 32", one_of(8, 16, 32), 16, "that compute a row", (8, 32)),
     ),
     needs=("cp_async",),
     cannot=_cannot,

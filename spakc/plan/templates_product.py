@@ -280,7 +280,7 @@ def operand_requirements(problem: ProductProblem, signature: Signature) -> Requi
     return Requirements(tuple(guards), tuple(dict.fromkeys(chosen)))
 
 
-def _tensor_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
+def tensor_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
     assert isinstance(problem, ProductProblem)
     needed = operand_requirements(problem, signature)
     if not problem.batch:
@@ -307,7 +307,7 @@ def tensor_threads(config: Config) -> int:
     return 32 * _warps(number(config, "tile_m")) * _warps(number(config, "tile_n"))
 
 
-def _tensor_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
+def tensor_shape(problem: StepProblem, signature: Signature, config: Config) -> LaunchShape:
     assert isinstance(problem, ProductProblem)
     tiles = product(
         (
@@ -348,7 +348,7 @@ def is_tile(value: KnobValue) -> bool:
     return multiple_of(32, 32, 256)(value) and isinstance(value, int) and value % (16 * _warps(value)) == 0
 
 
-_TILES = (
+TILES = (
     TemplateKnob("tile_m", "rows", TILE, is_tile, 128, "rows of the tile that a block computes", (64, 128)),
     TemplateKnob(
         "tile_n", "columns", TILE, is_tile, 128, "columns of the tile that a block computes", (64, 128)
@@ -361,11 +361,11 @@ SWIZZLED = Template(
     name="swizzled",
     path="product/swizzled.cu.j2",
     summary="tiles in swizzled shared memory, copied with cp.async; tensor cores (mma)",
-    knobs=_TILES,
+    knobs=TILES,
     needs=("cp_async",),
     cannot=tensor_core_refusal,
-    requirements=_tensor_requirements,
-    shape=_tensor_shape,
+    requirements=tensor_requirements,
+    shape=tensor_shape,
     resources=tensor_resources,
     tensor_cores=True,
 )
@@ -376,13 +376,13 @@ PIPELINED = Template(
     path="product/pipelined.cu.j2",
     summary="the same through a ring of tiles: copies run ahead while the tensor cores work",
     knobs=(
-        *_TILES,
+        *TILES,
         TemplateKnob("stages", "tiles", "2 to 8", multiple_of(1, 2, 8), 4, "slots of the ring"),
     ),
     needs=("cp_async",),
     cannot=tensor_core_refusal,
-    requirements=_tensor_requirements,
-    shape=_tensor_shape,
+    requirements=tensor_requirements,
+    shape=tensor_shape,
     resources=tensor_resources,
     tensor_cores=True,
     portfolio=3,

@@ -10,49 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spak_runtime.manifest import Variant
-from spakc.plan.launch import Signature
 from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
 from tests.unit.emit.emulate import rows_apart
-from tests.unit.emit.planned import Emitted, emitted, example
+from tests.unit.emit.planned import emitted, example
+from tests.unit.emit.points import at, batched, padded
 from tests.unit.emit.test_emulated import LAYOUTS, agrees, case
 
 BIG = {"tile_m": 128, "tile_n": 256, "tile_k": 64, "stages": 4, "consumers": 2, "cluster": 2}
-
-
-def at(kernel: Emitted, **knobs: Any) -> Variant:
-    """The variant at a point of the space, selected or not."""
-    planned = next(v for v in kernel.plan.variants if v.schedule == "warp_specialized")
-    base = next(v for v in kernel.spec.variants if v.id == planned.id)
-    config = {**WARP_SPECIALIZED.defaults, **knobs}
-    problem, signature = planned.launches[0].problem, Signature(kernel.plan.kernel)
-    assert WARP_SPECIALIZED.refuses(problem, signature, config) is None
-    shape = WARP_SPECIALIZED.shape(problem, signature, config)
-    launch = replace(
-        base.launches[0],
-        params=WARP_SPECIALIZED.params(problem, signature, config),
-        grid=shape.grid,
-        threads=shape.threads,
-        shared_bytes=shape.shared_bytes,
-        cluster=shape.cluster,
-    )
-    defines = replace(planned, config=config).defines
-    return replace(base, id=str(knobs), config=config, defines=defines, launches=(launch,), guards=())
-
-
-def padded(kernel: Emitted, dims: dict[str, int], **how: Any) -> Any:
-    """A case whose matrices have rows that begin at multiples of 16 bytes, outputs included."""
-    call = case(kernel, dims, **how)
-    layouts = how.get("layouts") or {}
-    tensors = {}
-    for name, array in call.tensors.items():
-        wide = array
-        if array is not None and array.ndim > 1:
-            column = layouts.get(name) == "column"
-            turned = rows_apart(array.swapaxes(-1, -2) if column else array, 8)
-            wide = turned.swapaxes(-1, -2) if column else turned
-        tensors[name] = wide
-    return replace(call, tensors=tensors)
 
 
 def outputs(call: Any, **shapes: tuple[tuple[int, ...], Any]) -> Any:
@@ -67,7 +31,9 @@ def test_every_layout(layouts: tuple[str, str]) -> None:
     kernel = example("matmul", ("sm_90a",))["matmul"]
     how = {"options": {"activation": "gelu"}, "layouts": dict(zip("AB", layouts, strict=True))}
     call = padded(kernel, {"M": 700, "N": 536, "K": 131}, dtypes={"A": "bf16", "C": "bf16"}, **how)
-    agrees(kernel, at(kernel, **BIG), outputs(call, C=((700, 536), call.tensors["A"].dtype)))
+    agrees(
+        kernel, at(kernel, WARP_SPECIALIZED, **BIG), outputs(call, C=((700, 536), call.tensors["A"].dtype))
+    )
 
 
 @pytest.mark.parametrize("layouts", [("row", "column"), ("column", "row")])
@@ -88,7 +54,7 @@ def test_points_of_the_space(knobs: dict[str, Any], layouts: tuple[str, str]) ->
     kernel = example("matmul", ("sm_90a",))["matmul"]
     how = {"options": {"activation": "identity"}, "layouts": dict(zip("AB", layouts, strict=True))}
     call = case(kernel, {"M": 520, "N": 328, "K": 328}, dtypes={"A": "f16"}, **how)
-    agrees(kernel, at(kernel, **knobs), call, seed=3)
+    agrees(kernel, at(kernel, WARP_SPECIALIZED, **knobs), call, seed=3)
 
 
 @pytest.mark.parametrize("dims", [(1, 8, 8), (8, 8, 1), (64, 16, 64), (129, 264, 64)])
@@ -99,35 +65,14 @@ def test_outputs_of_either_width(output: str, dims: tuple[int, int, int]) -> Non
     how = {"options": {"activation": "silu"}, "absent": ("bias",)}
     call = padded(kernel, {"M": m, "N": n, "K": k}, dtypes={"A": "bf16", "C": output}, **how)
     call = outputs(call, C=((m, n), "float32" if output == "f32" else call.tensors["A"].dtype))
-    agrees(kernel, at(kernel, **{**BIG, "stages": 2}), call)
-
-
-BATCHED = """spak 1
-kernel heads: product {
-  dim B, H, G, M, N, K
-  input  X: bf16 | f16 [B, H, M, K]
-  input  W: same(X)    [B, G, N, K]
-  input  scale: f32    [H, M]
-  output Y: same(X)    [B, H, M, N]
-  output S: f32        [B, H, M, N]
-  math {
-    acc[b, h, m, n] = sum[k](X[b, h, m, k] * W[b, h // (H // G), n, k])
-    Y[b, h, m, n] = acc[b, h, m, n] * scale[h, m]
-    S[b, h, m, n] = acc[b, h, m, n] + 1
-  }
-  accumulate f32
-  law grouped: H % G == 0
-  schedule warp_specialized {
-    knob tile_m in {128}  knob tile_n in {64}  knob stages in {3}  knob mode in {pingpong}  knob consumers in {2}
-  }
-}
-"""
+    agrees(kernel, at(kernel, WARP_SPECIALIZED, **{**BIG, "stages": 2}), call)
 
 
 def test_batches_and_several_outputs(tmp_path: Path) -> None:
     """Grouped heads: two axes of batch, one of them through an expression; outputs of two widths."""
     path = tmp_path / "heads.spak"
-    path.write_text(BATCHED)
+    knobs = "knob tile_m in {128} knob tile_n in {64} knob stages in {3} knob mode in {pingpong} knob consumers in {2}"
+    path.write_text(batched("warp_specialized", knobs))
     kernel = emitted(path, ("sm_90a",))["heads"]
     (variant,) = [v for v in kernel.spec.variants if v.schedule == "warp_specialized"]
     dims = {"B": 2, "H": 4, "G": 2, "M": 136, "N": 72, "K": 72}

@@ -20,8 +20,31 @@ SPAK_DEVICE u32 swizzled_chunk(u32 row, u32 chunk) {
   else return chunk;
 }
 
+// How mma reads a tile of either orientation, whoever filled it: `Tile` says where the 16-byte chunks of its rows lie.
+template <class Tile>
+struct Fragments {
+  // Fragment of the left operand of mma_m16n8k16: rows outer .. +15, k .. +15.
+  SPAK_DEVICE static void left_fragment(Reg<u32, 4>& fragment, u32 tile, u32 outer, u32 k) {
+    const u32 lane = lane_index();
+    if constexpr (Tile::k_major)
+      ldmatrix_x4(fragment, tile + Tile::offset(outer + lane % 16, k / 8 + lane / 16));
+    else
+      ldmatrix_x4_trans(fragment, tile + Tile::offset(k + lane % 8 + lane / 16 * 8, outer / 8 + lane / 8 % 2));
+  }
+
+  // Fragments of the right operand for columns outer .. +15: [0], [1] for the first eight, [2], [3] for the others.
+  SPAK_DEVICE static void right_fragment(Reg<u32, 4>& fragment, u32 tile, u32 outer, u32 k) {
+    const u32 lane = lane_index();
+    if constexpr (Tile::k_major)
+      ldmatrix_x4(fragment, tile + Tile::offset(outer + lane % 8 + lane / 16 * 8, k / 8 + lane / 8 % 2));
+    else
+      ldmatrix_x4_trans(fragment, tile + Tile::offset(k + lane % 16, outer / 8 + lane / 16));
+  }
+};
+
 template <class T, u32 TileOuter, u32 TileK, bool KMajor, bool Swizzled = true>
-struct OperandTile {
+struct OperandTile : Fragments<OperandTile<T, TileOuter, TileK, KMajor, Swizzled>> {
+  static constexpr bool k_major = KMajor;
   static constexpr u32 rows = KMajor ? TileOuter : TileK;
   static constexpr u32 columns = KMajor ? TileK : TileOuter;
   static constexpr u32 chunks = columns / 8;
@@ -71,24 +94,6 @@ struct OperandTile {
       const T value = inside ? load(operand + o * stride_outer + kk * stride_k) : T{0};
       store_shared<T>(tile + offset(row, column / 8) + column % 8 * 2, value);
     }
-  }
-
-  // Fragment of the left operand of mma_m16n8k16: rows outer .. +15, k .. +15.
-  SPAK_DEVICE static void left_fragment(Reg<u32, 4>& fragment, u32 tile, u32 outer, u32 k) {
-    const u32 lane = lane_index();
-    if constexpr (KMajor)
-      ldmatrix_x4(fragment, tile + offset(outer + lane % 16, k / 8 + lane / 16));
-    else
-      ldmatrix_x4_trans(fragment, tile + offset(k + lane % 8 + lane / 16 * 8, outer / 8 + lane / 8 % 2));
-  }
-
-  // Fragments of the right operand for columns outer .. +15: [0], [1] for the first eight, [2], [3] for the others.
-  SPAK_DEVICE static void right_fragment(Reg<u32, 4>& fragment, u32 tile, u32 outer, u32 k) {
-    const u32 lane = lane_index();
-    if constexpr (KMajor)
-      ldmatrix_x4(fragment, tile + offset(outer + lane % 8 + lane / 16 * 8, k / 8 + lane / 8 % 2));
-    else
-      ldmatrix_x4_trans(fragment, tile + offset(k + lane % 16, outer / 8 + lane / 16));
   }
 };
 

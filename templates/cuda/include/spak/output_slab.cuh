@@ -72,4 +72,12 @@ struct OutputSlab {
   }
 };
 
+// Bytes of a warp's slab that serves outputs of all these types one after the other: a warp that is ahead with the next
+// one must not reach into the slab of its neighbour.
+template <class Core, class First, class... Others>
+SPAK_DEVICE constexpr u32 slab_of_a_warp() {
+  if constexpr (sizeof...(Others) == 0) return OutputSlab<First, Core>::bytes;
+  else return maximum(OutputSlab<First, Core>::bytes, slab_of_a_warp<Core, Others...>());
+}
+
 }  // namespace spak

@@ -82,10 +82,10 @@ SPAK_DEVICE Reducer exchanged(const Reducer& mine, u32 mask) {
 }
 
 // Several parts side by side, so that one does not wait for another's exchanges.
-template <class... Reducers>
+template <u32 Lanes = 32, class... Reducers>
 SPAK_DEVICE void warp_reduce(Reducers&... parts) {
   SPAK_UNROLL
-  for (u32 mask = 16; mask > 0; mask /= 2) (parts.merge(exchanged(parts, mask)), ...);
+  for (u32 mask = Lanes / 2; mask > 0; mask /= 2) (parts.merge(exchanged(parts, mask)), ...);
 }
 template <class Reducer>
 SPAK_DEVICE Reducer warp_reduced(Reducer part) {
@@ -107,6 +107,18 @@ struct WarpGroup {
   template <class... Reducers>
   SPAK_DEVICE void reduce(Reducers&... parts) const {
     warp_reduce(parts...);
+  }
+};
+
+// `Lanes` neighbours of a warp, which reduces for each such group at once.
+template <u32 Lanes>
+struct LanesOfWarp {
+  static constexpr u32 size = Lanes;
+  SPAK_DEVICE u32 rank() const { return lane_index() % Lanes; }
+  template <class Reducer>
+  SPAK_DEVICE Reducer reduced(Reducer part) const {
+    warp_reduce<Lanes>(part);
+    return part;
   }
 };
 

@@ -1,5 +1,5 @@
-// A tile of one operand of a product in shared memory, filled by TMA and read by wgmma (sm_90a): 16-bit elements, in
-// either orientation.
+// A tile of one operand of a product in shared memory, filled by TMA and read by wgmma or, through
+// ldmatrix, by mma: 16-bit elements, in either orientation.
 //
 // As in operand_tile.cuh an operand has an outer axis (m or n) and the contracted axis k, and a tile keeps the order of
 // global memory. KMajor: TileOuter rows of TileK elements, 128 bytes each. Otherwise: panels of `columns` neighbours
@@ -7,7 +7,7 @@
 // what lies outside of the operand is zero.
 #pragma once
 
-#include "spak/primitives.cuh"
+#include "spak/operand_tile.cuh"
 
 namespace spak {
 
@@ -18,7 +18,8 @@ SPAK_DEVICE constexpr u32 swizzle_span(u32 row_bytes) {
 
 // `Share` blocks of a cluster need the same tile: each loads its part and sends it to all of them.
 template <class T, u32 TileOuter, u32 TileK, bool KMajor, u32 Share>
-struct TmaTile {
+struct TmaTile : Fragments<TmaTile<T, TileOuter, TileK, KMajor, Share>> {
+  static constexpr bool k_major = KMajor;
   static constexpr u32 bytes = TileOuter * TileK * sizeof(T);
   static constexpr u32 span = KMajor ? 128 : swizzle_span(TileOuter * sizeof(T));
   static constexpr u32 columns = span / sizeof(T);
@@ -42,6 +43,13 @@ struct TmaTile {
         box(tile + (panel * TileK + first) * span, map, barrier, outer + static_cast<i32>(panel * columns),
             k + static_cast<i32>(first), batch...);
     }
+  }
+
+  // Byte offset of a 16-byte chunk of a row: the hardware's swizzle of rows of `span` bytes, panel by panel.
+  SPAK_DEVICE static u32 offset(u32 row, u32 chunk) {
+    constexpr u32 chunks = span / 16;
+    const u32 panel = KMajor ? 0 : chunk / chunks * TileK;
+    return ((panel + row) * chunks + swizzled_chunk<chunks>(row, chunk % chunks)) * 16;
   }
 
   // Descriptor of the rows from `outer` on (a multiple of 64 if not 0) of the first 16 k of a tile, and the steps from

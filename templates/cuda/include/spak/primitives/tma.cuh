@@ -28,7 +28,8 @@
 namespace spak {
 
 #define SPAK_TMA_LOAD "cp.async.bulk.tensor."
-#define SPAK_TMA_LOAD_TO ".shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+#define SPAK_TMA_LOAD_TO ".shared::cta.global.tile.mbarrier::complete_tx::bytes"
+#define SPAK_TMA_MULTICAST_TO ".shared::cluster.global.tile.mbarrier::complete_tx::bytes"
 
 SPAK_DEVICE void tma_load_2d(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1) {
   asm volatile(SPAK_TMA_LOAD "2d" SPAK_TMA_LOAD_TO " [%0], [%1, {%3, %4}], [%2];" ::"r"(dst), "l"(map),
@@ -46,27 +47,28 @@ SPAK_DEVICE void tma_load_4d(u32 dst, const TensorMap* map, u32 barrier, i32 c0,
                : "memory");
 }
 SPAK_DEVICE void tma_load_2d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, u16 mask) {
-  asm volatile(SPAK_TMA_LOAD "2d" SPAK_TMA_LOAD_TO
+  asm volatile(SPAK_TMA_LOAD "2d" SPAK_TMA_MULTICAST_TO
                              ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(dst),
                "l"(map), "r"(barrier), "r"(c0), "r"(c1), "h"(mask)
                : "memory");
 }
 SPAK_DEVICE void tma_load_3d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2,
                                        u16 mask) {
-  asm volatile(SPAK_TMA_LOAD "3d" SPAK_TMA_LOAD_TO
+  asm volatile(SPAK_TMA_LOAD "3d" SPAK_TMA_MULTICAST_TO
                              ".multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(dst),
                "l"(map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "h"(mask)
                : "memory");
 }
 SPAK_DEVICE void tma_load_4d_multicast(u32 dst, const TensorMap* map, u32 barrier, i32 c0, i32 c1, i32 c2,
                                        i32 c3, u16 mask) {
-  asm volatile(SPAK_TMA_LOAD "4d" SPAK_TMA_LOAD_TO
+  asm volatile(SPAK_TMA_LOAD "4d" SPAK_TMA_MULTICAST_TO
                              ".multicast::cluster [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(dst),
                "l"(map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "h"(mask)
                : "memory");
 }
 #undef SPAK_TMA_LOAD
 #undef SPAK_TMA_LOAD_TO
+#undef SPAK_TMA_MULTICAST_TO
 
 #define SPAK_TMA_OUT(name, head, tail)                                                                       \
   SPAK_DEVICE void name##_2d(const TensorMap* map, u32 src, i32 c0, i32 c1) {                                \
@@ -91,7 +93,7 @@ SPAK_DEVICE void tma_prefetch(const TensorMap* map) {
 
 SPAK_DEVICE void bulk_load(u32 dst, const void* src, u32 bytes, u32 barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
+      "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
       "l"(src), "r"(bytes), "r"(barrier)
       : "memory");
 }

@@ -47,13 +47,15 @@ constexpr u32 TILE_M = KNOB_tile_m, TILE_N = KNOB_tile_n, TILE_K = KNOB_tile_k, 
 constexpr u32 WARPS_M = maximum(2u, TILE_M / 64), WARPS_N = maximum(2u, TILE_N / 64);
 constexpr u32 THREADS = 32 * WARPS_M * WARPS_N;
 constexpr i32 WIDE = KNOB_wide;
+constexpr u32 LANES = KNOB_lanes, AT_ONCE = 32 / LANES;  // lanes that compute a row, rows of a warp at once
+using Group = LanesOfWarp<LANES>;
 
 using Element = T_w;
 using Panel = OperandTile<Element, TILE_M, TILE_K, true>;
 using Right = OperandTile<Element, TILE_N, TILE_K, (SPAK_WORD(LAYOUT_w) == Word::w_column)>;
 using Core = WarpProduct<Element, TILE_M, TILE_N, TILE_K, WARPS_M, WARPS_N>;
 
-// A block computes TILE_M whole rows first, a warp a row at a time, and keeps them in shared memory as the left tiles of
+// A block computes TILE_M whole rows first, a few lanes a row, and keeps them in shared memory as the left tiles of
 // the product: they are computed once for WIDE tiles of columns and never travel through memory. The right tiles of all
 // those columns come through one ring of STAGES slots, which is filled while the rows are still being computed.
 SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
@@ -65,7 +67,7 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
   const i64 leading = (SPAK_WORD(LAYOUT_w) == Word::w_column) ? params.s_w_1 : params.s_w_0;
 
   const u32 panel = shared_base(), ring = panel + static_cast<u32>(steps) * Panel::bytes;
-  const u32 slabs = ring + STAGES * Right::bytes;
+  const u32 slab = ring + STAGES * Right::bytes + thread_index() / 32 * slab_of_a_warp<Core, T_y>();
   const auto column_of = [&](i32 tile) -> i32 { return (first + tile) * static_cast<i32>(TILE_N); };
   const auto copy_tile = [&](u32 slot, i32 copy) {
     const i32 k0 = copy % steps * static_cast<i32>(TILE_K);
@@ -77,18 +79,19 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
     cp_async_commit();
   }
 
-  for (u32 line = warp_index(); line < TILE_M; line += THREADS / 32) {
+  SPAK_NO_UNROLL
+  for (u32 top = warp_index() * AT_ONCE; top < TILE_M; top += THREADS / LANES) {
+    const Group group;
+    const u32 line = top + lane_index() / LANES;
     const auto keep = [&](i32 position, Element value) {
       const u32 tile = static_cast<u32>(position) / TILE_K, inside = static_cast<u32>(position) % TILE_K;
       store_shared<Element>(panel + tile * Panel::bytes + Panel::offset(line, inside / 8) + inside % 8 * 2, value);
     };
-    const i32 kept = m0 + static_cast<i32>(line);
-    const i32 length = kept < rows ? depth : 0;  // what lies outside of the product is zero
-    for (i32 position = length + static_cast<i32>(lane_index()); position < steps * static_cast<i32>(TILE_K); position += 32)
-      keep(position, Element{0});
-    if (kept >= rows) continue;
-    const WarpGroup group(0);
-    using Group = WarpGroup;
+    const bool active = line < TILE_M && m0 + static_cast<i32>(line) < rows;
+    const i32 kept = minimum(m0 + static_cast<i32>(line), rows - 1);  // others read along, and keep nothing
+    const i32 padded = line < TILE_M ? steps * static_cast<i32>(TILE_K) : 0;
+    for (i32 position = (active ? depth : 0) + static_cast<i32>(group.rank()); position < padded; position += LANES)
+      keep(position, Element{0});  // what lies outside of the product is zero
   const i32 reduced = params.d_K;
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
@@ -99,23 +102,23 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
     const i32 i_k = position;
 #line 18 "chain.spak"
     part_0.add((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1)));
-#line 103 "kernels/norm_linear/panel.cu"
+#line 106 "kernels/norm_linear/panel.cu"
   }
   const f32 v_sum_k = group.reduced(part_0).value();
 #line 18 "chain.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_k, static_cast<f32>(params.d_K)) + params.o_eps));
-#line 108 "kernels/norm_linear/panel.cu"
+#line 111 "kernels/norm_linear/panel.cu"
 
-  if (block_index_y() == 0 && rank == 0) {
+  if (active && block_index_y() == 0 && rank == 0) {
 #line 18 "chain.spak"
     write(params.t_rstd + i_m * params.s_rstd_0, v_rstd_value);
-#line 113 "kernels/norm_linear/panel.cu"
+#line 116 "kernels/norm_linear/panel.cu"
   }
-    for (i32 position = rank; position < reduced; position += step) {
+    for (i32 position = rank; active && position < reduced; position += step) {
       const i32 i_k = position;
 #line 19 "chain.spak"
     keep(position, as_element<Element>(((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * v_rstd_value) * read_constant(params.t_gain + i_k * params.s_gain_0))));
-#line 119 "kernels/norm_linear/panel.cu"
+#line 122 "kernels/norm_linear/panel.cu"
     }
   }
 
@@ -138,11 +141,10 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
     {
       using Slab = OutputSlab<T_y, Core>;
       const Output<T_y> output = {params.t_y, params.s_y_0, params.s_y_1};
-      const u32 slab = slabs + thread_index() / 32 * Slab::bytes;
       Slab::store(accumulators, slab, output, m0, n0, rows, columns, [&](f32 accumulator, i32 row, i32 column) {
 #line 20 "chain.spak"
       return call_activation(accumulator);
-#line 146 "kernels/norm_linear/panel.cu"
+#line 148 "kernels/norm_linear/panel.cu"
       });
     }
   }

@@ -89,11 +89,11 @@ SPAK_KERNEL(spak_matmul_pipelined, Params, THREADS, 1) {
     oldest = oldest + 1 == STAGES ? 0 : oldest + 1;
   }
   sync_threads();  // no copy is on its way: the ring becomes the warps' output slabs
+  const u32 slab = ring + thread_index() / 32 * slab_of_a_warp<Core, T_C>();
 
   {
     using Slab = OutputSlab<T_C, Core>;
     const Output<T_C> output = {params.t_C, params.s_C_0, params.s_C_1};
-    const u32 slab = ring + thread_index() / 32 * Slab::bytes;
     Slab::store(accumulators, slab, output, m0, n0, rows, columns, [&](f32 accumulator, i32 row, i32 column) {
       const i32 i_n = column;
 #line 16 "matmul.spak"

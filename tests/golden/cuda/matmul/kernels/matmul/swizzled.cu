@@ -78,11 +78,11 @@ SPAK_KERNEL(spak_matmul_swizzled, Params, THREADS, 1) {
     Core::multiply<Left, Right>(accumulators, ring, ring + Left::bytes);
     sync_threads();  // everyone has read the tiles
   }
+  const u32 slab = ring + thread_index() / 32 * slab_of_a_warp<Core, T_C>();
 
   {
     using Slab = OutputSlab<T_C, Core>;
     const Output<T_C> output = {params.t_C, params.s_C_0, params.s_C_1};
-    const u32 slab = ring + thread_index() / 32 * Slab::bytes;
     Slab::store(accumulators, slab, output, m0, n0, rows, columns, [&](f32 accumulator, i32 row, i32 column) {
       const i32 i_n = column;
 #line 16 "matmul.spak"
