@@ -16,12 +16,13 @@ from spakc.ir.module import Device, Kernel, Law, Schedule
 from spakc.ir.queries import Means
 from spakc.plan.guards import guard_of
 from spakc.plan.launch import Config, StepProblem
-from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, ProductProblem
+from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, ProductProblem, RowsProblem
 from spakc.plan.resources import refusal
 from spakc.plan.select import Candidate
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue, Template
 from spakc.plan.templates import default_templates, fallback
+from spakc.plan.templates_held import BESIDE
 from spakc.target import Target
 
 MAX_CANDIDATES = 20_000
@@ -153,11 +154,18 @@ def _for_some_problems(
 
 
 def template_for(wanted: Template, problem: StepProblem, steps: Steps) -> Template:
-    """The wanted template where it computes this step, else the one that always does."""
+    """The wanted template where it computes this step. Else, beside tensor cores, which have guards anyway, one that
+    moves rows in vectors; else the one that always does."""
     defaults = default_templates(problem)
     suits = wanted in defaults or (problem is lead_of(steps) and wanted.family == defaults[0].family)
     if suits and wanted.cannot(problem, steps.signature) is None:
         return wanted
+    if (
+        wanted.tensor_cores
+        and isinstance(problem, RowsProblem)
+        and BESIDE.cannot(problem, steps.signature) is None
+    ):
+        return BESIDE
     found = fallback(problem, steps.signature)
     assert found is not None, "a step without any template is found out before its kernel has variants"
     return found

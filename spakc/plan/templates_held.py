@@ -58,13 +58,18 @@ def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str 
     return None
 
 
-def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
+def _vectors(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
     assert isinstance(problem, RowsProblem)
     (along,) = problem.reduced
-    vector, threads, chunks = (_number(config, knob) for knob in ("vector", "threads", "chunks"))
     stores = (Load(s.tensor, s.indices) for s in (*problem.element_outputs, *problem.column_sums))
     accesses = (*row_passes(problem, signature).all, *stores)
-    guards = list(vector_requirements(along, accesses, vector, signature).guards)
+    return vector_requirements(along, accesses, _number(config, "vector"), signature)
+
+
+def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
+    assert isinstance(problem, RowsProblem)
+    vector, threads, chunks = (_number(config, knob) for knob in ("vector", "threads", "chunks"))
+    guards = list(_vectors(problem, signature, config).guards)
     length = size(problem.reduced)
     if chunks > 0:
         most = threads * vector * chunks
@@ -167,3 +172,15 @@ HELD = Template(
     refuses=_refuses,
     ladder=_ladder,
 )
+
+
+BESIDE = replace(
+    HELD,
+    knobs=tuple(
+        replace(knob, default={"threads": 32, "chunks": 0}.get(knob.name, knob.default))
+        for knob in HELD.knobs
+    ),
+    requirements=_vectors,
+)
+"""The same for rows that a launch beside a product or attention computes: a warp a row, which reads it again in each
+pass. Calls have many rows of one head or one token there; where a row is long, this is slower and as right."""

@@ -252,8 +252,8 @@ def check(call: KernelFunction, case: Check) -> str:
         return "refused"
     first = target.clone()
     exact = torch.float64 if m * n * k < 2**32 else torch.float32
-    a, b = a.to(exact), b.to(exact)
-    reference, size = a @ b, a.abs() @ b.abs()
+    wide_a, wide_b = a.to(exact), b.to(exact)
+    reference, size = wide_a @ wide_b, wide_a.abs() @ wide_b.abs()
     if bias is not None:
         inner = reference + bias.to(exact)
         reference, size = inner.relu().square(), (size + inner.abs()) * (2 * inner.abs() + 2)
@@ -262,7 +262,6 @@ def check(call: KernelFunction, case: Check) -> str:
     worst = ((target.to(exact) - reference).abs() / allowed).max().item()
     if not worst <= 1:
         return f"an element is wrong by {worst:.3g} times what rounding explains"
-    a, b = (x.to(case.dtype) for x in (a, b))
     for _ in range(4):
         target.fill_(torch.nan)
         call(a, b, bias, out=target, **how)

@@ -18,7 +18,12 @@ from tests.unit.emit.test_emulated import agrees
     [
         {"tile_m": 64, "tile_n": 128, "lanes": 8},
         {"tile_m": 32, "tile_n": 64, "lanes": 16, "tile_k": 64, "wide": 1},
-        {"tile_m": 160, "tile_n": 192, "lanes": 8, "tile_k": 64},  # the last rows of a round are not the tile's
+        {
+            "tile_m": 160,
+            "tile_n": 192,
+            "lanes": 8,
+            "tile_k": 64,
+        },  # the last rows of a round are not the tile's
         {"tile_m": 64, "tile_n": 64, "lanes": 32, "stages": 4, "wide": 8},
     ],
 )
