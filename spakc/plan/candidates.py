@@ -85,7 +85,7 @@ def candidates_of(way: Way, kernel: Kernel, steps: Steps, device: Device, known:
 def _refused(wanted: Template, steps: Steps, config: Config, known: Target) -> str | None:
     """Why the launches of all steps cannot be built with this config, or None."""
     for problem in steps.problems:
-        template = template_for(wanted, problem, steps)
+        template = template_for(wanted, problem, steps, config)
         complete = {**template.defaults, **config}
         for knob in template.knobs:
             if not knob.lawful(complete[knob.name]):
@@ -153,19 +153,18 @@ def _for_some_problems(
     return tuple(guards)
 
 
-def template_for(wanted: Template, problem: StepProblem, steps: Steps) -> Template:
+def template_for(wanted: Template, problem: StepProblem, steps: Steps, config: Config) -> Template:
     """The wanted template where it computes this step. Else, beside tensor cores, which have guards anyway, one that
-    moves rows in vectors; else the one that always does."""
+    moves rows in vectors, unless `config` has its knobs at other values: all launches of a variant have one set of
+    macros. Else the one that always computes it."""
     defaults = default_templates(problem)
     suits = wanted in defaults or (problem is lead_of(steps) and wanted.family == defaults[0].family)
     if suits and wanted.cannot(problem, steps.signature) is None:
         return wanted
-    if (
-        wanted.tensor_cores
-        and isinstance(problem, RowsProblem)
-        and BESIDE.cannot(problem, steps.signature) is None
-    ):
-        return BESIDE
+    if wanted.tensor_cores and isinstance(problem, RowsProblem):
+        as_meant = all(config.get(name, value) == value for name, value in BESIDE.defaults.items())
+        if as_meant and BESIDE.cannot(problem, steps.signature) is None:
+            return BESIDE
     found = fallback(problem, steps.signature)
     assert found is not None, "a step without any template is found out before its kernel has variants"
     return found

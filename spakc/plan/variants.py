@@ -230,7 +230,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
     at_launch: set[str] = set()
     timed: list[PlannedStep] = []
     for number, problem in enumerate(steps.problems):
-        template = template_for(way.template, problem, steps)
+        template = template_for(way.template, problem, steps, config)
         for knob in template.knobs:
             config.setdefault(knob.name, knob.default)
             if knob.at_launch:
@@ -307,7 +307,7 @@ def _unguarded(way: Way, kernel: Kernel, steps: Steps, device: Device, known: Ta
     found = candidates_of(way, kernel, steps, device, known)
     for candidate in () if isinstance(found, str) else found.candidates:
         asked = [
-            template_for(way.template, problem, steps).requirements(
+            template_for(way.template, problem, steps, candidate.config).requirements(
                 problem, steps.signature, candidate.config
             )
             for problem in steps.problems
