@@ -104,6 +104,11 @@ def _not_covered(tested: UnderTest, shapes: Shapes) -> tuple[str, ...]:
     if shapes.defaulted:
         edges = "but for sizes beside tiles and powers of two"
         found.append(f"{', '.join(shapes.defaulted)} beyond {LARGEST}, {edges}: `verify` gives no range")
+    if shapes.beyond:
+        names = ", ".join(sorted(shapes.beyond))
+        found.append(
+            f"{names} as `verify` gives it: {tested.variant.id} takes larger calls only, which were tried"
+        )
     return tuple(found)
 
 

@@ -115,6 +115,15 @@ def _made(kernel: Kernel, axes: Sequence[_Axis], row: Sequence[int]) -> Speciali
     )
 
 
+def facts_of(tested: UnderTest, made: Specialisation) -> Environment:
+    """What guards may ask of a specialisation before there are sizes: run-time dims and strides are unknown."""
+    facts = {
+        name: TensorFacts(dtype.value, dtype.bytes, (), made.layouts[name], present=name not in made.absent)
+        for name, dtype in made.dtypes.items()
+    }
+    return Environment(made.dims, tested.variant.config, made.options, FACTS, facts)
+
+
 def _is_lawful(tested: UnderTest, made: Specialisation) -> bool:
     """Whether nothing that is known of a specialisation alone forbids it."""
     env = bind_dtypes(Env().dims(made.dims).options(made.options), made.dtypes).knobs(tested.variant.config)
@@ -123,11 +132,7 @@ def _is_lawful(tested: UnderTest, made: Specialisation) -> bool:
             continue
         if evaluate(implication(law.proposition, law.when), env) is False:
             return False
-    facts = {
-        name: TensorFacts(dtype.value, dtype.bytes, (), made.layouts[name], present=name not in made.absent)
-        for name, dtype in made.dtypes.items()
-    }
-    environment = Environment(made.dims, tested.variant.config, made.options, FACTS, facts)
+    environment = facts_of(tested, made)
     for _, holds in tested.guards:
         try:
             if not holds(environment):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from spakc.ir.queries import Means
 from spakc.ir.types import DType
 from spakc.verify.case import MODES, VALUES, Case, Value
 from spakc.verify.inputs import environment, shape_of
-from spakc.verify.specialisations import Specialisation, shapes_of
+from spakc.verify.specialisations import Specialisation, facts_of, shapes_of
 from spakc.verify.tested import UnderTest
 
 LARGEST = 64
@@ -50,12 +50,14 @@ _UNIT_BYTES = 16
 
 
 class Shapes:
-    """The sizes that a case may have, dim by dim."""
+    """The sizes that a case may have, dim by dim. `beyond` are the dims that got sizes outside of the file's `verify`,
+    since the variant takes none inside."""
 
     def __init__(self, tested: UnderTest, work: int = WORK) -> None:
         self.kernel = tested.kernel
         self.work = work
         self.free = tuple(name for name, dim in tested.kernel.dims.items() if dim.domain is None)
+        self.beyond: set[str] = set()
         self.defaulted = tuple(name for name in self.free if not _names_it(tested, name))
         self._domains = {name: _domain(tested, name) for name in self.free}
         self._tuples = [(names, d) for names, d in shapes_of(tested) if len(names) > 1]
@@ -76,7 +78,7 @@ class Shapes:
         ]
 
     def cost(self, dims: Mapping[str, int]) -> int:
-        """How much work a case is, the dims that are not yet known being small."""
+        """How much work a case is; dims that it does not say are 1."""
         full = {name: dims.get(name, 1) for name in self.kernel.dims}
 
         def points(sizes: Sequence[Expr]) -> int:
@@ -94,16 +96,18 @@ class Shapes:
         except ExpressionError:
             return 0
 
-    def draw(self, draw: Any, env: Env, dims: dict[str, int], plain: bool) -> dict[str, int]:
-        """Adds a size for every run-time dim to `dims`, which holds the compiled ones."""
+    def draw(self, draw: Any, env: Env, known: Environment, plain: bool) -> dict[str, int]:
+        """A size for every dim. `known` is what guards may ask of the specialisation, its compiled dims among it."""
+        dims = dict(known.dims)
         for names, domain in self._tuples:
             if all(name in self.free for name in names):
                 dims |= dict(zip(names, draw(st.sampled_from(_tuples(domain, env))), strict=True))
+        least = {name: self._sizes(name, env, known)[0] for name in self.free}
         turn = 0 if plain else draw(st.integers(0, max(0, len(self.free) - 1)))
         for name in (*self.free[turn:], *self.free[:turn]):
             if name in dims:
                 continue
-            lawful = self._lawful(name, env, dims)
+            lawful = self._lawful(name, env, replace(known, dims=dims), least)
             if not lawful:
                 reject()
             dims[name] = draw(self._among(lawful, plain))
@@ -117,30 +121,50 @@ class Shapes:
         every = st.sampled_from(lawful)
         return st.one_of(st.sampled_from(edges), every) if edges else every
 
-    def _lawful(self, name: str, env: Env, dims: Mapping[str, int]) -> list[int]:
-        """The sizes of a dim that leave the case lawful and small enough, ascending."""
-        domain = self._domains[name]
-        values = members(domain, env.dims(dims)) if domain is not None else None
-        if values is None or isinstance(values, TooMany | Unknown):
-            values = tuple({*range(1, LARGEST + 1), *self._edges})
-        sizes = sorted(int(v) for v in values)
-        fits = bisect.bisect_right(sizes, self.work, key=lambda n: self.cost({**dims, name: n}))
+    def _lawful(self, name: str, env: Env, known: Environment, least: Mapping[str, int]) -> list[int]:
+        """The sizes of a dim that leave the case lawful and small enough, ascending. The dims that are not yet known
+        will have at least the sizes of `least`."""
+        dims = known.dims
+        sizes = self._sizes(name, env, known)
+        fits = bisect.bisect_right(sizes, self.work, key=lambda n: self.cost({**least, **dims, name: n}))
         asked = [p for p, of in self._laws if name in of and of <= {*dims, name}]
-        guards = [holds for holds, of in self._guards if name in of and of <= {*dims, name}]
+        guards = [holds for holds, of in self._guards if {name} < of <= {*dims, name}]
 
         def lawful(size: int) -> bool:
-            known = {**dims, name: size}
-            by_law = all(evaluate(p, env.dims(known)) is not False for p in asked)
-            return by_law and all(_may_hold(holds, Environment(known)) for holds in guards)
+            sized = {**dims, name: size}
+            by_law = all(evaluate(p, env.dims(sized)) is not False for p in asked)
+            return by_law and _may_hold(guards, known, sized)
 
         return [n for n in sizes[: max(1, fits)] if lawful(n)]
 
+    def _sizes(self, name: str, env: Env, known: Environment) -> list[int]:
+        """The sizes of a dim that the variant takes, ascending: of those that the file asks for, or of the usual ones
+        where it asks for none, or for none that the variant takes: what only larger calls may use is tried by larger
+        calls."""
+        alone = [holds for holds, of in self._guards if of == {name}]
 
-def _may_hold(holds: Evaluator, environment: Environment) -> bool:
-    try:
-        return bool(holds(environment))
-    except ExpressionError:
-        return True  # it asks for strides, too
+        def taken(sizes: Iterable[int]) -> list[int]:
+            return [n for n in sorted(sizes) if _may_hold(alone, known, {**known.dims, name: n})]
+
+        domain = self._domains[name]
+        values = members(domain, env.dims(known.dims)) if domain is not None else None
+        if values is not None and not isinstance(values, TooMany | Unknown):
+            asked = taken(int(value) for value in values)
+            if asked:
+                return asked
+            self.beyond.add(name)
+        return taken({*range(1, LARGEST + 1), *self._edges}) or [1]
+
+
+def _may_hold(guards: Iterable[Evaluator], known: Environment, dims: Mapping[str, int]) -> bool:
+    environment = replace(known, dims=dims)
+    for holds in guards:
+        try:
+            if not holds(environment):
+                return False
+        except ExpressionError:
+            continue  # it asks for strides, too
+    return True
 
 
 def _names_it(tested: UnderTest, dim: str) -> bool:
@@ -194,7 +218,7 @@ def cases(
 
 def _call(draw: Any, tested: UnderTest, chosen: Specialisation, shapes: Shapes, plain: bool) -> Case:
     env = bind_dtypes(Env().options(chosen.options), chosen.dtypes).knobs(tested.variant.config)
-    dims = shapes.draw(draw, env, dict(chosen.dims), plain)
+    dims = shapes.draw(draw, env, facts_of(tested, chosen), plain)
     return Case(
         tested.spec.name,
         tested.variant.id,

@@ -10,7 +10,7 @@ from spakc.verify.search import some
 from spakc.verify.specialisations import Specialisation, pool
 from spakc.verify.strategies import COMFORTABLE, Shapes, allows, cases
 from spakc.verify.tested import UnderTest
-from tests.unit.verify.kernels import example
+from tests.unit.verify.kernels import example, of_text
 
 
 def choices(made: Specialisation) -> dict[str, object]:
@@ -64,6 +64,38 @@ def test_sizes_at_the_edges_of_tiles_are_frequent() -> None:
     sizes = [size for case in drawn(tested, 60) for size in case.dims.values()]
     assert sum(size in near for size in sizes) > len(sizes) / 6
     assert {1} < set(sizes)
+
+
+LINEAR = """spak 1
+use std.devices
+targets h100
+kernel linear: product {
+  dim    M, N, K
+  input  x: bf16 | f16 [M, K]  layout row | column
+  input  w: same(x)    [K, N]  layout row | column
+  output y: same(x) | f32 [M, N]
+  math { y[m, n] = sum[k](x[m, k] * w[k, n]) }
+  accumulate f32
+  gradient y wrt x, w
+  schedule naive { knob block in {8} }
+  verify { tolerance ulp(y)  values integers  shapes M in 1..100, N in 1..100, K in 1..100  cases 8 }
+}
+"""
+
+
+def test_every_variant_of_a_gradient_has_cases() -> None:
+    """Also one that takes none of the sizes that the file gives, and says so: its parts have a depth of their own."""
+    variants = [t for t in of_text(LINEAR)[0] if t.derived is not None]
+    assert len(variants) > 8
+    beyond = []
+    for tested in variants:
+        shapes = Shapes(tested)
+        found = some(cases(tested, pool(tested), shapes), 4, 0)
+        assert len(found) == 4 and all(allows(tested, case) for case in found)
+        large = [case for case in found if any(size > 100 for size in case.dims.values())]
+        assert bool(large) == bool(shapes.beyond)
+        beyond += sorted(shapes.beyond)
+    assert set(beyond) == {"M", "N"}
 
 
 def test_the_same_seed_draws_the_same_cases() -> None:
