@@ -246,7 +246,9 @@ def rows_of(
         figures = dict(each.figures)
         if "checks" in figures:
             figures |= {"variants": counts, "not_covered": left}
-        subject = now.about(each.statement, fact=each.fact)
+        target = checked.module.devices.get(each.statement.target)
+        arch = target.arch if target is not None else ""
+        subject = now.about(each.statement, fact=each.fact, arch=arch)
         rows.append(
             Row(
                 each.statement.id,

@@ -145,6 +145,7 @@ kernel twice: elementwise {
     assert verified.exit_code == 3, verified.output
     data = contract(path, "architect")
     assert [row["statement"] for row in data["violated"]] == ["law twice.generous"]
+    assert not data["stale"]
     path.write_text(text.replace("2 * x[i]", "3 * x[i]"))
     stale = contract(path, "architect")["stale"]
     assert "verify twice" in [row["statement"] for row in stale] and all(row["because"] for row in stale)
