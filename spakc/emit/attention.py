@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
-from spakc.emit.groups import index_group, origin_code, store_statement, with_indices
+from spakc.emit.groups import index_group, mapped, origin_code, store_statement, with_indices
 from spakc.emit.source_map import from_math
-from spakc.emit.tile_mask import is_uniform, tile_truth
+from spakc.emit.tile_mask import is_uniform, limits, tile_truth
 from spakc.ir.inline import replace
-from spakc.ir.ops import Apply, Const, Expr, Load
+from spakc.ir.ops import Apply, Const, Expr, Load, Ref, RefKind
 from spakc.ir.simplify import TRUE, factors_of, mul, simplify
 from spakc.ir.visit import walk
 from spakc.plan.problem import AttentionProblem, IndexRange, Operand, Store
@@ -50,17 +50,26 @@ def attention_context(problem: AttentionProblem, scope: Scope) -> dict[str, Any]
         "dot": dot.text,
         "lse": lse.text,
         "accumulator": accumulator.text,
-        "query": operand_rows(problem.query_operand, problem.query, problem.depth, inner),
-        "key": operand_rows(problem.key_operand, problem.key, problem.depth, inner),
-        "value": operand_rows(problem.value_operand, problem.value_depth, problem.key, inner),
+        "query": _operand(0, problem.query_operand, problem.query, problem.depth, inner),
+        "key": _operand(1, problem.key_operand, problem.key, problem.depth, inner),
+        "value": _operand(2, problem.value_operand, problem.value_depth, problem.key, inner),
         "multiply": from_math(multiply, problem.query_operand.span or problem.span, 8),
         "accumulate": from_math(accumulate, problem.value_operand.span or problem.span, 14),
         "score": _return(problem.score, inner, problem, 6),
-        "outputs": [_output(store, problem, inner) for store in problem.outputs],
+        "outputs": [_output(role, store, problem, inner) for role, store in enumerate(problem.outputs, 3)],
         "row_outputs": [{"write": store_statement(store, inner, 6)} for store in problem.row_outputs],
     }
     context |= score_code(problem, inner)
     context["batch"] = index_group(problem.batch, scope, texts(context))
+    sides = [context[side] for side in ("query", "key", "value")]
+    parts = {
+        "tile": [context["tile_mask"]],
+        "score": [context["mask"], *texts(context["cases"])],
+        "load": [side["coordinates"] for side in sides],
+        "row": texts(context["row_outputs"]),
+        "store": texts(context["outputs"]),
+    }
+    context["batch_of"] = {name: index_group(problem.batch, scope, code) for name, code in parts.items()}
     return context
 
 
@@ -74,14 +83,27 @@ def score_code(problem: AttentionProblem, inner: Scope) -> dict[str, Any]:
         chosen = dict(zip(conditions, choice, strict=True))
         logit = in_log2(under(problem.score, chosen))
         cases.append(
-            {"condition": condition_code(chosen, inner), "logit": _return(logit, inner, problem, 10)}
+            {
+                "condition": condition_code(chosen, inner),
+                "logit": _return(logit, inner, problem, 10),
+                "factor": _factor(logit, problem.dot, inner),
+            }
         )
     return {
         "mask": _return(mask, inner, problem, 4),
+        "limits": limits(mask, problem.key.name, inner),
         "tile_mask": tile_truth(mask, (problem.query.name, problem.key.name), inner),
         "cases": cases,
         "loads": any(isinstance(node, Load) for node in walk(problem.score)),
     }
+
+
+def _factor(logit: Expr, dot: str, scope: Scope) -> str:
+    """What the dot product is multiplied by where a logit is nothing more; else empty."""
+    match logit:
+        case Apply("mul", (factor, Ref(name, RefKind.local))) if name == dot:
+            return expression(factor, scope).text
+    return ""
 
 
 def in_log2(score: Expr) -> Expr:
@@ -137,9 +159,16 @@ def operand_rows(operand: Operand, outer: IndexRange, reduced: IndexRange, scope
     }
 
 
-def _output(store: Store, problem: AttentionProblem, scope: Scope) -> dict[str, str]:
-    fixed = Operand(store.tensor, store.indices)
-    rows = operand_rows(fixed, problem.query, problem.value_depth, scope)
+def _operand(
+    role: int, operand: Operand, outer: IndexRange, reduced: IndexRange, scope: Scope
+) -> dict[str, str]:
+    """As `operand_rows`, and its tensor map where a template has one."""
+    axes = (operand.axis_of(outer.name), operand.axis_of(reduced.name))
+    return operand_rows(operand, outer, reduced, scope) | mapped(role, operand, axes, scope)
+
+
+def _output(role: int, store: Store, problem: AttentionProblem, scope: Scope) -> dict[str, str]:
+    rows = _operand(role, Operand(store.tensor, store.indices), problem.query, problem.value_depth, scope)
     return {
         "type": rows["type"],
         "write": store_statement(store, scope, 10),
@@ -147,6 +176,8 @@ def _output(store: Store, problem: AttentionProblem, scope: Scope) -> dict[str, 
         "origin": rows["origin"],
         "stride_row": rows["stride_outer"],
         "stride_column": rows["stride_k"],
+        "map": rows["map"],
+        "coordinates": rows["coordinates"],
     }
 
 

@@ -25,7 +25,16 @@ from spakc.emit.expressions import (
     tensor_kind,
     word,
 )
-from spakc.emit.groups import REDUCERS, Group, index_group, origin_code, store_statement, with_indices
+from spakc.emit.groups import (
+    REDUCERS,
+    Group,
+    index_group,
+    map_name,
+    mapped,
+    origin_code,
+    store_statement,
+    with_indices,
+)
 from spakc.emit.held import HELD_TEMPLATE, held_rows
 from spakc.emit.source_map import from_math
 from spakc.ir.inline import index_name
@@ -128,7 +137,7 @@ def _field(param: Param, signature: Signature, written: set[str]) -> dict[str, s
         declaration = f"{const}{identifier('T', param.name)}* {identifier('t', param.name)}"
         return {"declaration": declaration, "comment": f"[{shape}]"}
     if param.kind == "tensor_map":
-        return {"declaration": f"TensorMap {_map(param.name, param.axis)}", "comment": ""}
+        return {"declaration": f"TensorMap {map_name(param.name, param.axis)}", "comment": ""}
     if isinstance(param.value, list) and param.value[0] in ("knob", "fact"):
         prefix = {"knob": "k", "fact": "f"}[param.value[0]]
         return {"declaration": f"{param.type} {identifier(prefix, param.name)}", "comment": ""}
@@ -136,11 +145,6 @@ def _field(param: Param, signature: Signature, written: set[str]) -> dict[str, s
         return {"declaration": f"{param.type} {identifier('s', param.name)}_{param.axis}", "comment": ""}
     prefix = {"dim": "d", "option": "o"}[param.kind]
     return {"declaration": f"{param.type} {identifier(prefix, param.name)}", "comment": ""}
-
-
-def _map(tensor: str, role: int) -> str:
-    """The tensor map of an operand or output; one tensor may be several of them."""
-    return f"{identifier('m', tensor)}_{role}"
 
 
 def _plain(size: Expr) -> str:
@@ -248,15 +252,8 @@ def _product_output(role: int, store: Store, problem: ProductProblem, scope: Sco
         stride = identifier("s", store.tensor)
         result["stride_row"], result["stride_column"] = (f"params.{stride}_{axis}" for axis in axes)
         result["origin"] = origin_code(fixed, axes, scope)
-        result |= _mapped(role, fixed, axes, scope)
+        result |= mapped(role, fixed, axes, scope)
     return result
-
-
-def _mapped(role: int, operand: Operand, axes: Iterable[int | None], scope: Scope) -> dict[str, str]:
-    """The tensor map of an operand, and what follows its two coordinates in a copy by TMA."""
-    batch = (index for axis, index in enumerate(operand.indices) if axis not in axes)
-    coordinates = "".join(f", {expression(index, scope).text}" for index in batch)
-    return {"map": f"params.{_map(operand.tensor, role)}", "coordinates": coordinates}
 
 
 def _operand(
@@ -278,7 +275,7 @@ def _operand(
         "origin": origin_code(operand, (outer_axis, k_axis), scope),
         "stride_outer": f"{stride}_{outer_axis}",
         "stride_k": f"{stride}_{k_axis}",
-        **_mapped(role, operand, (outer_axis, k_axis), scope),
+        **mapped(role, operand, (outer_axis, k_axis), scope),
     }
 
 

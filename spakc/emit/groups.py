@@ -84,3 +84,15 @@ def origin_code(operand: Operand, axes: Iterable[int | None], scope: Scope) -> s
             stride = f"params.{identifier('s', operand.tensor)}_{axis}"
             text += f" + {expression(index, scope).text} * {stride}"
     return text
+
+
+def map_name(tensor: str, role: int) -> str:
+    """The tensor map of an operand or output; one tensor may be several of them."""
+    return f"{identifier('m', tensor)}_{role}"
+
+
+def mapped(role: int, operand: Operand, axes: Iterable[int | None], scope: Scope) -> dict[str, str]:
+    """The tensor map of an operand, and what follows the coordinates of its matrix' axes in a copy by TMA."""
+    batch = (index for axis, index in enumerate(operand.indices) if axis not in axes)
+    coordinates = "".join(f", {expression(index, scope).text}" for index in batch)
+    return {"map": f"params.{map_name(operand.tensor, role)}", "coordinates": coordinates}

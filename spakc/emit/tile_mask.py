@@ -4,10 +4,12 @@ may be and must be true (see tile_mask.cuh). Whatever has no such form is only s
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from spakc.emit.expressions import Scope, expression
 from spakc.ir.inline import free_indices
 from spakc.ir.ops import Apply, Expr, Load, Ref, RefKind
+from spakc.ir.simplify import TRUE, ZERO, add, neg, negation, sub
 from spakc.ir.visit import walk
 
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -75,3 +77,89 @@ def _range(expr: Expr, ranged: Collection[str], scope: Scope) -> str | None:
     if expr.op in _ARITHMETIC:
         return f"({left} {_ARITHMETIC[expr.op]} {right})"
     return f"{expr.op}imum({left}, {right})" if expr.op in ("min", "max") else None
+
+
+# ---- limits of one index --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Where all of `conditions` hold, an index is at least (`least`) or at most `value`."""
+
+    conditions: tuple[str, ...]
+    least: bool
+    value: str
+
+
+_TURNED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq"}
+
+
+def limits(condition: Expr, index: str, scope: Scope) -> list[Limit] | None:
+    """A condition as limits of one of its index variables, over all others; None where it is not of that form."""
+    if condition == TRUE:
+        return []
+    if not isinstance(condition, Apply):
+        return None
+    if condition.op == "and":
+        parts = [limits(arg, index, scope) for arg in condition.args]
+        return None if None in parts else [limit for part in parts for limit in part or ()]
+    if condition.op == "or":
+        one, two = condition.args
+        if index in free_indices(one):
+            one, two = two, one
+        found = limits(two, index, scope)
+        if found is None or not _known(one, index):
+            return None
+        unless = expression(negation(one), scope).text
+        return [Limit((unless, *limit.conditions), limit.least, limit.value) for limit in found]
+    if condition.op in _TURNED:
+        return _compared(condition, index, scope)
+    return None
+
+
+def _known(expr: Expr, index: str) -> bool:
+    """Whether an expression is the same for every value of the index, and reads no tensor."""
+    return index not in free_indices(expr) and not any(isinstance(n, Load) for n in walk(expr))
+
+
+def _compared(condition: Apply, index: str, scope: Scope) -> list[Limit] | None:
+    """Of `a op b` where the index is added or subtracted once."""
+    sums = [_sum(arg, index) for arg in condition.args]
+    if sums[0] is None or sums[1] is None:
+        return None
+    (times_left, left), (times_right, right) = sums
+    times = times_left - times_right
+    if abs(times) != 1:
+        return None
+    op = condition.op if times > 0 else _TURNED[condition.op]
+    bound = sub(right, left) if times > 0 else sub(left, right)
+    code = expression(bound, scope)
+    if code.kind != "i32":
+        return None
+    found: list[Limit] = []
+    if op in ("gt", "ge", "eq"):
+        found.append(Limit((), True, f"{code.text} + 1" if op == "gt" else code.text))
+    if op in ("lt", "le", "eq"):
+        found.append(Limit((), False, f"{code.text} - 1" if op == "lt" else code.text))
+    return found
+
+
+def _sum(expr: Expr, index: str) -> tuple[int, Expr] | None:
+    """How often the index is added, and what else is."""
+    if isinstance(expr, Ref) and expr.kind is RefKind.index and expr.name == index:
+        return 1, ZERO
+    if _known(expr, index):
+        return 0, expr
+    if not isinstance(expr, Apply) or expr.op not in ("add", "sub", "neg"):
+        return None
+    parts = [_sum(arg, index) for arg in expr.args]
+    if any(part is None for part in parts):
+        return None
+    times: int = 0
+    rest: Expr = ZERO
+    for place, part in enumerate(parts):
+        assert part is not None
+        sign = -1 if expr.op == "neg" or place == 1 and expr.op == "sub" else 1
+        times += sign * part[0]
+        rest = add(rest, part[1] if sign > 0 else neg(part[1]))
+    return times, rest

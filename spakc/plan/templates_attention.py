@@ -82,18 +82,6 @@ V1_NAIVE = Template(
 # ---- tiles on tensor cores ------------------------------------------------------------------------------
 
 
-def tiles_cannot(problem: AttentionProblem, signature: Signature) -> str | None:
-    """Why the operands are none that warps multiply tile by tile on tensor cores."""
-    if problem.accumulate is not DType.f32:
-        return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
-    for operand in problem.operands:
-        if not set(HALF) & set(signature.alternatives(operand.tensor)):
-            return f"tensor cores multiply bf16 or f16, and `{operand.tensor}` is neither"
-        if signature.tensors[operand.tensor].default is not None:
-            return f"`{operand.tensor}` may be absent"
-    return depth_refusal(problem, signature) or no_double(problem, signature)
-
-
 def depth_refusal(problem: AttentionProblem | AttentionGradientProblem, signature: Signature) -> str | None:
     """Why rows of an operand are no tiles of a size that is compiled in, or None."""
     for index in (problem.depth, problem.value_depth):
@@ -105,15 +93,27 @@ def depth_refusal(problem: AttentionProblem | AttentionGradientProblem, signatur
     return None
 
 
-def _tiles_cannot(problem: StepProblem, signature: Signature) -> str | None:
-    assert isinstance(problem, AttentionProblem)
+def tiles_refusal(problem: AttentionProblem, signature: Signature) -> str | None:
+    """Why operands or outputs are none that tensor cores work on tile by tile."""
     for store in problem.outputs:
         target = Operand(store.tensor, store.indices)
         if None in (target.axis_of(problem.query.name), target.axis_of(problem.value_depth.name)):
             return f"`{store.tensor}` is not indexed by the query and the value's index alone"
         if problem.lse in references(store.value, RefKind.local):
             return f"`{store.tensor}` is computed from the logsumexp, too"
-    return tiles_cannot(problem, signature)
+    if problem.accumulate is not DType.f32:
+        return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
+    for operand in problem.operands:
+        if not set(HALF) & set(signature.alternatives(operand.tensor)):
+            return f"tensor cores multiply bf16 or f16, and `{operand.tensor}` is neither"
+        if signature.tensors[operand.tensor].default is not None:
+            return f"`{operand.tensor}` may be absent"
+    return depth_refusal(problem, signature) or no_double(problem, signature)
+
+
+def _tiles_cannot(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, AttentionProblem)
+    return tiles_refusal(problem, signature)
 
 
 def same_half_precision(names: Sequence[str], signature: Signature) -> list[Guard]:
@@ -163,7 +163,7 @@ def _online_requirements(problem: StepProblem, signature: Signature, _: Config) 
 
 def _pipelined_cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, AttentionProblem)
-    return _tiles_cannot(problem, signature) or copied_in_pieces(problem, signature)
+    return tiles_refusal(problem, signature) or copied_in_pieces(problem, signature)
 
 
 def _pipelined_requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from spak_runtime.manifest import Expression, Guard, Param
 from spakc.ir.ops import Load, RefKind
 from spakc.ir.visit import references, walk
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lower, params_of, product
-from spakc.plan.problem import Operand, ProductProblem, Store
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, params_of, product
+from spakc.plan.problem import Operand, ProductProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_product import number, operand_requirements, size, tensor_core_refusal
-from spakc.plan.tensor_maps import operand_map, output_map
+from spakc.plan.tensor_maps import operand_map, output_guards, output_map
 
 MAX_AXES = 4
 """Of a tensor map in the template: the matrix and two batch axes."""
@@ -145,39 +145,13 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
     needed = operand_requirements(problem, signature)
     guards = list(needed.guards)
     for store in problem.outputs:
-        guards += _output_guards(store, problem, signature)
+        guards += output_guards(store, problem.columns[0], signature)
     guards.append(Guard("depth", ["ge", size(problem.reduced), 1], "a tensor map has no empty axis"))
     parts = number(config, "split_k")
     if parts > 1:
         steps: Expression = ["ceil_div", size(problem.reduced), number(config, "tile_k")]
         guards.append(Guard("parts", ["ge", steps, parts], f"each of {parts} blocks has a step to multiply"))
     return Requirements(tuple(guards), needed.layouts)
-
-
-def _output_guards(store: Store, problem: ProductProblem, signature: Signature) -> list[Guard]:
-    name = store.tensor
-    column = Operand(name, store.indices).axis_of(problem.columns[0].name)
-    assert column is not None, "outputs without columns are refused before"
-    guards = []
-    axes = signature.contiguous_axes(name)
-    if len(set(axes)) > 1:
-        along = signature.tensors[name].layouts[axes.index(column)]
-        guards.append(Guard("contiguous", ["eq", ["layout", name], along], f"TMA stores rows of {name}"))
-    if name not in signature.carried:
-        unit = ["eq", signature.stride(name, column), 1]
-        guards.append(Guard("contiguous", unit, f"rows of {name} lie in one piece"))
-    element = signature.element_bytes(name)
-    steps = [signature.stride(name, axis) for axis in range(len(store.indices)) if axis != column]
-    conditions: list[Expression] = [["eq", ["mod", product((step, element)), 16], 0] for step in steps]
-    conditions.append(["ge", signature.alignment(name), 16])
-    reason = f"TMA stores rows of {name} that begin at multiples of 16 bytes"
-    guards.append(Guard("aligned", ["and", *conditions], reason))
-    row: Expression = ["eq", ["mod", product((lower(problem.columns[0].extent), element)), 16], 0]
-    reason = (
-        f"TMA writes rows of {name} in whole pieces of 16 bytes: what lies behind a row is not the call's"
-    )
-    guards.append(Guard("whole_pieces", row, reason))
-    return guards
 
 
 def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple[Param, ...]:
@@ -192,7 +166,7 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
         operand_map(1, problem.right, column, reduced, tiles[1], cluster, signature),
     ]
     for role, store in enumerate(problem.outputs, start=2):
-        maps.append(output_map(role, store, problem, lambda width: slab_span(config, width), signature))
+        maps.append(output_map(role, store, row, column, lambda width: slab_span(config, width), signature))
     read = {n.tensor for s in problem.outputs for n in walk(s.value) if isinstance(n, Load)}
     others = [
         param

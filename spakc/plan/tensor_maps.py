@@ -1,4 +1,5 @@
-"""Operands and outputs of a product as TMA sees them: parameters of kind tensor_map.
+"""Operands and outputs of products and attention as TMA sees them: parameters of kind tensor_map, and what they ask
+of a call.
 
 The two axes of the matrix come first, the contiguous one of them innermost; behind them the batch axes, in
 the order of the tensor. What lies outside of the extents of the product's indices reads as zero and is not
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spak_runtime.manifest import Expression, Param
-from spakc.plan.launch import Signature, lower
-from spakc.plan.problem import IndexRange, Operand, ProductProblem, Store
+from spak_runtime.manifest import Expression, Guard, Param
+from spakc.plan.launch import Signature, lower, product
+from spakc.plan.problem import IndexRange, Operand, Store
 
 ROW = 128
 """Bytes of a row of a tile whose contracted axis is contiguous: the widest swizzle."""
@@ -61,13 +62,31 @@ def operand_map(
     return Param("tensor_map", "map", name, role, ["tensor_map", by_layout(ROW, span), dims, strides, box])
 
 
-def output_map(
-    role: int, store: Store, problem: ProductProblem, span: Callable[[int], int], signature: Signature
+def rows_map(
+    role: int, operand: Operand, outer: IndexRange, along: IndexRange, tile: int, signature: Signature
 ) -> Param:
-    """The map of an output (roles from 2 on), stored in slabs of 64 rows; `span` gives the bytes of a row of
-    a slab for an element of so many bytes."""
+    """The map of an operand whose rows lie in one piece: boxes of `tile` rows and 64 columns."""
+    name, across = operand.tensor, operand.axis_of(outer.name)
+    assert across is not None, "operands without a matrix are refused before"
+    batch = batch_axes(operand, outer.name, along.name)
+    shape = signature.tensors[name].shape
+    dims = [lower(along.extent), lower(outer.extent), *(lower(shape[axis]) for axis in batch)]
+    strides = [signature.stride(name, axis) for axis in (across, *batch)]
+    box = [ROW // ELEMENT, tile, *(1 for _ in batch)]
+    return Param("tensor_map", "map", name, role, ["tensor_map", ROW, dims, strides, box])
+
+
+def output_map(
+    role: int,
+    store: Store,
+    row: IndexRange,
+    column: IndexRange,
+    span: Callable[[int], int],
+    signature: Signature,
+) -> Param:
+    """The map of an output (its role follows those of the operands), stored in slabs of 64 rows; `span` gives the
+    bytes of a row of a slab for an element of so many bytes."""
     name, target = store.tensor, Operand(store.tensor, store.indices)
-    row, column = problem.rows[0], problem.columns[0]
     batch = batch_axes(target, row.name, column.name)
     across = target.axis_of(row.name)
     assert across is not None, "outputs without rows are refused before"
@@ -77,6 +96,33 @@ def output_map(
     swizzle = _by_element(name, signature, span)
     box = [_by_element(name, signature, lambda element: span(element) // element), 64, *(1 for _ in batch)]
     return Param("tensor_map", "map", name, role, ["tensor_map", swizzle, dims, strides, box])
+
+
+def output_guards(store: Store, along: IndexRange, signature: Signature) -> list[Guard]:
+    """What stores of rows along this index by TMA ask of a call."""
+    name = store.tensor
+    column = Operand(name, store.indices).axis_of(along.name)
+    assert column is not None, "outputs without columns are refused before"
+    guards = []
+    axes = signature.contiguous_axes(name)
+    if len(set(axes)) > 1:
+        along = signature.tensors[name].layouts[axes.index(column)]
+        guards.append(Guard("contiguous", ["eq", ["layout", name], along], f"TMA stores rows of {name}"))
+    if name not in signature.carried:
+        unit = ["eq", signature.stride(name, column), 1]
+        guards.append(Guard("contiguous", unit, f"rows of {name} lie in one piece"))
+    element = signature.element_bytes(name)
+    steps = [signature.stride(name, axis) for axis in range(len(store.indices)) if axis != column]
+    conditions: list[Expression] = [["eq", ["mod", product((step, element)), 16], 0] for step in steps]
+    conditions.append(["ge", signature.alignment(name), 16])
+    reason = f"TMA stores rows of {name} that begin at multiples of 16 bytes"
+    guards.append(Guard("aligned", ["and", *conditions], reason))
+    row: Expression = ["eq", ["mod", product((lower(along.extent), element)), 16], 0]
+    reason = (
+        f"TMA writes rows of {name} in whole pieces of 16 bytes: what lies behind a row is not the call's"
+    )
+    guards.append(Guard("whole_pieces", row, reason))
+    return guards
 
 
 def _by_contiguous(name: str, signature: Signature, value: Callable[[int], Expression]) -> Expression:

@@ -3,6 +3,7 @@ device at hand: what a call chooses, and every fused variant by itself.
 
     python -m tests.gpu.bench_attention OUT.json [--cases all|listed|more|BxHxSxD,…] [--masks full,causal]
                                         [--passes forward,backward] [--only WORD,…] [--rounds 7] [--check all|none]
+                                        [--points TILE_QxTILE_KxSTAGESxCONSUMERSxGRIDxPOLYNOMIAL,…]
 
 All that is timed is built first, on every core. Before anything is timed, each variant is held to float64 on small
 ragged problems (grouped heads, more queries than keys, a window, a soft cap), and two runs of it to the same bits. A
@@ -15,11 +16,14 @@ of time(cuDNN) / time, both in one round.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import multiprocessing
+import re
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +35,9 @@ import spakc
 from spak_runtime.bench import Effort, interleaved, sets_for
 from spak_runtime.cache import KernelCache, digest
 from spak_runtime.errors import ArchError, NoVariantError
+from spak_runtime.expressions import Environment, ExpressionError, evaluate
 from spak_runtime.function import KernelFunction
+from spak_runtime.manifest import Variant
 from spak_runtime.nvrtc import BuildRequest
 from spak_runtime.specialise import Binding, build_request
 
@@ -97,6 +103,28 @@ def cases(wanted: str) -> Iterator[Shape]:
         yield from CASES[word] if word in CASES else (Shape(*map(int, word.split("x"))),)
 
 
+def load(points: Sequence[str]) -> Any:
+    """The kernels of the example, with these points of `v4_tma` named so that each is built."""
+    if not points:
+        return spakc.load(EXAMPLE)
+    knobs = ("tile_q", "tile_k", "stages", "consumers", "grid", "polynomial")
+    configs = "".join(
+        f"    config {'c' + point.replace('x', '_')} {{ "
+        + "  ".join(f"{knob} = {value}" for knob, value in zip(knobs, point.split("x"), strict=True))
+        + " }\n"
+        for point in points
+    )
+    head, tail = EXAMPLE.read_text().split("  schedule v4_tma", 1)
+    domains = {"tile_k": "64..192 step 16", "polynomial": "{0, 4, 8, 16}"}
+    for knob, domain in domains.items():
+        tail = re.sub(rf"knob {knob} in \{{[^}}]*\}}", f"knob {knob} in {domain}", tail, count=1)
+    before, after = tail.split("    let  smem_bytes", 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fmha.spak"
+        path.write_text(f"{head}  schedule v4_tma{before}{configs}    let  smem_bytes{after}")
+        return spakc.load(path)
+
+
 # ---- who is timed ---------------------------------------------------------------------------------------
 
 
@@ -108,6 +136,15 @@ def alone(kernel: KernelFunction, only: Sequence[str]) -> dict[str, KernelFuncti
         if fused and (not only or any(word in variant.id for word in only)):
             found[variant.id] = kernel.only(variant.id)
     return found
+
+
+def admits(variant: Variant, width: int) -> bool:
+    """Whether any call with rows of this width may get the variant."""
+    for guard in variant.guards:
+        with contextlib.suppress(ExpressionError, KeyError):
+            if not evaluate(guard.condition, Environment(dims={"D": width})):
+                return False
+    return True
 
 
 def build(request: BuildRequest) -> str:
@@ -124,6 +161,8 @@ def build_all(kernels: Sequence[KernelFunction], only: Sequence[str], dtypes: Se
     for kernel in kernels:
         for variant in (k.spec.variants[0] for n, k in alone(kernel, only).items() if n != "spak"):
             for dtype, causal, width in itertools.product(dtypes, (True, False), (64, 128)):
+                if not admits(variant, width):
+                    continue
                 names = dict.fromkeys((t.name for t in kernel.spec.tensors if t.name != "L"), dtype)
                 binding = Binding({**names, "L": "f32"}, {}, {}, {"causal": causal}, {"D": width})
                 sources = kernel._shared.sources
@@ -362,6 +401,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--masks", default="full,causal")
     parser.add_argument("--passes", default="forward,backward")
     parser.add_argument("--only", default="", help="variants whose names hold one of these words")
+    parser.add_argument("--points", default="", help="further configs of v4_tma")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.015, help="of one subject in one round")
     parser.add_argument("--check", default="all", choices=("all", "none"))
@@ -370,7 +410,7 @@ def main(arguments: Sequence[str]) -> int:
         print("not run: no device")
         return 5
     torch.manual_seed(0)
-    loaded = spakc.load(EXAMPLE)
+    loaded = load([point for point in given.points.split(",") if point])
     only = [word for word in given.only.split(",") if word]
     kernels = {"forward": loaded.fmha, "backward": loaded.fmha_gradient}
     wanted = {name: alone(kernels[name], only) for name in given.passes.split(",")}

@@ -13,6 +13,8 @@ template <u32 Slots>
 struct RingPlace {
   u32 slot = 0, round = 0;
 
+  // The place of filling number `step`.
+  SPAK_DEVICE static RingPlace at(u32 step) { return {step % Slots, step / Slots & 1}; }
   SPAK_DEVICE void advance() {
     slot++;
     if (slot == Slots) {

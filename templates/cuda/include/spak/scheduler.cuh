@@ -21,4 +21,25 @@ SPAK_DEVICE TileIndex band_order(u32 index, u32 tiles_m, u32 tiles_n, u32 band) 
   return {static_cast<i32>(first + within % rows), static_cast<i32>(within / rows)};
 }
 
+// Where a tile of rows of one of many problems begins.
+struct RowsOfProblem {
+  i32 row, problem;
+};
+
+// Tile number `index` of `tiles` tiles of `tile` rows of each of `problems`. Problems are walked together in groups, whose
+// common operands the second-level cache holds, and within a group from the last tile to the first: under a causal mask the last
+// rows take longest, and what takes longest begins first.
+SPAK_DEVICE RowsOfProblem last_rows_first(u32 index, u32 tiles, u32 tile, u32 problems, u32 group) {
+  const u32 first = index / (group * tiles) * group, within = index % (group * tiles);
+  const u32 together = minimum(group, problems - first);
+  return {static_cast<i32>((tiles - 1 - within / together) * tile), static_cast<i32>(first + within % together)};
+}
+
+// The number of the tile that this block computes in a round; every other round runs the other way, so that a block whose tile
+// was short has a long one next.
+SPAK_DEVICE u32 tile_in_turn(u32 round) {
+  const u32 blocks = grid_size_x(), block = block_index_x();
+  return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
+}
+
 }  // namespace spak

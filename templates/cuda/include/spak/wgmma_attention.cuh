@@ -1,0 +1,222 @@
+// Attention by warpgroups of 64 rows (sm_90a): tiles that TMA fills, products on wgmma, and the online softmax of their
+// accumulators.
+//
+// A warpgroup holds the scores of its rows as wgmma leaves them: element 4j + 2h + c of a thread is in column
+// 8j + 2 (lane % 4) + c of the row lane/4 + 8h of its warp's sixteen rows. Logits are in units of log2, so that a weight is one
+// exp2.
+#pragma once
+
+#include "spak/functions.cuh"
+#include "spak/tile_mask.cuh"
+
+namespace spak {
+
+// Rows x Columns elements of 16 bits, as TMA leaves them with a swizzle of 128 bytes: one slab after the other, each all rows
+// of 64 columns.
+template <class T, u32 Rows, u32 Columns>
+struct RowTile {
+  static constexpr u32 slab_bytes = Rows * 128, bytes = slab_bytes * (Columns / 64);
+  static_assert(sizeof(T) == 2 && Columns % 64 == 0 && Rows % 8 == 0 && Rows <= 256, "whole swizzle patterns");
+
+  // One thread asks for the rows from `row` on; `bytes` arrive at `barrier`. `batch` are coordinates of further axes.
+  template <class... Batch>
+  SPAK_DEVICE static void load(u32 tile, const TensorMap* map, u32 barrier, i32 row, Batch... batch) {
+    SPAK_UNROLL
+    for (u32 slab = 0; slab < Columns / 64; slab++) {
+      const u32 to = tile + slab * slab_bytes;
+      const i32 column = static_cast<i32>(slab * 64);
+      static_assert(sizeof...(batch) <= 2, "a matrix with at most two batch axes");
+      if constexpr (sizeof...(batch) == 0) tma_load_2d(to, map, barrier, column, row);
+      else if constexpr (sizeof...(batch) == 1) tma_load_3d(to, map, barrier, column, row, batch...);
+      else tma_load_4d(to, map, barrier, column, row, batch...);
+    }
+  }
+
+  // As an operand whose sum runs along the columns: descriptor of the rows from `row` on (a multiple of 8), and the way from it
+  // to the columns from 16 * step on.
+  SPAK_DEVICE static u64 along_columns(u32 tile, u32 row) {
+    return wgmma_descriptor(tile + row * 128, 16, 1024, Swizzle::b128);
+  }
+  SPAK_DEVICE static constexpr u64 columns_step(u32 step) { return step / 4 * (slab_bytes / 16) + step % 4 * 2; }
+
+  // As the right operand of a sum that runs along the rows, and the way to the rows from 16 * step on.
+  SPAK_DEVICE static u64 along_rows(u32 tile) { return wgmma_descriptor(tile, slab_bytes, 1024, Swizzle::b128); }
+  SPAK_DEVICE static constexpr u64 rows_step(u32 step) { return step * (16 * 128 / 16); }
+};
+
+// Issues scores = queries * keys for 64 rows, and closes the group.
+template <class T, class Queries, class Keys, u32 Depth, u32 N>
+SPAK_DEVICE void issue_scores(Reg<f32, N>& scores, u64 queries, u64 keys) {
+  SPAK_UNROLL
+  for (u32 step = 0; step < Depth / 16; step++)
+    wgmma_ss<T, Major::k, Major::k>(scores, queries + Queries::columns_step(step), keys + Keys::columns_step(step), step > 0);
+  wgmma_commit();
+}
+
+// Issues acc = weights * values (+ acc), the weights in registers, and closes the group.
+template <class T, class Values, u32 Steps, u32 N>
+SPAK_DEVICE void issue_sums(Reg<f32, N>& acc, const Reg<u32, Steps, 4>& weights, u64 values, bool accumulate) {
+  SPAK_UNROLL
+  for (u32 step = 0; step < Steps; step++)
+    wgmma_rs<T, Major::mn>(acc, weights[step], values + Values::rows_step(step), accumulate || step > 0);
+  wgmma_commit();
+}
+
+// Accumulators, rounded to T, as the left operand of the next product: they already lie where its fragments want them.
+template <class T, u32 Steps, u32 N>
+SPAK_DEVICE void round_weights(Reg<u32, Steps, 4>& weights, const Reg<f32, N>& scores) {
+  static_assert(N == Steps * 8, "sixteen columns a step");
+  SPAK_UNROLL
+  for (u32 i = 0; i < N / 2; i++) weights[i / 4][i % 4] = pack<T>(scores[2 * i], scores[2 * i + 1]);
+}
+
+// scores = function(scores, row, column) for every element; (row, column) is that of the thread's first.
+template <u32 N, class Function>
+SPAK_DEVICE void for_each_score(Reg<f32, N>& scores, i32 row, i32 column, const Function& function) {
+  SPAK_UNROLL
+  for (u32 i = 0; i < N; i++)
+    scores[i] = function(scores[i], row + static_cast<i32>(i / 2 % 2 * 8), column + static_cast<i32>(i / 4 * 8 + i % 2));
+}
+
+// Scores of keys outside of range(row) become -inf. (row, column) is the place of the thread's first element.
+template <u32 N, class RangeOfRow>
+SPAK_DEVICE void keep_range(Reg<f32, N>& scores, i32 row, i32 column, const RangeOfRow& range) {
+  const Range one = range(row), other = range(row + 8);
+  Reg<i32, 2> first, last;
+  first[0] = one.first - column;
+  first[1] = other.first - column;
+  last[0] = one.last - column;
+  last[1] = other.last - column;
+  constexpr i32 furthest = static_cast<i32>(N * 2 - 7);
+  if (vote_any(minimum(last[0], last[1]) < furthest)) {
+    SPAK_UNROLL
+    for (u32 i = 0; i < N; i++)
+      if (static_cast<i32>(i / 4 * 8 + i % 2) > last[i / 2 % 2]) scores[i] = -infinity_f32();
+  }
+  if (vote_any(maximum(first[0], first[1]) > 0)) {
+    SPAK_UNROLL
+    for (u32 i = 0; i < N; i++)
+      if (static_cast<i32>(i / 4 * 8 + i % 2) < first[i / 2 % 2]) scores[i] = -infinity_f32();
+  }
+}
+
+// The softmax of rows whose scores arrive tile by tile. Weights are relative to a reference near the largest logit so far,
+// which stays while the largest is not 2^Slack times greater: then nothing that was summed must be multiplied, and the quotient
+// at the end is the same. Each of the four lanes of a row keeps its own part of the sum until the end. Of the column
+// pairs, one in `Polynomial` takes its exponentials on the multiply-add units (0: none).
+template <u32 Polynomial>
+struct LazySoftmax {
+  static constexpr f32 slack = 8.0f;
+  Reg<f32, 2> reference, total;  // -inf and 0 where no key counted yet
+
+  SPAK_DEVICE void clear() {
+    fill(reference, -infinity_f32());
+    fill(total, 0.0f);
+  }
+
+  // Turns products that are logits once multiplied by `scale` (> 0) into weights. What was summed before is to be multiplied
+  // by `rescale` if the result is true (1 where nothing changed).
+  template <u32 N>
+  SPAK_DEVICE bool weigh(Reg<f32, N>& scores, f32 scale, Reg<f32, 2>& rescale) {
+    Reg<f32, 2> top, shift;
+    fill(top, -infinity_f32());
+    SPAK_UNROLL
+    for (u32 i = 0; i < N; i += 2) {
+      f32& most = top[i / 2 % 2];
+      most = max_f32(most, max_f32(scores[i], scores[i + 1]));
+    }
+    bool moves = false;
+    SPAK_UNROLL
+    for (u32 half = 0; half < 2; half++) {
+      top[half] = max_f32(top[half], shuffle_xor(top[half], 1));
+      top[half] = max_f32(top[half], shuffle_xor(top[half], 2)) * scale;
+      const bool grown = top[half] > reference[half] + slack;
+      const f32 before = reference[half];
+      reference[half] = grown ? top[half] : before;
+      shift[half] = reference[half] == -infinity_f32() ? 0.0f : reference[half];  // -inf - (-inf) would be NaN
+      rescale[half] = grown ? exp2_approx(before - shift[half]) : 1.0f;
+      total[half] *= rescale[half];
+      moves |= grown;
+    }
+    SPAK_UNROLL
+    for (u32 i = 0; i < N; i++) {
+      const u32 half = i / 2 % 2;
+      const f32 exponent = fma_f32(scores[i], scale, -shift[half]);
+      const bool by_polynomial = Polynomial > 0 && i / 4 % (Polynomial > 0 ? Polynomial : 1) == Polynomial - 1;
+      scores[i] = by_polynomial ? exp2_polynomial(exponent) : exp2_approx(exponent);
+      total[half] += scores[i];
+    }
+    return vote_any(moves);
+  }
+
+  template <u32 N>
+  SPAK_DEVICE static void multiply(Reg<f32, N>& acc, const Reg<f32, 2>& factor) {
+    SPAK_UNROLL
+    for (u32 i = 0; i < N; i++) acc[i] *= factor[i / 2 % 2];
+  }
+
+  // After the last tile: what the sums are to be multiplied by; rows without a key become zero. logsumexp() is valid then.
+  SPAK_DEVICE void close(Reg<f32, 2>& share) {
+    SPAK_UNROLL
+    for (u32 half = 0; half < 2; half++) {
+      total[half] += shuffle_xor(total[half], 1);
+      total[half] += shuffle_xor(total[half], 2);
+      share[half] = reference[half] == -infinity_f32() ? 0.0f : reciprocal_of_normal(total[half]);
+    }
+  }
+  // Natural logarithm of the sum of the exponentials of row `half`; -inf without a key.
+  SPAK_DEVICE f32 logsumexp(u32 half) const { return (reference[half] + log2_f32(total[half])) * 0.69314718055994531f; }
+};
+
+// The tiles of keys that one tile of queries is to see, from the last to the first: those that may have keys that count, or one
+// if there is none. Whole warps walk together: each lane asks about a tile of its own.
+struct KeySteps {
+  i32 group = 0;            // the first of 32 tiles that the bits stand for
+  u32 may = 0, must = 0;    // which of them are still to come; in which of them all keys count for these rows
+  i32 tile = 0;             // the current one
+  bool whole = false;
+
+  // may(tile) and must(tile) are asked about any tile; they are false of one that does not exist.
+  template <class May, class Must>
+  SPAK_DEVICE void begin(i32 tiles, const May& tile_may, const Must& tile_must) {
+    group = (tiles + 31) / 32 * 32;
+    may = 0;
+    look(tile_may, tile_must);
+    if (may == 0) {
+      may = 1;
+      must = 0;
+    }
+  }
+  SPAK_DEVICE bool left() const { return may != 0; }
+  template <class May, class Must>
+  SPAK_DEVICE void advance(const May& tile_may, const Must& tile_must) {
+    const u32 bit = highest_bit(may);
+    tile = group + static_cast<i32>(bit);
+    whole = (must >> bit & 1) != 0;
+    may &= ~(1u << bit);
+    look(tile_may, tile_must);
+  }
+
+ private:
+  template <class May, class Must>
+  SPAK_DEVICE void look(const May& tile_may, const Must& tile_must) {
+    while (may == 0 && group > 0) {
+      group -= 32;
+      const i32 own = group + static_cast<i32>(lane_index());
+      may = vote_ballot(tile_may(own));
+      must = vote_ballot(tile_must(own));
+    }
+  }
+  SPAK_DEVICE static u32 highest_bit(u32 word) {
+    u32 bit = 0;
+    SPAK_UNROLL
+    for (u32 span = 16; span > 0; span /= 2) {
+      const bool above = word >> span != 0;
+      bit += above ? span : 0;
+      word = above ? word >> span : word;
+    }
+    return bit;
+  }
+};
+
+}  // namespace spak
