@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
@@ -63,7 +64,7 @@ def attention_context(problem: AttentionProblem, scope: Scope) -> dict[str, Any]
     context["batch"] = index_group(problem.batch, scope, texts(context))
     sides = [context[side] for side in ("query", "key", "value")]
     parts = {
-        "tile": [context["tile_mask"]],
+        "limits": texts([asdict(limit) for limit in context["limits"] or ()]),
         "score": [context["mask"], *texts(context["cases"])],
         "load": [side["coordinates"] for side in sides],
         "row": texts(context["row_outputs"]),
@@ -91,7 +92,7 @@ def score_code(problem: AttentionProblem, inner: Scope) -> dict[str, Any]:
         )
     return {
         "mask": _return(mask, inner, problem, 4),
-        "limits": limits(mask, problem.key.name, inner),
+        "limits": limits(mask, problem.key.name, problem.query.name, inner),
         "tile_mask": tile_truth(mask, (problem.query.name, problem.key.name), inner),
         "cases": cases,
         "loads": any(isinstance(node, Load) for node in walk(problem.score)),
@@ -193,5 +194,5 @@ def texts(value: Any) -> list[str]:
     """Every text in a context."""
     if isinstance(value, str):
         return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return [text for part in parts for text in texts(part)]

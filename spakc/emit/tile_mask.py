@@ -4,11 +4,11 @@ may be and must be true (see tile_mask.cuh). Whatever has no such form is only s
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spakc.emit.expressions import Scope, expression
 from spakc.ir.inline import free_indices
-from spakc.ir.ops import Apply, Expr, Load, Ref, RefKind
+from spakc.ir.ops import Apply, Const, Expr, Load, Ref, RefKind
 from spakc.ir.simplify import TRUE, ZERO, add, neg, negation, sub
 from spakc.ir.visit import walk
 
@@ -84,36 +84,39 @@ def _range(expr: Expr, ranged: Collection[str], scope: Scope) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Where all of `conditions` hold, an index is at least (`least`) or at most `value`."""
+    """Where all of `conditions` hold, an index is at least (`least`) or at most `value`; `span` is that as a Range
+    over all values of the other index of a tile."""
 
     conditions: tuple[str, ...]
     least: bool
     value: str
+    span: str
 
 
 _TURNED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq"}
 
 
-def limits(condition: Expr, index: str, scope: Scope) -> list[Limit] | None:
-    """A condition as limits of one of its index variables, over all others; None where it is not of that form."""
+def limits(condition: Expr, index: str, other: str, scope: Scope) -> list[Limit] | None:
+    """A condition as limits of one of the two index variables that a tile spans; None where it is not of that
+    form."""
     if condition == TRUE:
         return []
     if not isinstance(condition, Apply):
         return None
     if condition.op == "and":
-        parts = [limits(arg, index, scope) for arg in condition.args]
+        parts = [limits(arg, index, other, scope) for arg in condition.args]
         return None if None in parts else [limit for part in parts for limit in part or ()]
     if condition.op == "or":
         one, two = condition.args
         if index in free_indices(one):
             one, two = two, one
-        found = limits(two, index, scope)
-        if found is None or not _known(one, index):
+        found = limits(two, index, other, scope)
+        if found is None or not _is_single(one, (index, other)):
             return None
         unless = expression(negation(one), scope).text
-        return [Limit((unless, *limit.conditions), limit.least, limit.value) for limit in found]
+        return [replace(limit, conditions=(unless, *limit.conditions)) for limit in found]
     if condition.op in _TURNED:
-        return _compared(condition, index, scope)
+        return _compared(condition, index, other, scope)
     return None
 
 
@@ -122,7 +125,7 @@ def _known(expr: Expr, index: str) -> bool:
     return index not in free_indices(expr) and not any(isinstance(n, Load) for n in walk(expr))
 
 
-def _compared(condition: Apply, index: str, scope: Scope) -> list[Limit] | None:
+def _compared(condition: Apply, index: str, other: str, scope: Scope) -> list[Limit] | None:
     """Of `a op b` where the index is added or subtracted once."""
     sums = [_sum(arg, index) for arg in condition.args]
     if sums[0] is None or sums[1] is None:
@@ -133,14 +136,14 @@ def _compared(condition: Apply, index: str, scope: Scope) -> list[Limit] | None:
         return None
     op = condition.op if times > 0 else _TURNED[condition.op]
     bound = sub(right, left) if times > 0 else sub(left, right)
-    code = expression(bound, scope)
-    if code.kind != "i32":
-        return None
     found: list[Limit] = []
-    if op in ("gt", "ge", "eq"):
-        found.append(Limit((), True, f"{code.text} + 1" if op == "gt" else code.text))
-    if op in ("lt", "le", "eq"):
-        found.append(Limit((), False, f"{code.text} - 1" if op == "lt" else code.text))
+    for least, wanted in ((True, ("gt", "ge", "eq")), (False, ("lt", "le", "eq"))):
+        if op in wanted:
+            value = add(bound, Const({"gt": 1, "lt": -1}.get(op, 0)))
+            code, span = expression(value, scope), _range(value, (other,), scope)
+            if code.kind != "i32" or span is None:
+                return None
+            found.append(Limit((), least, code.text, span))
     return found
 
 

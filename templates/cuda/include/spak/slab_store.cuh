@@ -76,7 +76,8 @@ struct SlabStore {
   // element(i, half, column) is accumulator i of a block, in its row half; column is the element's in the output.
   template <class Element>
   SPAK_DEVICE static void fill_slab(u32 slab, u32 panel, i32 n, const Element& element) {
-    const u32 lane = lane_index(), warp_row = thread_index() % 128 / 32 * 16;
+    const u32 thread = opaque(thread_index());  // lest addresses occupy registers between two tiles
+    const u32 lane = thread % 32, warp_row = thread % 128 / 32 * 16;
     if constexpr (sizeof(T) == 2) {
       SPAK_UNROLL
       for (u32 pair = 0; pair < columns / 16; pair++) {

@@ -32,33 +32,37 @@ struct RowTile {
     }
   }
 
-  // As an operand whose sum runs along the columns: descriptor of the rows from `row` on (a multiple of 8), and the way from it
-  // to the columns from 16 * step on.
-  SPAK_DEVICE static u64 along_columns(u32 tile, u32 row) {
-    return wgmma_descriptor(tile + row * 128, 16, 1024, Swizzle::b128);
+  // Descriptors are handled by their lower word: addition of two words for each wgmma would take longer than it runs.
+  // As an operand whose sum runs along the columns: that of the rows from `row` on (a multiple of 8), and the descriptor of the
+  // columns from 16 * step on.
+  SPAK_DEVICE static u32 along_columns(u32 tile, u32 row) { return static_cast<u32>(columns_of(tile + row * 128)); }
+  SPAK_DEVICE static u64 columns(u32 word, u32 step) {
+    return (columns_of(0) >> 32 << 32) | (word + step / 4 * (slab_bytes / 16) + step % 4 * 2);
   }
-  SPAK_DEVICE static constexpr u64 columns_step(u32 step) { return step / 4 * (slab_bytes / 16) + step % 4 * 2; }
+  // As the right operand of a sum that runs along the rows: the same for the rows from 16 * step on.
+  SPAK_DEVICE static u32 along_rows(u32 tile) { return static_cast<u32>(rows_of(tile)); }
+  SPAK_DEVICE static u64 rows(u32 word, u32 step) { return (rows_of(0) >> 32 << 32) | (word + step * (16 * 128 / 16)); }
 
-  // As the right operand of a sum that runs along the rows, and the way to the rows from 16 * step on.
-  SPAK_DEVICE static u64 along_rows(u32 tile) { return wgmma_descriptor(tile, slab_bytes, 1024, Swizzle::b128); }
-  SPAK_DEVICE static constexpr u64 rows_step(u32 step) { return step * (16 * 128 / 16); }
+ private:
+  SPAK_DEVICE static u64 columns_of(u32 address) { return wgmma_descriptor(address, 16, 1024, Swizzle::b128); }
+  SPAK_DEVICE static u64 rows_of(u32 address) { return wgmma_descriptor(address, slab_bytes, 1024, Swizzle::b128); }
 };
 
-// Issues scores = queries * keys for 64 rows, and closes the group.
+// Issues scores = queries * keys for 64 rows, and closes the group. Operands are lower words of descriptors.
 template <class T, class Queries, class Keys, u32 Depth, u32 N>
-SPAK_DEVICE void issue_scores(Reg<f32, N>& scores, u64 queries, u64 keys) {
+SPAK_DEVICE void issue_scores(Reg<f32, N>& scores, u32 queries, u32 keys) {
   SPAK_UNROLL
   for (u32 step = 0; step < Depth / 16; step++)
-    wgmma_ss<T, Major::k, Major::k>(scores, queries + Queries::columns_step(step), keys + Keys::columns_step(step), step > 0);
+    wgmma_ss<T, Major::k, Major::k>(scores, Queries::columns(queries, step), Keys::columns(keys, step), step > 0);
   wgmma_commit();
 }
 
 // Issues acc = weights * values (+ acc), the weights in registers, and closes the group.
 template <class T, class Values, u32 Steps, u32 N>
-SPAK_DEVICE void issue_sums(Reg<f32, N>& acc, const Reg<u32, Steps, 4>& weights, u64 values, bool accumulate) {
+SPAK_DEVICE void issue_sums(Reg<f32, N>& acc, const Reg<u32, Steps, 4>& weights, u32 values, bool accumulate) {
   SPAK_UNROLL
   for (u32 step = 0; step < Steps; step++)
-    wgmma_rs<T, Major::mn>(acc, weights[step], values + Values::rows_step(step), accumulate || step > 0);
+    wgmma_rs<T, Major::mn>(acc, weights[step], Values::rows(values, step), accumulate || step > 0);
   wgmma_commit();
 }
 
@@ -115,9 +119,9 @@ struct LazySoftmax {
   }
 
   // Turns products that are logits once multiplied by `scale` (> 0) into weights. What was summed before is to be multiplied
-  // by `rescale` if the result is true (1 where nothing changed).
+  // by `rescale`.
   template <u32 N>
-  SPAK_DEVICE bool weigh(Reg<f32, N>& scores, f32 scale, Reg<f32, 2>& rescale) {
+  SPAK_DEVICE void weigh(Reg<f32, N>& scores, f32 scale, Reg<f32, 2>& rescale) {
     Reg<f32, 2> top, shift;
     fill(top, -infinity_f32());
     SPAK_UNROLL
@@ -125,7 +129,6 @@ struct LazySoftmax {
       f32& most = top[i / 2 % 2];
       most = max_f32(most, max_f32(scores[i], scores[i + 1]));
     }
-    bool moves = false;
     SPAK_UNROLL
     for (u32 half = 0; half < 2; half++) {
       top[half] = max_f32(top[half], shuffle_xor(top[half], 1));
@@ -136,7 +139,6 @@ struct LazySoftmax {
       shift[half] = reference[half] == -infinity_f32() ? 0.0f : reference[half];  // -inf - (-inf) would be NaN
       rescale[half] = grown ? exp2_approx(before - shift[half]) : 1.0f;
       total[half] *= rescale[half];
-      moves |= grown;
     }
     SPAK_UNROLL
     for (u32 i = 0; i < N; i++) {
@@ -146,7 +148,6 @@ struct LazySoftmax {
       scores[i] = by_polynomial ? exp2_polynomial(exponent) : exp2_approx(exponent);
       total[half] += scores[i];
     }
-    return vote_any(moves);
   }
 
   template <u32 N>
@@ -168,55 +169,25 @@ struct LazySoftmax {
   SPAK_DEVICE f32 logsumexp(u32 half) const { return (reference[half] + log2_f32(total[half])) * 0.69314718055994531f; }
 };
 
-// The tiles of keys that one tile of queries is to see, from the last to the first: those that may have keys that count, or one
-// if there is none. Whole warps walk together: each lane asks about a tile of its own.
-struct KeySteps {
-  i32 group = 0;            // the first of 32 tiles that the bits stand for
-  u32 may = 0, must = 0;    // which of them are still to come; in which of them all keys count for these rows
-  i32 tile = 0;             // the current one
-  bool whole = false;
+// Which tiles of keys rows of queries see: those from `begin` to `end`, of which those from `whole` to `whole_end` wholly. They
+// are walked from the last to the first; there is always one, also where no key counts. All of it is the same for all threads, in
+// terms that the assembler understands: loops over tiles then keep addresses in uniform registers.
+struct KeyTiles {
+  i32 begin, whole, whole_end, end;
 
-  // may(tile) and must(tile) are asked about any tile; they are false of one that does not exist.
-  template <class May, class Must>
-  SPAK_DEVICE void begin(i32 tiles, const May& tile_may, const Must& tile_must) {
-    group = (tiles + 31) / 32 * 32;
-    may = 0;
-    look(tile_may, tile_must);
-    if (may == 0) {
-      may = 1;
-      must = 0;
-    }
+  // `first` and `last` are the least and the greatest key that counts, over all rows of a block; `own_first` and `own_last` the same
+  // over those rows that no tile may leave out a key of.
+  SPAK_DEVICE static KeyTiles of(Range first, Range last, Range own_first, Range own_last, i32 tile) {
+    KeyTiles tiles;
+    tiles.begin = maximum(first.first, 0) / tile;
+    tiles.end = (maximum(last.last, -1) + tile) / tile;
+    if (tiles.begin >= tiles.end) tiles.end = tiles.begin + 1;
+    tiles.whole_end = minimum((maximum(own_last.first, -1) + 1) / tile, tiles.end);
+    tiles.whole = minimum(maximum(ceil_div(maximum(own_first.last, 0), tile), tiles.begin), tiles.end);
+    return tiles;
   }
-  SPAK_DEVICE bool left() const { return may != 0; }
-  template <class May, class Must>
-  SPAK_DEVICE void advance(const May& tile_may, const Must& tile_must) {
-    const u32 bit = highest_bit(may);
-    tile = group + static_cast<i32>(bit);
-    whole = (must >> bit & 1) != 0;
-    may &= ~(1u << bit);
-    look(tile_may, tile_must);
-  }
-
- private:
-  template <class May, class Must>
-  SPAK_DEVICE void look(const May& tile_may, const Must& tile_must) {
-    while (may == 0 && group > 0) {
-      group -= 32;
-      const i32 own = group + static_cast<i32>(lane_index());
-      may = vote_ballot(tile_may(own));
-      must = vote_ballot(tile_must(own));
-    }
-  }
-  SPAK_DEVICE static u32 highest_bit(u32 word) {
-    u32 bit = 0;
-    SPAK_UNROLL
-    for (u32 span = 16; span > 0; span /= 2) {
-      const bool above = word >> span != 0;
-      bit += above ? span : 0;
-      word = above ? word >> span : word;
-    }
-    return bit;
-  }
+  // Whether some keys of a tile do not count.
+  SPAK_DEVICE bool edge(i32 tile) const { return tile >= whole_end || tile < whole; }
 };
 
 }  // namespace spak
