@@ -192,16 +192,17 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
         for param in params_of(problem, signature)
         if param.name in read or param.kind not in ("pointer", "stride", "value")
     ]
-    return (*maps, *others)
+    sms = Param("value", "i32", "sms", value=["fact", "sms"])
+    return (*maps, *(param for param in others if param != sms), sms)
 
 
 # ---- the template ---------------------------------------------------------------------------------------
 
 
-def _ladder(problem: StepProblem, _: Signature) -> tuple[Config, ...]:
+def _ladder(_problem: StepProblem, _signature: Signature) -> tuple[Config, ...]:
     """What is worth building: wide rows want few large tiles, narrow ones three warpgroups; blocks that leave serve
     long masked sequences, those that stay short ones."""
-    shapes = ((128, 128, 2, 2), (192, 128, 2, 3), (128, 176, 2, 2))
+    shapes = ((128, 128, 2, 2), (192, 128, 3, 3), (128, 176, 2, 2))
     names = ("tile_q", "tile_k", "stages", "consumers")
     return tuple(
         {**dict(zip(names, shape, strict=True)), "grid": grid, "polynomial": 0}

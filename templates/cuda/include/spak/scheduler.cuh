@@ -26,9 +26,9 @@ struct RowsOfProblem {
   i32 row, problem;
 };
 
-// Tile number `index` of `tiles` tiles of `tile` rows of each of `problems`. Problems are walked together in groups, whose
-// common operands the second-level cache holds, and within a group from the last tile to the first: under a causal mask the last
-// rows take longest, and what takes longest begins first.
+// Tile number `index` of `tiles` tiles of `tile` rows each of `problems`. Problems are walked together in groups, and within a group
+// from the last tile to the first: under a causal mask the last rows take longest, and what takes longest begins first. A group
+// that fills the device once asks for the operands of few problems at a time, evenly.
 SPAK_DEVICE RowsOfProblem last_rows_first(u32 index, u32 tiles, u32 tile, u32 problems, u32 group) {
   const u32 first = index / (group * tiles) * group, within = index % (group * tiles);
   const u32 together = minimum(group, problems - first);
