@@ -127,10 +127,10 @@ def _known(expr: Expr, index: str) -> bool:
 
 def _compared(condition: Apply, index: str, other: str, scope: Scope) -> list[Limit] | None:
     """Of `a op b` where the index is added or subtracted once."""
-    sums = [_sum(arg, index) for arg in condition.args]
-    if sums[0] is None or sums[1] is None:
+    one, two = (_sum(arg, index) for arg in condition.args)
+    if one is None or two is None:
         return None
-    (times_left, left), (times_right, right) = sums
+    (times_left, left), (times_right, right) = one, two
     times = times_left - times_right
     if abs(times) != 1:
         return None
@@ -162,7 +162,7 @@ def _sum(expr: Expr, index: str) -> tuple[int, Expr] | None:
     rest: Expr = ZERO
     for place, part in enumerate(parts):
         assert part is not None
-        sign = -1 if expr.op == "neg" or place == 1 and expr.op == "sub" else 1
+        sign = -1 if expr.op == "neg" or (place == 1 and expr.op == "sub") else 1
         times += sign * part[0]
         rest = add(rest, part[1] if sign > 0 else neg(part[1]))
     return times, rest

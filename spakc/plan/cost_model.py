@@ -85,6 +85,22 @@ ROWS_AT_ONCE = 1.3e-6
 """Seconds in which a warp computes rows that stay on chip, however many of them at once: two passes that wait for
 memory, and the exchange of sums."""
 
+MMA_ATTENTION = 0.45
+"""What products of attention by mma reach of the rate of other products by mma: the softmax is computed in between."""
+
+ATTENTION_PRODUCTS, ATTENTION_SCORES, ATTENTION_STEP = 0.947, 3.2e-7, 5e-7
+"""Of a step of attention by wgmma: its products count by the first; seconds that 128 x 128 scores take besides, and
+any step."""
+
+ATTENTION_ENDS = 1.2
+"""Steps that the beginning and the end of a tile of queries take besides."""
+
+BLOCK_START = 2.1e-6
+"""Seconds of a block of attention from its start to its first product and from the last to its end."""
+
+UNEVEN = 0.3
+"""Share that blocks which stay lose where a mask makes tiles unlike each other: they have fixed tiles each."""
+
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
 
@@ -135,13 +151,15 @@ class ProductShape:
 class AttentionShape:
     """`batch` times products of `rows` that stay with `others` that pass, as if every key counted for every query:
     what a mask leaves out is left out whatever computes it. A row and one of the others take `columns`
-    multiplications: depth and depth of the values in the forward pass."""
+    multiplications: depth and depth of the values in the forward pass. `masked` is 1 if a mask makes rows unlike
+    each other, else 0."""
 
     batch: Amount
     rows: Amount
     others: Amount
     columns: Amount
     sms: Amount | None = None
+    masked: Amount = 0
 
 
 def product_time(
@@ -178,6 +196,8 @@ def attention_time(
         flops = 2.0 * shape.batch * shape.rows * shape.others * shape.columns
         return Estimate(LAUNCH + flops / (NAIVE_ATTENTION * target.fma_flops), "loads")
     sms = target.sms if shape.sms is None else shape.sms
+    if "consumers" in config:
+        return _warp_specialized_attention(config, shape, target)
     own, other = ("tile_own", "tile_other") if "tile_own" in config else ("tile_q", "tile_k")
     tile, step_rows = _number(config, own), _number(config, other)
     tiles = shape.batch * ceil_div(shape.rows, tile)
@@ -186,6 +206,8 @@ def attention_time(
     share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
     rate = share * target.tensor_flops / target.sms
     warps = least((1.0, together * (resources.threads / 256)))
+    if own == "tile_q":
+        rate *= MMA_ATTENTION
     products = together * shape.columns * (2.0 * tile * step_rows / rate) / (warps * 0.6 + 0.4)
     copies = together * shape.columns * (2.0 * step_rows / (L2_FACTOR * target.bandwidth / target.sms))
     if "stages" in config:
@@ -194,7 +216,26 @@ def attention_time(
         waiting = copies + STEP_LATENCY / together
     step = products + waiting + STEP_OVERHEAD
     _, limit = _slowest({"tensor cores": products, "copies from the cache": waiting})
-    return Estimate(LAUNCH + rounds * ceil_div(shape.others, step_rows) * step, limit)
+    ends = together * BLOCK_START if own == "tile_q" else 0.0
+    return Estimate(LAUNCH + rounds * (ceil_div(shape.others, step_rows) * step + ends), limit)
+
+
+def _warp_specialized_attention(config: Config, shape: AttentionShape, target: Target) -> Estimate:
+    """Of blocks, one on each multiprocessor, whose products overlap with softmax. Under a mask about half of all
+    tiles count."""
+    sms = target.sms if shape.sms is None else shape.sms
+    rows, others = _number(config, "tile_q"), _number(config, "tile_k")
+    products = shape.columns * (2.0 * rows * others / (target.tensor_flops / target.sms))
+    step = products * ATTENTION_PRODUCTS + (rows * others / 128**2 * ATTENTION_SCORES + ATTENTION_STEP)
+    half = 0.5 * shape.masked
+    steps = ceil_div(shape.others, others) * (1 + -1 * half) + half
+    tile = (steps + ATTENTION_ENDS) * step
+    tiles = shape.batch * ceil_div(shape.rows, rows)
+    if config["grid"] == "persistent":
+        seconds = ceil_div(tiles, sms) * tile * (1 + UNEVEN * shape.masked)
+    else:
+        seconds = greatest((1.0, tiles / sms)) * (tile + BLOCK_START)
+    return Estimate(PERSISTENT_LAUNCH + seconds, "tensor cores")
 
 
 def _tiled_time(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from spak_runtime.manifest import Expression
 from spakc.ir.constraint import Env, evaluate, implication
 from spakc.ir.module import Prefer
+from spakc.ir.ops import Apply
 from spakc.plan.cost_model import (
     AttentionShape,
     Estimate,
@@ -73,7 +74,7 @@ def at_a_call(
                 (problem.value_depth,),
             )
             batch, queries, keys, depth, value_depth = map(_amount, groups)
-            shape = _attention(problem, batch, queries, keys, depth, value_depth, sms)
+            shape = _attention(problem, batch, queries, keys, depth, value_depth, sms, _masked(problem))
         times.append(_time(problem, template, config, shape, signature, known).seconds)
     if not times:
         return None
@@ -128,6 +129,7 @@ def _attention(
     depth: Amount,
     value_depth: Amount,
     sms: Amount | None,
+    masked: Amount = 0,
 ) -> AttentionShape:
     """Dot products and weighted sums; a gradient has one or two more of them."""
     columns = depth + value_depth
@@ -135,7 +137,26 @@ def _attention(
         columns = columns + depth + (value_depth if problem.by_keys else 0)
         if problem.by_keys:
             return AttentionShape(batch, keys, queries, columns, sms)
-    return AttentionShape(batch, queries, keys, columns, sms)
+    return AttentionShape(batch, queries, keys, columns, sms, masked)
+
+
+def _masked(problem: AttentionProblem | AttentionGradientProblem) -> Amount:
+    """1 if the mask leaves out keys, as far as options and dims say; else 0."""
+    whole: Expression = True
+    parts = [] if problem.mask is None else [problem.mask]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Apply) and part.op == "and":
+            parts += part.args
+            continue
+        sides = part.args if isinstance(part, Apply) and part.op == "or" else (part,)
+        known = [side for side in map(runtime_expression, sides) if side is not None]
+        if not known:
+            return 1
+        whole = (
+            ["and", whole, known[0] if len(known) == 1 else ["or", *known]] if whole is not True else known[0]
+        )
+    return 0 if whole is True else Term(["where", whole, 0, 1])
 
 
 def _time(

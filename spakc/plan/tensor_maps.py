@@ -106,8 +106,8 @@ def output_guards(store: Store, along: IndexRange, signature: Signature) -> list
     guards = []
     axes = signature.contiguous_axes(name)
     if len(set(axes)) > 1:
-        along = signature.tensors[name].layouts[axes.index(column)]
-        guards.append(Guard("contiguous", ["eq", ["layout", name], along], f"TMA stores rows of {name}"))
+        layout = signature.tensors[name].layouts[axes.index(column)]
+        guards.append(Guard("contiguous", ["eq", ["layout", name], layout], f"TMA stores rows of {name}"))
     if name not in signature.carried:
         unit = ["eq", signature.stride(name, column), 1]
         guards.append(Guard("contiguous", unit, f"rows of {name} lie in one piece"))

@@ -12,7 +12,7 @@ import pytest
 from spak_runtime.manifest import Variant
 from spakc.plan.launch import Signature
 from spakc.plan.templates_attention_tma import V4_TMA
-from tests.unit.emit.planned import Emitted, emitted, example
+from tests.unit.emit.planned import Emitted, example
 from tests.unit.emit.test_emulated import agrees, case
 
 PLAIN = {"causal": False, "softcap": 0.0, "window": 0, "scale": 0.125}
