@@ -230,9 +230,11 @@ def _warp_specialized_attention(config: Config, shape: AttentionShape, target: T
     half = 0.5 * shape.masked
     steps = ceil_div(shape.others, others) * (1 + -1 * half) + half
     tile = (steps + ATTENTION_ENDS) * step
-    tiles = shape.batch * ceil_div(shape.rows, rows)
+    of_problem = ceil_div(shape.rows, rows)
+    tiles = shape.batch * of_problem
     if config["grid"] == "persistent":
-        seconds = ceil_div(tiles, sms) * tile * (1 + UNEVEN * shape.masked)
+        others_differ = shape.masked * (1 + -1 / of_problem)
+        seconds = ceil_div(tiles, sms) * tile * (1 + UNEVEN * others_differ)
     else:
         seconds = greatest((1.0, tiles / sms)) * (tile + BLOCK_START)
     return Estimate(PERSISTENT_LAUNCH + seconds, "tensor cores")
