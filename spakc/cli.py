@@ -328,14 +328,22 @@ def selftest(format: str, jobs: int | None, **options: Any) -> int:
 @click.option(
     "--ladder", is_flag=True, help="Time each schedule of a kernel apart, and draw what it is worth."
 )
+@click.option(
+    "--at",
+    multiple=True,
+    help="A call at which hand-written kernels are timed: `M=4096,N=4096`; may be repeated (default: those of claims).",
+)
 @format_option
 @guarded
-def bench(file: Path, claims: tuple[str, ...], rounds: int, ladder: bool, format: str) -> int:
-    """Time what FILE's CLAIMS (default: all over times of kernels) compare, on this machine's GPU."""
+def bench(
+    file: Path, claims: tuple[str, ...], rounds: int, ladder: bool, at: tuple[str, ...], format: str
+) -> int:
+    """Time what FILE's CLAIMS (default: all over times of kernels) compare, on this machine's GPU; first hand-written
+    kernels beside what is generated."""
     from spakc.commands.bench import Request, run
 
     gc.enable()
-    return run(Request(file, claims, rounds, ladder, format == "json"))
+    return run(Request(file, claims, rounds, ladder, format == "json", at))
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:

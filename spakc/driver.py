@@ -181,9 +181,13 @@ def _similar_files(path: Path) -> tuple[str, ...]:
 
 def check_file(path: Path, overlay: Overlay | None = None) -> Checked:
     """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found."""
+    from spakc.implement.source import with_sources
+
     sink = Sink()
     program = load(path, sink, overlay)
-    return Checked(path, program, check_program(program, sink), sink)
+    checked = with_sources(check_program(program, sink), path, sink)
+    sink.stop_if_errors()
+    return Checked(path, program, checked, sink)
 
 
 def check_program(program: Program, sink: Sink) -> CheckedModule:
@@ -191,6 +195,7 @@ def check_program(program: Program, sink: Sink) -> CheckedModule:
     from spakc.check.check import check
     from spakc.ir.derive import gradient_or_report
     from spakc.lower.lower import lower
+    from spakc.plan.hand_written import check_implementation
     from spakc.plan.recognise import recognise
     from spakc.plan.templates import check_templates
 
@@ -203,14 +208,18 @@ def check_program(program: Program, sink: Sink) -> CheckedModule:
         if recognise(kernel, sink) is not None:
             for wanted in kernel.gradients:
                 gradient_or_report(kernel, wanted, sink)
+    for implementation in module.implementations:
+        check_implementation(module.kernels[implementation.kernel], implementation, sink)
     sink.stop_if_errors()
     return checked
 
 
-def plan_file(checked: Checked, archs: Sequence[str] = ()) -> Plan:
+def plan_file(checked: Checked, archs: Sequence[str] = (), by_hand: bool = True) -> Plan:
     """What will be generated, for these architectures or those of the file's targets. Times of configs that the
-    evidence holds and that are fresh outrank the cost model."""
+    evidence holds and that are fresh outrank the cost model; a hand-written kernel that passed answers its calls
+    (without `by_hand` none does)."""
     from spakc.evidence import evidence_path, read_evidence
+    from spakc.implement.selection import with_selected
     from spakc.plan.plan import plan
     from spakc.tune.fresh import fresh
     from spakc.tune.rows import measurements
@@ -219,7 +228,7 @@ def plan_file(checked: Checked, archs: Sequence[str] = ()) -> Plan:
     known = measurements(fresh(checked, rows, emit_files))
     decided = plan(checked.module, archs, checked.sink, known)
     checked.sink.stop_if_errors()
-    return decided
+    return with_selected(checked, decided, rows, emit_files) if by_hand else decided
 
 
 def emit_files(decided: Plan) -> dict[str, str]:

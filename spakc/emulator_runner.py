@@ -32,12 +32,14 @@ class OnEmulator:
     stand in for those of the templates.
 
     `checks` off leaves what a plain run would show: values, crashes, deadlocks, accesses out of bounds; copies
-    then land at once, so that nothing is poisoned."""
+    then land at once, so that nothing is poisoned. `isolate` off runs kernels in this very process, a child
+    that may die."""
 
     sources: Mapping[str, str]
     overlay: tuple[Path, ...] = ()
     checks: bool = True
     timeout_seconds: int = 60
+    isolate: bool = True
 
     def __call__(self, tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> Observed:
         """Raises ToolError where the emulator cannot be had."""
@@ -57,6 +59,7 @@ class OnEmulator:
                 contract=case.contract,
                 checks=self.checks,
                 timeout_seconds=self.timeout_seconds,
+                isolate=self.isolate,
             )
         except BuildError as error:
             return Observed({}, (Finding(str(error)),), built=False)

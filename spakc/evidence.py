@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from spakc.check.statements import Statement
+from spakc.check.statements import Statement, by_hand_of
 from spakc.diagnostics import Diagnostic, Sink, SpakError
 
 SCHEMA = "spak-evidence/1"
@@ -59,6 +59,9 @@ KINDS: dict[str, Kind] = {
 """`cases` ran on the emulator, `device_cases` on a device; `counters` are the emulator's counts of
 traffic and conflicts. Proofs and guards have no rows: they are established anew at every check, in less
 time than it takes to read one."""
+
+MEASURED = frozenset(("values", "time", "memory"))
+"""What hand-written kernels that were chosen took part in. They are verified by themselves."""
 
 _ORIGIN = re.compile(r"\S+\.spak:\d+(-\d+)?")
 _LINE_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(line[ \t]+)?\d+.*\n?", re.MULTILINE)
@@ -126,6 +129,9 @@ class Subject:
         can establish."""
         wanted = KINDS[fact or statement.fact].parts if fact or statement.fact else frozenset()
         made_for = statement.arch or arch
+        about = statement.kernels
+        if (fact or statement.fact) in MEASURED:
+            about |= {by_hand_of(kernel) for kernel in statement.kernels}
 
         def belongs(key: str) -> bool:
             kind, owner, variant, for_arch, _ = key.split("|", 4)
@@ -137,7 +143,7 @@ class Subject:
                 return bool(statement.kernels)
             if kind in KERNEL_PARTS or kind == "math":
                 return (
-                    owner in statement.kernels
+                    owner in about
                     and (not statement.schedule or variant in ("", statement.schedule))
                     and (not made_for or for_arch in ("", made_for))
                 )

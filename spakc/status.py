@@ -18,6 +18,7 @@ from spakc.check.verdict import LawStatus, Status, Verdict
 from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject, staleness
 from spakc.figures import Malformed
+from spakc.implement.judge import judge_held
 from spakc.ir.constraint import Env
 from spakc.ir.module import Module
 from spakc.ir.ops import Query, Ref
@@ -173,7 +174,7 @@ def _judge(
             checks = statement.body.verification
             return judge_checks((checks.cases or 0) if checks is not None else 0, figures)
         case "implement":
-            return judge_checks(0, figures)
+            return judge_held(statement.body, figures)
         case "gate":
             return judge_gate(statement.body, figures)
         case "claim":

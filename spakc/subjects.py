@@ -16,11 +16,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from spak_runtime.manifest import Manifest, Variant
 from spakc.check.checked import CheckedModule
-from spakc.check.statements import experiment_core, gradient_of, kernel_core
+from spakc.check.statements import (
+    by_hand_of,
+    experiment_core,
+    gradient_of,
+    implementation_of,
+    kernel_core,
+)
 from spakc.evidence import MAIN, Part, Subject, hash_source, hash_text
+from spakc.implement.candidates import candidates
 from spakc.ir.canonical import meaning
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+["<]([^">]+)[">]', re.MULTILINE)
@@ -33,9 +41,11 @@ def subject_now(checked: CheckedModule, files: Mapping[str, str], flags: Iterabl
     """All parts of a checked file and its artifact. `files` are the emitted texts by path, the manifest among
     them; `flags` what the device compiler is given beside the constants of a config."""
     manifest = Manifest.from_json(files["manifest.json"])
+    given = tuple(flags)
     parts = [
-        *_of_kernels(checked, manifest, files, tuple(flags)),
+        *_of_kernels(checked, manifest, files, given),
         *_of_experiments(checked, files),
+        *_of_candidates(checked, files, given),
         *tool_parts(),
     ]
     return Subject.of(parts)
@@ -55,7 +65,21 @@ def _of_kernels(
         yield Part("source", owner, "torch operations", hash_source(files[spec.math], python=True), "", HOST)
         for variant in spec.variants:
             for arch in variant.archs:
-                yield from _of_variant(owner, variant, arch, files, hashes, flags)
+                made_for = by_hand_of(owner) if variant.by_hand else owner
+                yield from _of_variant(made_for, variant, arch, files, hashes, flags)
+
+
+def _of_candidates(
+    checked: CheckedModule, files: Mapping[str, str], flags: tuple[str, ...]
+) -> Iterator[Part]:
+    """Every hand-written kernel as it is, chosen or not: what its own statement is about."""
+    for each in candidates(checked):
+        every = {**files, **each.sources}
+        hashes = {n: hash_source(text) for n, text in every.items() if n.endswith((".cu", ".cuh"))}
+        hashes |= {name: hash_text(text) for name, text in each.sources.items()}  # nobody knows its comments
+        owner = implementation_of(each.kernel.name, each.name)
+        for arch in each.variant.archs:
+            yield from _of_variant(owner, each.variant, arch, every, hashes, flags)
 
 
 def _of_variant(
@@ -69,13 +93,24 @@ def _of_variant(
     """Its sources with the constants, guards and launches of its config; the headers they reach; the
     flags."""
     sources = sorted({launch.source for launch in variant.launches})
-    decided = dataclasses.asdict(replace(variant, reason="", archs=(), guards=()))
+    decided = plain(replace(variant, reason="", archs=(), guards=()))
     decided["guards"] = [guard.condition for guard in variant.guards]
     text = json.dumps([decided, [hashes[source] for source in sources]], sort_keys=True)
     yield Part("source", owner, variant.id, hash_text(text), variant.schedule, arch)
     for name, digest in _grouped(headers_of(sources, files), hashes).items():
         yield Part("header", owner, name, digest, variant.schedule, arch)
     yield Part("flags", owner, "device compiler", hash_text(" ".join(flags)), variant.schedule, arch)
+
+
+def plain(variant: Variant) -> dict[str, Any]:
+    """A variant as data, without the fields that only hand-written ones have: what was generated has the hash that it
+    had before there were any."""
+    data = dataclasses.asdict(variant)
+    if not data["by_hand"]:
+        del data["by_hand"]
+        for launch in data["launches"]:
+            del launch["one_by_one"]
+    return data
 
 
 def _grouped(headers: Iterable[str], hashes: Mapping[str, str]) -> dict[str, str]:

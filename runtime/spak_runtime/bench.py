@@ -79,7 +79,7 @@ def interleaved(
 
     One pass over all sets is captured in a CUDA graph and replayed, so that the time is the device's: what
     the host needs to launch is another figure."""
-    passes = {name: _captured(call, sets) for name, call in subjects.items()}
+    passes = {name: captured(call, sets) for name, call in subjects.items()}
     repeats = {name: _repeats(graph, effort) for name, graph in passes.items()}
     found: dict[str, list[float]] = {name: [] for name in subjects}
     names: Sequence[str] = list(subjects)
@@ -90,7 +90,7 @@ def interleaved(
     return found
 
 
-def _captured(call: Callable[[int], object], sets: int) -> torch.cuda.CUDAGraph:
+def captured(call: Callable[[int], object], sets: int) -> torch.cuda.CUDAGraph:
     """One call on every set. The first calls, outside of the capture, build and load what is needed."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())

@@ -62,6 +62,7 @@ class PreparedLaunch:
                 value = value_of(param, environment, options, launch.entry)
                 pack(template, param, offset, value, launch.entry)
         self._template = bytes(template)
+        self._arguments = layout.offsets if launch.one_by_one else (0,)
         self._pool: list[_Block] = []
 
     def run(self, pointers: Sequence[int], stream: Any, device: int) -> None:
@@ -69,7 +70,7 @@ class PreparedLaunch:
         try:
             block = self._pool.pop()
         except IndexError:
-            block = _Block(self._template)
+            block = _Block(self._template, self._arguments)
         words = block.words
         for index, slot in self._words:
             words[index] = pointers[slot]
@@ -94,16 +95,18 @@ class PreparedLaunch:
 
 
 class _Block:
-    """One copy of an argument block and the array of one pointer to it that a launch takes."""
+    """One copy of an argument block and the array of pointers into it that a launch takes: one to each argument."""
 
-    def __init__(self, template: bytes) -> None:
+    def __init__(self, template: bytes, arguments: Sequence[int]) -> None:
         self.buffer = bytearray(len(template) + MAP_ALIGNMENT + 8)
         whole = (ctypes.c_char * len(self.buffer)).from_buffer(self.buffer)
         base = ctypes.addressof(whole)
         self.start = -base % MAP_ALIGNMENT
         self.buffer[self.start : self.start + len(template)] = template
         self.words = (ctypes.c_uint64 * (len(template) // 8)).from_buffer(self.buffer, self.start)
-        self._parameters = (ctypes.c_void_p * 1)(base + self.start)
+        self._parameters = (ctypes.c_void_p * len(arguments))(
+            *(base + self.start + offset for offset in arguments)
+        )
         self.address = ctypes.addressof(self._parameters)
 
 

@@ -96,7 +96,9 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel launch of a variant. `source` is relative to the artifact, `entry` an extern "C" name."""
+    """One kernel launch of a variant. `source` is relative to the artifact, `entry` an extern "C" name. It takes one
+    struct of all `params`, or with `one_by_one` each as an argument of its own, in the order and type of the struct's
+    fields."""
 
     source: str
     entry: str
@@ -105,6 +107,7 @@ class Launch:
     threads: Expression
     shared_bytes: Expression
     cluster: tuple[int, int, int] = (1, 1, 1)
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Variant:
     Where several variants admit a call: of each schedule the one that breaks fewest of its `prefers`, of these
     the one with the least estimate; of all schedules the one with the least estimate. `estimates` are seconds
     by architecture, over dims and facts of the device; a variant without one answers what no variant before it
-    does."""
+    does. `by_hand` names the file of a source that was written by hand, else it is empty."""
 
     id: str
     schedule: str
@@ -130,6 +133,7 @@ class Variant:
     reason: str = ""
     estimates: dict[str, Expression] = field(default_factory=dict)
     prefers: tuple[Expression, ...] = ()
+    by_hand: str = ""
 
 
 @dataclass(frozen=True, slots=True)

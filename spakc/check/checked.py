@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from spakc.ir.extents import Extents
-from spakc.ir.module import Module
+from spakc.ir.module import Implementation, Module
 from spakc.ir.types import DType
 
 if TYPE_CHECKING:
@@ -30,9 +30,21 @@ class KernelFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HandWritten:
+    """An `implement` with the text of its source, in which the files of the project that it includes stand in place of
+    the includes. `on_primitives`: the entry is a SPAK_KERNEL, which takes one struct and runs on the emulator; else it
+    is plain CUDA, which takes its arguments one by one and needs a device."""
+
+    implementation: Implementation
+    text: str
+    on_primitives: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedModule:
     """A module without errors. `spaces` are the lawful spaces by kernel, schedule and target; `laws` the
-    status of every law that no code, run or measurement is needed for, the others undecided."""
+    status of every law that no code, run or measurement is needed for, the others undecided. `hand_written` are the
+    sources of implementations, which whoever reads files adds."""
 
     module: Module
     kernels: Mapping[str, KernelFacts]
@@ -41,3 +53,4 @@ class CheckedModule:
     models: Mapping[str, Shapes] = field(default_factory=dict)
     data: Mapping[str, DatasetFacts] = field(default_factory=dict)
     experiments: Mapping[str, ExperimentFacts] = field(default_factory=dict)
+    hand_written: tuple[HandWritten, ...] = ()

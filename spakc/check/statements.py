@@ -13,10 +13,10 @@ from typing import Any
 from spakc.check.check_space import targets_of
 from spakc.check.verdict import means_of, means_of_law
 from spakc.ir.canonical import meaning
-from spakc.ir.constraint import mentions, names_of
+from spakc.ir.constraint import Env, evaluate, mentions, names_of
 from spakc.ir.experiment import Claim, Experiment, Gate, Protocol
 from spakc.ir.model import Model
-from spakc.ir.module import Device, Kernel, Law, Module, Schedule
+from spakc.ir.module import Device, Implementation, Kernel, Law, Module, Schedule
 from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.visit import walk
@@ -32,7 +32,6 @@ FACT_OF = {
 values, memory, time: the one that outlives least."""
 
 LATER = {
-    "implement": "hand-written kernels are not compiled yet",
     "prefer": "ranks only",
 }
 """Facts and kinds of statement that nothing establishes so far: `undecided (none)`, with the reason."""
@@ -129,6 +128,37 @@ def gradient_of(kernel: str) -> str:
     return f"gradient {kernel}"
 
 
+def implementation_of(kernel: str, name: str) -> str:
+    """How a hand-written kernel is named among what statements are about, chosen or not."""
+    return f"{name} for {kernel}"
+
+
+def by_hand_of(kernel: str) -> str:
+    """How the hand-written kernels that are chosen for a kernel are named: what is measured depends on them, and
+    statements about generated code do not."""
+    return f"by hand {kernel}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an `implement` says, the kernel that it is held to with its laws, and the targets that it is for."""
+
+    implementation: Implementation
+    kernel: Kernel
+    devices: tuple[Device, ...]
+
+
+def held(module: Module, implementation: Implementation) -> Held:
+    """An implementation with what it is held to."""
+    devices = tuple(
+        device
+        for device in targets_of(module)
+        if (not implementation.on or device.name in implementation.on)
+        and all(evaluate(need, Env().facts(device.facts)) is not False for need in implementation.needs)
+    )
+    return Held(implementation, module.kernels[implementation.kernel], devices)
+
+
 def kernels_of(module: Module, experiment: Experiment) -> frozenset[str]:
     """The kernels that an experiment's model uses, and their gradients."""
     model = module.models.get(experiment.model)
@@ -199,11 +229,12 @@ def _of_kernel(module: Module, kernel: Kernel) -> Iterator[Statement]:
                 "implement",
                 Means.cases,
                 "a hand-written kernel computes the same",
-                implementation,
+                held(module, implementation),
                 (core, implementation, kernel.verification),
                 implementation.span,
                 "cases",
-                kernels=frozenset((kernel.name,)),
+                kernels=frozenset((kernel.name, implementation_of(kernel.name, implementation.name))),
+                schedule=implementation.name,
             )
     yield from _prose(f"kernel {kernel.name}", kernel)
 

@@ -17,14 +17,16 @@ from spak_runtime.nvrtc import BASE_OPTIONS
 from spak_runtime.nvrtc import version as nvrtc_version
 from spakc import driver
 from spakc.bench.measure import Answer, Timed, answer, driver_version, ratio
-from spakc.bench.questions import Question, Unclear, questions
+from spakc.bench.questions import Call, Question, Unclear, questions
 from spakc.check.statements import Statement
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, OK, show
 from spakc.commands.compile import default_output
 from spakc.commands.report_page import LADDER
+from spakc.commands.tune import parsed, place_of
 from spakc.device_runner import device_name
 from spakc.evidence import append_evidence, evidence_path, read_evidence, row_of_run
+from spakc.implement.bench import races
 from spakc.ir.module import Module
 from spakc.records import where_of
 from spakc.resources import write_atomically
@@ -36,13 +38,15 @@ SCHEMA = "spak-bench/1"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks. `claims` empty means all over times of kernels."""
+    """What the command line asks. `claims` empty means all over times of kernels; `at` are calls at which hand-written
+    kernels are timed, instead of those of claims."""
 
     file: Path
     claims: tuple[str, ...]
     rounds: int
     ladder: bool
     as_json: bool
+    at: tuple[str, ...] = ()
 
 
 def run(request: Request) -> int:
@@ -58,6 +62,8 @@ def run(request: Request) -> int:
     if device_name() is None:
         click.echo("not run: no device")
         return INCONCLUSIVE
+    if checked.module.hand_written and not request.ladder:
+        _race(request, checked)
     decided = driver.plan_file(checked)
     files = driver.emit_files(decided)
     answers = []
@@ -85,6 +91,30 @@ def run(request: Request) -> int:
     if Verdict.violated in verdicts:
         return CLAIM_REFUTED
     return INCONCLUSIVE if Verdict.undecided in verdicts else OK
+
+
+def _race(request: Request, checked: driver.Checked) -> None:
+    """Times hand-written kernels beside what is generated, and keeps what was seen: the claims that are timed next are
+    about the plan that follows from it."""
+    module = checked.module.module
+
+    def calls(kernel: str) -> list[Call]:
+        if request.at:
+            return [parsed(module, kernel, text) for text in request.at]
+        clear = (each for each in questions(module) if isinstance(each, Question))
+        subjects = (call for each in clear for _, call, library in each.subjects if library is None)
+        return list({str(call): call for call in subjects if call.kernel == kernel}.values())
+
+    path = evidence_path(request.file)
+    _, where = place_of(module, device_name())
+    for raced in races(checked, read_evidence(path, checked.sink), calls, where):
+        if request.as_json:
+            figures = raced.row.figures if raced.row is not None else {}
+            told = {"schema": SCHEMA, "implement": raced.statement, "missing": raced.why, **figures}
+            click.echo(json.dumps(told))
+        else:
+            click.echo(str(raced))
+        append_evidence(path, [raced.row] if raced.row is not None else [])
 
 
 def _draw(file: Path, answers: list[Answer]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -24,14 +25,34 @@ def run(file: Path, output: Path | None, archs: tuple[str, ...], emit: str | Non
     out = output or default_output(file) / "artifact"
     checked, decided = driver.compile_file(file, out, archs)
     show(checked.sink.diagnostics, format == "json")
+    by_hand = list(_by_hand(checked))
     if format == "json":
         click.echo(
-            json.dumps({"schema": "spak-compiled/1", "artifact": str(out), "kernels": _summary(decided)})
+            json.dumps(
+                {
+                    "schema": "spak-compiled/1",
+                    "artifact": str(out),
+                    "kernels": _summary(decided),
+                    "by_hand": by_hand,
+                }
+            )
         )
     else:
-        click.echo(_text(decided))
+        click.echo("\n".join([_text(decided), *by_hand]))
         click.echo(f"wrote {out}")
     return 0
+
+
+def _by_hand(checked: driver.Checked) -> Iterator[str]:
+    """Of every hand-written kernel, whether the artifact has it and why."""
+    if not checked.module.hand_written:
+        return
+    from spakc.diagnostics import Sink
+    from spakc.evidence import evidence_path, read_evidence
+    from spakc.implement.selection import selections
+
+    files = driver.emit_files(driver.plan_file(checked, by_hand=False))
+    yield from map(str, selections(checked, files, read_evidence(evidence_path(checked.path), Sink())))
 
 
 def _print_stage(file: Path, archs: tuple[str, ...], stage: str) -> int:

@@ -66,7 +66,7 @@ def run(request: Request, timer: Callable[[dict[str, Any]], ChildTimer] = ChildT
         )
         return DIAGNOSTICS
     name = device_name()
-    device, where = _where(module, name)
+    device, where = place_of(module, name)
     if device is None:
         click.echo("nothing to tune: the file has no target", err=True)
         return DIAGNOSTICS
@@ -94,7 +94,7 @@ def _calls(module: Module, request: Request) -> Iterator[Call]:
     if request.at:
         kernel = request.kernel or next(iter(module.kernels), "")
         for text in request.at:
-            yield _parsed(module, kernel, text)
+            yield parsed(module, kernel, text)
         return
     seen = set()
     for question in questions(module):
@@ -106,7 +106,7 @@ def _calls(module: Module, request: Request) -> Iterator[Call]:
                     yield call
 
 
-def _parsed(module: Module, kernel: str, text: str) -> Call:
+def parsed(module: Module, kernel: str, text: str) -> Call:
     """`M=4096,N=4096,K=4096`, with options, `dtype=` and layouts of tensors if wanted."""
     if kernel not in module.kernels:
         raise click.UsageError(f"the file has no kernel `{kernel}`")
@@ -129,7 +129,7 @@ def _parsed(module: Module, kernel: str, text: str) -> Call:
     )
 
 
-def _where(module: Module, name: str | None) -> tuple[Device | None, Where]:
+def place_of(module: Module, name: str | None) -> tuple[Device | None, Where]:
     targets = [module.devices[t] for t in module.targets if t in module.devices]
     if name is None:
         first = targets[0] if targets else None

@@ -15,11 +15,16 @@ import click
 
 from spak_runtime.errors import ToolError
 from spakc import driver
+from spakc.check.checked import CheckedModule
 from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, VERIFY_FAILED, show
 from spakc.device_runner import OnDevice, device_archs, device_name
 from spakc.diagnostics import Sink
 from spakc.emulator_runner import OnEmulator
 from spakc.evidence import append_evidence, evidence_path
+from spakc.implement.candidates import Candidate, candidates
+from spakc.implement.examine import files_of
+from spakc.implement.parent import InChild
+from spakc.implement.verify import by_hand
 from spakc.ir.module import Gradient
 from spakc.plan.plan import Plan
 from spakc.verification import Established, Finished, establish, rows_of
@@ -64,9 +69,10 @@ def run(request: Request) -> int:
         with tempfile.TemporaryDirectory(prefix="spak-verify-") as folder:
             runner: Run = OnEmulator(files) if request.on == "emulator" else OnDevice(files, Path(folder))
             if request.replay is not None:
-                return _replay(request, request.replay, every, runner, files)
+                return _replay(request, request.replay, every, runner, files, checked.module)
             finished = [_kernel(request, group, runner, files) for group in _groups(request, decided, every)]
         established = list(establish(checked.module, decided, files, finished, request.on))
+        established += _by_hand(request, checked.module, finished)
     except ToolError as error:
         sink = Sink()
         sink.report("SPAK753", error.message, None)
@@ -91,7 +97,8 @@ def variants_of(decided: Plan, files: dict[str, str]) -> Iterator[UnderTest]:
             derived[gradient.kernel] = Derived(plan.kernel, (*same, declared)[0], gradient.saves)
     for name, plan in decided.kernels.items():
         for variant in specs[name].variants:
-            yield UnderTest(plan.kernel, specs[name], variant, derived.get(name))
+            if not variant.by_hand:  # whoever wrote it, it runs in a process of its own
+                yield UnderTest(plan.kernel, specs[name], variant, derived.get(name))
 
 
 def _groups(request: Request, decided: Plan, every: Sequence[UnderTest]) -> list[tuple[str, list[UnderTest]]]:
@@ -134,15 +141,40 @@ def _kernel(
     return Finished(name, tuple(outcomes), math)
 
 
+def _by_hand(request: Request, checked: CheckedModule, finished: Sequence[Finished]) -> Iterator[Established]:
+    """The hand-written kernels, told as they are done."""
+
+    def count_of(candidate: Candidate) -> int:
+        declared = candidate.tested.verification.cases if candidate.tested.verification is not None else None
+        return request.cases or declared or DEFAULT_CASES
+
+    templates = driver.templates()
+    for examined, judged in by_hand(checked, templates, finished, request.on, count_of, request.seed):
+        _say(request, f"{examined.candidate.statement}:")
+        _say(request, variant_text(examined.outcome))
+        if examined.outcome.failure is not None:
+            _tell(request, examined.outcome.failure, dict(examined.candidate.sources))
+        yield judged
+
+
 def _left_out(request: Request, tested: UnderTest) -> VariantOutcome | None:
     return left_out(tested, device_archs()) if request.on == "gpu" else None
 
 
 def _replay(
-    request: Request, token: str, every: Sequence[UnderTest], runner: Run, files: dict[str, str]
+    request: Request,
+    token: str,
+    every: Sequence[UnderTest],
+    runner: Run,
+    files: dict[str, str],
+    checked: CheckedModule,
 ) -> int:
     """Runs one case again."""
-    tested, case = _found(token, every)
+    written = {each.tested.name: each for each in candidates(checked)}
+    tested, case = _found(token, [*every, *(each.tested for each in written.values())])
+    if tested.name in written:
+        own = files_of(written[tested.name], checked, driver.templates())
+        runner = InChild(written[tested.name], own, request.on)
     absent = _left_out(request, tested)
     if absent is not None:
         _say(request, f"{tested.name}: left out: {absent.left_out}")

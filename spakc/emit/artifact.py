@@ -69,7 +69,9 @@ def cuda_files(kernel: KernelPlan, sources: jinja2.Environment) -> dict[str, str
     files: dict[str, str] = {}
     for variant in kernel.variants:
         for launch in variant.launches:
-            if launch.source not in files:
+            if launch.text:
+                files[launch.source] = launch.text
+            elif launch.source not in files:
                 file = kernel.kernel.span.source.name
                 files[launch.source] = cuda_source(sources, launch, variant.signature, file)
     return files
@@ -139,10 +141,18 @@ def _variant(plan: VariantPlan) -> Variant:
         plan.reason,
         dict(plan.estimates),
         plan.prefers,
+        plan.by_hand,
     )
 
 
 def _launch(plan: LaunchPlan) -> Launch:
     return Launch(
-        plan.source, plan.entry, plan.params, plan.grid, plan.threads, plan.shared_bytes, plan.cluster
+        plan.source,
+        plan.entry,
+        plan.params,
+        plan.grid,
+        plan.threads,
+        plan.shared_bytes,
+        plan.cluster,
+        plan.one_by_one,
     )

@@ -70,6 +70,7 @@ _CPP_TYPES = {
 
 def launch_context(launch: LaunchPlan, signature: Signature, title: str, source: str) -> dict[str, Any]:
     """The context of one launch's template: `k` and nothing else."""
+    assert launch.problem is not None, "only generated sources have a context"
     scope = Scope(signature.tensors, signature.dims, signature.options)
     context = _common(launch, signature, title, source)
     problem = launch.problem
@@ -93,6 +94,7 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
 
 
 def _common(launch: LaunchPlan, signature: Signature, title: str, source: str) -> dict[str, Any]:
+    assert launch.problem is not None
     uses = uses_of(launch.problem, signature)
     written = {store.tensor for store in stores_of(launch.problem)}
     return {
@@ -159,6 +161,7 @@ def _plain(size: Expr) -> str:
 
 def _dispatchers(launch: LaunchPlan, signature: Signature) -> list[dict[str, Any]]:
     """Functions that an option chooses, one for each option that the mathematics calls."""
+    assert launch.problem is not None
     called = {
         node.args[0].name
         for expr in expressions_of(launch.problem)

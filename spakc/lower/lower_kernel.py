@@ -306,7 +306,9 @@ SETTINGS = {
     "cluster": None,
     "arguments": None,
 }
-"""What an `implement` may say; `source` and `entry` are strings and must be there."""
+"""What an `implement` may say; `source` and `entry` are strings."""
+
+_REQUIRED = ("source", "entry", "threads", "grid")
 
 
 def lower_implementation(
@@ -335,11 +337,11 @@ def lower_implementation(
         value = settings[key]
         if SETTINGS[key] is str and not (isinstance(value, Const) and isinstance(value.value, str)):
             sink.report("SPAK324", f"`{key}` is a text in quotes", setting.value.span, "expected a string")
-    for key in ("source", "entry"):
+    for key in _REQUIRED:
         if key not in first:
             sink.report(
                 "SPAK324", f"`{node.name.text}` does not say its `{key}`", node.name.span, "incomplete"
             )
-    needs = tuple(lower_expression(need, file_scope, sink) for need in node.needs)
+    needs = tuple(lower_expression(need, scope, sink) for need in node.needs)
     name = file_scope.qualify(node.name.text)
     return ir.Implementation(lowered.kernel.name, name, devices, needs, settings, span=node.name.span)

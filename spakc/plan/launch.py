@@ -98,9 +98,10 @@ class Signature:
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
     """`template` is the path of the template, `source` that of the file in the artifact; several launches may
-    share neither. `grid`, `threads` and `shared_bytes` are manifest expressions."""
+    share neither. `grid`, `threads` and `shared_bytes` are manifest expressions. A source that was written by hand is
+    `text`: it has no problem and no template. `one_by_one` as in manifest.Launch."""
 
-    problem: StepProblem
+    problem: StepProblem | None
     family: str
     template: str
     source: str
@@ -110,6 +111,8 @@ class LaunchPlan:
     threads: Expression
     shared_bytes: Expression
     cluster: tuple[int, int, int] = (1, 1, 1)
+    text: str = ""
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def plan(
     configs to build instead of those that would be chosen.
     """
     module = checked.module
-    devices = _devices(module, tuple(archs), sink)
+    devices = devices_of(module, tuple(archs), sink)
     if not devices:
         return Plan(checked, (), {}, {})
     trained_through = {
@@ -246,7 +246,7 @@ def _renamed(derived: Kernel, module: Module) -> Kernel:
     return replace(derived, name=name)
 
 
-def _devices(module: Module, archs: tuple[str, ...], sink: Sink) -> tuple[Device, ...]:
+def devices_of(module: Module, archs: tuple[str, ...], sink: Sink) -> tuple[Device, ...]:
     """One device for each architecture: the file's first target of it, else any device of the file, else one
     that states what the architecture guarantees. A file for no GPU is planned for the oldest architecture,
     whose kernels run on the emulator."""

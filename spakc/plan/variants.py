@@ -55,6 +55,7 @@ class VariantPlan:
     prefers: tuple[Expression, ...] = ()
     at_reference: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
     """By architecture: seconds at each of the reference shapes."""
+    by_hand: str = ""
 
     @property
     def defines(self) -> dict[str, str]:

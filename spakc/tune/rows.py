@@ -5,7 +5,6 @@ launch of the config are what they were."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from spakc.evidence import Part, Row, Subject, hash_source, hash_text
 from spakc.ir.canonical import meaning
 from spakc.plan.launch import Config
 from spakc.plan.select import Measurement
-from spakc.subjects import headers_of
+from spakc.subjects import headers_of, plain
 from spakc.tune.funnel import Funnel, key_of
 from spakc.tune.timer import Time
 
@@ -60,7 +59,7 @@ def made_of(
 ) -> Subject:
     """What a config's variant is made of: everything but what ranks it."""
     sources = sorted({launch.source for launch in variant.launches})
-    launches = [dataclasses.asdict(launch) for launch in variant.launches]
+    launches = plain(variant)["launches"]
     text = json.dumps([launches, dict(variant.config), sorted(variant.defines.items())], sort_keys=True)
     parts = [Part("source", kernel, "launch", hash_text(text), variant.schedule, arch)]
     for name in (*sources, *sorted(headers_of(sources, files))):

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 CHILD = (sys.executable, "-m", "spakc.tune.child")
 
@@ -27,10 +27,9 @@ class Time:
 
 
 @dataclass
-class ChildTimer:
-    """Asks a child process for the times of variants of one artifact; starts it anew after it was killed.
-
-    `opening` is the first line that a child gets: what to load and what to call."""
+class JsonChild:
+    """A child process that answers each line of JSON with one. `opening` is the first line that it gets; it is started
+    anew after it was killed."""
 
     opening: Mapping[str, Any]
     timeout: float = 20.0
@@ -38,8 +37,8 @@ class ChildTimer:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _rest: bytes = field(default=b"", init=False)
 
-    def time(self, variant: str) -> Time:
-        """Of one variant. A child that says nothing for too long is killed."""
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer, with `failed` where there is none. A child that says nothing for too long is killed."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self.command,
@@ -47,15 +46,14 @@ class ChildTimer:
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
-            opened = self._ask(self.opening, OPEN_SECONDS)
+            opened = self._exchange(self.opening, OPEN_SECONDS)
             if "failed" in opened:
                 self.close()
-                return Time(failed=str(opened["failed"]))
-        answer = self._ask({"time": variant}, self.timeout)
+                return opened
+        answer = self._exchange(request, self.timeout)
         if "failed" in answer:  # the child ends with it
             self.close()
-            return Time(failed=str(answer["failed"]))
-        return Time(tuple(float(each) for each in answer["seconds"]))
+        return answer
 
     def close(self) -> None:
         """Ends the child."""
@@ -65,13 +63,13 @@ class ChildTimer:
         self._process.communicate()
         self._process, self._rest = None, b""
 
-    def __enter__(self) -> ChildTimer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    def _exchange(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         assert self._process is not None and self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -105,3 +103,14 @@ class ChildTimer:
                 self._rest += read
         line, self._rest = self._rest.split(b"\n", 1)
         return line
+
+
+class ChildTimer(JsonChild):
+    """Asks a child process for the times of variants of one artifact. `opening` says what to load and what to call."""
+
+    def time(self, variant: str) -> Time:
+        """Of one variant."""
+        answer = self.ask({"time": variant})
+        if "failed" in answer:
+            return Time(failed=str(answer["failed"]))
+        return Time(tuple(float(each) for each in answer["seconds"]))

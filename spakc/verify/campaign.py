@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spakc.verify.case import Case
 from spakc.verify.examine import Counters, Run, examine, examine_derivative
@@ -60,9 +60,15 @@ class MathOutcome:
 
 
 def verify_variant(
-    tested: UnderTest, run: Run, count: int, seed: int, shrink_seconds: float = SHRINK_SECONDS
+    tested: UnderTest,
+    run: Run,
+    count: int,
+    seed: int,
+    shrink_seconds: float = SHRINK_SECONDS,
+    fresh: bool = False,
 ) -> VariantOutcome:
-    """Tries `count` cases of a variant, always the same for a seed."""
+    """Tries `count` cases of a variant, always the same for a seed. `fresh`: each once more on other inputs of the same
+    sizes, so that nothing that was kept from a call before can be right."""
     members = pool(tested)
     if not members:
         return VariantOutcome(tested, why_not="no dtypes, layouts and options that its guards allow")
@@ -71,7 +77,10 @@ def verify_variant(
 
     def check(case: Case) -> Failure | None:
         try:
-            return examine(tested, case, run, lambda c, n: seen.append((c, n)))
+            failure = examine(tested, case, run, lambda c, n: seen.append((c, n)))
+            if failure is None and fresh:
+                failure = examine(tested, replace(case, data=case.data + 1, again=False), run)
+            return failure
         except OracleError as error:
             return Failure("SPAK805", tested.name, (str(error),), (), case)
 

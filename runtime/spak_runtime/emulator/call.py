@@ -100,14 +100,15 @@ def run_variant(
     contract: bool = True,
     checks: bool = True,
     timeout_seconds: int = 60,
+    isolate: bool = True,
 ) -> list[Report]:
     """Makes every launch of the variant, and writes the call's outputs and inouts in place.
 
     `sources` are the artifact's kernel sources by path, `include` the folder of the headers, or several of
     which the first that has a header gives it. Returns one report a launch; stops after the first with a
-    mistake. Outputs hold NaN (integers: a pattern) where nothing was written. Guards are not asked. `checks`
-    and `timeout_seconds` are those of `Kernel.run`. Raises ToolError without a compiler, BuildError for a source
-    that it refuses, CallError for memory that overlaps, ExpressionError.
+    mistake. Outputs hold NaN (integers: a pattern) where nothing was written. Guards are not asked. `checks`,
+    `timeout_seconds` and `isolate` are those of `Kernel.run`. Raises ToolError without a compiler, BuildError for a
+    source that it refuses, CallError for memory that overlaps, ExpressionError.
     """
     arrays = _filled(spec, variant, call)
     environment = environment_of(spec, variant, replace(call, tensors={**call.tensors, **arrays}))
@@ -140,6 +141,7 @@ def run_variant(
             seed=seed,
             async_mode=async_mode,
             checks=checks,
+            isolate=isolate,
             timeout_seconds=timeout_seconds,
         )
         reports.append(report)

@@ -246,10 +246,11 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK324",
         "settings of an implementation",
-        "`implement` names the CUDA `source` and the `entry` point in it, and may say `threads`, "
-        "`shared`, `grid`, `cluster` and `arguments`.",
-        wrong=_kernel(_COPY + '}\nimplement k as mine { entry = "mine" \n'),
-        right=_kernel(_COPY + '}\nimplement k as mine { source = "mine.cu"  entry = "mine" \n'),
+        "`implement` names the CUDA `source`, the `entry` point in it, the `threads` of a block and the `grid`, and "
+        "may say `shared`, `cluster` and `arguments`. They are numbers that a call can work out, and every tensor "
+        "that the kernel writes is an argument.",
+        wrong='implement k as mine { source = "mine.cu"  entry = "mine"  threads = 256 }',
+        right='implement k as mine { source = "mine.cu"  entry = "mine"  threads = 256  grid = ceil_div(M, 256) }',
     ),
     Code(
         "SPAK325",

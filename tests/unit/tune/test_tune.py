@@ -86,7 +86,7 @@ def on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
         return module.devices["h100"], Where("sm_90a", "pretended", "h100")
 
     monkeypatch.setattr(tune, "device_name", lambda: "pretended")
-    monkeypatch.setattr(tune, "_where", where)
+    monkeypatch.setattr(tune, "place_of", where)
 
 
 def written(folder: Path, extra: str = "") -> Path:

@@ -1,0 +1,149 @@
+"""The sources of hand-written kernels: found inside the project, joined with what they include. An edge.
+
+A `.spak` file names a source; it never brings one in from elsewhere. What lies in the folder of the root file, links
+followed, may be named; nothing else may, neither by `source` nor by an `#include`."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from spakc.check.checked import CheckedModule, HandWritten
+from spakc.diagnostics import Sink
+from spakc.ir.module import Implementation
+from spakc.resources import resource
+from spakc.source import Span
+
+MOST_BYTES = 1 << 20
+"""Of one source with all that it includes."""
+
+MOST_FILES = 64
+
+_INCLUDE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*include\b[ \t]*(.*)$")
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once[ \t]*$")
+
+
+def with_sources(checked: CheckedModule, root: Path, sink: Sink) -> CheckedModule:
+    """The module with the texts of its hand-written kernels. `root` is the file that was checked.
+
+    Reports files that are not there (SPAK001), cannot be read (SPAK002), are too large (SPAK003) or lie outside of the
+    project (SPAK006), and sources without the entry (SPAK324)."""
+    found = []
+    for implementation in checked.module.implementations:
+        try:
+            text = _Reader(root.parent, implementation, sink).read()
+        except _Refused:
+            continue
+        found.append(HandWritten(implementation, text, _on_primitives(text, implementation)))
+    return replace(checked, hand_written=tuple(found))
+
+
+def _on_primitives(text: str, implementation: Implementation) -> bool:
+    entry = re.escape(_said(implementation, "entry"))
+    return re.search(rf"\bSPAK_KERNEL\s*\(\s*{entry}\b", _COMMENT.sub(" ", text)) is not None
+
+
+def _said(implementation: Implementation, key: str) -> str:
+    return str(getattr(implementation.settings[key], "value", ""))
+
+
+class _Refused(Exception):
+    """What is wrong with a source was reported."""
+
+
+class _Reader:
+    """Reads one source. Everything it says stands at the `source` of the `implement`."""
+
+    def __init__(self, project: Path, implementation: Implementation, sink: Sink) -> None:
+        self.project = Path(os.path.realpath(project))
+        self.sink = sink
+        self.implementation = implementation
+        self.name = _said(implementation, "source")
+        self.span: Span = implementation.settings["source"].span or implementation.span
+        self.headers = resource("templates") / "cuda" / "include"
+        self.seen: dict[Path, None] = {}
+        self.bytes = 0
+
+    def read(self) -> str:
+        """Raises _Refused."""
+        if not self.name.endswith(".cu"):
+            self._refuse("SPAK006", f'"{self.name[:100]}" is not a relative path of a `.cu` file')
+        asking = posixpath.dirname(self.implementation.span.source.name)
+        path = self._inside(self.name, self.project / asking, self.name)
+        text = self._joined(path, self.name)
+        entry = _said(self.implementation, "entry")
+        if not re.search(rf"\b{re.escape(entry)}\b", _COMMENT.sub(" ", text)):
+            self._refuse("SPAK324", f"`{self.name}` has no function `{entry}`")
+        return text
+
+    def _joined(self, path: Path, shown: str) -> str:
+        """The text of a file with those of the project that it includes in their places, each once."""
+        text = self._text(path, shown)
+        lines = [f'#line 1 "{shown}"']
+        for number, line in enumerate(text.splitlines(), 1):
+            if _ONCE.match(line):
+                lines.append("")
+                continue
+            included = self._included(line, path, shown)
+            if included is None:
+                lines.append(line)
+                continue
+            lines += [*included.splitlines(), f'#line {number + 1} "{shown}"']
+        return "\n".join(lines) + "\n"
+
+    def _included(self, line: str, path: Path, shown: str) -> str | None:
+        """What stands in place of a line; None for one that stays."""
+        found = _INCLUDE.match(line)
+        if found is None:
+            return None
+        rest = _COMMENT.sub("", found[1]).strip()
+        name = rest[1:-1]
+        if len(rest) < 3 or (rest[0], rest[-1]) not in (('"', '"'), ("<", ">")):
+            self._refuse(
+                "SPAK006", f"`{shown}` includes what only the compiler could work out: `{rest[:60]}`"
+            )
+        if rest[0] == "<" or (self.headers / name).is_file():
+            if posixpath.isabs(name) or ".." in name.split("/") or "\\" in name:
+                self._refuse("SPAK006", f'`{shown}` includes "{name[:100]}", which leaves the project')
+            return None
+        other = self._inside(name, path.parent, shown)
+        if other in self.seen:
+            return ""
+        return self._joined(other, posixpath.normpath(posixpath.join(posixpath.dirname(shown), name)))
+
+    def _inside(self, name: str, folder: Path, asked_by: str) -> Path:
+        """The real path of a file of the project."""
+        if "\\" in name or "://" in name or "\0" in name or posixpath.isabs(name):
+            self._refuse("SPAK006", f'"{name[:100]}" is no relative path, asked for by `{asked_by[:100]}`')
+        path = Path(os.path.realpath(folder / name))
+        if not path.is_relative_to(self.project):
+            self._refuse("SPAK006", f'"{name[:100]}" leads out of the project')
+        return path
+
+    def _text(self, path: Path, shown: str) -> str:
+        self.seen[path] = None
+        try:
+            if not path.exists():
+                self._refuse("SPAK001", f"there is no file `{shown[:100]}`")
+            if not path.is_file():
+                self._refuse("SPAK002", f"`{shown[:100]}` is not a file")
+            self.bytes += path.stat().st_size
+            if self.bytes > MOST_BYTES or len(self.seen) > MOST_FILES:
+                self._refuse(
+                    "SPAK003",
+                    f"`{self.name}` and what it includes are more than {MOST_BYTES} bytes or {MOST_FILES} files",
+                )
+            return path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self._refuse("SPAK002", f"`{shown[:100]}` is not UTF-8 (byte {error.start})")
+        except OSError as error:
+            self._refuse("SPAK002", f"`{shown[:100]}` cannot be read: {error.strerror}")
+
+    def _refuse(self, code: str, message: str) -> NoReturn:
+        self.sink.report(code, message, self.span, "asked for here")
+        raise _Refused
