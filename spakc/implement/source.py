@@ -1,7 +1,7 @@
 """The sources of hand-written kernels: found inside the project, joined with what they include. An edge.
 
-A `.spak` file names a source; it never brings one in from elsewhere. What lies in the folder of the root file, links
-followed, may be named; nothing else may, neither by `source` nor by an `#include`."""
+What lies in the folder of the `.spak` file that names a source, or below it, links followed, may be named; nothing else
+may, neither by `source` nor by an `#include`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class _Reader:
     """Reads one source. Everything it says stands at the `source` of the `implement`."""
 
     def __init__(self, project: Path, implementation: Implementation, sink: Sink) -> None:
-        self.project = Path(os.path.realpath(project))
+        asking = posixpath.dirname(implementation.span.source.name)
+        self.project = Path(os.path.realpath(project / asking))
         self.sink = sink
         self.implementation = implementation
         self.name = _said(implementation, "source")
@@ -73,8 +74,7 @@ class _Reader:
         """Raises _Refused."""
         if not self.name.endswith(".cu"):
             self._refuse("SPAK006", f'"{self.name[:100]}" is not a relative path of a `.cu` file')
-        asking = posixpath.dirname(self.implementation.span.source.name)
-        path = self._inside(self.name, self.project / asking, self.name)
+        path = self._inside(self.name, self.project, self.name)
         text = self._joined(path, self.name)
         entry = _said(self.implementation, "entry")
         if not re.search(rf"\b{re.escape(entry)}\b", _COMMENT.sub(" ", text)):
@@ -136,7 +136,7 @@ class _Reader:
             if self.bytes > MOST_BYTES or len(self.seen) > MOST_FILES:
                 self._refuse(
                     "SPAK003",
-                    f"`{self.name}` and what it includes are more than {MOST_BYTES} bytes or {MOST_FILES} files",
+                    f"`{self.name}` and its includes are more than {MOST_BYTES} bytes or {MOST_FILES} files",
                 )
             return path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:

@@ -179,7 +179,7 @@ def _arguments(implementation: Implementation, kernel: Kernel) -> Iterator[Param
 
 
 def _axes(signature: Signature) -> Iterator[str]:
-    """The macros that the source may read: the dtypes that a call chooses, the options and dims that are compiled in."""
+    """The macros that the source may read: dtypes that a call chooses, options and dims that are compiled in."""
     roots = dict.fromkeys(signature.dtype_root(name) for name in signature.tensors)
     yield from (f"DTYPE_{name}" for name in roots if signature.is_free(name))
     yield from (f"OPTION_{name}" for name, option in signature.options.items() if option.compiled_in)

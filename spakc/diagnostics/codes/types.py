@@ -249,8 +249,10 @@ TABLE: tuple[Code, ...] = (
         "`implement` names the CUDA `source`, the `entry` point in it, the `threads` of a block and the `grid`, and "
         "may say `shared`, `cluster` and `arguments`. They are numbers that a call can work out, and every tensor "
         "that the kernel writes is an argument.",
-        wrong='implement k as mine { source = "mine.cu"  entry = "mine"  threads = 256 }',
-        right='implement k as mine { source = "mine.cu"  entry = "mine"  threads = 256  grid = ceil_div(M, 256) }',
+        wrong=_kernel(_COPY + '}\nimplement k as mine { source = "mine.cu"  entry = "mine"  threads = 64 \n'),
+        right=_kernel(
+            _COPY + '}\nimplement k as mine { source = "mine.cu"  entry = "mine"  threads = 64  grid = 16 \n'
+        ),
     ),
     Code(
         "SPAK325",

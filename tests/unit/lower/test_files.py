@@ -85,12 +85,12 @@ def test_a_long_chain_of_like_is_refused_not_followed_forever() -> None:
 
 
 def test_implementations_are_read_with_the_names_of_their_kernel() -> None:
-    wanted = 'implement k as mine on gpu needs device.tma { source = "m.cu" entry = "m" '
+    wanted = 'implement k as mine on gpu needs device.tma { source = "m.cu" entry = "m" threads = 64 '
     wanted += "grid = (M, 1, 1) arguments = (x, y) }"
     module = lowered(f"{USE}{kernel_text(COPY)[7:]}{wanted}\n", gpus=DEVICES)
     (found,) = module.implementations
     assert (found.kernel, found.name, found.on) == ("k", "mine", ("gpu",))
-    assert set(found.settings) == {"source", "entry", "grid", "arguments"}
+    assert set(found.settings) == {"source", "entry", "threads", "grid", "arguments"}
 
 
 def test_roles_targets_and_intents_are_those_of_the_root() -> None:
