@@ -57,7 +57,10 @@ class InChild:
             answer, blob = self._ask(("case", case, dict(given)))
         except Ended as error:
             return Observed({}, (Finding(str(error)),))
-        return self._observed(tested, case, answer, blob)
+        seen = self._observed(tested, case, answer, blob)
+        if seen.findings and self.on != "emulator":
+            self.close()  # a device that reported an error serves its process no longer
+        return seen
 
     def calls(
         self, tested: UnderTest, case: Case, given: Mapping[str, Array | None], count: int

@@ -77,7 +77,7 @@ class _Reader:
         path = self._inside(self.name, self.project, self.name)
         text = self._joined(path, self.name)
         entry = _said(self.implementation, "entry")
-        if not re.search(rf"\b{re.escape(entry)}\b", _COMMENT.sub(" ", text)):
+        if not re.search(rf"\b{re.escape(entry)}\s*[(,]", _COMMENT.sub(" ", text)):
             self._refuse("SPAK324", f"`{self.name}` has no function `{entry}`")
         return text
 

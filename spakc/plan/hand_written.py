@@ -143,7 +143,11 @@ def _problems_of_arguments(
         return
     passed = {part.name for part in _parts(given) if isinstance(part, Ref)}
     for part in _parts(given):
-        if not (isinstance(part, Ref) and part.name in kernel.tensors) and runtime_expression(part) is None:
+        is_tensor = isinstance(part, Ref) and part.name in kernel.tensors
+        is_whole = runtime_expression(part) is not None and not isinstance(
+            getattr(part, "value", 0), (str, float)
+        )
+        if not is_tensor and not is_whole:
             yield "an argument is a tensor, a dim, an option or a number that a call can work out", part
     for name, tensor in kernel.tensors.items():
         if tensor.role != "input" and name not in passed:
