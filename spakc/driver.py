@@ -181,12 +181,14 @@ def _similar_files(path: Path) -> tuple[str, ...]:
 
 def check_file(path: Path, overlay: Overlay | None = None) -> Checked:
     """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found."""
-    from spakc.implement.source import with_sources
-
     sink = Sink()
     program = load(path, sink, overlay)
-    checked = with_sources(check_program(program, sink), path, sink)
-    sink.stop_if_errors()
+    checked = check_program(program, sink)
+    if checked.module.implementations:
+        from spakc.implement.source import with_sources
+
+        checked = with_sources(checked, path, sink)
+        sink.stop_if_errors()
     return Checked(path, program, checked, sink)
 
 
@@ -195,7 +197,6 @@ def check_program(program: Program, sink: Sink) -> CheckedModule:
     from spakc.check.check import check
     from spakc.ir.derive import gradient_or_report
     from spakc.lower.lower import lower
-    from spakc.plan.hand_written import check_implementation
     from spakc.plan.recognise import recognise
     from spakc.plan.templates import check_templates
 
@@ -208,6 +209,8 @@ def check_program(program: Program, sink: Sink) -> CheckedModule:
         if recognise(kernel, sink) is not None:
             for wanted in kernel.gradients:
                 gradient_or_report(kernel, wanted, sink)
+    if module.implementations:
+        from spakc.plan.implementation import check_implementation
     for implementation in module.implementations:
         check_implementation(module.kernels[implementation.kernel], implementation, sink)
     sink.stop_if_errors()

@@ -5,29 +5,22 @@ the settings speak: dense tensors, what it `needs`, the kernel's own laws."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from spak_runtime.manifest import Expression, Guard, Param
 from spakc.check.checked import HandWritten
 from spakc.check.verdict import means_of_law
-from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.module import Device, Implementation, Kernel
-from spakc.ir.ops import Const, Expr, Ref, RefKind, Tuple
+from spakc.ir.ops import Const, Expr, Ref, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.types import DType
 from spakc.plan.guards import guard_of, runtime_expression
+from spakc.plan.implementation import parts_of
 from spakc.plan.launch import LaunchPlan, Signature, lower, product
 from spakc.plan.plan import KernelPlan, Plan
 from spakc.plan.variants import VariantPlan
-
-MOST_THREADS = 1024
-CLUSTER = 8
-"""Most blocks of a cluster."""
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +54,8 @@ def variant_of(
         return None
     signature = Signature(kernel)
     settings = implementation.settings
-    grid = [_expression(part) for part in _parts(settings["grid"])]
-    cluster = [int(getattr(part, "value", 1)) for part in _parts(settings.get("cluster", Const(1)))]
+    grid = [_expression(part) for part in parts_of(settings["grid"])]
+    cluster = [int(getattr(part, "value", 1)) for part in parts_of(settings.get("cluster", Const(1)))]
     x, y, z = (*grid, 1, 1)[:3]
     cx, cy, cz = (*cluster, 1, 1)[:3]
     name = implementation.name
@@ -101,59 +94,6 @@ def variant_of(
     )
 
 
-def check_implementation(kernel: Kernel, implementation: Implementation, sink: Sink) -> None:
-    """Reports settings that no launch can have (SPAK324)."""
-    for problem, span_of in _problems(kernel, implementation):
-        sink.report("SPAK324", problem, span_of.span or implementation.span, "of this implementation")
-
-
-def _problems(kernel: Kernel, implementation: Implementation) -> Iterator[tuple[str, Expr | Implementation]]:
-    settings = implementation.settings
-    if implementation.name in kernel.schedules:
-        yield f"`{implementation.name}` is a schedule of {kernel.name}, too", implementation
-    entry = settings["entry"]
-    if not _NAME.fullmatch(str(getattr(entry, "value", ""))):
-        yield "an `entry` is the name of a function", entry
-    for key, most in (("grid", 3), ("cluster", 3), ("threads", 1), ("shared", 1)):
-        parts = _parts(settings[key]) if key in settings else ()
-        if len(parts) > most:
-            yield f"`{key}` has at most {most} {'sizes' if most > 1 else 'size'}", settings[key]
-        for part in parts:
-            if runtime_expression(part) is None or isinstance(getattr(part, "value", 0), (str, float)):
-                yield f"`{key}` is a whole number that a call can work out", part
-            elif isinstance(part, Const) and int(part.value) < (0 if key == "shared" else 1):
-                yield f"`{key}` is at least 1", part
-    threads = settings["threads"]
-    if isinstance(threads, Const) and int(threads.value) > MOST_THREADS:
-        yield f"a block has at most {MOST_THREADS} threads", threads
-    for part in _parts(settings["cluster"]) if "cluster" in settings else ():
-        if not isinstance(part, Const) or not 1 <= int(part.value) <= CLUSTER:
-            yield f"a `cluster` is a number from 1 to {CLUSTER} along each axis", part
-    for need in implementation.needs:
-        if runtime_expression(need) is None:
-            yield "what an implementation `needs` is about sizes, options, dtypes and the device", need
-    yield from _problems_of_arguments(kernel, implementation)
-
-
-def _problems_of_arguments(
-    kernel: Kernel, implementation: Implementation
-) -> Iterator[tuple[str, Expr | Implementation]]:
-    given = implementation.settings.get("arguments")
-    if given is None:
-        return
-    passed = {part.name for part in _parts(given) if isinstance(part, Ref)}
-    for part in _parts(given):
-        is_tensor = isinstance(part, Ref) and part.name in kernel.tensors
-        is_whole = runtime_expression(part) is not None and not isinstance(
-            getattr(part, "value", 0), (str, float)
-        )
-        if not is_tensor and not is_whole:
-            yield "an argument is a tensor, a dim, an option or a number that a call can work out", part
-    for name, tensor in kernel.tensors.items():
-        if tensor.role != "input" and name not in passed:
-            yield f"nothing could write `{name}`: it is none of the `arguments`", given
-
-
 # ---- the parts of a variant -----------------------------------------------------------------------------
 
 
@@ -170,7 +110,7 @@ def _arguments(implementation: Implementation, kernel: Kernel) -> Iterator[Param
             if not option.compiled_in:
                 yield Param("option", "f32" if option.dtype is DType.f32 else "i32", name)
         return
-    for part in _parts(given):
+    for part in parts_of(given):
         if isinstance(part, Ref) and part.name in kernel.tensors:
             yield Param("pointer", "u64", part.name)
         elif isinstance(part, Ref) and part.kind is RefKind.dim:
@@ -225,10 +165,6 @@ def _expression(part: Expr) -> Expression:
     found = runtime_expression(part)
     assert found is not None, "settings are checked"
     return found
-
-
-def _parts(value: Expr) -> tuple[Expr, ...]:
-    return value.items if isinstance(value, Tuple) else (value,)
 
 
 def hull(points: Sequence[Mapping[str, int]], whole: bool) -> Expression:
