@@ -11,12 +11,12 @@ import posixpath
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spakc.diagnostics import Sink
 from spakc.lower.program import Program
+from spakc.record import record
 from spakc.resources import exchange, resource
 from spakc.source import SourceFile, Span
 from spakc.syntax import nodes
@@ -36,7 +36,7 @@ ARTIFACT_ENTRIES = frozenset(("manifest.json", "kernels", "include", "models", "
 """What stands in an artifact. A folder with anything more has something that is not ours to delete."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checked:
     """A checked file and what was said about it (warnings; errors were raised)."""
 

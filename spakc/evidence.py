@@ -16,12 +16,13 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from spakc.check.statements import Statement, by_hand_of
 from spakc.diagnostics import Diagnostic, Sink, SpakError
+from spakc.record import record
 
 SCHEMA = "spak-evidence/1"
 
@@ -38,7 +39,7 @@ PART_KINDS = KERNEL_PARTS | EXPERIMENT_PARTS | {"emulator", "oracle", "cases"}
 and judged."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kind:
     """A kind of fact: the parts it depends on, and those that fresh verification of their kernel stands
     for."""
@@ -87,7 +88,7 @@ def hash_source(text: str, python: bool = False) -> str:
 # ---- what was examined --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """One thing that was examined. `owner` is the kernel, experiment or dataset that it belongs to, empty
     for the tool's own. `variant` is the schedule, or the profile of an experiment (`MAIN` for none);
@@ -112,7 +113,7 @@ MAIN = "main"
 """The variant of an experiment's parts when it runs as written, under no profile."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Subject:
     """What was examined, by part: `kind|owner|variant|arch|name` to hash."""
 
@@ -163,7 +164,7 @@ class Subject:
 # ---- rows ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One line. `figures` are what was counted or measured, in the forms that `spakc/verdicts.py` reads.
     `profile` names the profile of an experiment that ran, empty for the experiment itself. `date` is ISO

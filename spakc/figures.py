@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Ref, Tuple
+from spakc.record import record
 from spakc.statistics import Counts, Exact, Quantity, Samples
 
 
@@ -56,7 +56,7 @@ def key_of(expr: Expr) -> str:
 # ---- quantities ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     query: str
     at: Mapping[str, Scalar]

@@ -7,10 +7,10 @@ keyword that is used as a name is told from one by what stands behind it, so a f
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from spakc.ir.types import TYPE_NAMES
+from spakc.record import record
 from spakc.syntax.parse import lark_parser
 from spakc.syntax.surface import Surface
 
@@ -25,7 +25,7 @@ _NOT_A_NAME = r"(?!\s*[=.,:)\]|])"
 """Behind a word of the language that is none here: it is set, named, or an argument."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Words:
     """What the grammar says: `declaring` words are followed by the name that they declare, `other` are the rest;
     `patterns` are the terminals that are classes of texts."""

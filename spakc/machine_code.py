@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
@@ -11,11 +10,12 @@ from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts, evaluate
 from spak_runtime.manifest import Expression
 from spak_runtime.specialise import Binding, build_request
+from spakc.record import record
 from spakc.verify.specialisations import Specialisation
 from spakc.verify.tested import UnderTest
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MachineCode:
     """Of all launches of a specialisation: the most registers a thread has, bytes spilled, instructions by
     name; the most threads and dynamic shared memory of a launch, None where they depend on the sizes of a

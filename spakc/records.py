@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from spakc.check.statements import Statement, statements
@@ -13,9 +12,10 @@ from spakc.ir.experiment import Claim, Gate
 from spakc.ir.module import Module
 from spakc.ir.ops import Expr, Query, Ref
 from spakc.ir.visit import walk
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """One finished run: the `figures.json` of one seed of an experiment (`spak_runtime/training/run.py`)."""
 
@@ -23,7 +23,7 @@ class Finished:
     figures: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Where:
     """The machine of the runs: the declared device that it is (empty if the file has none), its architecture."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from spakc.record import record
+
 
 @dataclass(frozen=True, eq=False)
 class SourceFile:
@@ -34,7 +36,7 @@ class SourceFile:
         return self.text[start : end if end >= 0 else len(self.text)].rstrip("\r")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Span:
     """Half-open range of characters of a source file."""
 

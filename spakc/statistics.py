@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spakc.record import record
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ RESAMPLES = 4000
 """Bootstrap resamples; the ends of a 95 % interval then move by a few per cent of its width between seeds."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Interval:
     """Two-sided; `estimate` lies within, `low` and `high` may be equal where nothing varies."""
 
@@ -32,7 +33,7 @@ class Interval:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Counts:
     """Successes out of samples, one entry a seed: `hits[i]` of `totals[i]`. Samples of one seed are not
     independent of each other, seeds are."""
@@ -50,7 +51,7 @@ class Counts:
         return sum(self.hits) / sum(self.totals)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Samples:
     """Repeated measurements; the figure is their median. Two with the same `rounds` were taken
     interleaved, so that the i-th of both saw the same machine; they are resampled together."""
@@ -67,7 +68,7 @@ class Samples:
         return float(np.median(np.asarray(self.values)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Exact:
     """A figure without uncertainty: a count of bytes or parameters."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from spakc.check.check_experiment import DEFAULT
@@ -23,6 +22,7 @@ from spakc.ir.constraint import Env
 from spakc.ir.module import Module
 from spakc.ir.ops import Query, Ref
 from spakc.ir.queries import Means
+from spakc.record import record
 from spakc.verdicts import (
     NOTHING,
     Counter,
@@ -36,7 +36,7 @@ from spakc.verdicts import (
 SCHEMA = "spak-status/1"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StatementStatus:
     """One line of the page. `stale_because` says what changed since the evidence was recorded; `device` and
     `date` are those of the evidence, empty where none was needed or none is there."""
@@ -183,7 +183,7 @@ def _judge(
             return NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Page:
     """What one entry is made from."""
 

@@ -3,10 +3,10 @@ leaf."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Target:
     """One architecture that kernels are compiled for. Sizes in bytes and 32-bit registers.
 

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,11 +40,12 @@ from spakc.ir.module import Law
 from spakc.ir.ops import Apply, Expr, Members, Query, Ref, RefKind, Tuple
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
+from spakc.record import record
 from spakc.statistics import Counts, Exact, Floats, Quantity, combined, geometric_mean
 from spakc.statistics import Interval as Spread
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Judgement:
     """`witnesses` counts what the verdict rests on: kernels, cases, samples."""
 

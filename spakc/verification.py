@@ -22,6 +22,7 @@ from spakc.ir.constraint import Env
 from spakc.ir.module import Law
 from spakc.machine_code import compile_one
 from spakc.plan.plan import Plan
+from spakc.record import record
 from spakc.subjects import subject_now
 from spakc.verdicts import Judgement, judge_checks, judge_law
 from spakc.verify.campaign import MathOutcome, VariantOutcome
@@ -80,7 +81,7 @@ class Finished:
         return {"kernel": self.name, "variants": variants, **self.checks}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Established:
     """A statement with its figures and what they say of it."""
 

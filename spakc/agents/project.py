@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spakc import driver
 from spakc.commands.diff import compare
 from spakc.diagnostics import Diagnostic, Sink, SpakError
+from spakc.record import record
 from spakc.resources import write_atomically
 from spakc.source import SourceFile
 from spakc.syntax.parse import parse
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Project:
     """`file` is the root file, `folder` what no path of a tool may leave. Both are absolute."""
 

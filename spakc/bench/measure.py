@@ -7,7 +7,6 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spak_runtime.artifact import Artifact
@@ -18,13 +17,14 @@ from spakc.bench.work import operations
 from spakc.figures import key_of
 from spakc.ir.ops import Query
 from spakc.plan.plan import Plan
+from spakc.record import record
 
 if TYPE_CHECKING:
     from spak_runtime.bench import Effort
     from spak_runtime.function import KernelFunction
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timed:
     """One subject of a question. `seconds` is one figure a round; `by` the variant that answered, or the
     library operation; `work` the floating-point operations of the call, 1 where its family has none."""
@@ -40,7 +40,7 @@ class Timed:
         return [self.work / each for each in self.seconds]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """`missing` says why nothing was timed; empty where everything was. `clocks` is what the driver said of the
     device right after."""

@@ -9,7 +9,6 @@ library operation beside it, `speed(torch.matmul)`, computes the same call.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from spakc.check.statements import Statement, statements
 from spakc.ir.constraint import Env, Unknown, evaluate
@@ -19,12 +18,13 @@ from spakc.ir.module import Kernel, Module
 from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.queries import BASELINES
 from spakc.ir.visit import walk
+from spakc.record import record
 from spakc.verdicts import points_of
 
 TIMED = ("speed", "time")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """A call of a kernel: every dim, the options that differ from their defaults, a dtype word for the tensors
     that allow it, the layouts that are not the first."""
@@ -42,7 +42,7 @@ class Call:
         return f"{self.kernel}({', '.join(parts)}{', ' + self.dtype if self.dtype else ''})"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Question:
     """A claim at one point of its quantifier: each query with the call that it asks about and, of a library
     operation, its name."""
@@ -52,7 +52,7 @@ class Question:
     subjects: tuple[tuple[Query, Call, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unclear:
     """A claim that does not say which call it is about."""
 

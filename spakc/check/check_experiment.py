@@ -24,6 +24,7 @@ from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, RefKind, Tu
 from spakc.ir.types import NUMBER
 from spakc.ir.visit import walk
 from spakc.lower.resolve import nearest
+from spakc.record import record
 from spakc.source import Span
 
 DEFAULT = "default"
@@ -35,7 +36,7 @@ GATE_KEYS = ("steps", "batches", "batch", "eval_every", "keep")
 _WORDS = {"precision": ("bf16", "f32"), "keep": ("last",)}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Point:
     """One point of the sweep under one profile, everything a plain value. `seeds` are part of `train`;
     phased values are {"first", "second", "from"}. `count` is None where the vocabulary is that of a corpus

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from spakc.ir.extents import Extents
 from spakc.ir.module import Implementation, Module
 from spakc.ir.types import DType
+from spakc.record import record
 
 if TYPE_CHECKING:
     from spakc.check.check_data import DatasetFacts
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from spakc.check.verdict import LawStatus
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelFacts:
     """Inferred of one kernel: `extents.variables[i]` the ranges of equation i's index variables,
     `extents.shapes` the shape of every tensor and intermediate, over dims; `dtypes` the dtype of every
@@ -29,7 +30,7 @@ class KernelFacts:
     dtypes: Mapping[str, DType]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HandWritten:
     """An `implement` with the text of its source, in which the files of the project that it includes stand in place of
     the includes. `on_primitives`: the entry is a SPAK_KERNEL, which takes one struct and runs on the emulator; else it
@@ -40,7 +41,7 @@ class HandWritten:
     on_primitives: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CheckedModule:
     """A module without errors. `spaces` are the lawful spaces by kernel, schedule and target; `laws` the
     status of every law that no code, run or measurement is needed for, the others undecided. `hand_written` are the

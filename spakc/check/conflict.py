@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,12 +12,13 @@ from spakc.ir.constraint import SYMBOLS, comparison_of, conjuncts, lanes, scalar
 from spakc.ir.lanes import Array, Scalar
 from spakc.ir.module import Law
 from spakc.ir.ops import Apply
+from spakc.record import record
 
 MAX_SEARCH = 200_000
 """Steps of the exact search for a smallest conflict; beyond them a greedy cover stands in."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reach:
     """The best that the left side of a law reaches over the points that satisfy the other laws of a conflict,
     with the right side there. `comparison` is the part of the law that this is about; without a comparison in
@@ -40,7 +40,7 @@ class Reach:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Nearest:
     """The lawful values of one knob when the others stay: next to the present value, below and above."""
 

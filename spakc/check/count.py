@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from spakc.check.model_shapes import Shapes
 from spakc.ir.constraint import Env, evaluate
 from spakc.ir.model import Assign, Loop, Model, Part, Step
 from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import children
+from spakc.record import record
 from spakc.source import Span
 
 Value = bool | int | float | str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sizes:
     """What a dataset adds to a model: tokens of the vocabulary, of the longest text, digits of the longest
     number, rows of a bias table beyond those for digits."""
@@ -27,7 +27,7 @@ class Sizes:
     other_kinds: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Count:
     """`parameters`; `flops` of a forward pass per token, a multiply-add as two, attention over `tokens`
     keys."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spakc.diagnostics import Severity, Sink
+from spakc.record import record
 from spakc.source import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """A diagnostic in waiting; `message` has `{on}` where the targets go."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from spakc.ir.module import Equation, Kernel, Law
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import loads, substitute, walk
+from spakc.record import record
 
 _DIVISIONS = ("floordiv", "mod", "ceil_div")
 
@@ -105,7 +105,7 @@ def _count(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Axis:
     """An index variable alone on an axis."""
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from spakc.ir.constraint import Env, TooMany, Unknown, column, members, names_of
 from spakc.ir.lanes import Scalar, Value
 from spakc.ir.module import Kernel, Tensor
 from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.types import DType
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Problem:
     """`sizes` are bytes an element by tensor; `dtypes` is one choice of dtypes that has these sizes."""
 

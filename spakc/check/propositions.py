@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from spakc.ir.experiment import Claim
 from spakc.ir.module import Kernel, Law, Module
 from spakc.ir.ops import Expr
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Proposition:
     """`what` names it in a message; `kernel` is the one whose names it uses, if it is about one. `is_value`:
     not true or false but a number (a tolerance); `claim` is the one that it is."""

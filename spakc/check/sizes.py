@@ -8,7 +8,6 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from spakc.ir.constraint import Env, TooMany, Unknown, implication, lanes, members, mentions
 from spakc.ir.module import Kernel
 from spakc.ir.ops import Domain, Expr, Ref, RefKind
+from spakc.record import record
 
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -29,7 +29,7 @@ _GRID = 1 << 15
 _MOST_VARIABLES = 15
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sizes:
     """Legal combinations of dims, one a row; `columns[dim]` has the value of that dim in every row."""
 
@@ -99,7 +99,7 @@ def _scatter(rows: NDArray[np.uint64], position: int, count: int) -> NDArray[np.
     return np.where(rows < _TRIED // 2, counted, mixed % np.uint64(count)).astype(np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Escape:
     """An access that leaves its axis: at which sizes, and what the index is there (None: it has no value)."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from spakc.ir.constraint import (
 from spakc.ir.lanes import Lanes, Scalar
 from spakc.ir.module import Device, Kernel, Knob, Law, Schedule
 from spakc.ir.ops import Expr, RefKind
+from spakc.record import record
 
 MAX_POINTS = 1 << 22
 """A space in which more points than this must be told apart (fewer where there are more than eight laws)
@@ -40,7 +40,7 @@ MAX_KNOBS = 60
 Bools = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Axis:
     """One knob and its members on this target."""
 
@@ -59,7 +59,7 @@ class Axis:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unbounded:
     """A space that is too large to be laid out, and how much of what there is."""
 
@@ -67,7 +67,7 @@ class Unbounded:
     count: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Cut:
     """What one law does to the space, in points: `alone` break only this law, `among` break others as well.
     `applies` counts the points at which its `when` holds, `undefined` those where it has no truth value."""
@@ -80,7 +80,7 @@ class Cut:
     reasons: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Space:
     """`holds[i]` says where `laws[i]` holds, `lawful` where all do; both broadcast to `shape`."""
 

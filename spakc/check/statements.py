@@ -7,7 +7,7 @@ without being it. `id` is stable under reordering and formatting.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from spakc.check.check_space import targets_of
@@ -20,6 +20,7 @@ from spakc.ir.module import Device, Implementation, Kernel, Law, Module, Schedul
 from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.visit import walk
+from spakc.record import record
 from spakc.source import Span
 
 FACT_OF = {
@@ -39,7 +40,7 @@ LATER = {
 _FRAGILE = ("values", "memory", "time")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Statement:
     """`kind` is the word it begins with in the file. `fact` is the kind of evidence that can establish
     it, empty for a proof, a guard or prose. `target` is a device where the verdict may differ by device,
@@ -139,7 +140,7 @@ def by_hand_of(kernel: str) -> str:
     return f"by hand {kernel}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Held:
     """What an `implement` says, the kernel that it is held to with its laws, and the targets that it is for."""
 

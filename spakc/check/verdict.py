@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from spakc.ir.constraint import mentions
 from spakc.ir.module import Dim, Kernel, Law, Option
 from spakc.ir.ops import Expr, Load, Query, Reduce, Ref, RefKind
 from spakc.ir.queries import QUERIES, Means
+from spakc.record import record
 
 
 class Verdict(Enum):
@@ -18,7 +18,7 @@ class Verdict(Enum):
     undecided = "undecided"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Status:
     """`witnesses` counts what was looked at: points of a space, problems, guards, compiled kernels, cases,
     samples. A verdict `holds` without a witness does not exist. `applicable` is false where the statement has
@@ -36,7 +36,7 @@ class Status:
         assert self.verdict is not Verdict.holds or self.witnesses > 0, "no witness is an error"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LawStatus:
     """The status of one law on one target, or (for a law of a model) in one experiment."""
 

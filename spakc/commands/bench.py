@@ -7,7 +7,6 @@ import json
 import platform
 import statistics
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from spakc.device_runner import device_name
 from spakc.evidence import append_evidence, evidence_path, read_evidence, row_of_run
 from spakc.implement.bench import races
 from spakc.ir.module import Module
+from spakc.record import record
 from spakc.records import where_of
 from spakc.resources import write_atomically
 from spakc.status import render, status
@@ -36,7 +36,7 @@ from spakc.subjects import subject_now
 SCHEMA = "spak-bench/1"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What the command line asks. `claims` empty means all over times of kernels; `at` are calls at which hand-written
     kernels are timed, instead of those of claims."""

@@ -8,15 +8,16 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from spakc import __version__
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """state: ok | missing | broken. `allows` is what it is needed for."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from spakc.diagnostics import Sink
 from spakc.evidence import append_evidence, evidence_path, read_evidence
 from spakc.ir.canonical import meaning
 from spakc.ir.module import Module
+from spakc.record import record
 from spakc.records import Finished, Where, rows_of, where_of
 from spakc.status import StatementStatus, render, status, summary
 from spakc.subjects import subject_now
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """One run to do: an experiment at one point of its sweep with one seed. `same_as` is another experiment
     that is identical under this profile, so that its figures are these, too."""
@@ -71,7 +71,7 @@ def run(
     return _exit_code(page, runs, chosen)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Speaker:
     """Prose for a person on stdout, or JSON lines for a program."""
 

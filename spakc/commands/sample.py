@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -13,9 +12,10 @@ from spakc.cli import DIAGNOSTICS, OK, show
 from spakc.commands.compile import default_output
 from spakc.commands.run import experiments_of, profile_of, run_folder
 from spakc.diagnostics import Diagnostic
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What is to be written, by which run: `trained` is the seed of its training, `point` that of a sweep."""
 

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from spakc import driver
 from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, USAGE, VERIFY_FAILED, show
 from spakc.commands.verify import variants_of
 from spakc.diagnostics import Sink
+from spakc.record import record
 from spakc.resources import resource, write_atomically
 from spakc.selftest.judge import Baseline, Verdict, baseline, judge
 from spakc.selftest.plan_of_mutants import Task, slice_of, tasks_of
@@ -38,7 +38,7 @@ MUTANTS_PER_WORKER = 60
 """Each built mutant stays loaded in its process: a worker is replaced before that is much."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What the command line asks. `templates` empty means all; `limit` None means every mutant."""
 

@@ -8,7 +8,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from spakc.evidence import append_evidence, evidence_path, read_evidence
 from spakc.ir.module import Device, Module
 from spakc.plan.launch import Config
 from spakc.plan.recognise import recognise
+from spakc.record import record
 from spakc.records import where_of
 from spakc.tune.fresh import fresh, planned, variants_in
 from spakc.tune.funnel import Funnel, funnel, key_of
@@ -39,7 +39,7 @@ SHOWN = 8
 """Configs and reasons that are printed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What the command line asks. `budget` in seconds is for all calls together; without `at` the calls are those that
     claims time. `schedule` empty means the one that the model finds fastest."""

@@ -8,7 +8,6 @@ import json
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -27,6 +26,7 @@ from spakc.implement.parent import InChild
 from spakc.implement.verify import by_hand
 from spakc.ir.module import Gradient
 from spakc.plan.plan import Plan
+from spakc.record import record
 from spakc.verification import Established, Finished, establish, rows_of
 from spakc.verify.campaign import MathOutcome, VariantOutcome, left_out, verify_math, verify_variant
 from spakc.verify.case import BadToken, Case, case_of
@@ -41,7 +41,7 @@ DEFAULT_CASES = 50
 """Cases of a variant whose kernel has no `verify`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What the command line asks. `kernels` empty means all."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from spakc.check.checked import CheckedModule
@@ -14,13 +13,14 @@ from spakc.ir.constraint import show
 from spakc.ir.module import Kernel, Schedule, Verification
 from spakc.ir.ops import Expr
 from spakc.lower.program import Program
+from spakc.record import record
 from spakc.status import StatementStatus
 
 SCHEMA = "spak-contract/1"
 IMPLEMENTER, ARCHITECT = "implementer", "architect"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Known:
     """A checked file with its page: what is known of every statement."""
 

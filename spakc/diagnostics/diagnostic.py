@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from spakc.record import record
 from spakc.source import Span
 
 Severity = Literal["error", "warning", "note"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Label:
     """A place in the source and what is to be said about it. Two things that disagree get two labels."""
 
@@ -18,7 +18,7 @@ class Label:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Diagnostic:
     """`labels[0]` is the primary place (drawn with ^), the others are context (drawn with -)."""
 

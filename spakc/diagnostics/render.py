@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from spakc.diagnostics.codes import CODES
 from spakc.diagnostics.diagnostic import Diagnostic, Label
+from spakc.record import record
 from spakc.source import SourceFile
 
 SCHEMA = "spak-diagnostic/1"
@@ -71,7 +71,7 @@ def render_text(diagnostics: Sequence[Diagnostic], color: bool = False) -> str:
     return "\n\n".join("\n".join(_Renderer(diagnostic, color).lines()) for diagnostic in diagnostics)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Mark:
     """The part of a label that lies on one line: characters `start` to `end` of it, counted from 0."""
 

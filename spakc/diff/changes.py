@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from spakc.check.checked import CheckedModule
@@ -23,13 +22,14 @@ from spakc.ir.constraint import Env, TooMany, Unknown, members
 from spakc.ir.experiment import Claim, Gate
 from spakc.ir.module import Knob, Law, Verification
 from spakc.lower.program import Program
+from spakc.record import record
 from spakc.syntax import nodes
 
 KINDS = ("added", "removed", "weakened", "strengthened", "changed", "renamed", "reworded", "moved")
 """Of a change. `changed` is what cannot be called weaker or stronger, `reworded` says the same in other words."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """One statement that is not as it was. `altered` says that its own text is as before: it says something else
     because of `causes`, the ids of statements that did change. `harmless` changes alter no meaning and no
@@ -55,7 +55,7 @@ class Change:
         return self.kind == "reworded" and self.old is not None and self.old.prose == self.entry.prose
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State:
     """A project as it is or was."""
 

@@ -8,7 +8,7 @@ of lets, device facts, the sizes of tensors, what an experiment trains.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from spakc.check.checked import CheckedModule
@@ -19,13 +19,14 @@ from spakc.ir.module import Declared, Kernel, Law, Module
 from spakc.ir.ops import Query, Ref, RefKind
 from spakc.ir.visit import walk
 from spakc.lower.program import Program
+from spakc.record import record
 from spakc.source import Span
 from spakc.syntax import nodes
 
 Place = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """`id` is stable under moving and formatting. `kinds` are the words that a role may own it by: its own, then
     those of the statements around it. `said` is the syntax tree, without what stands in its block; `meaning`

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
@@ -24,6 +23,7 @@ from spakc.ir.constraint import Env, TooMany, Unknown, implication, lanes, membe
 from spakc.ir.experiment import Claim, Gate
 from spakc.ir.module import Device, Law, Verification
 from spakc.ir.ops import Apply, Const, Domain, Expr, Interval, Members
+from spakc.record import record
 
 _MOST_CASES = 50_000
 
@@ -55,7 +55,7 @@ def by_sets(lost: bool, gained: bool) -> Strength:
 # ---- laws by counting ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Counted:
     """How many points of a space a law lets through, before and after, of how many; on which target."""
 

@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import jinja2
 
@@ -29,13 +28,14 @@ from spakc.plan.guards import runtime_expression
 from spakc.plan.launch import LaunchPlan, lower
 from spakc.plan.plan import KernelPlan, Plan
 from spakc.plan.variants import VariantPlan
+from spakc.record import record
 
 EmittedFiles = Mapping[str, str]
 """Path in the artifact, with `/` between folders, to text. Deterministic: the same plan gives the same
 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Templates:
     """Texts by path: `cuda` below templates/cuda, `torch` below templates/torch (`.j2` files), `headers`
     below templates/cuda/include."""

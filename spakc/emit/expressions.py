@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from spakc.ir.module import Dim, Option, Tensor
 from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Interval, Load, Members, Ref, RefKind
 from spakc.ir.types import DType
+from spakc.record import record
 
 Kind = Literal["f32", "i32", "i64", "bool"]
 
@@ -39,7 +40,7 @@ def identifier(prefix: str, name: str) -> str:
     return f"{prefix}_{name}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Code:
     """A C++ expression and what it is. `text` can stand as an operand without parentheses around it."""
 
@@ -47,7 +48,7 @@ class Code:
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scope:
     """What names stand for in the code under construction.
 

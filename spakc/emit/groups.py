@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from spakc.emit.expressions import Scope, address, expression, identifier
 from spakc.emit.source_map import from_math
 from spakc.ir.ops import Load, Ref, RefKind
 from spakc.plan.problem import IndexRange, Operand, Store
+from spakc.record import record
 
 REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
 """The reducer of the headers for each reduction along rows."""
@@ -18,7 +18,7 @@ REDUCERS = {"sum": "Sum", "max": "Max", "min": "Min", "logsumexp": "LogSumExp"}
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Group:
     """Index variables that one linear counter runs through, the last fastest. `used` are those that code
     reads."""

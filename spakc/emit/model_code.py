@@ -30,6 +30,7 @@ from spakc.emit.model_text import (
 from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step
 from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import walk
+from spakc.record import record
 
 Form = TypeVar("Form", AttentionClass, MlpClass, NormClass)
 Factors = tuple[str, ...]
@@ -49,7 +50,7 @@ class Class:
     body: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoopInfo:
     """Texts over `self.config`. `read` : the state after a loop can be read out by a supervised part."""
 
@@ -59,7 +60,7 @@ class LoopInfo:
     read: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HaltingInfo:
     mode: str
     earliest: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from spakc.record import record
 
 CALLS = {
     "identity": "{}",
@@ -20,7 +20,7 @@ CALLS = {
 """Element-wise functions of one tensor."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NormClass:
     """`kind`: layer | rms. `weight` and `bias` are learned."""
 
@@ -30,7 +30,7 @@ class NormClass:
     bias: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MlpClass:
     name: str
     act: str
@@ -46,7 +46,7 @@ class MlpClass:
         return f'self.ops.activation({x}, "{self.act}")' if self.by_kernel else CALLS[self.act].format(x)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttentionClass:
     """One form of attention. `positions`: none | rope | relative | places (vectors added to the input)."""
 

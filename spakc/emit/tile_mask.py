@@ -4,13 +4,14 @@ may be and must be true (see tile_mask.cuh). Whatever has no such form is only s
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spakc.emit.expressions import Scope, expression
 from spakc.ir.inline import free_indices
 from spakc.ir.ops import Apply, Const, Expr, Load, Ref, RefKind
 from spakc.ir.simplify import TRUE, ZERO, add, neg, negation, sub
 from spakc.ir.visit import walk
+from spakc.record import record
 
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _ARITHMETIC = {"add": "+", "sub": "-"}
@@ -82,7 +83,7 @@ def _range(expr: Expr, ranged: Collection[str], scope: Scope) -> str | None:
 # ---- limits of one index --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limit:
     """Where all of `conditions` hold, an index is at least (`least`) or at most `value`; `span` is that as a Range
     over all values of the other index of a tile."""

@@ -16,6 +16,7 @@ from spakc.ir.extents import split_offset
 from spakc.ir.inline import free_indices
 from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import ZERO, add, factors_of, number, simplify, sub
+from spakc.record import record
 
 # Binding strength of Python's operators, for parentheses only where they are needed.
 OR, AND, NOT, COMPARE, BIT_OR, BIT_AND, SUM, PRODUCT, NEGATION, POWER, ATOM = range(11)
@@ -39,7 +40,7 @@ ACTIVATION_CODE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Code:
     text: str
     axes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import datetime
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from spakc.implement.race import race
 from spakc.implement.selection import TIMED, made_of, selections
 from spakc.plan.hand_written import variant_of
 from spakc.plan.plan import devices_of
+from spakc.record import record
 from spakc.subjects import subject_now
 from spakc.tune.rows import Where
 
 Race = Callable[[Candidate, Call, Mapping[str, Any], Path, Sequence[str]], dict[str, Any] | str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Raced:
     """One call of one hand-written kernel: the row that records it, or why there is none."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from spak_runtime.manifest import Variant
 from spakc.check.checked import CheckedModule, HandWritten
@@ -12,10 +11,11 @@ from spakc.emit.artifact import kernel_spec
 from spakc.ir.module import Device, Kernel
 from spakc.plan.hand_written import alone, variant_of
 from spakc.plan.plan import devices_of
+from spakc.record import record
 from spakc.verify.tested import UnderTest
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Candidate:
     """A hand-written kernel with its launch. `sources` are its own, by path in an artifact."""
 

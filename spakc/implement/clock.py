@@ -1,15 +1,15 @@
 """Two clocks: what a child says that its calls take, and what passed meanwhile for whoever asked. Pure."""
 
-from __future__ import annotations
+from __future__ import annotationsfrom spakc.record import record
 
-from dataclasses import dataclass
+
 
 ALLOWED = 2.0
 """How many times as long, or as short, the judge's clock may say a call took: its figure holds the start of replays and
 what the machine did meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lap:
     """Calls that were made between a request and its answer, and the seconds between them by the judge's clock."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spak_runtime.manifest import Guard, Manifest, Variant
@@ -20,6 +19,7 @@ from spakc.implement.candidates import Candidate, candidates
 from spakc.implement.judge import judge_held
 from spakc.plan.hand_written import Chosen, hull, with_chosen
 from spakc.plan.plan import Plan, devices_of
+from spakc.record import record
 from spakc.subjects import plain, subject_now
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ FASTER = 1.0
 rounds."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Race:
     """One call that both computed in the same rounds, seconds each. `rival` is the generated variant that answered,
     `made` what it was made of."""
@@ -49,7 +49,7 @@ class Race:
         return self.theirs / self.ours
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Selection:
     """What became of a hand-written kernel. `unfit` says why it is not known to be right, empty where it is; `why` why
     it is chosen or not."""

@@ -8,7 +8,7 @@ what is not known stays unknown unless the rest decides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -16,11 +16,12 @@ from spakc.ir import lanes as arithmetic
 from spakc.ir.lanes import Array, Lanes, Scalar, Value
 from spakc.ir.ops import Apply, Const, Expr, Interval, Load, Members, Query, Reduce, Ref, RefKind, Tuple
 from spakc.ir.visit import children, loads, with_children
+from spakc.record import record
 
 SYMBOLS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unknown:
     """No value: `names` have none in the environment, `reasons` say what went wrong (a division by zero)."""
 
@@ -34,7 +35,7 @@ class Unknown:
         return " and ".join(parts) or "a value"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Env:
     """What names and queries are worth. A query is looked up as it is written, structurally."""
 
@@ -62,7 +63,7 @@ class Env:
         return self.bind({(RefKind.fact, name): value for name, value in values.items()})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Explanation:
     """The part of a proposition that decides it, with the values of both sides if it is a comparison.
 
@@ -292,7 +293,7 @@ def conjuncts(expr: Expr) -> tuple[Expr, ...]:
 # ---- domains ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TooMany:
     """A domain with more members than anyone enumerates."""
 

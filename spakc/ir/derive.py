@@ -46,6 +46,7 @@ from spakc.ir.simplify import (
 )
 from spakc.ir.types import DType
 from spakc.ir.visit import references, transform
+from spakc.record import record
 from spakc.source import Span
 
 
@@ -60,7 +61,7 @@ class Underivable(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Derivation:
     """`kernel` computes `grad_<input>` from forward inputs, `grad_<output>` and the forward outputs in
     `saves`. Its family is the forward's, of which it need not be an instance: the plan splits it into
@@ -108,7 +109,7 @@ def _check_request(kernel: Kernel, wanted: Gradient) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Contribution:
     """weight, to be added to the gradient of X at `indices`, for every value of `variables`."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from spakc.ir.module import Declared, Law, Let
 from spakc.ir.ops import Domain, Expr
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Split(Declared):
     """Either `binders` over the dataset's parameters (with `size`, `weight`) or `fraction` of a corpus."""
 
@@ -20,7 +20,7 @@ class Split(Declared):
     fraction: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Dataset(Declared):
     """`samples` are draws (`digits(n)`), `text` the pieces of one document: constants, `reverse(a)`, the
     symbol `end`, or `characters(corpus("…"))`."""
@@ -35,14 +35,14 @@ class Dataset(Declared):
     lets: tuple[Let, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Requirement(Declared):
     proposition: Expr
     hide: tuple[str, ...]
     because: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Gate(Declared):
     name: str
     train: Mapping[str, Expr] | None
@@ -50,14 +50,14 @@ class Gate(Declared):
     show: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Protocol(Declared):
     name: str
     gates: tuple[Gate, ...]
     intent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Experiment(Declared):
     """`like` already merged. `overrides` are the arguments of `model M(…)`; `profiles` map a profile to its
     settings by dotted key (`model.num_loops`, `train.steps`), values unevaluated."""
@@ -77,7 +77,7 @@ class Experiment(Declared):
     lets: tuple[Let, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Phased(Expr):
     """`first then second from start` (a share of the budget, 0..1): only as a value of a setting."""
 
@@ -86,7 +86,7 @@ class Phased(Expr):
     start: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Claim(Declared):
     name: str
     on: tuple[str, ...]

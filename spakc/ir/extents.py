@@ -9,17 +9,18 @@ one whose variables touch no tensor there (`angle[t, i] = t * i`) gets them from
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spakc.ir.inline import index_name, own_bound_names
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Apply, Const, Expr, Load, Members, Reduce, Ref, RefKind
 from spakc.ir.simplify import ZERO, number, simplify, sub
 from spakc.ir.visit import children, walk
+from spakc.record import record
 from spakc.source import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extents:
     """`variables[i]` are the extents of equation i's index variables (bound ones included, unless two sums
     of one equation use a name for axes of different size); `shapes` are over dims, for tensors and
@@ -38,7 +39,7 @@ class UnknownExtent(Exception):
         self.span = span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bound:
     """variable < size - offset, where size is that of an axis."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from spakc.ir.types import BYTES, NUMBER, Unit
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fact:
     """`kind` is the Python type of a value in base units: `int` for a count or bytes, `float` for a rate,
     `bool` for a capability, `str` for a word."""

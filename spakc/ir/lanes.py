@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spakc.record import record
 
 Scalar: TypeAlias = bool | int | float | str
 Array: TypeAlias = NDArray[Any]
@@ -31,7 +32,7 @@ class Undefined(Exception):
     """An operation has no value; the text says why. Never leaves this package: it becomes an unknown lane."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Lanes:
     """`data` is a scalar or an array; where `unknown` is true, it means nothing. `names` are the names that
     have no value there, `reasons` what went wrong."""

@@ -9,14 +9,14 @@ A call of a part is Query("part.block", …): no operation has such a name, so a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from spakc.ir.module import Declared, Law, Let
 from spakc.ir.ops import Domain, Expr, Query
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value(Declared):
     """A parameter or result: its shape over hypers and the run-time sizes B (batch), T (tokens), vocab."""
 
@@ -25,13 +25,13 @@ class Value(Declared):
     shape: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Assign(Declared):
     name: str
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Repeat(Declared):
     """`count` layers, each with weights of its own."""
 
@@ -39,7 +39,7 @@ class Repeat(Declared):
     body: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Loop(Declared):
     """One block with shared weights; `carry` starts at `initial` and is what the body assigns to it."""
 
@@ -53,7 +53,7 @@ class Loop(Declared):
 Step: TypeAlias = Assign | Repeat | Loop
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part(Declared):
     """A block (called from forward) or forward itself (name "forward")."""
 
@@ -63,14 +63,14 @@ class Part(Declared):
     body: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Supervise(Declared):
     part: str
     index: str
     domain: Domain
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Model(Declared):
     name: str
     hypers: Mapping[str, Expr]  # defaults, over earlier hypers

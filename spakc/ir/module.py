@@ -7,11 +7,12 @@ of the root file would write. Every declaration keeps the span of its name (for 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from spakc.ir.ops import Domain, Expr, Load
 from spakc.ir.types import DType
+from spakc.record import record
 from spakc.source import Span
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from spakc.ir.model import Model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Declared:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Law(Declared):
     """A named proposition. `scope` is where it stands: () for the file, (kernel,), (kernel, schedule),
     (model,), (dataset,), (experiment,). Inside a schedule it restricts, elsewhere it asserts."""
@@ -40,7 +41,7 @@ class Law(Declared):
         return ".".join((*self.scope, self.name))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Let(Declared):
     """Kept for display and ownership; its uses are inlined."""
 
@@ -49,7 +50,7 @@ class Let(Declared):
     scope: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Device(Declared):
     """`facts` in base units (bytes, bytes per second …); `arch` and `kind` are symbols kept as strings."""
 
@@ -61,13 +62,13 @@ class Device(Declared):
         return str(self.facts["arch"])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Dim(Declared):
     name: str
     domain: Domain | None  # with one: compiled in and an axis of the space
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tensor(Declared):
     """A declared tensor. Either `dtypes` (alternatives) or, in any alternative, a `same_as` tensor."""
 
@@ -80,7 +81,7 @@ class Tensor(Declared):
     default: Expr | None = None  # of an optional tensor: every element
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Option(Declared):
     """`choices` for an enumerated option (words: activations …), else `dtype` (bool, int32, f32).
     Choices and bools are compiled in; numbers are launch arguments."""
@@ -95,7 +96,7 @@ class Option(Declared):
         return bool(self.choices) or self.dtype is DType.bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Equation(Declared):
     """`target[indices] = value`. Intermediates are targets that are no declared tensor."""
 
@@ -108,20 +109,20 @@ class Equation(Declared):
         return Load(self.target, self.indices, span=self.span)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Gradient(Declared):
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Knob(Declared):
     name: str
     domain: Domain
     at_launch: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Config(Declared):
     name: str
     on: tuple[str, ...]  # devices; () means every target
@@ -129,14 +130,14 @@ class Config(Declared):
     value_spans: Mapping[str, Span] = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Prefer(Declared):
     proposition: Expr
     when: Expr | None
     because: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Schedule(Declared):
     """With everything inherited through `like` already merged in: knobs, lets, laws, needs (the own ones
     override by name). `template` names the template of the family that generates it."""
@@ -151,7 +152,7 @@ class Schedule(Declared):
     lets: tuple[Let, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verification(Declared):
     tolerance: Expr | None
     values: tuple[str, ...]
@@ -159,7 +160,7 @@ class Verification(Declared):
     cases: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kernel(Declared):
     name: str
     family: str
@@ -176,7 +177,7 @@ class Kernel(Declared):
     intent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Implementation(Declared):
     kernel: str
     name: str
@@ -185,13 +186,13 @@ class Implementation(Declared):
     settings: Mapping[str, Expr]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Role(Declared):
     name: str
     owns: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Module:
     """Everything a root file says, with what it uses. `own` are names declared in the root file itself."""
 

@@ -7,11 +7,12 @@ Spans take no part in equality, so structural equality and hashing are equality 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TypeAlias
 
 from spakc.ir.types import NUMBER, Unit
+from spakc.record import record
 from spakc.source import Span
 
 
@@ -31,12 +32,12 @@ class RefKind(Enum):
     local = "local"  # a value inside a model body or protocol
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Expr:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Const(Expr):
     """A bool, int, float (may be inf) or string, in base units."""
 
@@ -56,13 +57,13 @@ class Const(Expr):
         return hash((type(self.value), self.value, self.unit))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ref(Expr):
     name: str
     kind: RefKind
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Load(Expr):
     """An element of a tensor or of an intermediate of the math. `new` reads what this step writes
     (`new(p)[i]`), else an `inout` tensor is read as it was before."""
@@ -72,7 +73,7 @@ class Load(Expr):
     new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Apply(Expr):
     """`op` is a key of `OPS`; `cast_<dtype>` converts. An activation chosen by an option is
     Apply("call", (Ref(option), x)): the op is the value of the first argument."""
@@ -81,7 +82,7 @@ class Apply(Expr):
     args: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reduce(Expr):
     """`sum max min logsumexp every any` remove the axes; `softmax` keeps them (a distribution over them).
     Axes are names of index variables. Empty or fully masked: sum 0, max -inf, logsumexp -inf, softmax 0."""
@@ -91,7 +92,7 @@ class Reduce(Expr):
     body: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Query(Expr):
     """What a later stage knows: `cubin.count("HMMA")` is Query("cubin.count", (Const("HMMA"),)),
     `bank_conflicts(A.shared)` has args (Ref("A.shared", entity),), `speed(k, M = 1)` has `named`."""
@@ -101,14 +102,14 @@ class Query(Expr):
     named: tuple[tuple[str, Expr], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Members(Expr):
     """A finite set, in the order written."""
 
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Interval(Expr):
     """first .. last step by, both ends included."""
 
@@ -117,7 +118,7 @@ class Interval(Expr):
     by: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tuple(Expr):
     items: tuple[Expr, ...]
 

@@ -6,11 +6,11 @@ and the kind and unit of its value. Lowering checks calls against this table; ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from spakc.ir.ops import ACTIVATIONS
 from spakc.ir.types import BYTES, NUMBER, Unit
+from spakc.record import record
 
 
 class Means(Enum):
@@ -54,7 +54,7 @@ class Kind(Enum):
     split = "a split"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """`words` may stand for themselves as this argument, when no declared name means something else."""
 
@@ -64,7 +64,7 @@ class Parameter:
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QuerySpec:
     """`bare`: written without parentheses (`cubin.registers`, `loss`). `variadic`: the last positional
     parameter may repeat. `open_named`: named arguments are what the first argument declares (a kernel's dims

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spakc.ir.inline import loads
 from spakc.ir.module import Equation, Gradient, Kernel, Tensor
 from spakc.ir.ops import Ref, RefKind
 from spakc.ir.visit import references
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Derived:
     """A tensor like `origin` of the kernel, under another name and in another role."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
-from dataclasses import dataclass
 from enum import Enum
+
+from spakc.record import record
 
 
 class DType(Enum):
@@ -41,7 +42,7 @@ TYPE_NAMES: dict[str, DType] = {dtype.value: dtype for dtype in DType} | {"int":
 """What may stand where a type is expected; `int` is short for int32."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unit:
     """Exponents of the base quantities. A bare number is `Unit()`; so are percentages and plain ratios."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from spakc.lower.lower_schedule import lower_schedules
 from spakc.lower.lower_tensor import lower_option, lower_tensors
 from spakc.lower.propositions import lower_laws, lower_lets
 from spakc.lower.resolve import Scope, check_unique, nearest
+from spakc.record import record
 from spakc.source import Span
 from spakc.syntax import nodes
 
@@ -33,7 +33,7 @@ MOST_CASES = 1_000_000
 Item = TypeVar("Item", bound=nodes.Node)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoweredKernel:
     """A kernel with the scope of its names, in which an `implement` of it is read."""
 

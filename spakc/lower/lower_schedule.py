@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from spakc.diagnostics import Sink
 from spakc.ir import module as ir
@@ -16,6 +15,7 @@ from spakc.lower.expressions import lower_domain, lower_expression
 from spakc.lower.inherit import ancestors
 from spakc.lower.propositions import lower_devices, lower_law, lower_lets, optional
 from spakc.lower.resolve import Scope, check_unique, nearest
+from spakc.record import record
 from spakc.source import Span
 from spakc.syntax import nodes
 
@@ -38,7 +38,7 @@ def lower_schedules(
     }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Merged:
     """The statements of a schedule and of all it is like, in the order of the ancestors."""
 

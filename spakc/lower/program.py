@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from spakc.record import record
 from spakc.syntax import nodes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     """`files` by logical path; `uses[path]` are the `use` statements of that file, each with the path it means.
     Acyclic (the driver reports SPAK004). Diamonds are fine: a file is lowered once."""

@@ -3,18 +3,18 @@ dot."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from spakc.ir.facts import FACTS
 from spakc.ir.queries import BASELINES, NAMESPACES, QUERIES
 from spakc.lsp.project import State
+from spakc.record import record
 from spakc.syntax.parse import lark_parser
 from spakc.syntax.scan import CLOSING, OPENING, Lexeme, lexemes
 from spakc.syntax.surface import TOP_LEVEL, Surface
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Proposal:
     """`kind` is keyword, name, member or function."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from spakc import driver
 from spakc.diagnostics import Diagnostic, SpakError
 from spakc.lsp.names import Symbol
 from spakc.lsp.project import State, path_of
+from spakc.record import record
 from spakc.source import Span
 from spakc.syntax.surface import UNUSABLE_NAMES
 
@@ -20,7 +20,7 @@ _WRITE = re.compile(r"write `(\w+) (?:=|<=|>=) ([^`]+)`|(?:lower|raise) `(\w+)` 
 _FIRST_LINE = re.compile(r"write `(spak \d+)` as the first line")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Edit:
     span: Span
     text: str
@@ -66,7 +66,7 @@ def applied(text: str, edits: list[Edit]) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fix:
     title: str
     edit: Edit

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,13 +22,14 @@ from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue, Template
 from spakc.plan.templates import default_templates, fallback
 from spakc.plan.templates_held import BESIDE
+from spakc.record import record
 from spakc.target import Target
 
 MAX_CANDIDATES = 20_000
 """Configs of one schedule that are ranked on one architecture."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Way:
     """One way to compute the kernel: a schedule of the file (or none) and the template it stands for."""
 
@@ -38,7 +38,7 @@ class Way:
     template: Template
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Narrowed:
     """`space` of a schedule of the file (None for the template's own suggestions), the configs of it that can be
     built, and how many the template refuses for which reason."""

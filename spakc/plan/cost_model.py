@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from spakc.plan.launch import Config
 from spakc.plan.resources import Resources
 from spakc.plan.template import Template
 from spakc.plan.terms import Amount, Term, ceil_div, greatest, least
+from spakc.record import record
 from spakc.target import Target
 
 L2_FACTOR = 3.0
@@ -108,7 +108,7 @@ PERSISTENT_LAUNCH = 1.5e-6
 """The same with barriers, tensor maps and a ring to fill first."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Estimate:
     """Seconds of one launch, and what limits it (empty where that depends on the call)."""
 
@@ -116,7 +116,7 @@ class Estimate:
     limit: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProductShape:
     """`batch` products of rows x columns x depth, with elements of `element` bytes, on a device of so many
     multiprocessors (those of the target if not known)."""
@@ -147,7 +147,7 @@ class ProductShape:
         return target.sms if self.sms is None else self.sms
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttentionShape:
     """`batch` times products of `rows` that stay with `others` that pass, as if every key counted for every query:
     what a mask leaves out is left out whatever computes it. A row and one of the others take `columns`

@@ -6,7 +6,7 @@ the settings speak: dense tensors, what it `needs`, the kernel's own laws."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spak_runtime.manifest import Expression, Guard, Param
 from spakc.check.checked import HandWritten
@@ -21,9 +21,10 @@ from spakc.plan.implementation import parts_of
 from spakc.plan.launch import LaunchPlan, Signature, lower, product
 from spakc.plan.plan import KernelPlan, Plan
 from spakc.plan.variants import VariantPlan
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Chosen:
     """A hand-written kernel that passed. `admits` leaves it to the calls for which it was the faster one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spak_runtime.manifest import Expression, Guard, Param, TensorSpec
 from spakc.ir.module import Dim, Kernel, Option, Tensor
@@ -18,6 +18,7 @@ from spakc.plan.problem import (
     RowsProblem,
     StageProblem,
 )
+from spakc.record import record
 
 StepProblem = StageProblem | PanelProblem
 """What one launch computes."""
@@ -26,7 +27,7 @@ Config = Mapping[str, bool | int | float | str]
 """A value for each knob."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Signature:
     """What a kernel works on. `carried` are intermediates that one launch hands to the next through memory:
     contiguous workspace tensors, row-major, whose names are no declared tensor's."""
@@ -95,7 +96,7 @@ class Signature:
         return tuple(rank - 1 if layout == "row" else rank - 2 for layout in layouts)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LaunchPlan:
     """`template` is the path of the template, `source` that of the file in the artifact; several launches may
     share neither. `grid`, `threads` and `shared_bytes` are manifest expressions. A source that was written by hand is
@@ -115,7 +116,7 @@ class LaunchPlan:
     one_by_one: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Requirements:
     """What a template asks of a call, and what it uses of a specialisation."""
 
@@ -217,7 +218,7 @@ def expressions_of(problem: StepProblem) -> Iterator[Expr]:
         yield store.value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Uses:
     """What the code of a problem reads or writes, in the order of declaration."""
 

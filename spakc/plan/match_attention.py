@@ -4,7 +4,6 @@ values; the scores between the two may be anything element-wise."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from spakc.ir.inline import free_indices, index_name, reductions, replace, same_up_to_indices
 from spakc.ir.module import Kernel
@@ -24,12 +23,13 @@ from spakc.plan.match_product import operand, split_product, top_reductions
 from spakc.plan.mismatch import Mismatch, Output, outputs_of
 from spakc.plan.naming import ValueNames, rename_output
 from spakc.plan.problem import AttentionProblem, Store
+from spakc.record import record
 
 _FORM = "sum[k](softmax[k](scores) * V[…, k, d])"
 _SCORES = "an expression of one sum[d](Q[…, q, d] * K[…, k, d]), k the index of the softmax"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Core:
     """The nodes of the one output that weights values."""
 

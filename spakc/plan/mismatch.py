@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spakc.ir.extents import UnknownExtent, infer_extents
 from spakc.ir.inline import free_indices, index_name, inline, own_bound_names, plain_target
@@ -12,6 +12,7 @@ from spakc.ir.ops import Expr, Load
 from spakc.ir.simplify import simplify
 from spakc.ir.visit import walk
 from spakc.plan.problem import IndexRange
+from spakc.record import record
 from spakc.source import Span
 
 
@@ -29,7 +30,7 @@ class Mismatch(Exception):
         self.also = tuple(also)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Output:
     """An equation of a declared tensor, its value in normal form over loads of declared tensors only.
     `written` is the equation as the file has it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spak_runtime.manifest import Guard
 from spakc.check.checked import CheckedModule
@@ -30,11 +30,12 @@ from spakc.plan.split import split
 from spakc.plan.steps import Steps, one_pass_of, steps_of
 from spakc.plan.templates import check_templates
 from spakc.plan.variants import Asked, Case, Undecided, VariantPlan, variants_of
+from spakc.record import record
 from spakc.source import SourceFile, Span
 from spakc.target import TARGETS, Target, target
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GradientPlan:
     """`kernel` names the planned kernel that computes the gradients of `outputs` with respect to `inputs`;
     `saves` are the forward's outputs that it reads."""
@@ -45,7 +46,7 @@ class GradientPlan:
     saves: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelPlan:
     """`variants` in the order in which a call tries them; the last one answers whatever the others refuse.
     Without a template for its family, a kernel has no variants and runs as its mathematics."""
@@ -57,7 +58,7 @@ class KernelPlan:
     gradients: tuple[GradientPlan, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """Everything that is generated, for these architectures. `facts` are what the file says of its
     devices."""

@@ -14,15 +14,16 @@ Reductions appear only where a problem's docstring says so. Every expression is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from spakc.ir.ops import Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
+from spakc.record import record
 from spakc.source import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IndexRange:
     """An index variable and how many values it takes: 0 <= name < extent, extent an expression over dims."""
 
@@ -34,7 +35,7 @@ class IndexRange:
         return Ref(self.name, RefKind.index)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Operand:
     """A tensor that a contraction reads. `indices[i]` indexes axis i: a plain index variable, or for a batch
     axis any integer expression over the batch indices (`h // (H // G)`)."""
@@ -55,7 +56,7 @@ class Operand:
         return Load(self.tensor, self.indices, span=self.span)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Store:
     """`tensor[indices] = value`, converted to the tensor's dtype. Indices are plain index variables of the
     problem or affine in one (`i + D // 2`)."""
@@ -66,7 +67,7 @@ class Store:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Local:
     """A named on-chip value. `name` is the file's where the file has one, else made up and unused by the
     file."""
@@ -80,7 +81,7 @@ class Local:
         return Ref(self.name, RefKind.local)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProductProblem:
     """`accumulator[batch, rows, columns] = sum[reduced](left * right)`, then `outputs` from it.
 
@@ -112,7 +113,7 @@ class ProductProblem:
         return self.left, self.right
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RowsProblem:
     """For every point of `kept`: the `steps` in order, each a scalar of that row; then the outputs.
 
@@ -143,7 +144,7 @@ class RowsProblem:
     parts: IndexRange | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ElementwiseProblem:
     """For every point of `space`: the `locals` in order, then every output. No point reads what another
     writes.
@@ -157,7 +158,7 @@ class ElementwiseProblem:
     outputs: tuple[Store, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttentionProblem:
     """Over `batch` (b, h, …), for a query index and a key index:
 
@@ -197,7 +198,7 @@ class AttentionProblem:
         return self.query_operand, self.key_operand, self.value_operand
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PanelProblem:
     """A product whose left operand is made on chip: `rows` computes the values of whole rows, and `panel` is the
     intermediate that holds them, written at every point of rows by one of its `element_outputs` (the only one)
@@ -210,7 +211,7 @@ class PanelProblem:
     panel: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttentionGradientProblem:
     """A part of the gradient of attention, over the index variables of the forward problem. With g the gradient
     of its output (`result_operand`), for every query and key that `mask` lets count:
@@ -278,7 +279,7 @@ class AttentionGradientProblem:
         return self.query if self.by_keys else self.key
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChainProblem:
     """Problems of other families joined by named on-chip intermediates, in order. `carried[i]` are the names
     of the intermediates that stage i hands on; a later stage reads them as loads of a tensor of that name."""

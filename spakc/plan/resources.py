@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from spakc.record import record
 from spakc.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resources:
     """Per block: threads, bytes of shared memory; per thread: 32-bit registers (an estimate)."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from spak_runtime.manifest import Guard
 from spakc.ir.constraint import Env, evaluate, mentions
@@ -20,6 +19,7 @@ from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.terms import Term
 from spakc.plan.vectors import stores_are_vectors, vector_loads
+from spakc.record import record
 from spakc.target import Target
 
 REFERENCE_SHAPES = (
@@ -46,7 +46,7 @@ REFERENCE_SHAPES = (
 """Sizes that a portfolio should serve when nothing was measured: large, training, skinny, small."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Measurement:
     """A timing out of the evidence file: of one config on one architecture at one shape."""
 
@@ -58,7 +58,7 @@ class Measurement:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Candidate:
     """A config, the order in which the file lists it, and its name if the file gives it one. `guards` leave it
     to the calls for which it is lawful."""
@@ -69,7 +69,7 @@ class Candidate:
     guards: tuple[Guard, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Selected:
     """A config to build; `guards` as in Candidate. `correction` is how many times as long as the cost model
     says it takes, where that was measured."""
@@ -81,7 +81,7 @@ class Selected:
     correction: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Question:
     """What is asked of `select`: the problem that the config is for, the schedule's name and preferences. With
     `asked`, these configs are what is wanted, and nothing is chosen."""
@@ -134,7 +134,7 @@ def _asked(question: Question, candidates: Sequence[Candidate]) -> Iterator[Sele
 # ---- products -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Rank:
     """What speaks for a config at one shape. `handicap` is how much slower than the best of the shape, at
     least 1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spakc.ir.module import Kernel, Tensor
 from spakc.ir.ops import Expr, Ref, RefKind
@@ -21,9 +21,10 @@ from spakc.plan.problem import (
     RowsProblem,
     Store,
 )
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Steps:
     """`problems[i]` is computed by launch i; what it hands on is in `signature.carried`."""
 

@@ -4,16 +4,16 @@ launched."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from spak_runtime.manifest import Expression, Param
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, params_of
 from spakc.plan.resources import Resources
+from spakc.record import record
 
 KnobValue = bool | int | float | str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TemplateKnob:
     """`domain` says in words what `lawful` decides; `unit` is what one of it is. `suggested` are the
     values to choose from where the file has no schedule. A knob `at_launch` is an argument of the kernel, not
@@ -33,7 +33,7 @@ class TemplateKnob:
         return self.several or (self.default,)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LaunchShape:
     """Manifest expressions over dims, dtypes and the config's numbers."""
 
@@ -43,7 +43,7 @@ class LaunchShape:
     cluster: tuple[int, int, int] = (1, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Template:
     """One way to compute the problems of a family; `tensor_cores` if its products run on them.
 

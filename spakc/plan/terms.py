@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from spak_runtime.manifest import Expression
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Term:
     """A number that only a call knows. Constants are kept to four digits: they are estimates."""
 

@@ -4,7 +4,7 @@ launches."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeAlias
 
 from spak_runtime.manifest import Expression, Guard, TensorSpec
@@ -27,6 +27,7 @@ from spakc.plan.select import Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue
 from spakc.plan.templates import NoTemplate, default_templates, fallback, template_of
+from spakc.record import record
 from spakc.source import Span
 from spakc.target import Target, target
 
@@ -34,7 +35,7 @@ Asked: TypeAlias = Mapping[tuple[str, str], tuple[Config, ...]]
 """Configs that are wanted instead of chosen ones, by kernel and schedule."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VariantPlan:
     """One schedule with one config: what a manifest's variant says, before it is written. `signature` is what
     its sources are generated for; knobs `at_launch` are arguments of its kernels. `estimates` and `prefers` are
@@ -64,7 +65,7 @@ class VariantPlan:
         return {f"KNOB_{name}": _macro(self.config[name]) for name in compiled_in}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Undecided:
     """A schedule, or a whole kernel, for which nothing is generated (`status`: undecided, none)."""
 
@@ -74,7 +75,7 @@ class Undecided:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Case:
     """The launches for calls in which options have these values (none: for every call); `label` names it. The file's
     schedules are about the case that is `by_schedules`; what other cases launch is the templates' own choice."""

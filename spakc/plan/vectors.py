@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from spakc.ir.extents import split_offset
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.visit import children, references, walk
 from spakc.plan.launch import Signature
 from spakc.plan.problem import ElementwiseProblem, IndexRange, Local, RowsProblem
+from spakc.record import record
 
 
 def innermost_offset(indices: tuple[Expr, ...], innermost: str) -> Expr | None:
@@ -65,7 +65,7 @@ def _stays_inside(load: Load, space: tuple[IndexRange, ...], signature: Signatur
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RowPass:
     """A pass over a row: `sums` are reduced in it, together, from `loads`; `scalars` are known after it."""
 
@@ -74,7 +74,7 @@ class RowPass:
     loads: tuple[Load, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RowPasses:
     """The passes over a row that reduce, in order, and the vector loads of the `last` one, which writes the elements
     and adds to the sums down columns. So that memory is read once, `held` is what more than one pass reads, and

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from spakc.record import record
 from spakc.report.svg import Axis, Series, bars, chart
 from spakc.report.times import Roof, Timing
 from spakc.statistics import wilson
@@ -28,7 +28,7 @@ svg .grid { stroke: #e4e4e4 } svg .axis { stroke: #444; fill: none }
 """
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """A finished run: its `figures.json` and the (step, loss) pairs of its log."""
 
@@ -42,7 +42,7 @@ class Run:
         return f"{said['experiment']}{point} ({said['profile'] or 'as stated'}), seed {said['seed']}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ladder:
     """What `spakc bench --ladder` timed: for each call, who computed it and the rates in FLOP/s."""
 
@@ -51,7 +51,7 @@ class Ladder:
     calls: Sequence[tuple[str, Sequence[tuple[str, Sequence[float]]]]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Report:
     """Everything on the page. `left_out` are runs in the folder of another version of the file."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
+
+from spakc.record import record
 
 COLOURS = ("#1f6f8b", "#d1495b", "#66a182", "#8d6a9f", "#edae49", "#3d405b", "#a44a3f", "#4f772d")
 WIDTH, HEIGHT = 620, 340
@@ -13,7 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 16, 46
 _BAR, _LABEL = 18, 250
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Series:
     """Points (x, y), with `intervals` (low, high) of each y if there are any. `line` joins the points, `dots`
     marks them. `hints` are what a pointer over each mark shows."""
@@ -28,7 +29,7 @@ class Series:
     hints: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Axis:
     """`low` and `high` widen the axis beyond its points. On a logarithmic one there is nothing below or at 0."""
 
@@ -38,7 +39,7 @@ class Axis:
     high: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Scale:
     """Values to places from `start` to `stop`."""
 

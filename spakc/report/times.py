@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from spakc.bench.questions import Question, options_of, questions
 from spakc.bench.work import compulsory_bytes, operations
@@ -12,10 +11,11 @@ from spakc.evidence import Row
 from spakc.figures import key_of
 from spakc.ir.module import Module
 from spakc.plan.problem import Problem
+from spakc.record import record
 from spakc.target import TARGETS, Target
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timing:
     """One subject of a claim at one point: rates in FLOP/s, one a round. `library` is empty for the kernel of
     the file. `intensity` is FLOP a byte that any computation of it must move."""
@@ -34,7 +34,7 @@ class Timing:
         return statistics.median(self.rates)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Roof:
     """The most that a device does: FLOP/s of dense 16-bit products, bytes/s, both as documented."""
 

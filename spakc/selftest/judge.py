@@ -8,7 +8,6 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from spak_runtime.cache import KernelCache
@@ -18,6 +17,7 @@ from spak_runtime.errors import BuildError
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, build_request, macros
 from spakc.emulator_runner import OnEmulator
+from spakc.record import record
 from spakc.resources import resource
 from spakc.selftest.mutants import Mutant
 from spakc.selftest.subjects import Builds, Subject, Trial
@@ -38,7 +38,7 @@ ORIGINALS = KernelCache()
 KILLED, REFUSED, SAME_CODE, SURVIVED = "killed", "refused", "same code", "survived"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """`how` is the kind of the failure that killed the mutant, `evidence` what was said, `by` the variant and
     case. `by_numerics` says whether values, crashes and accesses out of bounds alone would have, None where
@@ -65,7 +65,7 @@ def judge(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
         return _by_machine_code(mutant, by)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Baseline:
     """A variant unchanged: what is wrong with it, empty if nothing, the cases that it was judged by, and what its
     specialisations are built to."""

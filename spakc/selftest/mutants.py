@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from spakc.record import record
 from spakc.selftest.cuda_text import call_statements, closing, code_of
 
 KINDS = {
@@ -22,7 +22,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mutant:
     """A change of one place of a file. `file` is a template's path or a header's include name, `source` the
     generated source where it is made, empty for a header. `line` and `becomes` are the line before and after,

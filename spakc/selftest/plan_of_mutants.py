@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from spakc.record import record
 from spakc.selftest.cuda_text import synchronising, wrapping
 from spakc.selftest.mutants import Mutant, mutants_of
 from spakc.selftest.subjects import HEADER_JUDGES, Judged, Subject, numbered_template_lines, unlike
@@ -13,7 +13,7 @@ from spakc.selftest.subjects import HEADER_JUDGES, Judged, Subject, numbered_tem
 _PRIMITIVES = "spak/primitives"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Task:
     """A mutant and the variants that judge it."""
 

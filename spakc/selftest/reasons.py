@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from spakc.record import record
 
 Key = tuple[str, str, str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reasons:
     """`why` by what identifies a mutant wherever its line stands: the file, the line, what it becomes, and
     which of equal lines it is."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spakc.record import record
 from spakc.selftest.judge import KILLED, REFUSED, SAME_CODE, SURVIVED, Verdict
 from spakc.selftest.mutants import KINDS, Mutant
 
@@ -17,7 +18,7 @@ MOST_EXCUSED = 0.02
 """Of the mutants that are not equivalent; of all."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """A mutant with its verdict, and the reason why it may live, if the repository has one."""
 

@@ -11,6 +11,7 @@ from spakc.check.statements import Statement, statements
 from spakc.ir.constraint import Env
 from spakc.plan.plan import Plan
 from spakc.plan.templates import TEMPLATES
+from spakc.record import record
 from spakc.verification import concerns
 from spakc.verify.case import Case
 from spakc.verify.oracle import OracleError
@@ -38,7 +39,7 @@ Builds = tuple[bytes, ...]
 """Digests, a source each."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trial:
     """A case and what is right for it."""
 
@@ -123,7 +124,7 @@ def _telling(drawn: Sequence[Case], count: int) -> list[Case]:
     return chosen
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Judged:
     """A generated source of a template, and the variants that run it."""
 

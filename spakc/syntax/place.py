@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from spakc.record import record
 from spakc.source import SourceFile, Span
 from spakc.syntax.scan import CLOSING, OPENING, Lexeme, lexeme_at, lexemes, without_mark
 from spakc.syntax.surface import TOP_LEVEL, Surface
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _TARGET_SIGNS = frozenset(("EQUAL", "LSQB", "DOT"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Opening:
     """An opening bracket without its partner; `head` is the word that heads its block, None in an "
     "expression."""

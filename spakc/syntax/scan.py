@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from spakc.record import record
 
 Kind = Literal["string", "number", "word", "sign"]
 
@@ -24,7 +25,7 @@ _LEXEME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lexeme:
     kind: Kind
     text: str

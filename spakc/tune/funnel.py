@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spakc.bench.questions import Call
 from spakc.diagnostics import Sink
@@ -20,10 +20,11 @@ from spakc.plan.steps import steps_of
 from spakc.plan.template import KnobValue, Template
 from spakc.plan.templates import NoTemplate, template_of
 from spakc.plan.terms import Term
+from spakc.record import record
 from spakc.target import target
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Modelled:
     """A config that can be built; `seconds` by the cost model. `named` where the file names it."""
 
@@ -33,7 +34,7 @@ class Modelled:
     named: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Funnel:
     """`fell` says why points fell, most first; `ranked` is what is left, the fastest first."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from spak_runtime.manifest import Variant
@@ -18,6 +17,7 @@ from spakc.evidence import Part, Row, Subject, hash_source, hash_text
 from spakc.ir.canonical import meaning
 from spakc.plan.launch import Config
 from spakc.plan.select import Measurement
+from spakc.record import record
 from spakc.subjects import headers_of, plain
 from spakc.tune.funnel import Funnel, key_of
 from spakc.tune.timer import Time
@@ -25,7 +25,7 @@ from spakc.tune.timer import Time
 STATEMENT = "config "
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Where:
     """The device of a timing, as rows name it."""
 

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from spakc.record import record
+
 CHILD = (sys.executable, "-m", "spakc.tune.child")
 
 OPEN_SECONDS = 120.0
 """What the child may take to begin: torch, the device, the operands and the kernels that it builds."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Time:
     """Seconds of one call, one figure a round; or why there are none."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spakc.record import record
+
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Named:
     """`axes[i]` is the index variable that axis i of `array` runs along; no name twice."""
 

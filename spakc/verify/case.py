@@ -7,8 +7,10 @@ import binascii
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
+
+from spakc.record import record
 
 Value = bool | int | float | str
 
@@ -26,7 +28,7 @@ class BadToken(ValueError):
     """A replay token that is no case."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Case:
     """A call of one variant, and how it is run.
 

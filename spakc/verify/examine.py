@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from spakc.record import record
 from spakc.source import Span
 from spakc.verify.arrays import Array
 from spakc.verify.case import MODES, Case
@@ -16,7 +17,7 @@ SHOWN = 4
 """Findings and lines of one failure that are worth reading."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """A mistake that the machine itself found: a race, an access out of bounds, a crash. `lines` are
     where."""
@@ -25,7 +26,7 @@ class Finding:
     lines: tuple[Line, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Counters:
     """What a run cost. `bytes` by tensor, read and written. Of shared memory, by the role of the tensors
     whose tiles lie there (`input`, `output`): how many wavefronts accesses took beyond the fewest possible,
@@ -39,7 +40,7 @@ class Counters:
     shared_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Observed:
     """What running a case showed: outputs and inouts after it, findings, tensors whose memory was written
     where no element lies, and counters (none from a device). `built` unless a compiler refused the source."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from spakc.record import record
 from spakc.verify.case import Case
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Line:
     """A line of the `.spak` file or of the generated CUDA, and what is there."""
 
@@ -19,7 +18,7 @@ class Line:
         return f"{self.file}:{self.number}" + (f"  {self.text}" if self.text else "")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """`code` is that of the diagnostic (SPAK80x), `messages` say what is wrong, the first being what matters;
     `lines` are where. `case` is None for what fails without a run."""

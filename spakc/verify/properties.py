@@ -16,6 +16,7 @@ from spakc.ir.extents import evaluate_size, normal_math
 from spakc.ir.module import Kernel
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.types import DType
+from spakc.record import record
 from spakc.verify.arrays import Array
 from spakc.verify.case import Case
 from spakc.verify.inputs import LARGEST_INTEGER, UNBOUNDED, draw, index_bounds
@@ -47,7 +48,7 @@ class Reference:
     positive: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mismatch:
     """An output that is wrong: at how many of its elements, and at the first and the worst of them."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import hypothesis.configuration
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
 from spak_runtime.cache import default_root
+from spakc.record import record
 from spakc.verify.case import Case
 from spakc.verify.failure import Failure
 
@@ -31,7 +31,7 @@ class NoCase(Exception):
     """The laws, the shapes and the guards leave no case."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """`cases` were tried before any failed; `failure` is the simplest one that was found."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from spak_runtime.emulator.call import FACTS
@@ -19,6 +18,7 @@ from spakc.ir.module import Kernel
 from spakc.ir.ops import Expr
 from spakc.ir.queries import Means
 from spakc.ir.types import DType
+from spakc.record import record
 from spakc.verify.case import Value
 from spakc.verify.tested import UnderTest
 
@@ -26,7 +26,7 @@ TRIES = 60
 """Random candidates for each next member of the pool; more of them make it smaller, not better."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Specialisation:
     """What a source is built for: dtypes of every tensor, layouts, absent tensors, compiled-in options and
     dims, and whether the emulator's compiler fuses products with sums."""
@@ -39,7 +39,7 @@ class Specialisation:
     contract: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Axis:
     kind: str
     name: str

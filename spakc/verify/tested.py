@@ -8,9 +8,10 @@ from functools import cached_property
 from spak_runtime.expressions import Evaluator, compile_expression
 from spak_runtime.manifest import KernelSpec, Variant
 from spakc.ir.module import Gradient, Kernel, Law, Verification
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Derived:
     """Of a gradient's kernel: the kernel that it is the derivative of, and the forward outputs that it
     reads."""

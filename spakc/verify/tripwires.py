@@ -8,7 +8,7 @@ too wide, or its cases do not show what the kernel computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from spakc.ir.extents import UnknownExtent
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Apply, Expr, Load
 from spakc.ir.visit import children, walk, with_children
+from spakc.record import record
 from spakc.verify.arrays import Array
 from spakc.verify.case import Case
 from spakc.verify.oracle import NUMPY, OracleError, evaluate
@@ -25,7 +26,7 @@ from spakc.verify.tested import UnderTest
 Results = Mapping[str, Array]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tripwire:
     """`rejected` is None where no case could try it: in all of them the wrong result is the right one."""
 
@@ -34,7 +35,7 @@ class Tripwire:
     tried: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Prepared:
     """A case with what is right for it, and for the same call with other values."""
 

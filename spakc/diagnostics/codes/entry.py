@@ -1,9 +1,9 @@
 """One row of the code table, in the words that `spakc explain` prints."""
 
-from dataclasses import dataclass
+from spakc.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Code:
     """`wrong` is a smallest `.spak` text (or command) that earns the code; `right` is its repair."""
 
