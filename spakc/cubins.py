@@ -9,19 +9,20 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from spak_runtime.build_worker import workers
+from spak_runtime.build_worker import build_together
 from spak_runtime.cache import KernelCache, digest
-from spak_runtime.disassemble import disassemble
+from spak_runtime.disassemble import disassemble_together
 from spak_runtime.errors import BuildError
 from spak_runtime.manifest import KernelSpec, Manifest, Variant
-from spak_runtime.nvrtc import BuildRequest, version
+from spak_runtime.nvrtc import BuildRequest, Compiled, version
 from spak_runtime.specialise import bindings, build_request
 from spakc import machine_rules
 from spakc.diagnostics import Sink
 from spakc.ir.module import Kernel
 from spakc.machine_rules import broken_rules
 from spakc.plan.plan import Plan
-from spakc.plan.variants import reachable
+from spakc.plan.variants import ahead_of_time
+from spakc.record import record
 from spakc.source import Span
 
 MOST_PROCESSES = 8
@@ -44,46 +45,70 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     cache, sink = KernelCache(), Sink()
     built: dict[str, str | bytes] = {}
     cubins = {}
-    requests = [
-        (kernel, variant, arch, number, build_request(files, headers, variant, launch, binding, arch))
+    jobs = [
+        _Job(kernel, variant, arch, n, build_request(files, headers, variant, launch, binding, arch))
         for kernel, variant, arch in _wanted(decided, manifest)
         for binding in (next(bindings(kernel, variant)),)
-        for number, launch in enumerate(variant.launches)
+        for n, launch in enumerate(variant.launches)
     ]
-    _compile_side_by_side(cache, [request for *_, request in requests], compiler)
-    for kernel, variant, arch, number, request in requests:
-        try:
-            compiled = cache.build(request)
-        except BuildError as error:
-            sink.report("SPAK752", str(error), None)
-            continue
-        order = _order(cache, compiled.cubin) if "wgmma" in request.source else []
-        for broken in (*broken_rules(compiled), *order):
-            place = _place(decided.kernels[kernel.name].kernel, variant)
-            sink.report("SPAK705", f"variant {variant.id} on {arch}: {broken}", place, "of this schedule")
-        suffix = f".{number}" if len(variant.launches) > 1 else ""
-        name = f"cubin/{arch}/{kernel.name}.{variant.id}{suffix}.cubin"
-        built[name] = compiled.cubin
+    _compile_side_by_side(cache, [job.request for job in jobs], compiler)
+    done = [(job, found) for job in jobs if (found := _built(cache, job.request, sink)) is not None]
+    faults: dict[bytes, list[str]] = {}
+    for arch in decided.archs:
+        products = [c.cubin for job, c in done if job.arch == arch and "wgmma" in job.request.source]
+        faults |= _faults(cache, products, arch)
+    for job, compiled in done:
+        for broken in (*broken_rules(compiled), *faults.get(compiled.cubin, ())):
+            place = _place(decided.kernels[job.kernel.name].kernel, job.variant)
+            message = f"variant {job.variant.id} on {job.arch}: {broken}"
+            sink.report("SPAK705", message, place, "of this schedule")
+        built[job.file] = compiled.cubin
         checksum = hashlib.sha256(compiled.cubin).hexdigest()
-        cubins[digest(request, compiler)] = {"file": name, "sha256": checksum, "log": compiled.log}
+        cubins[digest(job.request, compiler)] = {"file": job.file, "sha256": checksum, "log": compiled.log}
     sink.stop_if_errors()
     index = {"schema": "spak-cubins/1", "compiler": compiler, "cubins": cubins}
     built["cubin/index.json"] = json.dumps(index, indent=1, sort_keys=True) + "\n"
     return built
 
 
-def _order(cache: KernelCache, cubin: bytes) -> list[str]:
-    """`broken_order` of a cubin. One without a fault is remembered beside the kernels, by its content and that of the
-    rules: a disassembly takes as long as a tenth of a compilation."""
-    key = hashlib.sha256(Path(machine_rules.__file__).read_bytes() + cubin).hexdigest()
-    sound = cache.root / "in_order" / key
-    if sound.exists():
-        return []
-    found = list(machine_rules.broken_order(disassemble(cubin)))
-    if not found:
-        with contextlib.suppress(OSError):
-            sound.parent.mkdir(parents=True, exist_ok=True)
-            sound.touch()
+@record
+class _Job:
+    """One launch of a variant, to be compiled for one architecture."""
+
+    kernel: KernelSpec
+    variant: Variant
+    arch: str
+    number: int
+    request: BuildRequest
+
+    @property
+    def file(self) -> str:
+        """The cubin's place in the artifact."""
+        suffix = f".{self.number}" if len(self.variant.launches) > 1 else ""
+        return f"cubin/{self.arch}/{self.kernel.name}.{self.variant.id}{suffix}.cubin"
+
+
+def _built(cache: KernelCache, request: BuildRequest, sink: Sink) -> Compiled | None:
+    try:
+        return cache.build(request)
+    except BuildError as error:
+        sink.report("SPAK752", str(error), None)
+    return None
+
+
+def _faults(cache: KernelCache, cubins: Sequence[bytes], arch: str) -> dict[bytes, list[str]]:
+    """`broken_order` of each cubin. One without a fault is remembered beside the kernels, by its content and that of
+    the rules: the disassembler takes as long as a compilation."""
+    rules = Path(machine_rules.__file__).read_bytes()
+    sound = {c: cache.root / "in_order" / hashlib.sha256(rules + c).hexdigest() for c in cubins}
+    unknown = [cubin for cubin, kept in sound.items() if not kept.exists()]
+    found: dict[bytes, list[str]] = {cubin: [] for cubin in sound}
+    for cubin, code in zip(unknown, disassemble_together(unknown, arch) if unknown else (), strict=True):
+        found[cubin] = list(machine_rules.broken_order(code))
+        if not found[cubin]:
+            with contextlib.suppress(OSError):
+                sound[cubin].parent.mkdir(parents=True, exist_ok=True)
+                sound[cubin].touch()
     return found
 
 
@@ -93,11 +118,7 @@ def _compile_side_by_side(cache: KernelCache, requests: Sequence[BuildRequest], 
     count = min(os.cpu_count() or 1, MOST_PROCESSES, len(missing) // LEAST_SHARE)
     if count < 2:
         return
-    shares = [missing[first::count] for first in range(count)]
-    with workers(cache, shares[1:]):
-        for request in shares[0]:
-            with contextlib.suppress(BuildError):
-                cache.build(request)
+    build_together(cache, missing, count)
 
 
 def _place(kernel: Kernel, variant: Variant) -> Span:
@@ -110,5 +131,5 @@ def _wanted(decided: Plan, manifest: Manifest) -> Iterator[tuple[KernelSpec, Var
     for name, kernel in decided.kernels.items():
         spec = manifest.kernels[name]
         for arch in decided.archs:
-            selected = {variant.id for variant in reachable(kernel.variants, arch)}
+            selected = {variant.id for variant in ahead_of_time(kernel.variants, arch)}
             yield from ((spec, variant, arch) for variant in spec.variants if variant.id in selected)

@@ -7,6 +7,7 @@ piece of work stands a reference piece whose time there is known.
 from __future__ import annotations
 
 import math
+import resource
 import time
 from collections.abc import Callable
 
@@ -49,3 +50,15 @@ def assert_within(budget: float, work: Callable[[], object]) -> None:
     """Fails where `work` takes `budget` reference seconds or more at its best."""
     best = seconds(work, budget)
     assert best < budget, f"{best:.3f} s at the best of {TRIES} runs; the budget is {budget} s"
+
+
+def command_seconds(work: Callable[[], object]) -> float:
+    """CPU seconds, in those of the reference, of the processes that `work` starts and waits for, and of those that
+    they do."""
+    beside = [reference() for _ in range(2)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    beside += [reference() for _ in range(2)]
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return spent / max(1.0, sum(beside) / len(beside) / REFERENCE_SECONDS)

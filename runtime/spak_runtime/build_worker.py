@@ -1,5 +1,5 @@
-"""Compiles kernels into the cache, in a process of its own: `python -m spak_runtime.build_worker`, its work as JSON on
-standard input. NVRTC compiles one source at a time in a process, so whoever needs many starts several of these."""
+"""Compiles kernels into the cache with several processes: `python -m spak_runtime.build_worker ROOT` is one of them and
+reads a request a line. NVRTC compiles one source at a time in a process, so whoever needs many starts some of these."""
 
 from __future__ import annotations
 
@@ -9,55 +9,68 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 
 from spak_runtime.cache import KernelCache
 from spak_runtime.errors import SpakRuntimeError
 from spak_runtime.nvrtc import BuildRequest
 
 
-@contextlib.contextmanager
-def workers(cache: KernelCache, shares: Sequence[Sequence[BuildRequest]]) -> Iterator[None]:
-    """Compiles each share in a process beside the body, and waits for all. Nothing is said of a request that cannot be
-    compiled or kept: it is not in the cache afterwards."""
-    command = [sys.executable, "-m", "spak_runtime.build_worker"]
-    here = str(Path(__file__).resolve().parents[1])
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    }
-    started: list[subprocess.Popen[bytes]] = []
+def build_together(cache: KernelCache, requests: Sequence[BuildRequest], processes: int) -> None:
+    """Compiles what the cache lacks of `requests`, in this process and in `processes - 1` beside it; whoever is free
+    takes the next. Nothing is said of a request that cannot be compiled or kept: it is not in the cache afterwards."""
+    waiting = deque(requests)
+    started: list[subprocess.Popen[str]] = []
     try:
-        for share in shares:
-            text = json.dumps({"root": str(cache.root), "requests": [dataclasses.asdict(r) for r in share]})
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
-            started.append(process)
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
-                stdin.write(text.encode())
-        yield
-        for process in started:
-            process.wait()
+        started += [_start(cache) for _ in range(processes - 1)]
+        feeders = [Thread(target=_feed, args=(process, waiting), daemon=True) for process in started]
+        for feeder in feeders:
+            feeder.start()
+        while waiting:
+            with contextlib.suppress(SpakRuntimeError, IndexError):
+                cache.build(waiting.popleft())
+        for feeder in feeders:
+            feeder.join()
     finally:
         for process in started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.kill()  # idle, or its work is no longer wanted
+            process.wait()
+
+
+def _start(cache: KernelCache) -> subprocess.Popen[str]:
+    here = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-m", "spak_runtime.build_worker", str(cache.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": path},
+        text=True,
+    )
+
+
+def _feed(process: subprocess.Popen[str], waiting: deque[BuildRequest]) -> None:
+    """One request after the other, as the process says that it has done the last; ends with it."""
+    assert process.stdin is not None and process.stdout is not None
+    with contextlib.suppress(OSError, IndexError, ValueError), process.stdin, process.stdout:
+        while process.stdout.readline():
+            process.stdin.write(json.dumps(dataclasses.asdict(waiting.popleft())) + "\n")
+            process.stdin.flush()
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
-    cache = KernelCache(Path(asked["root"]))
-    for entry in asked["requests"]:
+    cache = KernelCache(Path(sys.argv[1]))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        entry = json.loads(line)
         request = BuildRequest(**{**entry, "options": tuple(entry["options"])})
         with contextlib.suppress(SpakRuntimeError):
             cache.build(request)
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ wrong kernel.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -50,6 +51,7 @@ def digest(request: BuildRequest, compiler: str) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+@functools.lru_cache(256)  # every kernel of an artifact is compiled against the same headers
 def without_lines(source: str) -> str:
     """The source with every `#line` directive removed."""
     return _LINE_DIRECTIVE.sub("", source)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+import struct
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +38,35 @@ class Disassembly:
 
 def disassemble(cubin: bytes) -> Disassembly:
     """Raises ToolError where nvdisasm is missing or refuses the cubin."""
+    return parse_listing(_listing(cubin, "--print-code"))
+
+
+def disassemble_together(cubins: Sequence[bytes], arch: str) -> tuple[Disassembly, ...]:
+    """Each of several cubins for one architecture (sm_90a …), in one run: nvdisasm takes half a second to start,
+    whatever it reads. Names of functions and labels are not in these listings. Raises ToolError as `disassemble`."""
+    codes = [b"".join(_code_sections(cubin)) for cubin in cubins]
+    text = _listing(b"".join(codes), "--binary", arch.replace("sm_", "SM"))
+    lines = [line for line in text.splitlines(keepends=True) if _INSTRUCTION.match(line)]
+    if len(lines) * _INSTRUCTION_BYTES != sum(map(len, codes)):
+        raise ToolError("nvdisasm lists other code than it was given")
+    found, first = [], 0
+    for code in codes:
+        last = first + len(code) // _INSTRUCTION_BYTES
+        found.append(parse_listing("".join(lines[first:last])))
+        first = last
+    return tuple(found)
+
+
+_INSTRUCTION_BYTES = 16
+
+
+def _listing(image: bytes, *options: str) -> str:
     with tempfile.TemporaryDirectory(prefix="spak-sass-") as folder:
         path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
+        path.write_bytes(image)
         try:
             done = subprocess.run(
-                [_nvdisasm(), "--print-code", str(path)],
+                [_nvdisasm(), *options, str(path)],
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_SECONDS,
@@ -51,7 +76,21 @@ def disassemble(cubin: bytes) -> Disassembly:
             raise ToolError(f"nvdisasm did not finish in {TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         raise ToolError(f"nvdisasm refuses the cubin: {done.stderr.strip() or done.stdout.strip()}")
-    return parse_listing(done.stdout)
+    return done.stdout
+
+
+def _code_sections(cubin: bytes) -> Iterator[bytes]:
+    """The machine code of each function of a cubin, which is a 64-bit ELF file."""
+    try:
+        (table,) = struct.unpack_from("<Q", cubin, 0x28)
+        size, count, of_names = struct.unpack_from("<3H", cubin, 0x3A)
+        sections = [struct.unpack_from("<IIQQQQ", cubin, table + i * size) for i in range(count)]
+        names = sections[of_names][4]
+        for name, _, _, _, begin, length in sections:
+            if cubin.startswith(b".text.", names + name):
+                yield cubin[begin : begin + length]
+    except (struct.error, IndexError):
+        raise ToolError("this is no cubin") from None
 
 
 def parse_listing(text: str) -> Disassembly:

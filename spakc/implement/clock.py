@@ -1,8 +1,8 @@
 """Two clocks: what a child says that its calls take, and what passed meanwhile for whoever asked. Pure."""
 
-from __future__ import annotationsfrom spakc.record import record
+from __future__ import annotations
 
-
+from spakc.record import record
 
 ALLOWED = 2.0
 """How many times as long, or as short, the judge's clock may say a call took: its figure holds the start of replays and

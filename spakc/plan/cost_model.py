@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from spakc.plan.launch import Config
 from spakc.plan.resources import Resources
 from spakc.plan.template import Template
-from spakc.plan.terms import Amount, Term, ceil_div, greatest, least
+from spakc.plan.terms import Amount, Term, ceil_div, greatest, is_array, least
 from spakc.record import record
 from spakc.target import Target
 
@@ -110,7 +110,7 @@ PERSISTENT_LAUNCH = 1.5e-6
 
 @record
 class Estimate:
-    """Seconds of one launch, and what limits it (empty where that depends on the call)."""
+    """Seconds of one launch, and what limits it (empty where that depends on the call, or calls are many)."""
 
     seconds: Amount
     limit: str
@@ -140,7 +140,7 @@ class ProductShape:
     @property
     def handed_on(self) -> float:
         """Bytes that a left operand of this size moves to memory and back."""
-        assert not isinstance(self.rows, Term) and not isinstance(self.depth, Term)
+        assert isinstance(self.rows, int | float) and isinstance(self.depth, int | float)
         return 2 * self.rows * self.depth * self.element
 
     def multiprocessors(self, target: Target) -> Amount:
@@ -346,7 +346,7 @@ def _naive_time(config: Config, shape: ProductShape, target: Target) -> Estimate
 def _slowest(limits: Mapping[str, Amount]) -> tuple[Amount, str]:
     """The greatest of some times, and its name if that is known now."""
     seconds = greatest(tuple(limits.values()))
-    if isinstance(seconds, Term):
+    if isinstance(seconds, Term) or is_array(seconds):
         return seconds, ""
     return seconds, max(limits, key=lambda name: limits[name])  # type: ignore[arg-type,return-value]
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spak_runtime.manifest import Guard
 from spakc.ir.constraint import Env, evaluate, mentions
@@ -14,7 +18,6 @@ from spakc.ir.types import DType
 from spakc.plan.cost_model import Estimate, ProductShape, product_time
 from spakc.plan.launch import Config, Signature, StepProblem
 from spakc.plan.problem import ElementwiseProblem, ProductProblem
-from spakc.plan.resources import Resources
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.terms import Term
@@ -134,21 +137,19 @@ def _asked(question: Question, candidates: Sequence[Candidate]) -> Iterator[Sele
 # ---- products -------------------------------------------------------------------------------------------
 
 
-@record
-class _Rank:
-    """What speaks for a config at one shape. `handicap` is how much slower than the best of the shape, at
-    least 1."""
+Numbers: TypeAlias = NDArray[np.float64]
 
-    measured: float | None
-    violated: int
-    estimate: Estimate
-    handicap: float = math.inf
 
-    @property
-    def seconds(self) -> float:
-        """By the cost model."""
-        assert not isinstance(self.estimate.seconds, Term), "the sizes of reference shapes are known"
-        return self.estimate.seconds
+@record(eq=False)
+class _Ranks:
+    """What speaks for each candidate (rows) at each reference shape (columns): seconds by the cost model, measured
+    ones (nan where there are none), how many `prefer` it violates, and its `handicap`: how much slower it is than the
+    best of the shape, at least 1."""
+
+    modelled: Numbers
+    measured: Numbers
+    violated: NDArray[np.int64]
+    handicap: Numbers
 
 
 _OUTRANKED = 10.0
@@ -162,109 +163,88 @@ _WORTH_BUILDING = 1.004
 def _portfolio(question: Question, candidates: Sequence[Candidate]) -> tuple[Selected, ...]:
     """The configs that serve the reference shapes best where each call gets the best of those built; and where
     some of these are for some calls only, the best for the other calls."""
-    resources = [
-        question.template.resources(question.problem, question.signature, c.config) for c in candidates
-    ]
-    tables = [_ranks(question, candidates, resources, shape) for shape in REFERENCE_SHAPES]
-    columns = [[table[i] for table in tables] for i in range(len(candidates))]
-    usable = [i for i, column in enumerate(columns) if any(math.isfinite(r.handicap) for r in column)]
+    ranks = _ranks(question, candidates)
+    orders = np.array([candidate.order for candidate in candidates])
+    usable = np.array([math.isfinite(row.min()) for row in ranks.handicap])
     most = question.template.portfolio
-    chosen = _greedy(candidates, columns, usable, [], most)
+    chosen = _greedy(ranks.handicap, orders, usable, [], most)
     for_all = [i for i in chosen if not candidates[i].guards]
     if len(for_all) < len(chosen):
-        rest = [i for i in usable if not candidates[i].guards]
-        chosen += _greedy(candidates, columns, rest, for_all, max(2, most // 2))[len(for_all) :]
-    return tuple(_selected(question, candidates, columns, chosen, index) for index in chosen)
+        rest = usable & np.array([not candidate.guards for candidate in candidates])
+        chosen += _greedy(ranks.handicap, orders, rest, for_all, max(2, most // 2))[len(for_all) :]
+    return tuple(_selected(question, candidates, ranks, chosen, index) for index in chosen)
 
 
 def _greedy(
-    candidates: Sequence[Candidate],
-    columns: Sequence[Sequence[_Rank]],
-    usable: Sequence[int],
-    given: Sequence[int],
-    most: int,
+    handicap: Numbers, orders: NDArray[np.int64], usable: NDArray[np.bool_], given: Sequence[int], most: int
 ) -> list[int]:
-    """The given configs, then one after the other the usable one that helps most, as long as that is worth
+    """The given candidates, then one after the other the usable one that helps most, as long as that is worth
     another build."""
     chosen = list(given)
-    served = [
-        min((columns[i][s].handicap for i in given), default=math.inf) for s in range(len(REFERENCE_SHAPES))
-    ]
-    while len(chosen) < most:
-        helped = {
-            i: _average([min(s, rank.handicap) for s, rank in zip(served, columns[i], strict=True)])
-            for i in usable
-            if i not in chosen
-        }
-        best = min(helped, key=lambda i: (helped[i], candidates[i].order), default=None)
-        if best is None or (chosen and helped[best] * _WORTH_BUILDING > _average(served)):
+    slower = np.log(handicap)  # their mean is the logarithm of a geometric mean
+    served = slower[chosen].min(axis=0, initial=math.inf)
+    free = usable.copy()
+    free[chosen] = False
+    while len(chosen) < most and free.any():
+        places = np.flatnonzero(free)
+        helped = np.minimum(served, slower[places]).mean(axis=1)
+        first = np.lexsort((orders[places], helped))[0]
+        best = int(places[first])
+        if chosen and helped[first] + math.log(_WORTH_BUILDING) > served.mean():
             break
         chosen.append(best)
-        served = [min(s, rank.handicap) for s, rank in zip(served, columns[best], strict=True)]
+        served, free[best] = np.minimum(served, slower[best]), False
     return chosen
 
 
 def _selected(
-    question: Question,
-    candidates: Sequence[Candidate],
-    columns: Sequence[Sequence[_Rank]],
-    chosen: Sequence[int],
-    index: int,
+    question: Question, candidates: Sequence[Candidate], ranks: _Ranks, chosen: Sequence[int], index: int
 ) -> Selected:
     """One config of a portfolio, with the reference shape at which it is most ahead of the others as the
     reason."""
-    others = [columns[i] for i in chosen if i != index]
-    ahead = [
-        min((other[s].handicap for other in others), default=1.0) / rank.handicap
-        for s, rank in enumerate(columns[index])
-    ]
-    at = max(range(len(ahead)), key=lambda s: ahead[s])
-    why = _why(question, columns[index][at], REFERENCE_SHAPES[at], candidates)
-    measured = [rank.measured / rank.seconds for rank in columns[index] if rank.measured is not None]
-    correction = math.exp(sum(map(math.log, measured)) / len(measured)) if measured else 1.0
+    others = [i for i in chosen if i != index]
+    rival = ranks.handicap[others].min(axis=0) if others else np.ones(len(REFERENCE_SHAPES))
+    at = int(np.argmax(rival / ranks.handicap[index]))
+    why = _why(question, candidates, ranks, index, at)
+    ratios = ranks.measured[index] / ranks.modelled[index]
+    known = ratios[~np.isnan(ratios)]
+    correction = math.exp(np.log(known).mean()) if known.size else 1.0
     candidate = candidates[index]
     return Selected(candidate.config, candidate.name, why, candidate.guards, correction)
 
 
-def _average(handicaps: Sequence[float]) -> float:
-    """Geometric mean."""
-    return math.exp(sum(map(math.log, handicaps)) / len(handicaps))
+def _ranks(question: Question, candidates: Sequence[Candidate]) -> _Ranks:
+    """Every candidate at every reference shape, handicapped against the best: among those measured if any is, else
+    among those that violate fewest preferences."""
+    full = (len(candidates), len(REFERENCE_SHAPES))
+    modelled, measured, violated = np.empty(full), np.full(full, np.nan), np.empty(full, np.int64)
+    sides = np.array([(s.rows, s.columns, s.depth) for s in REFERENCE_SHAPES], float).T
+    together = ProductShape(*sides)
+    for i, candidate in enumerate(candidates):
+        seconds = _estimate(question, candidate, together).seconds
+        assert not isinstance(seconds, Term), "the sizes of reference shapes are known"
+        modelled[i] = seconds
+    for at, shape in enumerate(REFERENCE_SHAPES):
+        sizes = _sizes(question, shape)
+        counts = _Violated(question, sizes)
+        violated[:, at] = [counts.by(candidate.config) for candidate in candidates]
+        for m in question.measurements:
+            if m.arch == question.target.arch and m.schedule == question.schedule and m.shape == sizes:
+                for i, candidate in enumerate(candidates):
+                    if m.config == candidate.config:
+                        measured[i, at] = np.fmin(measured[i, at], m.seconds)
+    told = ~np.isnan(measured)
+    leads = np.where(told.any(axis=0), told, violated == violated.min(axis=0))
+    times = np.where(told, measured, modelled) * np.where(leads, 1.0, _OUTRANKED)
+    best = times.min(axis=0)
+    handicap = np.full(full, math.inf)  # at a shape for which nothing can be built
+    handicap[:, np.isfinite(best)] = np.maximum(1.0, (times / best)[:, np.isfinite(best)])
+    return _Ranks(modelled, measured, violated, handicap)
 
 
-def _ranks(
-    question: Question, candidates: Sequence[Candidate], resources: Sequence[Resources], shape: ProductShape
-) -> list[_Rank]:
-    """Every candidate at one shape, handicapped against the best: among those measured if any is, else among
-    those that violate fewest preferences."""
-    sizes = _sizes(question, shape)
-    measured = [
-        m
-        for m in question.measurements
-        if m.arch == question.target.arch and m.schedule == question.schedule and m.shape == sizes
-    ]
-    violated = _Violated(question, sizes)
-    ranks = [
-        _Rank(
-            min((m.seconds for m in measured if m.config == candidate.config), default=None),
-            violated.by(candidate.config),
-            product_time(question.template, candidate.config, takes, shape, question.target),
-        )
-        for candidate, takes in zip(candidates, resources, strict=True)
-    ]
-    by_evidence = any(rank.measured is not None for rank in ranks)
-    fewest = min(rank.violated for rank in ranks)
-    seconds = [
-        (r.measured if r.measured is not None else r.seconds)
-        * (1.0 if (r.measured is not None if by_evidence else r.violated == fewest) else _OUTRANKED)
-        for r in ranks
-    ]
-    best = min(seconds)
-    if not math.isfinite(best):
-        return ranks
-    return [
-        _Rank(rank.measured, rank.violated, rank.estimate, max(1.0, s / best))
-        for rank, s in zip(ranks, seconds, strict=True)
-    ]
+def _estimate(question: Question, candidate: Candidate, shape: ProductShape) -> Estimate:
+    takes = question.template.resources(question.problem, question.signature, candidate.config)
+    return product_time(question.template, candidate.config, takes, shape, question.target)
 
 
 def _sizes(question: Question, shape: ProductShape) -> dict[str, int]:
@@ -306,13 +286,16 @@ class _Violated:
         return self.known[key]
 
 
-def _why(question: Question, rank: _Rank, shape: ProductShape, candidates: Sequence[Candidate]) -> str:
+def _why(question: Question, candidates: Sequence[Candidate], ranks: _Ranks, index: int, at: int) -> str:
+    shape = REFERENCE_SHAPES[at]
     among = f"of {len(candidates)} lawful config{'s' if len(candidates) != 1 else ''}"
     where = f"at {shape} on {question.target.arch}"
-    if rank.measured is not None:
-        return f"measured fastest {among} {where}: {rank.measured * 1e6:.1f} us"
-    preferred = f", {rank.violated} `prefer` violated" if rank.violated else ""
-    time = f"{rank.seconds * 1e6:.0f} us, limited by {rank.estimate.limit}"
+    measured, violated = float(ranks.measured[index, at]), int(ranks.violated[index, at])
+    if not math.isnan(measured):
+        return f"measured fastest {among} {where}: {measured * 1e6:.1f} us"
+    preferred = f", {violated} `prefer` violated" if violated else ""
+    limit = _estimate(question, candidates[index], shape).limit
+    time = f"{ranks.modelled[index, at] * 1e6:.0f} us, limited by {limit}"
     return f"cost model: fastest {among} {where}: {time}{preferred}"
 
 

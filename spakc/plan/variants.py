@@ -3,6 +3,7 @@ launches."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import TypeAlias
@@ -124,30 +125,48 @@ def variants_of(
     return tuple(replace(v, guards=(*legal, *v.guards)) for v in ordered), tuple(undecided)
 
 
-def reachable(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, ...]:
-    """The variants that some call on this architecture may get, as far as the reference shapes show: at one of
-    them nothing is faster that answers whenever they could. These are worth building ahead of time; the others
-    are there to be compared with."""
+NEAR = 1.03
+"""Variants whose times differ by less than this are not worth a build each: the cost model is rougher."""
+
+
+def ahead_of_time(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, ...]:
+    """The variants that are worth building before a call asks for them, as far as the reference shapes show. For
+    calls that meet the most guards: enough of them that each shape has one within `NEAR` of the fastest. For calls
+    that meet fewer: the one that is best on average. Others are built when a call first chooses them."""
     present = [variant for variant in variants if arch in variant.archs]
-    found: list[VariantPlan] = []
-    for place, variant in enumerate(present):
-        asked = {repr(guard.condition) for guard in variant.guards}
-        rivals = [
-            (position, other)
-            for position, other in enumerate(present)
-            if other is not variant and {repr(guard.condition) for guard in other.guards} <= asked
-        ]
-        if any(
-            all(
-                (variant.at_reference[arch][s], place) < (other.at_reference[arch][s], position)
-                if len(variant.at_reference.get(arch, ())) == len(other.at_reference.get(arch, ()))
-                else place < position
-                for position, other in rivals
-            )
-            for s in range(len(variant.at_reference[arch]))
-        ):
-            found.append(variant)
-    return tuple(found)
+    guards = [frozenset(repr(guard.condition) for guard in variant.guards) for variant in present]
+    chosen: list[int] = []
+    for met in sorted(dict.fromkeys(guards), key=len):
+        admitted = [i for i, asked in enumerate(guards) if asked <= met]
+        slower = _slower(present, admitted, arch)
+        open_ = set(range(len(present[admitted[0]].at_reference[arch])))
+        if any(met < others for others in guards):
+            average = {i: sum(map(math.log, ratios)) for i, ratios in slower.items()}
+            best = min(average, key=lambda i: (average[i], i))
+            chosen += [best] if best not in chosen else []
+            continue
+        near = {i: {s for s in open_ if ratios[s] <= NEAR} for i, ratios in slower.items()}
+        open_ -= set().union(*(near.get(i, set()) for i in chosen))
+        while open_:
+            best = max(near, key=lambda i: (len(near[i] & open_), -i))
+            chosen.append(best)
+            open_ -= near[best]
+    return tuple(present[i] for i in sorted(chosen))
+
+
+def _slower(
+    variants: Sequence[VariantPlan], admitted: Sequence[int], arch: str
+) -> dict[int, tuple[float, ...]]:
+    """How many times as long as the fastest of the admitted each takes at each of the reference shapes. Those that are
+    timed at shapes of another kind than the first come after it, whatever they take: they are left out."""
+    times = {i: variants[i].at_reference[arch] for i in admitted}
+    count = len(times[admitted[0]])
+    times = {i: found for i, found in times.items() if len(found) == count}
+    fastest = [min(found[s] for found in times.values()) for s in range(count)]
+    return {
+        i: tuple(1.0 if best == 0 else t / best for t, best in zip(found, fastest, strict=True))
+        for i, found in times.items()
+    }
 
 
 def _ways(kernel: Kernel, case: Case) -> tuple[list[Way], list[Undecided]]:

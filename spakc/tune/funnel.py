@@ -19,7 +19,6 @@ from spakc.plan.recognise import recognise
 from spakc.plan.steps import steps_of
 from spakc.plan.template import KnobValue, Template
 from spakc.plan.templates import NoTemplate, template_of
-from spakc.plan.terms import Term
 from spakc.record import record
 from spakc.target import target
 
@@ -88,7 +87,7 @@ def funnel(kernel: Kernel, schedule: Schedule, call: Call, device: Device) -> Fu
     for candidate in narrowed.candidates:
         resources = template.resources(lead, steps.signature, candidate.config)
         estimate = product_time(template, candidate.config, resources, shape, known)
-        assert not isinstance(estimate.seconds, Term), "the sizes of a call are known"
+        assert isinstance(estimate.seconds, int | float), "the sizes of a call are known"
         if math.isfinite(estimate.seconds):
             ranked.append(
                 Modelled(candidate.config, estimate.seconds, estimate.limit, candidate.name is not None)

@@ -13,7 +13,7 @@ from spakc.plan.plan import Plan, plan
 from spakc.plan.problem import RowsProblem
 from spakc.plan.select import REFERENCE_SHAPES, Measurement
 from spakc.plan.templates import ANNOUNCED
-from spakc.plan.variants import reachable
+from spakc.plan.variants import NEAR, ahead_of_time
 from spakc.target import TARGETS
 from tests.unit.emit.planned import ARCHS, ROOT, checked
 
@@ -187,9 +187,15 @@ def test_what_no_call_can_get_is_not_built_ahead(planner: Planner) -> None:
     same = "  schedule same like tiled { knob tile_m in {64} }\n"
     variants = planner(NAIVE + tiled + same + PIPELINED.format(more="")).kernels["f"].variants
     assert {variant.schedule for variant in variants} == {"pipelined", "tiled", "same", "naive"}
-    assert {variant.schedule for variant in reachable(variants, "sm_80")} >= {"pipelined", "tiled"}
-    assert "same" not in {variant.schedule for variant in reachable(variants, "sm_80")}
-    assert reachable(variants, "sm_90a") == ()
+    built = ahead_of_time(variants, "sm_80")
+    assert {variant.schedule for variant in built} == {"pipelined", "tiled"}
+    assert ahead_of_time(variants, "sm_90a") == ()
+    most = [v for v in variants if v.guards]
+    assert {len(v.guards) for v in most} == {len(most[0].guards)} and len(most) > 2
+    for s in range(len(REFERENCE_SHAPES)):  # no call that meets all guards gets much less for it
+        fastest = min(v.at_reference["sm_80"][s] for v in most)
+        assert min(v.at_reference["sm_80"][s] for v in built if v.guards) <= NEAR * fastest
+    assert sum(not v.guards for v in built) == 1, "and one answers the calls that do not"
 
 
 def test_every_target_is_planned_alike() -> None:
