@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import json
 import platform
 import statistics
@@ -17,13 +18,14 @@ from spak_runtime.nvrtc import version as nvrtc_version
 from spakc import driver
 from spakc.bench.measure import Answer, Timed, answer, driver_version, ratio
 from spakc.bench.questions import Call, Question, Unclear, questions
-from spakc.check.statements import Statement
+from spakc.check.statements import Statement, statements
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, OK, show
 from spakc.commands.compile import default_output
 from spakc.commands.report_page import LADDER
 from spakc.commands.tune import parsed, place_of
 from spakc.device_runner import device_name
+from spakc.diagnostics import Sink
 from spakc.evidence import append_evidence, evidence_path, read_evidence, row_of_run
 from spakc.implement.bench import races
 from spakc.ir.module import Module
@@ -55,7 +57,9 @@ def run(request: Request) -> int:
     checked = driver.check_file(request.file)
     show(checked.sink.diagnostics, request.as_json)
     module = checked.module.module
-    asked = [q for q in questions(module) if not request.claims or _named(q, request.claims)]
+    every = list(questions(module))
+    _check_names(request.claims, module, every)
+    asked = [q for q in every if not request.claims or _named(q, request.claims)]
     for unclear in (each for each in asked if isinstance(each, Unclear)):
         click.echo(f"{unclear.statement.id}: not timed: {unclear.why}", err=True)
     clear = [each for each in asked if isinstance(each, Question)]
@@ -153,8 +157,31 @@ def _ladder(answers: list[Answer]) -> str:
     return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
 
+def _check_names(claims: tuple[str, ...], module: Module, every: list[Question | Unclear]) -> None:
+    """Reports SPAK809 for a name of no claim, or of one that is not about times of kernels."""
+    sink = Sink()
+    known = list(dict.fromkeys(_name(each) for each in every))
+    for name in claims:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"claims over times: {', '.join(known) or 'none'}"
+        others = {each.id.removeprefix("claim ") for each in statements(module) if each.kind == "claim"}
+        message = (
+            f"claim `{name}` is not about times of kernels"
+            if name in others
+            else f"there is no claim `{name}`"
+        )
+        sink.report("SPAK809", message, None, help=(hint,))
+    sink.stop_if_errors()
+
+
+def _name(asked: Question | Unclear) -> str:
+    return asked.statement.id.removeprefix("claim ")
+
+
 def _named(asked: Question | Unclear, claims: tuple[str, ...]) -> bool:
-    return asked.statement.id.removeprefix("claim ") in claims
+    return _name(asked) in claims
 
 
 def _tell(given: Answer, as_json: bool) -> None:

@@ -69,4 +69,12 @@ TABLE: tuple[Code, ...] = (
         "spakc verify kernels.spak --kernel prodcut",
         "spakc verify kernels.spak --kernel product",
     ),
+    Code(
+        "SPAK809",
+        "no claim of that name to time",
+        "`bench` times what claims over `speed` and `time` of kernels compare. The file has no claim of that name, or "
+        "it is about something else: what a run, a compilation or a proof establishes.",
+        "spakc bench kernels.spak fasst",
+        "spakc bench kernels.spak fast",
+    ),
 )

@@ -154,3 +154,14 @@ def test_a_call_that_does_not_fit_the_device_says_so(
     monkeypatch.setattr(bench, "operands", full)
     found = answer(question, planned, load(tmp_path / "file.spak"), bench.Effort(1))
     assert found.timed == () and "Tried to allocate 2.00 GiB." in found.missing
+
+
+def test_a_claim_that_is_not_there_or_is_no_matter_of_time(tmp_path: Path) -> None:
+    path = tmp_path / "f.spak"
+    path.write_text(FILE + "claim quick on h100: speed(mix, P = 8, Q = 8, R = 8, dtype = bf16) > 1 TFLOP/s\n")
+    for name, said in (("quik", "did you mean `quick`?"), ("zzz", "claims over times: ")):
+        result = CliRunner().invoke(cli, ["bench", str(path), name])
+        assert (
+            result.exit_code == 1 and f"there is no claim `{name}`" in result.stderr and said in result.stderr
+        )
+    assert CliRunner().invoke(cli, ["bench", str(path), "quick"]).exit_code != 1

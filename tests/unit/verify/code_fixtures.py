@@ -73,11 +73,11 @@ def _accepts(_: Path) -> list[str]:
     return [failure.code for failure in verify_math(tested, 0).failures]
 
 
-def _command(*arguments: str) -> Callable[[Path], list[str]]:
+def _command(*arguments: str, command: str = "verify") -> Callable[[Path], list[str]]:
     def fixture(folder: Path) -> list[str]:
         path = folder / "small.spak"
         path.write_text(SCALED)
-        result = CliRunner().invoke(cli, ["verify", str(path), *arguments])
+        result = CliRunner().invoke(cli, [command, str(path), *arguments])
         assert result.exit_code == 1, result.output
         return [word[6:13] for word in result.stderr.split("\n") if word.startswith("error[")]
 
@@ -93,5 +93,6 @@ VERIFICATION: dict[str, Callable[[Path], list[str]]] = {
     "SPAK806": _not_the_derivative,
     "SPAK807": _accepts,
     "SPAK808": _command("--kernel", "scale"),
+    "SPAK809": _command("fast", command="bench"),
 }
 """Code to what earns it."""
