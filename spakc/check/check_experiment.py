@@ -12,6 +12,7 @@ from typing import Any
 from spakc.check.check_data import DatasetFacts
 from spakc.check.check_laws import prove
 from spakc.check.count import Count, Sizes, Unbuildable, Value, count
+from spakc.check.findings import Findings
 from spakc.check.loops import check_loops
 from spakc.check.model_shapes import Shapes
 from spakc.check.verdict import LawStatus
@@ -69,6 +70,7 @@ def check_experiments(
     SPAK542-558 for keys and values that mean nothing, and every law of a model that does not hold (through
     `prove`). Leaves claims, and what only a run can know, alone."""
     facts: dict[str, ExperimentFacts] = {}
+    findings = Findings()
     for protocol in module.protocols.values():
         _check_protocol(protocol, sink)
     for name, experiment in module.experiments.items():
@@ -80,8 +82,9 @@ def check_experiments(
             sink.report("SPAK542", message, experiment.span, f"has {len(experiment.data)}")
             continue
         if experiment.data[0] in data:
-            check = _Check(module, experiment, model, shapes[model.name], data, sink)
+            check = _Check(module, experiment, model, shapes[model.name], data, sink, findings)
             facts[name] = check.run()
+    findings.report(sink)
     return facts
 
 
@@ -102,6 +105,7 @@ class _Check:
         shapes: Shapes,
         datasets: Mapping[str, DatasetFacts],
         sink: Sink,
+        findings: Findings,
     ) -> None:
         self.module = module
         self.experiment = experiment
@@ -110,6 +114,7 @@ class _Check:
         self.datasets = datasets
         self.data = datasets[experiment.data[0]]
         self.sink = sink
+        self.findings = findings
         self.unbuildable = False
 
     def error(self, code: str, message: str, span: Span | None, label: str, *help: str) -> None:
@@ -435,7 +440,7 @@ class _Check:
         subject = self.experiment.name + ("" if profile == DEFAULT else f", profile {profile}")
         subject += f", {point.label}" if point.label else ""
         for law in laws:
-            status = prove(law, env.bind(queries=queries), self.sink, subject)
+            status = prove(law, env.bind(queries=queries), self.findings, subject)
             facts.laws.append(LawStatus(law, status, subject))
 
     def _longest(self, node: Query) -> int | None:

@@ -55,18 +55,15 @@ def check_laws(module: Module, spaces: Mapping[SpaceKey, Space], sink: Sink) -> 
     return tuple(found)
 
 
-def prove(law: Law, env: Env, sink: Sink, subject: str = "", kernel: Kernel | None = None) -> Status:
+def prove(law: Law, env: Env, findings: Findings, subject: str) -> Status:
     """Decides a law by evaluating it where every hyper-parameter has its value, as an experiment does.
 
-    Reports SPAK203 where it is refuted and SPAK208 where it has no truth value. `subject` names what was
+    Finds SPAK203 where it is refuted and SPAK208 where it has no truth value. `subject` names what was
     instantiated. A law that waits for later means is `undecided`, without a diagnostic."""
-    means = means_of_law(law, kernel)
+    means = means_of_law(law, None)
     if means is not Means.proof:
         return Status(Verdict.undecided, means)
-    findings = Findings()
-    status = _decide(law, env, findings, "", f" for `{subject}`" if subject else "")
-    findings.report(sink)
-    return status
+    return _decide(law, env, findings, f"for `{subject}`")
 
 
 # ---- laws that assert ---------------------------------------------------------------------------------
@@ -148,8 +145,10 @@ def _where(problem: Problem) -> str:
     return f" for {text}" if text else ""
 
 
-def _decide(law: Law, env: Env, findings: Findings, target: str, where: str = "") -> Status:
-    """One instance of a law. A refutation and a missing truth value are findings."""
+def _decide(law: Law, env: Env, findings: Findings, place: str, where: str = "") -> Status:
+    """One instance of a law. A refutation and a missing truth value are findings at the `place`, a target or what was
+    instantiated."""
+    target = "" if place.startswith("for ") else place
     if law.when is not None and evaluate(law.when, env) is False:
         return Status(Verdict.undecided, Means.proof, target, note="its condition is false", applicable=False)
     whole = implication(law.proposition, law.when)
@@ -166,8 +165,9 @@ def _decide(law: Law, env: Env, findings: Findings, target: str, where: str = ""
                 span,
                 why.text,
                 help=("correct the law or what it speaks about",),
+                mistake=law.qualified,
             ),
-            target,
+            place,
         )
         return Status(Verdict.violated, Means.proof, target, 1, note=why.text)
     reason = str(truth) if isinstance(truth, Unknown) else "a truth value expected"
@@ -180,8 +180,9 @@ def _decide(law: Law, env: Env, findings: Findings, target: str, where: str = ""
             span,
             reason,
             help=("say with `when` under which condition the law is meant",),
+            mistake=law.qualified,
         ),
-        target,
+        place,
     )
     return Status(Verdict.undecided, Means.proof, target, note=reason)
 

@@ -77,6 +77,7 @@ def _unbounded(found: Unbounded, schedule: Schedule) -> Finding:
         schedule.span,
         f"{found.count:,} {found.what}",
         help=("narrow the domain of a knob that the laws mention, or split the schedule",),
+        mistake="too large",
     )
 
 
@@ -93,6 +94,7 @@ def _empty(space: Space) -> Finding:
         also=tuple((_reached_span(reach), reach.label) for reach in conflict),
         notes=() if len(conflict) > 1 else ("this law alone rejects every point",),
         help=("loosen one of these laws, or widen the domain of a knob that they mention",),
+        mistake="empty",
     )
 
 
@@ -276,4 +278,5 @@ def _unanswered(kernel: Kernel, present: list[Schedule], problem: str) -> Findin
         "a legal call may find no schedule" if present else "every schedule needs what the device lacks",
         also=tuple(guards),
         help=("add a schedule without `needs` and without laws over run-time sizes",),
+        mistake="no answer",
     )

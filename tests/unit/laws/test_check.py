@@ -8,6 +8,7 @@ import pytest
 
 from spakc.check.check_laws import check_laws, prove
 from spakc.check.check_space import check_space
+from spakc.check.findings import Findings
 from spakc.check.verdict import LawStatus, Verdict, means_of_law
 from spakc.diagnostics import Diagnostic, Sink
 from spakc.ir.constraint import Env
@@ -140,6 +141,23 @@ def test_empty_space_names_the_conflict() -> None:
     ]
 
 
+def test_a_space_that_is_empty_on_several_targets_is_one_mistake() -> None:
+    deep = law("deep", op("ge", knob("stages"), 99))
+    _, (found,) = run(b.module(big(deep), devices=(H100, A100)))
+    assert found.message == "no point of schedule `s` is lawful on h100, a100: `deep` leaves none"
+    assert not any("on a100" in note for note in found.notes), "nothing there is different"
+    tight = law("tight", op("le", fact("smem_per_block"), knob("stages")))
+    _, (found,) = run(b.module(big(tight), devices=(H100, A100)))
+    (other,) = (note for note in found.notes if "on a100" in note)
+    assert "on h100, a100" in found.message and found.labels[1].text.split(", and ")[1] not in other
+    large = op("gt", fact("smem_per_block"), 200 * 1024)
+    newer = law("newer", op("ge", knob("stages"), 999), large)
+    older = law("older", op("ge", knob("tile_m"), 999), op("not", large))
+    _, (found,) = run(b.module(big(newer, older), devices=(H100, A100)))
+    assert "on h100: `newer`" in found.message
+    assert "no point of schedule `s` is lawful on a100: `older` leaves none" in found.notes
+
+
 def test_no_witness_is_an_error_unless_another_target_has_one() -> None:
     never = law("never", op("eq", knob("tile_n"), 64), op("eq", knob("tile_m"), 96))
     assert codes(b.module(big(never), devices=(H100, A100))) == ["SPAK206"]
@@ -257,15 +275,31 @@ def test_laws_of_models_are_proved_per_instance() -> None:
     )
 
     def with_heads(n: int) -> tuple[Verdict, list[Diagnostic]]:
-        sink = Sink()
+        sink, findings = Sink(), Findings()
         env = Env({(RefKind.hyper, "n_embd"): 768, (RefKind.hyper, "n_head"): n})
-        return prove(heads, env, sink, "gpt_12").verdict, sink.diagnostics
+        verdict = prove(heads, env, findings, "gpt_12").verdict
+        findings.report(sink)
+        return verdict, sink.diagnostics
 
     assert with_heads(12) == (Verdict.holds, [])
     verdict, (found,) = with_heads(7)
     assert verdict is Verdict.violated and found.message == "law `heads_divide` is refuted for `gpt_12`"
     assert found.labels[0].text == "5 == 0 is false"
     assert with_heads(0)[1][0].code == "SPAK208"
+
+
+def test_a_law_refuted_in_several_experiments_is_one_mistake_that_names_them() -> None:
+    sink, findings = Sink(), Findings()
+    small = law("small", op("le", Ref("n_embd", RefKind.hyper), 100), scope=("GPT",))
+    for name, width in (("a", 768), ("b", 64), ("c", 768), ("d", 512)):
+        prove(small, Env({(RefKind.hyper, "n_embd"): width}), findings, name)
+    findings.report(sink)
+    (found,) = sink.diagnostics
+    assert (
+        found.message == "law `small` is refuted for `a`, `c`, `d`"
+        and found.labels[0].text == "768 <= 100 is false"
+    )
+    assert found.notes == ("for `d`: 512 <= 100 is false",)
 
 
 def test_options_that_are_compiled_in_are_proved_over() -> None:
@@ -282,7 +316,9 @@ def test_options_that_are_compiled_in_are_proved_over() -> None:
 def test_a_law_of_a_model_that_waits_for_a_corpus_is_undecided_without_a_mistake() -> None:
     sink = Sink()
     waits = law("short", op("le", Query("max_length", (Ref("d.train", RefKind.entity),)), 8), scope=("GPT",))
-    status = prove(waits, Env(), sink, "gpt_12")
+    findings = Findings()
+    status = prove(waits, Env(), findings, "gpt_12")
+    findings.report(sink)
     assert (
         status.verdict is Verdict.undecided and "max_length(d.train)" in status.note and not sink.diagnostics
     )
