@@ -77,6 +77,8 @@ class Explanation:
 
 def evaluate(expr: Expr, env: Env) -> Scalar | Unknown:
     """The value of `expr` where every binding it needs is a scalar. Never raises for what a file says."""
+    if isinstance(expr, Const):
+        return expr.value
     result = lanes(expr, env)
     if isinstance(result.data, np.ndarray) and result.data.ndim:
         raise TypeError("evaluate() takes one point; lanes() takes a grid")

@@ -44,7 +44,8 @@ class Lanes:
 
     @property
     def some_unknown(self) -> bool:
-        return bool(np.any(self.unknown))
+        unknown = self.unknown
+        return unknown if isinstance(unknown, bool) else bool(np.any(unknown))
 
 
 def nothing(*, names: frozenset[str] = frozenset(), reason: str = "") -> Lanes:

@@ -19,6 +19,8 @@ from spakc.source import Span
 class RefKind(Enum):
     """What a name stands for."""
 
+    __hash__ = object.__hash__  # a member is itself alone; that of Enum is the hash of a name, by a call
+
     dim = "dim"  # a size of the kernel or model: compiled in if it has a domain, else known at launch
     knob = "knob"
     option = "option"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from operator import is_
 
 from spakc.ir.ops import Apply, Const, Expr, Ref, RefKind
 from spakc.ir.visit import children, with_children
@@ -22,8 +23,8 @@ MINUS_INFINITY = Const(-math.inf)
 def rebuild(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """The same node over changed operands (the very same object where nothing changed)."""
     old = children(expr)
-    new = tuple(change(child) for child in old)
-    if all(a is b for a, b in zip(old, new, strict=True)):
+    new = tuple(map(change, old))
+    if all(map(is_, old, new)):
         return expr
     return with_children(expr, new)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from spakc.ir.experiment import Phased
-from spakc.ir.ops import Apply, Expr, Interval, Load, Members, Query, Reduce, Ref, RefKind, Tuple
+from spakc.ir.ops import Apply, Const, Expr, Interval, Load, Members, Query, Reduce, Ref, RefKind, Tuple
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct operands of an expression, in the order written."""
+    if isinstance(expr, (Ref, Const)):  # most of all
+        return ()
     if isinstance(expr, Apply):
         return expr.args
     if isinstance(expr, Load):
