@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from torch.compiler import is_compiling
 
 from spak_runtime import ops
-from spak_runtime.args import Arguments, Resolved, Signature, alignment_of
+from spak_runtime.args import MAX_ALIGNMENT, Arguments, Resolved, Signature
 from spak_runtime.autograd import Derivative, check_differentiable, make_function, make_rule
 from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
@@ -115,7 +116,7 @@ class KernelFunction:
     # ---- calls -----------------------------------------------------------------------------------------
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return self._general(self.signature.bind(args, kwargs))
         key = _call_key(args, kwargs)
         known = self._calls.get(key)
@@ -251,17 +252,22 @@ def _call_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What distinguishes calls with different plans, from the arguments as given; None where the fast path
     does not serve: no CUDA tensors, a gradient to record, a tensor subclass, a mode of torch that wants to
     see operators."""
-    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+    if _modes() or _transforms() is not None:
         return None
-    grad = torch.is_grad_enabled()
     parts: list[Any] = []
     for value in args:
-        part = _described(value, grad)
-        if part is None:
-            return None
-        parts.append(part)
+        kind = type(value)
+        if kind is torch.Tensor or kind is torch.nn.Parameter:
+            if value.get_device() < 0 or (value.requires_grad and torch.is_grad_enabled()):
+                return None
+            parts += _tensor_key(value)
+        else:
+            part = _described(value)
+            if part is None:
+                return None
+            parts.append(part)
     for name, value in kwargs.items():
-        part = _described(value, grad)
+        part = _call_key((value,), {}) if isinstance(value, torch.Tensor) else _described(value)
         if part is None:
             return None
         parts.append(name)
@@ -269,28 +275,22 @@ def _call_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tuple(parts)
 
 
-def _described(value: Any, grad: bool) -> Any:
+_modes = torch._C._len_torch_dispatch_stack
+_transforms = torch._C._functorch.peek_interpreter_stack
+
+
+def _described(value: Any) -> Any:
     kind = type(value)
-    if kind is torch.Tensor or kind is torch.nn.Parameter:
-        device = value.get_device()
-        if device < 0 or (grad and value.requires_grad):
-            return None
-        return _tensor_key(value)
     if value is None or kind is str or kind is bool or kind is int or kind is torch.dtype:
         return kind, value
     return (kind, value.hex()) if kind is float else None  # -0.0 and 0.0 differ
 
 
-def _tensor_key(tensor: torch.Tensor) -> Any:
+def _tensor_key(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.is_neg():
         raise StrideError("a tensor is a view that torch negates when it is read; resolve_neg() makes a copy")
-    return (
-        tensor.dtype,
-        tensor.shape,
-        tensor.stride(),
-        alignment_of(tensor.data_ptr()),
-        tensor.get_device(),
-    )
+    address = tensor.data_ptr() | MAX_ALIGNMENT
+    return tensor.dtype, tensor.shape, tensor.stride(), address & -address, tensor.get_device()
 
 
 def _argument_key(call: Arguments) -> Any:

@@ -1,8 +1,8 @@
 """Compiled kernels on the device: loading, the argument block, the launch.
 
-The argument block of a launch is laid out once per shape of call; a launch writes the pointers into it and
-hands its address to the driver. Blocks are pooled, not shared: two threads never write the same one, and
-the driver has copied it when the launch returns.
+The argument block of a launch and its configuration are laid out once per shape of call, as the driver reads them; a
+launch writes pointers and stream into them and hands their addresses to the driver. Blocks are pooled, not shared: two
+threads never write the same one, and the driver has copied it when the launch returns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -21,11 +21,12 @@ from spak_runtime.errors import CaptureError, DriverError, ToolError
 from spak_runtime.expressions import Environment
 from spak_runtime.manifest import Launch, OptionSpec
 from spak_runtime.nvrtc import BuildRequest
-from spak_runtime.params import MAP_ALIGNMENT, MAP_BYTES, layout_of_params, pack, value_of
+from spak_runtime.params import MAP_ALIGNMENT, layout_of_params, pack, value_of
 from spak_runtime.prebuilt import Prebuilt
 from spak_runtime.tensor_map import MapLayout, encode
 
 _CLUSTER_ATTRIBUTE = "CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_"
+_MAY_OVERLAP = 6  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 _INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: this thread has not used the device yet
 
 
@@ -44,8 +45,9 @@ class PreparedLaunch:
     ) -> None:
         """`slots` gives each tensor its place in the list of pointers that `run` takes; a tensor without
         one is absent and its pointer is 0. Raises ExpressionError for a parameter without a value."""
-        self._function = function
+        self._function = int(function)
         self._shape = shape
+        self._overlaps = launch.overlaps
         self._where = launch.entry
         layout = layout_of_params(launch.params)
         template = bytearray(layout.size)
@@ -65,49 +67,80 @@ class PreparedLaunch:
         self._arguments = layout.offsets if launch.one_by_one else (0,)
         self._pool: list[_Block] = []
 
-    def run(self, pointers: Sequence[int], stream: Any, device: int) -> None:
-        """Launches on a raw stream (a CUstream). Raises DriverError."""
+    def run(self, pointers: Sequence[int], stream: int, device: int) -> None:
+        """Launches on a raw stream (the address of a CUstream). Raises DriverError."""
         try:
             block = self._pool.pop()
         except IndexError:
-            block = _Block(self._template, self._arguments)
+            block = _Block(self._template, self._arguments, self._shape, self._overlaps, len(self._maps))
         words = block.words
         for index, slot in self._words:
             words[index] = pointers[slot]
-        for offset, slot, layout in self._maps:
-            block.buffer[block.start + offset : block.start + offset + MAP_BYTES] = encode(
-                pointers[slot], layout
-            )
-        shape = self._shape
-        x, y, z = shape.grid
+        for number, (offset, slot, layout) in enumerate(self._maps):
+            if block.mapped[number] != pointers[slot]:
+                block.write(offset, encode(pointers[slot], layout))
+                block.mapped[number] = pointers[slot]
+        block.config.stream = stream
         launch = _launcher()
-        arguments = (x, y, z, shape.threads, 1, 1, shape.shared_bytes, stream, block.address, 0)
-        (status,) = launch(self._function, *arguments)
+        status = launch(block.launch, self._function, block.parameters, None)
         if status == _INVALID_CONTEXT:
             make_current(device)
-            (status,) = launch(self._function, *arguments)
+            status = launch(block.launch, self._function, block.parameters, None)
         self._pool.append(block)
         if status != 0:
+            shape = self._shape
             raise DriverError(
                 f"launching {self._where} with grid {shape.grid}, {shape.threads} threads and "
-                f"{shape.shared_bytes} bytes of shared memory failed: {_name_of(status)}"
+                f"{shape.shared_bytes} bytes of shared memory failed: {_status_name(status)}"
             )
+
+
+class LaunchAttribute(ctypes.Structure):
+    """The driver's CUlaunchAttribute."""
+
+    _fields_ = (("id", ctypes.c_uint32), ("padding", ctypes.c_uint32), ("value", ctypes.c_uint32 * 16))
+
+
+class LaunchConfig(ctypes.Structure):
+    """The driver's CUlaunchConfig."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint32 * 3),
+        ("block", ctypes.c_uint32 * 3),
+        ("shared_bytes", ctypes.c_uint32),
+        ("stream", ctypes.c_void_p),
+        ("attributes", ctypes.POINTER(LaunchAttribute)),
+        ("attribute_count", ctypes.c_uint32),
+    )
 
 
 class _Block:
-    """One copy of an argument block and the array of pointers into it that a launch takes: one to each argument."""
+    """One copy of an argument block, of the array of pointers into it that a launch takes (one to each argument), and of
+    what says how to launch it."""
 
-    def __init__(self, template: bytes, arguments: Sequence[int]) -> None:
-        self.buffer = bytearray(len(template) + MAP_ALIGNMENT + 8)
-        whole = (ctypes.c_char * len(self.buffer)).from_buffer(self.buffer)
+    def __init__(
+        self, template: bytes, arguments: Sequence[int], shape: LaunchShape, overlaps: bool, maps: int
+    ) -> None:
+        self._buffer = bytearray(len(template) + MAP_ALIGNMENT + 8)
+        whole = (ctypes.c_char * len(self._buffer)).from_buffer(self._buffer)
         base = ctypes.addressof(whole)
-        self.start = -base % MAP_ALIGNMENT
-        self.buffer[self.start : self.start + len(template)] = template
-        self.words = (ctypes.c_uint64 * (len(template) // 8)).from_buffer(self.buffer, self.start)
+        self._start = -base % MAP_ALIGNMENT
+        self.write(0, template)
+        self.words = (ctypes.c_uint64 * (len(template) // 8)).from_buffer(self._buffer, self._start)
+        self.mapped: list[int | None] = [None] * maps  # the address in each tensor map
         self._parameters = (ctypes.c_void_p * len(arguments))(
-            *(base + self.start + offset for offset in arguments)
+            *(base + self._start + offset for offset in arguments)
         )
-        self.address = ctypes.addressof(self._parameters)
+        self.parameters = ctypes.addressof(self._parameters)
+        attributes = (LaunchAttribute * 1)(LaunchAttribute(_MAY_OVERLAP, 0, (ctypes.c_uint32 * 16)(1)))
+        self.config = LaunchConfig(
+            shape.grid, (shape.threads, 1, 1), shape.shared_bytes, None, attributes, int(overlaps)
+        )
+        self.launch = ctypes.addressof(self.config)
+
+    def write(self, offset: int, content: bytes) -> None:
+        first = self._start + offset
+        self._buffer[first : first + len(content)] = content
 
 
 class Loader:
@@ -197,14 +230,9 @@ def make_current(device: int) -> None:
         _call("cuCtxSetCurrent", _call("cuDevicePrimaryCtxRetain", _call("cuDeviceGet", device)))
 
 
-def current_stream(device: int) -> Any:
-    """torch's current stream of a device, as the driver's CUstream."""
-    return _stream(torch._C._cuda_getCurrentRawStream(device))
-
-
-@functools.lru_cache(maxsize=256)
-def _stream(raw: int) -> Any:
-    return _driver().CUstream(raw)
+def current_stream(device: int) -> int:
+    """torch's current stream of a device: the address that the driver knows it by."""
+    return int(torch._C._cuda_getCurrentRawStream(device))
 
 
 @functools.cache
@@ -221,9 +249,21 @@ def _driver() -> Any:
 
 
 @functools.cache
-def _launcher() -> Callable[..., tuple[Any]]:
-    launch: Callable[..., tuple[Any]] = _driver().cuLaunchKernel
-    return launch
+def _launcher() -> Callable[[int, int, int, None], int]:
+    """cuLaunchKernelEx(config, function, parameters, extra), called without what the bindings would make of the
+    arguments: these are addresses."""
+    _driver()
+    try:
+        launch = ctypes.CDLL("libcuda.so.1").cuLaunchKernelEx
+    except (OSError, AttributeError) as error:
+        raise ToolError(f"the CUDA driver cannot launch kernels: {error}") from error
+    launch.argtypes = [ctypes.c_void_p] * 4
+    launch.restype = ctypes.c_int
+    return cast(Callable[[int, int, int, None], int], launch)
+
+
+def _status_name(status: int) -> str:
+    return _name_of(_driver().CUresult(status))
 
 
 def _call(name: str, *arguments: Any) -> Any:

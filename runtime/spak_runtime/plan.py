@@ -101,7 +101,7 @@ class CudaPlan:
 
     def run(self, tensors: list[torch.Tensor | None]) -> list[torch.Tensor]:
         """The outputs, in order of declaration. Raises DriverError."""
-        if torch.cuda.current_device() != self._index:
+        if torch._C._cuda_getDevice() != self._index:
             with torch.cuda.device(self._index):
                 return self._run(tensors)
         return self._run(tensors)

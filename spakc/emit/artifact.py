@@ -155,4 +155,5 @@ def _launch(plan: LaunchPlan) -> Launch:
         plan.shared_bytes,
         plan.cluster,
         plan.one_by_one,
+        plan.overlaps,
     )

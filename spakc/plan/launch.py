@@ -114,6 +114,7 @@ class LaunchPlan:
     cluster: tuple[int, int, int] = (1, 1, 1)
     text: str = ""
     one_by_one: bool = False
+    overlaps: bool = False
 
 
 @record

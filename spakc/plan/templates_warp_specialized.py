@@ -183,7 +183,7 @@ def _mode(value: KnobValue) -> bool:
     return value in ("cooperative", "pingpong")
 
 
-_TILE_N = "multiples of 16 from 64 to 256"
+_TILE_N = "multiples of 16 from 16 to 256"
 
 WARP_SPECIALIZED = Template(
     family="product",
@@ -204,7 +204,7 @@ WARP_SPECIALIZED = Template(
             "tile_n",
             "columns",
             _TILE_N,
-            multiple_of(16, 64, 256),
+            multiple_of(16, 16, 256),
             128,
             "columns of a tile of outputs",
             (64, 128, 160, 192, 256),
@@ -263,6 +263,7 @@ WARP_SPECIALIZED = Template(
     resources=_resources,
     tensor_cores=True,
     portfolio=12,
+    overlaps=True,
     refuses=_refuses,
     params=_params,
 )

@@ -275,6 +275,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
                 shape.threads,
                 shape.shared_bytes,
                 shape.cluster,
+                overlaps=template.overlaps,
             )
         )
     return VariantPlan(

@@ -3,11 +3,14 @@
 
     python -m tests.gpu.bench_matmul OUT.json [--shapes large,training,skinny,small|MxNxK,…] [--layouts nt,nn,tn]
                                      [--points all|none|WORD,…] [--rounds 7] [--check all|points|none] [--show 4]
+                                     [--unlisted] [--near 2]
 
 All that is timed is built first, on every core. Before anything is timed, each variant is held to float64 (to float32
 where that is too large) on ragged and on round sizes, and two runs of it to the same bits. Times are taken in turns
 with torch.matmul on at least three sets of buffers in CUDA graphs (`spak_runtime.bench`): a ratio is the median over
-rounds of time(torch) / time, both in one round. Layouts name A and B as cuBLAS does: nt is x Wᵀ, a forward pass; nn
+rounds of time(torch) / time, both in one round. `--unlisted` adds 30 sizes that nobody chose. `--near` leaves out
+points that the cost model takes to be slower than its best by more than that factor. `alone` is what a call chooses,
+without launches that begin before the kernel before them has ended. Layouts name A and B as cuBLAS does: nt is x Wᵀ, a forward pass; nn
 the gradient of x; tn that of W.
 """
 
@@ -16,12 +19,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import multiprocessing
+import random
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,22 +99,40 @@ class Point:
         return f"    config {self.name} {{ {values}  tile_k = 64 }}"
 
 
+def unlisted(count: int = 30, seed: int = 5) -> tuple[Sizes, ...]:
+    """Sizes that nobody chose, the same ones each time: between 64 and 16384 by their logarithm, M as it comes, N
+    and K multiples of 8 (rows begin where TMA may), half of them all multiples of 64; none takes more than 2 ms or less
+    than 1 us at 600 TFLOP/s."""
+    draw = random.Random(seed)
+    found: list[Sizes] = []
+    while len(found) < count:
+        m, n, k = (round(2 ** draw.uniform(6, 14)) for _ in range(3))
+        step = 64 if len(found) % 2 else 8
+        m, n, k = (-(-m // step) * step if step == 64 else m, -(-n // step) * step, -(-k // step) * step)
+        if 0.3e9 <= m * n * k <= 600e9:
+            found.append((m, n, k))
+    return tuple(found)
+
+
+SHAPES["unlisted"] = unlisted()
+
 COOPERATIVE = (  # tile_m, tile_n, stages, consumers
     (128, 256, 4, 2),
     (128, 192, 4, 2),
     (256, 128, 4, 2),
-    (256, 160, 3, 2),
     (192, 192, 4, 3),
     (192, 128, 5, 3),
+    (128, 144, 5, 2),
     (128, 128, 6, 2),
+    (128, 64, 8, 2),
     (64, 256, 5, 1),
     (64, 128, 8, 1),
     (64, 64, 8, 1),
+    (64, 32, 8, 1),
 )
 PINGPONG = (
     (128, 176, 5, 2),
     (128, 160, 5, 2),
-    (128, 144, 5, 2),
     (128, 128, 6, 2),
     (128, 96, 6, 2),
     (64, 256, 4, 2),
@@ -121,23 +144,22 @@ SPLITS = (
     (128, 256, 4, 2),
     (128, 192, 4, 2),
     (128, 128, 6, 2),
-    (64, 256, 5, 1),
     (64, 128, 8, 1),
     (64, 64, 8, 1),
 )
+CLUSTERS = (
+    ("cooperative", (128, 256, 4, 2)),
+    ("cooperative", (128, 128, 6, 2)),
+    ("pingpong", (128, 160, 5, 2)),
+)
 POINTS = (
     *(
-        Point(mode, *tile, cluster)
+        Point(mode, *tile)
         for mode, tiles in (("cooperative", COOPERATIVE), ("pingpong", PINGPONG))
         for tile in tiles
-        for cluster in (1, 2)
     ),
-    *(
-        Point("cooperative", *tile, split_k=k)
-        for tile in SPLITS
-        for k in (2, 4, 8)
-        if tile[1] % (16 * k) == 0
-    ),
+    *(Point(mode, *tile, cluster=2) for mode, tile in CLUSTERS),
+    *(Point("cooperative", *tile, split_k=k) for tile in SPLITS for k in (2, 4) if tile[1] % (16 * k) == 0),
 )
 
 
@@ -161,11 +183,21 @@ class Subject:
 def rungs() -> list[Subject]:
     """Each schedule of the example alone, its variants choosing among themselves, and all of them together."""
     kernel = spakc.load(EXAMPLE).matmul
-    found = [Subject("spak", kernel)]
+    found = [Subject("spak", kernel), Subject("alone", without_overlap(kernel))]
     for schedule in dict.fromkeys(v.schedule for v in kernel.spec.variants):
         ids = [v.id for v in kernel.spec.variants if v.schedule == schedule]
         found.append(Subject(schedule, kernel.only(*ids)))
     return found
+
+
+def without_overlap(kernel: KernelFunction) -> KernelFunction:
+    """The same variants, each launch of which waits for the end of the kernel before it."""
+    variants = tuple(
+        replace(variant, launches=tuple(replace(launch, overlaps=False) for launch in variant.launches))
+        for variant in kernel.spec.variants
+    )
+    shared = replace(kernel._shared, namespace=f"{kernel._shared.namespace}_alone")
+    return KernelFunction(replace(kernel.spec, variants=variants, gradients=()), shared)
 
 
 def points(wanted: str) -> list[Subject]:
@@ -295,7 +327,18 @@ def shapes(wanted: str) -> Iterator[tuple[str, Sizes]]:
             yield "asked", (m, n, k)
 
 
-def time_one(subjects: Sequence[Subject], sizes: Sizes, layout: str, effort: Effort) -> dict[str, Any]:
+def estimate(call: KernelFunction, *args: torch.Tensor) -> float:
+    """Seconds by the cost model; infinite where no variant serves."""
+    try:
+        choice = call._choose(call.signature.resolve(call.signature.bind(args, {})))
+    except (ArchError, NoVariantError):
+        return math.inf
+    return math.inf if choice.seconds is None else choice.seconds
+
+
+def time_one(
+    subjects: Sequence[Subject], sizes: Sizes, layout: str, effort: Effort, near: float
+) -> dict[str, Any]:
     m, n, k = sizes
     spec, dims = subjects[0].call.spec, {"M": m, "N": n, "K": k}
     chosen = dict(zip(("A", "B"), LAYOUTS[layout], strict=True))
@@ -305,11 +348,12 @@ def time_one(subjects: Sequence[Subject], sizes: Sizes, layout: str, effort: Eff
     outs = [torch.empty(m, n, device=device, dtype=torch.bfloat16) for _ in sets]
     calls: dict[str, Any] = {"torch": lambda i: torch.matmul(sets[i]["A"], sets[i]["B"], out=outs[i])}
     by = {}
+    seconds_of = {s.name: estimate(s.call, first["A"], first["B"]) for s in subjects}
+    limit = near * min(seconds_of.values())
     for subject in subjects:
-        try:
-            by[subject.name] = subject.call.explain(first["A"], first["B"], out=outs[0]).variant
-        except (ArchError, NoVariantError):
+        if not seconds_of[subject.name] <= limit:
             continue
+        by[subject.name] = subject.call.explain(first["A"], first["B"], out=outs[0]).variant
         calls[subject.name] = lambda i, call=subject.call: call(sets[i]["A"], sets[i]["B"], out=outs[i])
     times = interleaved(calls, len(sets), effort)
     flops = 2.0 * m * n * k
@@ -319,6 +363,7 @@ def time_one(subjects: Sequence[Subject], sizes: Sizes, layout: str, effort: Eff
         quarter = len(ratios) // 4
         result[name] = {
             "variant": by.get(name),
+            "estimate": seconds_of.get(name),
             "tflops": flops / statistics.median(seconds) / 1e12,
             "ratio": statistics.median(ratios),
             "quartiles": [ratios[quarter], ratios[-1 - quarter]],
@@ -331,7 +376,7 @@ def show(layout: str, sizes: Sizes, found: dict[str, Any], most: int) -> None:
     ordered = sorted((n for n in found if n != "torch"), key=lambda n: -found[n]["ratio"])
     shape = "x".join(map(str, sizes))
     print(f"{shape} {layout}: torch {found['torch']['tflops']:.0f} TFLOP/s", flush=True)
-    for subject in [n for n in ordered if n in ordered[:most] or n == "spak"]:
+    for subject in [n for n in ordered if n in ordered[:most] or n in ("spak", "alone")]:
         row = found[subject]
         low, high = row["quartiles"]
         by = f" by {row['variant']}" if subject == "spak" else ""
@@ -343,11 +388,13 @@ def summary(rows: Sequence[dict[str, Any]]) -> None:
     for kind in (*dict.fromkeys(row["class"] for row in rows), ""):
         own = [row["subjects"] for row in rows if kind in ("", row["class"])]
         chosen = [subjects["spak"]["ratio"] for subjects in own]
+        alone = [subjects["alone"]["ratio"] for subjects in own]
         best = [max(s["ratio"] for n, s in subjects.items() if n != "torch") for subjects in own]
         mean, most = statistics.geometric_mean(chosen), statistics.geometric_mean(best)
         print(
             f"{kind or 'all'} ({len(own)}): geometric mean of what a call chooses {mean:.3f}, worst "
-            f"{min(chosen):.3f}; of the best that was timed {most:.3f}"
+            f"{min(chosen):.3f} (without overlap {statistics.geometric_mean(alone):.3f}, {min(alone):.3f}); "
+            f"of the best that was timed {most:.3f}"
         )
 
 
@@ -362,6 +409,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=0.02, help="of one subject in one round")
     parser.add_argument("--points", default="all", help="those whose names hold one of these words")
     parser.add_argument("--check", default="all", choices=("all", "points", "none"))
+    parser.add_argument("--unlisted", action="store_true", help="30 sizes from a fixed seed as well")
+    parser.add_argument(
+        "--near", type=float, default=math.inf, help="leave out what the model takes for slower"
+    )
+    parser.add_argument("--warm", type=float, default=0.05, help="seconds of one subject before it is timed")
     parser.add_argument("--show", type=int, default=4, help="rows printed of each table")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
@@ -370,13 +422,14 @@ def main(arguments: Sequence[str]) -> int:
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
     layouts = given.layouts.split(",")
+    wanted = given.shapes + (",unlisted" if given.unlisted else "")
     ladder, chosen = rungs(), points(given.points)
     build_all([*ladder[:1], *chosen], sorted({*layouts, *(LAYOUTS if given.check != "none" else ())}))
     if given.check == "all" and not check_all(ladder, CHECKS):
         return 1
     if given.check != "none" and not check_all(chosen, CHECKS_OF_POINTS):
         return 1
-    effort = Effort(given.rounds, given.seconds, 0.05)
+    effort = Effort(given.rounds, given.seconds, given.warm)
     rows: list[dict[str, Any]] = []
     record = {
         "device": torch.cuda.get_device_name(),
@@ -385,8 +438,8 @@ def main(arguments: Sequence[str]) -> int:
         "effort": [effort.rounds, effort.seconds, effort.warm],
         "rows": rows,
     }
-    for (kind, sizes), layout in itertools.product(shapes(given.shapes), layouts):
-        found = time_one([ladder[0], *chosen], sizes, layout, effort)
+    for (kind, sizes), layout in itertools.product(shapes(wanted), layouts):
+        found = time_one([*ladder[:2], *chosen], sizes, layout, effort, given.near)
         show(layout, sizes, found, given.show)
         rows.append({"class": kind, "layout": layout, "sizes": sizes, "subjects": found})
         given.out.write_text(json.dumps(record))

@@ -115,6 +115,37 @@ def test_products_in_streams_graphs_and_compiled_code(products):
     torch.library.opcheck(products.matmul.operator, inputs)
 
 
+def test_launches_that_overlap_keep_their_order(products):
+    """Each reads what the one before has written, and writes what the one before it reads; also behind and before kernels
+    of torch, and in a graph."""
+    sizes, rounds = [(128, 512, 512), (512, 512, 512), (64, 4096, 4096)], 40
+    for m, n, k in sizes:
+        w = matrix(k, n, "column", torch.bfloat16) * k**-0.5
+        x = matrix(m, k, "row", torch.bfloat16)
+        even, odd = x.clone(), torch.empty_like(x)
+
+        def chain(pause, w=w, even=even, odd=odd, x=x):
+            even.copy_(x)
+            for number in range(rounds):
+                products.matmul(even, w, out=odd)
+                pause()
+                products.matmul(odd, w, out=even)
+                pause()
+                if number % 8 == 7:
+                    even.mul_(2)
+            return even.clone()
+
+        alone, together = chain(torch.cuda.synchronize), [chain(lambda: None) for _ in range(5)]
+        assert alone.isfinite().all() and alone.any()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = chain(lambda: None)
+        for _ in range(3):
+            graph.replay()
+            together.append(captured.clone())
+        assert all(torch.equal(alone, each) for each in together)
+
+
 def allocations(call):
     """How many times a call asks torch for memory; kernels are built before."""
     call()

@@ -138,6 +138,7 @@ def run_variant(
             int(evaluate(launch.shared_bytes, environment)),
             tensor_maps=filled.maps,
             cluster=launch.cluster,
+            overlaps=launch.overlaps,
             seed=seed,
             async_mode=async_mode,
             checks=checks,

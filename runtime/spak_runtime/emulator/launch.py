@@ -147,6 +147,7 @@ class _Launch(ctypes.Structure):
         ("threads", ctypes.c_uint32),
         ("cluster", ctypes.c_uint32 * 3),
         ("shared_bytes", ctypes.c_uint32),
+        ("overlaps", ctypes.c_uint32),
         ("options", _Options),
         ("isolate", ctypes.c_uint32),
         ("buffers", ctypes.c_uint32),
@@ -197,6 +198,7 @@ class Kernel:
         *,
         tensor_maps: Sequence[TensorMap] = (),
         cluster: tuple[int, int, int] = (1, 1, 1),
+        overlaps: bool = False,
         seed: int = 0,
         async_mode: AsyncMode = "late",
         checks: bool = True,
@@ -206,7 +208,7 @@ class Kernel:
         """Runs one launch and says what was found; writable buffers hold the result after.
 
         `params_bytes` is the kernel's parameter struct as C lays it out; `pointers` and `tensor_maps` are
-        filled in. The same seed and mode give the same run. `isolate` runs in a child process, so that a
+        filled in. A launch that `overlaps` may begin before the kernel before it has ended. The same seed and mode give the same run. `isolate` runs in a child process, so that a
         crash or an endless kernel is an error of the report and no more; `timeout_seconds` counts only then.
         `checks` off leaves races and uninitialised reads unlooked for.
 
@@ -228,6 +230,7 @@ class Kernel:
             threads=block,
             cluster=(ctypes.c_uint32 * 3)(*cluster),
             shared_bytes=shared_bytes,
+            overlaps=overlaps,
             options=_Options(seed, _ASYNC_MODES[async_mode], checks, timeout_seconds),
             isolate=isolate,
             buffers=len(buffers),

@@ -114,8 +114,9 @@ class OnDevice:
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(content))
         from cuda.bindings import driver
 
+        stream = driver.CUstream(current_stream(0))
         (status,) = driver.cuLaunchKernel(
-            function, *grid, block, 1, 1, shared, current_stream(0), ctypes.addressof(pointers), 0
+            function, *grid, block, 1, 1, shared, stream, ctypes.addressof(pointers), 0
         )
         assert status == 0, status
         torch.cuda.synchronize()

@@ -243,3 +243,14 @@ def test_warp_index_is_called_by_all_lanes() -> None:
     """
     report = run(from_text(source), Params().workspace("y", np.zeros(2, np.uint32)), block=64)
     assert not report.ok and report.kinds & {"deadlock", "collective-misses-exited-thread"}, report.errors
+
+
+def test_a_launch_that_overlaps_waits_before_it_touches_memory() -> None:
+    late = "store(params.y + t, t); grid_dependency_wait();"
+    some = "if (warp == 0) grid_dependency_wait();\nsync_threads(); store(params.y + t, t);"
+    good = "grid_dependency_wait(); grid_dependency_launch(); store(params.y + t, t);"
+    for body in (late, some, "store(params.y + t, t);"):
+        assert go(body)[0].ok
+        assert go(body, overlaps=True)[0].kinds == {"touched-before-dependency"}
+    report, y = go(good, overlaps=True)
+    assert report.ok and np.array_equal(y[:64], np.arange(64))

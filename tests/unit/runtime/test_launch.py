@@ -26,6 +26,7 @@ from spak_runtime.tensor_map import MapLayout
 from tests.unit.runtime import hand_artifact
 
 TARGET = Target("NVIDIA A100", ("sm_80",), {})
+STREAM = 0x5000
 CAPTURING = "is_current_stream_capturing"
 
 
@@ -97,40 +98,43 @@ KERNELS = {
 
 
 class Driver:
-    """Executes launches; functions are entry names. `status` is what the next launch answers."""
+    """Executes launches; functions are numbers of entries. `status` is what the next launch answers."""
 
     def __init__(self):
         self.launches = []
         self.statuses = []
 
-    def cuLaunchKernel(self, function, x, y, z, bx, by, bz, shared, stream, params, extra):
-        assert (by, bz, extra) == (1, 1, 0)
-        self.launches.append((function, (x, y, z), bx, shared, stream))
+    def cuLaunchKernelEx(self, config, function, params, extra):
+        assert extra is None
+        asked = kernel.LaunchConfig.from_address(config)
+        assert (tuple(asked.block)[1:], asked.attribute_count) == ((1, 1), 0)
+        name = list(KERNELS)[function - 1]
+        self.launches.append((name, tuple(asked.grid), asked.block[0], asked.shared_bytes, asked.stream))
         if self.statuses:
-            return (self.statuses.pop(0),)
+            return self.statuses.pop(0)
         (address,) = (c_void_p * 1).from_address(params)
-        structure, compute = KERNELS[function]
+        structure, compute = KERNELS[name]
         compute(structure.from_address(address))
-        return (0,)
+        return 0
 
 
 class EntryLoader:
-    """Stands for a Loader: a function is its entry name."""
+    """Stands for a Loader: a function is the number of its entry."""
 
     def __init__(self):
         self.requests = []
 
     def function(self, request, entry, _device, shared_bytes, _cluster):
         self.requests.append((request, entry, shared_bytes))
-        return entry
+        return 1 + list(KERNELS).index(entry)
 
 
 @pytest.fixture
 def driver(monkeypatch):
     fake = Driver()
-    monkeypatch.setattr(kernel, "_launcher", lambda: fake.cuLaunchKernel)
-    monkeypatch.setattr(plan, "current_stream", "stream of {}".format)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(kernel, "_launcher", lambda: fake.cuLaunchKernelEx)
+    monkeypatch.setattr(plan, "current_stream", lambda device: STREAM + device)
+    monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: 0, raising=False)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(torch.cuda, CAPTURING, lambda: False)
     return fake
@@ -162,7 +166,7 @@ def test_a_call_through_argument_blocks(hand, driver, columns, layout, given):
     torch.testing.assert_close(y, x * (gate if given else 1.0) * 0.5)
     assert y.stride() == ((columns, 1) if layout == "row" else (1, 6))
     threads = 256 if columns == 16 else 64
-    assert driver.launches == [("affine", (-(-6 * columns // threads), 1, 1), threads, 0, "stream of 0")]
+    assert driver.launches == [("affine", (-(-6 * columns // threads), 1, 1), threads, 0, STREAM)]
 
 
 def test_two_launches_share_a_workspace(hand, driver):
@@ -242,8 +246,9 @@ def test_a_thread_that_has_not_used_the_device_gets_its_context(hand, driver, mo
     assert entered == [0]
 
 
-def test_a_failing_launch_is_told(hand, driver):
-    driver.statuses = [SimpleNamespace(name="CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES")]
+def test_a_failing_launch_is_told(hand, driver, monkeypatch):
+    driver.statuses = [701]
+    monkeypatch.setattr(kernel, "_status_name", {701: "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"}.get)
     with pytest.raises(
         DriverError, match=r"affine with grid \(1, 1, 1\), 256 threads and 0 bytes .*OUT_OF_RES"
     ):
@@ -399,10 +404,13 @@ class Catcher:
         self.size = size
         monkeypatch.setattr(kernel, "_launcher", lambda: self.catch)
 
-    def catch(self, *arguments):
-        (address,) = (c_void_p * 1).from_address(arguments[9])
+    def catch(self, config, _function, params, _extra):
+        (address,) = (c_void_p * 1).from_address(params)
         self.address, self.block = address, ctypes.string_at(address, self.size)
-        return (0,)
+        self.config = kernel.LaunchConfig.from_buffer_copy(
+            ctypes.string_at(config, ctypes.sizeof(kernel.LaunchConfig))
+        )
+        return 0
 
 
 ENVIRONMENT = Environment(
@@ -417,9 +425,33 @@ OPTIONS = {
 }
 
 
-def prepared(*params):
-    launch = Launch("k.cu", "k", params, (1, 1, 1), 32, 0)
-    return PreparedLaunch("k", launch, LaunchShape((1, 1, 1), 32, 0), ENVIRONMENT, OPTIONS, {"x": 0})
+def prepared(*params, overlaps=False):
+    launch = Launch("k.cu", "k", params, (1, 1, 1), 32, 0, overlaps=overlaps)
+    return PreparedLaunch(7, launch, LaunchShape((6, 5, 4), 32, 96), ENVIRONMENT, OPTIONS, {"x": 0})
+
+
+def test_the_configuration_lies_as_the_driver_reads_it(monkeypatch):
+    catcher = Catcher(monkeypatch, 8)
+    for overlaps in (False, True):
+        prepared(Param("pointer", "u64", "x"), overlaps=overlaps).run([64], STREAM, 0)
+        config, width = catcher.config, ctypes.sizeof(kernel.LaunchConfig)
+        seven, stream, attributes, count = struct.unpack("28s4xQQI4x", bytes(config))
+        assert (struct.unpack("7I", seven), stream, width) == ((6, 5, 4, 32, 1, 1, 96), STREAM, 56)
+        assert (count, attributes != 0) == (int(overlaps), True)
+        assert ctypes.sizeof(kernel.LaunchAttribute) == 72
+
+
+def test_a_launch_that_overlaps_says_so(monkeypatch):
+    asked = []
+
+    def launch(config, function, _params, _extra):
+        attribute = kernel.LaunchConfig.from_address(config).attributes[0]
+        asked.append((function, attribute.id, attribute.value[0]))
+        return 0
+
+    monkeypatch.setattr(kernel, "_launcher", lambda: launch)
+    prepared(Param("pointer", "u64", "x"), overlaps=True).run([64], 0, 0)
+    assert asked == [(7, 6, 1)]  # programmatic stream serialization, allowed
 
 
 def test_every_kind_of_parameter(monkeypatch):
@@ -452,7 +484,10 @@ def test_a_tensor_map_lies_aligned_and_is_encoded_for_the_pointer(monkeypatch):
     launch.run([4096], 0, 0)
     assert catcher.address % 64 == 0
     assert catcher.block[64:192] == bytes(range(128))
-    assert asked == [(4096, MapLayout("bf16", 128, (4096, 70_000), (8192,), (64, 128)))]
+    launch.run([4096], 0, 0)
+    launch.run([8192], 0, 0)
+    same = MapLayout("bf16", 128, (4096, 70_000), (8192,), (64, 128))
+    assert asked == [(4096, same), (8192, same)]  # a block knows what its map is for
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,11 @@ void spak_emu_fence_proxy_async(int, SPAK_AT) {
   f.epoch++;
 }
 
+void spak_emu_grid_dependency_wait(SPAK_AT) {
+  here(file, line);
+  fiber->predecessors_ended = true;
+}
+
 // setmaxnreg: a warp gives registers back to the block's pool or waits until the pool has enough.
 void spak_emu_register_budget(unsigned registers, int increase, SPAK_AT) {
   const u32 site = here(file, line);

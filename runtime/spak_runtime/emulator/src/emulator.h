@@ -179,6 +179,7 @@ struct Fiber {
   u32 read_engine = NONE, write_engine = NONE;  // actors: this thread's bulk stores as readers and as writers
 
   bool wgmma_fenced = false;
+  bool predecessors_ended = false;  // grid_dependency_wait
   u32 cluster_arrivals = 0;  // the phase of the cluster barrier that its last arrival belongs to, + 1
   Clock* cluster_clock = nullptr;
 
@@ -357,6 +358,7 @@ struct Launch {
   const u8* params;
   u32 params_bytes;
   u32 grid[3], cluster[3], threads, min_blocks, shared_bytes;
+  bool overlaps = false;  // may begin before the kernel before it has ended
   Options options;
   std::vector<Buffer> buffers;
   std::vector<Site> sites;

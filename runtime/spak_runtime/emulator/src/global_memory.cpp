@@ -5,6 +5,9 @@ namespace spak_emulator {
 
 Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site) {
   const u8* const first = static_cast<const u8*>(p);
+  if (launch->overlaps && fiber && !fiber->predecessors_ended)
+    report("touched-before-dependency", site, 0, "a thread touches memory before grid_dependency_wait: the kernel before "
+           "this one may still use it");
   for (Buffer& b : launch->buffers)
     if (first >= b.base && first + bytes <= b.base + b.bytes) {
       if (write && !b.writable) report("write-to-readonly", site, 0, "%s is not an output", b.name.c_str());

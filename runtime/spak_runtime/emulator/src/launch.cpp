@@ -22,6 +22,7 @@ void set_up_launch(Launch& l, const LaunchSpec& s) {
   l.threads = s.threads;
   l.min_blocks = s.record->min_blocks;
   l.shared_bytes = s.shared_bytes;
+  l.overlaps = s.overlaps != 0;
   l.options = s.options;
   l.random.seed(s.options.seed, ~0ull);
   l.sites.push_back({"", 0});

@@ -29,7 +29,7 @@ struct LaunchSpec {
   const SpakLaunchRecord* record;
   const char *library, *entry;  // where a process that has not loaded the kernel finds it
   const u8* params;
-  u32 params_bytes, grid[3], threads, cluster[3], shared_bytes;
+  u32 params_bytes, grid[3], threads, cluster[3], shared_bytes, overlaps;
   Options options;
   u32 isolate, buffers, pointers, maps;
   const BufferSpec* buffer;

@@ -52,6 +52,7 @@ int spak_emu_elect(SPAK_AT);
 unsigned spak_emu_warp_index(SPAK_AT);
 void spak_emu_cluster_arrive(SPAK_AT);
 void spak_emu_cluster_wait(SPAK_AT);
+void spak_emu_grid_dependency_wait(SPAK_AT);
 
 void spak_emu_ldmatrix(unsigned* r, unsigned address, unsigned count, int transposed, SPAK_AT);
 void spak_emu_stmatrix(unsigned address, const unsigned* r, unsigned count, int transposed, SPAK_AT);
