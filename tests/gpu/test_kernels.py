@@ -116,8 +116,8 @@ def test_products_in_streams_graphs_and_compiled_code(products):
 
 
 def test_launches_that_overlap_keep_their_order(products):
-    """Each reads what the one before has written, and writes what the one before it reads; also behind and before kernels
-    of torch, and in a graph."""
+    """Each reads what the one before has written, and writes what the one before it reads; also behind and before
+    kernels of torch, and in a graph."""
     sizes, rounds = [(128, 512, 512), (512, 512, 512), (64, 4096, 4096)], 40
     for m, n, k in sizes:
         w = matrix(k, n, "column", torch.bfloat16) * k**-0.5
