@@ -6,8 +6,9 @@ allocates outputs and workspace through torch and launches on torch's current st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 
@@ -49,7 +50,7 @@ class CudaPlan:
         Raises BuildError, ToolError, DriverError, CaptureError, ExpressionError.
         """
         self.choice = choice
-        self._device = resolved.device
+        self._empty = _allocator(resolved.device)
         self._index = resolved.device.index
         names = tuple(signature.specs)
         slots = {name: slot for slot, name in enumerate(names)}
@@ -101,19 +102,27 @@ class CudaPlan:
 
     def run(self, tensors: list[torch.Tensor | None]) -> list[torch.Tensor]:
         """The outputs, in order of declaration. Raises DriverError."""
+        return self.run_at(tensors, [0 if tensor is None else tensor.data_ptr() for tensor in tensors])
+
+    def run_at(self, tensors: list[torch.Tensor | None], pointers: list[int]) -> list[torch.Tensor]:
+        """The same, with the addresses of the tensors (0 where there is none). Both lists are filled in."""
         if torch._C._cuda_getDevice() != self._index:
             with torch.cuda.device(self._index):
-                return self._run(tensors)
-        return self._run(tensors)
+                return self._run(tensors, pointers)
+        return self._run(tensors, pointers)
 
-    def _run(self, tensors: list[torch.Tensor | None]) -> list[torch.Tensor]:
-        device = self._device
+    def _run(self, tensors: list[torch.Tensor | None], pointers: list[int]) -> list[torch.Tensor]:
         for slot, form in self._allocated:
-            tensors[slot] = torch.empty_strided(form.shape, form.strides, dtype=form.dtype, device=device)
+            fresh = self._empty(form.shape, form.strides, form.dtype)
+            tensors[slot] = fresh
+            pointers[slot] = fresh.data_ptr()
         for slot, default in self._filled:
             tensors[slot] = default
-        tensors.extend(_allocate(space, device) for space in self._workspace)
-        pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+            pointers[slot] = default.data_ptr()
+        for space in self._workspace:
+            fresh = self._empty(space.form.shape, space.form.strides, space.form.dtype)
+            tensors.append(fresh if space.fill is None else fresh.fill_(space.fill))
+            pointers.append(fresh.data_ptr())
         stream = current_stream(self._index)
         for launch in self._launches:
             launch.run(pointers, stream, self._index)
@@ -122,16 +131,20 @@ class CudaPlan:
         return [tensors[slot] for slot in self._outputs]  # type: ignore[misc]
 
 
+def _allocator(device: torch.device) -> Callable[[Any, Any, torch.dtype], torch.Tensor]:
+    """torch.empty_strided on a device that is the current one, without its search for arguments where torch offers
+    that: what compiled code allocates by."""
+    if device.type == "cuda":
+        quick = getattr(torch._C._dynamo.guards, "_empty_strided_cuda", None)
+        if quick is not None:
+            return cast(Callable[[Any, Any, torch.dtype], torch.Tensor], quick)
+    return lambda shape, strides, dtype: torch.empty_strided(shape, strides, dtype=dtype, device=device)
+
+
 def _bump(tensor: torch.Tensor | None) -> None:
     """Tells autograd that a tensor was written, as every in-place operation of torch does."""
     if tensor is not None and not tensor.is_inference():
         torch.autograd.graph.increment_version(tensor)
-
-
-def _allocate(space: Workspace, device: torch.device) -> torch.Tensor:
-    form = space.form
-    memory = torch.empty_strided(form.shape, form.strides, dtype=form.dtype, device=device)
-    return memory if space.fill is None else memory.fill_(space.fill)
 
 
 def _workspace(choice: Choice) -> list[Workspace]:
