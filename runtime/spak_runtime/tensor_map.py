@@ -88,12 +88,21 @@ def encode(address: int, layout: MapLayout) -> bytes:
         [driver.cuuint32_t(1) for _ in layout.dims],
         driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
         getattr(driver.CUtensorMapSwizzle, f"CU_TENSOR_MAP_SWIZZLE_{_SWIZZLES[layout.swizzle]}"),
-        driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+        getattr(driver.CUtensorMapL2promotion, f"CU_TENSOR_MAP_L2_PROMOTION_{_promotion(address, layout)}"),
         driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
     )
     if status != 0:
         raise DriverError(f"no tensor map for address {address:#x} and {layout}: {status.name}")
     return _content(descriptor)
+
+
+def _promotion(address: int, layout: MapLayout) -> str:
+    """What the second-level cache fetches for a piece of a row: as much as surely belongs to rows of the same box.
+    Where rows begin anywhere, more would be the neighbour's."""
+    for size in (256, 128, 64):
+        if address % size == 0 and all(step % size == 0 for step in layout.strides):
+            return f"L2_{size}B"
+    return "NONE"
 
 
 def _content(descriptor: Any) -> bytes:

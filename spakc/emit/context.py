@@ -143,6 +143,8 @@ def _field(param: Param, signature: Signature, written: set[str]) -> dict[str, s
     if isinstance(param.value, list) and param.value[0] in ("knob", "fact"):
         prefix = {"knob": "k", "fact": "f"}[param.value[0]]
         return {"declaration": f"{param.type} {identifier(prefix, param.name)}", "comment": ""}
+    if param.kind == "value" and param.name not in signature.tensors and param.name not in signature.carried:
+        return {"declaration": f"{param.type} {identifier('v', param.name)}", "comment": ""}
     if param.kind in ("stride", "value"):
         return {"declaration": f"{param.type} {identifier('s', param.name)}_{param.axis}", "comment": ""}
     prefix = {"dim": "d", "option": "o"}[param.kind]

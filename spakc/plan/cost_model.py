@@ -42,6 +42,12 @@ clock falls with the work of all, also while few wait for one."""
 NARROW = 19
 """A wgmma of n columns takes as long as n + this many: it reads the left operand, whatever n is."""
 
+RAGGED = 1.0
+"""How much longer TMA takes for rows of 128 bytes that lie across two lines of the cache."""
+
+ACROSS = {128: 0.0, 64: 0.5, 32: 1.7}
+"""How much longer a wgmma takes that reads its right operand across rows of so many bytes."""
+
 TMA_LATENCY = 1.34e-6
 """As STEP_LATENCY, where TMA copies whole tiles."""
 
@@ -119,7 +125,9 @@ class Estimate:
 @record
 class ProductShape:
     """`batch` products of rows x columns x depth, with elements of `element` bytes, on a device of so many
-    multiprocessors (those of the target if not known)."""
+    multiprocessors (those of the target if not known). `ragged`: 1 for the left and the right operand if not all
+    its rows in memory begin at multiples of 128 bytes, else 0. `across`: 1 if the rows of the right operand in memory
+    run along rows of the output, 0 if along the depth."""
 
     rows: Amount
     columns: Amount
@@ -127,9 +135,14 @@ class ProductShape:
     element: int = 2
     batch: Amount = 1
     sms: Amount | None = None
+    ragged: tuple[Amount, Amount] = (0, 0)
+    across: Amount = 0
 
     def __str__(self) -> str:
-        return f"{self.rows} x {self.columns} x {self.depth}"
+        how = (", rows out of step" if self.ragged == (1, 1) else "") + (
+            ", across" if self.across == 1 else ""
+        )
+        return f"{self.rows} x {self.columns} x {self.depth}{how}"
 
     @property
     def moved(self) -> Amount:
@@ -289,10 +302,12 @@ def _persistent_time(config: Config, shape: ProductShape, target: Target) -> Est
     rounds = ceil_div(tiles, _places(shape.multiprocessors(target), cluster * parts))
     steps = ceil_div(ceil_div(shape.depth, tile_k), parts)
 
-    products = 2.0 * tile_m * (tile_n + NARROW) * tile_k / target.tensor_flops
+    slow = ACROSS[max(32, _slab_span(tile_n * shape.element))]
+    products = 2.0 * tile_m * (tile_n + NARROW) * tile_k / target.tensor_flops * (1 + slow * shape.across)
     ahead = _number(config, "stages") - 1
     alone = in_turns or consumers == 1
-    loads = (tile_m + tile_n / cluster) * tile_k * shape.element
+    left, right = (1 + RAGGED * ragged for ragged in shape.ragged)
+    loads = (tile_m * left + tile_n / cluster * right) * tile_k * shape.element
     step, limit = _slowest(
         {
             "tensor cores": products * target.sms * (1 + SHALLOW / ahead) + WGMMA_STEP / (1 if alone else 2),

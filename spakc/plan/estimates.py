@@ -24,6 +24,7 @@ from spakc.plan.problem import (
     AttentionGradientProblem,
     AttentionProblem,
     IndexRange,
+    Operand,
     PanelProblem,
     ProductProblem,
 )
@@ -64,7 +65,17 @@ def at_a_call(
             rows, columns, depth, batch = map(
                 _amount, (whole.rows, whole.columns, whole.reduced, whole.batch)
             )
-            shape = ProductShape(rows, columns, depth, batch=batch, sms=sms)
+            right = whole.right
+            across = right.axis_of(whole.columns[0].name)
+            shape = ProductShape(
+                rows,
+                columns,
+                depth,
+                batch=batch,
+                sms=sms,
+                ragged=(_ragged(whole.left, signature), _ragged(right, signature)),
+                across=0 if across is None else Term(["eq", signature.stride(right.tensor, across), 1]),
+            )
         else:
             groups = (
                 problem.batch,
@@ -119,6 +130,17 @@ def _amount(group: tuple[IndexRange, ...]) -> Amount:
         return Term(extent)
     assert isinstance(extent, int | float)
     return extent
+
+
+def _ragged(operand: Operand, signature: Signature) -> Amount:
+    """1 if not all rows of a matrix in memory begin at multiples of 128 bytes: the longer stride of its two last axes
+    is what they are apart."""
+    last = len(operand.indices)
+    if last < 2:
+        return 0
+    apart: Expression = ["max", *(signature.stride(operand.tensor, axis) for axis in (last - 2, last - 1))]
+    bytes_apart = product((apart, signature.element_bytes(operand.tensor)))
+    return Term(["ne", ["mod", bytes_apart, 128], 0])
 
 
 def _attention(

@@ -45,8 +45,20 @@ REFERENCE_SHAPES = (
     ProductShape(64, 4096, 4096),
     ProductShape(16, 8192, 8192),
     ProductShape(256, 256, 256),
+    ProductShape(16_384, 2304, 768, across=1),
+    ProductShape(8192, 50_304, 768, across=1),
+    ProductShape(768, 3072, 12_288, across=1),
+    ProductShape(2304, 768, 16_384, across=1),
+    ProductShape(4000, 4000, 4000, ragged=(1, 1)),
+    ProductShape(200, 12_000, 3000, ragged=(1, 1)),
+    ProductShape(6000, 808, 664, ragged=(1, 1)),
+    ProductShape(456, 1176, 4728, ragged=(1, 1)),
+    ProductShape(12_000, 192, 4232, ragged=(1, 1)),
+    ProductShape(100, 1000, 12_000, ragged=(1, 1)),
+    ProductShape(4096, 7000, 72, ragged=(1, 1)),
 )
-"""Sizes that a portfolio should serve when nothing was measured: large, training, skinny, small."""
+"""Sizes that a portfolio should serve when nothing was measured: large, training, skinny, small; layouts and lengths of
+rows that are harder than others."""
 
 
 @record

@@ -15,6 +15,9 @@ from spakc.plan.tensor_maps import operand_map, output_guards, output_map
 MAX_AXES = 4
 """Of a tensor map in the template: the matrix and two batch axes."""
 
+SHORT = 2**31
+"""Multiplications of a launch that is over before it is worth asking where the next one lies."""
+
 SLACK = 1024
 """Bytes of shared memory beside tiles and slabs: their alignment to 1024 bytes, and the barriers."""
 
@@ -51,15 +54,21 @@ def _shape(problem: StepProblem, _signature: Signature, config: Config) -> Launc
     """Blocks stay: there are as many as multiprocessors, or as tiles if those are fewer."""
     assert isinstance(problem, ProductProblem)
     cluster, parts = number(config, "cluster"), number(config, "split_k")
-    tiles = product(
+    blocks = product(
+        (["min", _tiles(problem, config), places(["fact", "sms"], cluster * parts)], cluster * parts)
+    )
+    return LaunchShape((blocks, 1, 1), _threads(config), _shared_bytes(config), (cluster * parts, 1, 1))
+
+
+def _tiles(problem: ProductProblem, config: Config) -> Expression:
+    """Of the outputs, or pairs of them where two blocks share a tile of the right operand."""
+    return product(
         (
-            ["ceil_div", size(problem.rows), number(config, "tile_m") * cluster],
+            ["ceil_div", size(problem.rows), number(config, "tile_m") * number(config, "cluster")],
             ["ceil_div", size(problem.columns), number(config, "tile_n")],
             size(problem.batch),
         )
     )
-    blocks = product((["min", tiles, places(["fact", "sms"], cluster * parts)], cluster * parts))
-    return LaunchShape((blocks, 1, 1), _threads(config), _shared_bytes(config), (cluster * parts, 1, 1))
 
 
 def places(sms: Expression, cluster: int) -> Expression:
@@ -173,7 +182,21 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
         for param in params_of(problem, signature)
         if param.name in read or param.kind not in ("pointer", "stride", "value")
     ]
-    return (*maps, *others, Param("value", "i32", "raster", value=["knob", "raster"]))
+    return (
+        *maps,
+        *others,
+        Param("value", "i32", "early", value=_early(problem, config)),
+        Param("value", "i32", "raster", value=["knob", "raster"]),
+    )
+
+
+def _early(problem: ProductProblem, config: Config) -> Expression:
+    """Whether the next launch may place its blocks while this one computes: as multiprocessors fall free, not in their
+    order. That costs launches that read a matrix many times from the second-level cache more than it hides."""
+    cluster, parts = number(config, "cluster"), number(config, "split_k")
+    one_round = ["le", _tiles(problem, config), places(["fact", "sms"], cluster * parts)]
+    sizes = (size(problem.rows), size(problem.columns), size(problem.reduced), size(problem.batch))
+    return ["where", ["and", one_round, ["le", product(sizes), SHORT]], 1, 0]
 
 
 # ---- the template ---------------------------------------------------------------------------------------
@@ -262,7 +285,7 @@ WARP_SPECIALIZED = Template(
     shape=_shape,
     resources=_resources,
     tensor_cores=True,
-    portfolio=12,
+    portfolio=16,
     overlaps=True,
     refuses=_refuses,
     params=_params,

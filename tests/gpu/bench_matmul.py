@@ -10,8 +10,8 @@ where that is too large) on ragged and on round sizes, and two runs of it to the
 with torch.matmul on at least three sets of buffers in CUDA graphs (`spak_runtime.bench`): a ratio is the median over
 rounds of time(torch) / time, both in one round. `--unlisted` adds 30 sizes that nobody chose. `--near` leaves out
 points that the cost model takes to be slower than its best by more than that factor. `alone` is what a call chooses,
-without launches that begin before the kernel before them has ended. Layouts name A and B as cuBLAS does: nt is x Wᵀ, a forward pass; nn
-the gradient of x; tn that of W.
+without launches that begin before the kernel before them has ended. Layouts name A and B as cuBLAS does: nt is x Wᵀ, a
+forward pass; nn the gradient of x; tn that of W.
 """
 
 from __future__ import annotations

@@ -209,9 +209,9 @@ class Kernel:
 
         `params_bytes` is the kernel's parameter struct as C lays it out; `pointers` and `tensor_maps` are
         filled in. A launch that `overlaps` may begin before the kernel before it has ended: each thread must wait for
-        that before it touches memory. The same seed and mode give the same run. `isolate` runs in a child process, so that a
-        crash or an endless kernel is an error of the report and no more; `timeout_seconds` counts only then.
-        `checks` off leaves races and uninitialised reads unlooked for.
+        that before it touches memory. The same seed and mode give the same run. `isolate` runs in a child
+        process, so that a crash or an endless kernel is an error of the report and no more; `timeout_seconds`
+        counts only then. `checks` off leaves races and uninitialised reads unlooked for.
 
         Raises UnknownKernelError for an entry that the source lacks, CallError for arguments that fit no
         launch.
