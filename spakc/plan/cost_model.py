@@ -21,7 +21,7 @@ from spakc.target import Target
 L2_FACTOR = 3.0
 """Second-level cache bandwidth over that of the memory, per device."""
 
-TMA_FACTOR = 4.0
+TMA_FACTOR = 4.4
 """The same where TMA copies whole tiles."""
 
 STEP_LATENCY = 1e-6
@@ -34,48 +34,48 @@ STEP_OVERHEAD = 5e-8
 MMA_SHARE = 0.65
 """What mma reaches of the tensor rate where the architecture has wider instructions (wgmma, tcgen05)."""
 
-PATH, ALL = 0.874, 0.223
+PATH, ALL = 0.851, 0.459
 """Of wgmma: the time of the busiest multiprocessor at the full tensor rate counts by the first, and by the
 second that of all products spread evenly over the device. Power is what the whole device may draw, so that the
 clock falls with the work of all, also while few wait for one."""
 
-NARROW = 19
+NARROW = 21
 """A wgmma of n columns takes as long as n + this many: it reads the left operand, whatever n is."""
 
-RAGGED = 1.0
+RAGGED = 1.17
 """How much longer TMA takes for rows of 128 bytes that lie across two lines of the cache."""
 
 ACROSS = {128: 0.0, 64: 0.5, 32: 1.7}
 """How much longer a wgmma takes that reads its right operand across rows of so many bytes."""
 
-TMA_LATENCY = 1.34e-6
+TMA_LATENCY = 1.25e-6
 """As STEP_LATENCY, where TMA copies whole tiles."""
 
-SHALLOW = 0.015
+SHALLOW = 0.037
 """Share of a step that is lost where a ring of two slots runs empty, less with every further slot."""
 
-WGMMA_STEP = 7.6e-8
+WGMMA_STEP = 2.2e-8
 """Seconds of barriers in a step while no other warpgroup multiplies; half of it is lost where one does."""
 
-CLUSTER_COST = 1.05
+CLUSTER_COST = 0.97
 """Factor of time for blocks that wait for each other's slots."""
 
-STORED_ACCUMULATOR = 7.3e-9
+STORED_ACCUMULATOR = 1.7e-9
 """Seconds in which a warpgroup converts and stores one accumulator of each thread."""
 
 STORED_SLAB = 2.9e-7
 """Seconds in which a warpgroup hands one slab to TMA, besides."""
 
-TILE = 5.5e-7
+TILE = 1e-8
 """Seconds between the last product of a tile and the first of the next, besides what is stored."""
 
-EXCHANGE = 4e-6
+EXCHANGE = 6.3e-6
 """Seconds in which the blocks of a cluster meet for a sum and fill their rings anew."""
 
-CLUSTER_BANDWIDTH = 4.3e10
+CLUSTER_BANDWIDTH = 3.7e10
 """Bytes in a second that a block reads of the shared memory of others."""
 
-MEMORY_SHARE = 0.97
+MEMORY_SHARE = 1.0
 """Of the memory's bandwidth, where TMA moves each byte once."""
 
 FMA_SHARE = 0.4
@@ -110,7 +110,7 @@ UNEVEN = 0.3
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
 
-PERSISTENT_LAUNCH = 1.5e-6
+PERSISTENT_LAUNCH = 2.7e-6
 """The same with barriers, tensor maps and a ring to fill first."""
 
 

@@ -149,8 +149,12 @@ SPLITS = (
 )
 CLUSTERS = (
     ("cooperative", (128, 256, 4, 2)),
+    ("cooperative", (128, 192, 4, 2)),
     ("cooperative", (128, 128, 6, 2)),
     ("pingpong", (128, 160, 5, 2)),
+    ("pingpong", (128, 128, 6, 2)),
+    ("pingpong", (64, 192, 6, 2)),
+    ("pingpong", (64, 128, 8, 2)),
 )
 POINTS = (
     *(
