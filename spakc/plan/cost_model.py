@@ -45,6 +45,9 @@ NARROW = 21
 RAGGED = 1.17
 """How much longer TMA takes for rows of 128 bytes that lie across two lines of the cache."""
 
+CLUSTER_RAGGED = 1.0
+"""The same, where one of two blocks asks for a part of the tile and both receive it."""
+
 ACROSS = {128: 0.0, 64: 0.5, 32: 1.7}
 """How much longer a wgmma takes that reads its right operand across rows of so many bytes."""
 
@@ -306,7 +309,8 @@ def _persistent_time(config: Config, shape: ProductShape, target: Target) -> Est
     products = 2.0 * tile_m * (tile_n + NARROW) * tile_k / target.tensor_flops * (1 + slow * shape.across)
     ahead = _number(config, "stages") - 1
     alone = in_turns or consumers == 1
-    left, right = (1 + RAGGED * ragged for ragged in shape.ragged)
+    left = 1 + RAGGED * shape.ragged[0]
+    right = 1 + (RAGGED if cluster == 1 else CLUSTER_RAGGED) * shape.ragged[1]
     loads = (tile_m * left + tile_n / cluster * right) * tile_k * shape.element
     step, limit = _slowest(
         {
