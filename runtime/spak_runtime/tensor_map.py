@@ -97,12 +97,10 @@ def encode(address: int, layout: MapLayout) -> bytes:
 
 
 def _promotion(address: int, layout: MapLayout) -> str:
-    """What the second-level cache fetches for a piece of a row: as much as surely belongs to rows of the same box.
-    Where rows begin anywhere, more would be the neighbour's."""
-    for size in (256, 128, 64):
-        if address % size == 0 and all(step % size == 0 for step in layout.strides):
-            return f"L2_{size}B"
-    return "NONE"
+    """What the second-level cache fetches for a piece of a row: 256 bytes where all rows begin at a multiple of that,
+    else 128, of which fewer are a neighbour's."""
+    whole = all(start % 256 == 0 for start in (address, *layout.strides))
+    return "L2_256B" if whole else "L2_128B"
 
 
 def _content(descriptor: Any) -> bytes:

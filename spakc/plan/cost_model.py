@@ -21,7 +21,7 @@ from spakc.target import Target
 L2_FACTOR = 3.0
 """Second-level cache bandwidth over that of the memory, per device."""
 
-TMA_FACTOR = 4.4
+TMA_FACTOR = 4.45
 """The same where TMA copies whole tiles."""
 
 STEP_LATENCY = 1e-6
@@ -34,51 +34,54 @@ STEP_OVERHEAD = 5e-8
 MMA_SHARE = 0.65
 """What mma reaches of the tensor rate where the architecture has wider instructions (wgmma, tcgen05)."""
 
-PATH, ALL = 0.851, 0.459
+PATH, ALL = 0.811, 0.491
 """Of wgmma: the time of the busiest multiprocessor at the full tensor rate counts by the first, and by the
 second that of all products spread evenly over the device. Power is what the whole device may draw, so that the
 clock falls with the work of all, also while few wait for one."""
 
-NARROW = 21
+NARROW = 26
 """A wgmma of n columns takes as long as n + this many: it reads the left operand, whatever n is."""
 
-RAGGED = 1.17
+RAGGED = 1.26
 """How much longer TMA takes for rows of 128 bytes that lie across two lines of the cache."""
 
-CLUSTER_RAGGED = 1.0
+CLUSTER_RAGGED = 1.12
 """The same, where one of two blocks asks for a part of the tile and both receive it."""
 
 ACROSS = {128: 0.0, 64: 0.5, 32: 1.7}
 """How much longer a wgmma takes that reads its right operand across rows of so many bytes."""
 
-TMA_LATENCY = 1.25e-6
+TMA_LATENCY = 1.44e-06
 """As STEP_LATENCY, where TMA copies whole tiles."""
 
-SHALLOW = 0.037
+SHALLOW = 0.000654
 """Share of a step that is lost where a ring of two slots runs empty, less with every further slot."""
 
-WGMMA_STEP = 2.2e-8
+WGMMA_STEP = 4.41e-10
 """Seconds of barriers in a step while no other warpgroup multiplies; half of it is lost where one does."""
 
-CLUSTER_COST = 0.97
+CLUSTER_COST = 1
 """Factor of time for blocks that wait for each other's slots."""
 
-STORED_ACCUMULATOR = 1.7e-9
+CLUSTER_START = 1.3e-6
+"""Seconds that a launch of clusters takes longer: their blocks begin and end together."""
+
+STORED_ACCUMULATOR = 3.41e-09
 """Seconds in which a warpgroup converts and stores one accumulator of each thread."""
 
-STORED_SLAB = 2.9e-7
+STORED_SLAB = 2.65e-07
 """Seconds in which a warpgroup hands one slab to TMA, besides."""
 
-TILE = 1e-8
+TILE = 2.72e-11
 """Seconds between the last product of a tile and the first of the next, besides what is stored."""
 
-EXCHANGE = 6.3e-6
+EXCHANGE = 7.75e-06
 """Seconds in which the blocks of a cluster meet for a sum and fill their rings anew."""
 
-CLUSTER_BANDWIDTH = 3.7e10
+CLUSTER_BANDWIDTH = 1.93e10
 """Bytes in a second that a block reads of the shared memory of others."""
 
-MEMORY_SHARE = 1.0
+MEMORY_SHARE = 1
 """Of the memory's bandwidth, where TMA moves each byte once."""
 
 FMA_SHARE = 0.4
@@ -113,7 +116,7 @@ UNEVEN = 0.3
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
 
-PERSISTENT_LAUNCH = 2.7e-6
+PERSISTENT_LAUNCH = 1.5e-6
 """The same with barriers, tensor maps and a ring to fill first."""
 
 
@@ -332,7 +335,8 @@ def _persistent_time(config: Config, shape: ProductShape, target: Target) -> Est
     everything = tiles * (cluster * parts) * steps * products
     total = PATH * path + ALL * everything
     seconds = total * CLUSTER_COST if cluster > 1 else total
-    return _launched(PERSISTENT_LAUNCH, seconds, limit, shape, target, MEMORY_SHARE)
+    begin = PERSISTENT_LAUNCH + (CLUSTER_START if cluster * parts > 1 else 0.0)
+    return _launched(begin, seconds, limit, shape, target, MEMORY_SHARE)
 
 
 def _places(sms: Amount, blocks: int) -> Amount:

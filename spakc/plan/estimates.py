@@ -74,7 +74,9 @@ def at_a_call(
                 batch=batch,
                 sms=sms,
                 ragged=(_ragged(whole.left, signature), _ragged(right, signature)),
-                across=0 if across is None else Term(["eq", signature.stride(right.tensor, across), 1]),
+                across=0
+                if across is None or right.tensor not in signature.tensors
+                else Term(["eq", signature.stride(right.tensor, across), 1]),
             )
         else:
             groups = (
@@ -136,7 +138,7 @@ def _ragged(operand: Operand, signature: Signature) -> Amount:
     """1 if not all rows of a matrix in memory begin at multiples of 128 bytes: the longer stride of its two last axes
     is what they are apart."""
     last = len(operand.indices)
-    if last < 2:
+    if last < 2 or operand.tensor not in signature.tensors:  # on chip, or rows that the compiler lays out
         return 0
     apart: Expression = ["max", *(signature.stride(operand.tensor, axis) for axis in (last - 2, last - 1))]
     bytes_apart = product((apart, signature.element_bytes(operand.tensor)))

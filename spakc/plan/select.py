@@ -168,7 +168,7 @@ _OUTRANKED = 10.0
 """Handicap factor of a config that evidence or a `prefer` puts behind others, whatever the cost model
 says."""
 
-_WORTH_BUILDING = 1.004
+_WORTH_BUILDING = 1.0005
 """Another config is built if it makes the reference shapes this much faster on average."""
 
 

@@ -356,7 +356,7 @@ def time_one(
     seconds_of = {s.name: estimate(s.call, first["A"], first["B"]) for s in subjects}
     limit = near * min(seconds_of.values())
     for subject in subjects:
-        if not seconds_of[subject.name] <= limit:
+        if subject.name not in ("spak", "alone") and not seconds_of[subject.name] <= limit:
             continue
         by[subject.name] = subject.call.explain(first["A"], first["B"], out=outs[0]).variant
         calls[subject.name] = lambda i, call=subject.call: call(sets[i]["A"], sets[i]["B"], out=outs[i])
@@ -391,7 +391,7 @@ def show(layout: str, sizes: Sizes, found: dict[str, Any], most: int) -> None:
 
 def summary(rows: Sequence[dict[str, Any]]) -> None:
     for kind in (*dict.fromkeys(row["class"] for row in rows), ""):
-        own = [row["subjects"] for row in rows if kind in ("", row["class"])]
+        own = [r["subjects"] for r in rows if kind in ("", r["class"]) and "spak" in r["subjects"]]
         chosen = [subjects["spak"]["ratio"] for subjects in own]
         alone = [subjects["alone"]["ratio"] for subjects in own]
         best = [max(s["ratio"] for n, s in subjects.items() if n != "torch") for subjects in own]

@@ -37,9 +37,8 @@ FITTED = (
         "CLUSTER_BANDWIDTH",
         "MEMORY_SHARE",
         "TMA_FACTOR",
-        "PERSISTENT_LAUNCH",
     ),
-    *("RAGGED", "CLUSTER_RAGGED"),
+    *("RAGGED", "CLUSTER_RAGGED", "CLUSTER_START"),
 )
 HOPELESS = 1.5
 """Points that take longer than the best by this factor say nothing about errors."""

@@ -25,6 +25,7 @@ struct Params {
   i32 d_M;
   i32 d_N;
   i32 d_K;
+  i32 v_early;
   i32 k_raster;
 };
 
@@ -88,11 +89,15 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
   const Slots slots{barriers};
   const Turns turns{barriers + Slots::barrier_bytes};
   if (thread_index() == 0) {
+    tma_prefetch(&params.m_A_0);
+    tma_prefetch(&params.m_B_1);
     slots.init(4 * OWNERS);
     turns.init(4);
     mbarrier_init_fence();
   }
   meet();
+  grid_dependency_wait();  // what is above, and its own launch, hide behind the end of the kernel before
+  if (params.v_early) grid_dependency_launch();
 
   const u32 warpgroup = warp_index() / 4;
   if (warpgroup == 0) {
@@ -162,7 +167,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
           const i32 i_n = column;
 #line 16 "matmul.spak"
           return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 166 "kernels/matmul/warp_specialized.cu"
+#line 171 "kernels/matmul/warp_specialized.cu"
         };
         const TensorMap* const map = &params.m_C_2;
         if (whole)
