@@ -115,8 +115,8 @@ class LaunchConfig(ctypes.Structure):
 
 
 class _Block:
-    """One copy of an argument block, of the array of pointers into it that a launch takes (one to each argument), and of
-    what says how to launch it."""
+    """One copy of an argument block, of the array of pointers into it that a launch takes (one to each argument),
+    and of what says how to launch it."""
 
     def __init__(
         self, template: bytes, arguments: Sequence[int], shape: LaunchShape, overlaps: bool, maps: int

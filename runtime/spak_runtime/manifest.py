@@ -98,8 +98,8 @@ class Param:
 class Launch:
     """One kernel launch of a variant. `source` is relative to the artifact, `entry` an extern "C" name. It takes one
     struct of all `params`, or with `one_by_one` each as an argument of its own, in the order and type of the struct's
-    fields. One that `overlaps` may begin before the kernel before it in its stream has ended: it waits by itself, before
-    it touches memory (programmatic dependent launch, sm_90)."""
+    fields. One that `overlaps` may begin before the kernel before it in its stream has ended: it waits by itself,
+    before it touches memory (programmatic dependent launch, sm_90)."""
 
     source: str
     entry: str
