@@ -82,6 +82,8 @@ def recent_call(
     tensors = [*args, *(kwargs[name] for name in kwargs if name in named)]
     if len(positional) != len(args) or any(t.data_ptr() % MAX_ALIGNMENT for t in tensors):
         return None
+    if any(t.requires_grad for t in tensors):
+        return None  # made under no_grad; the guard would take the same call where its gradient is wanted
     check = _guard(tensors)
     if check is None:
         return None
