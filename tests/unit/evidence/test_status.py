@@ -61,7 +61,7 @@ def test_json_lines_say_the_same_as_the_page(name: str) -> None:
 
 def test_what_the_largest_example_proves() -> None:
     by_id = {(e.statement.id, e.statement.target): e.status for e in page_of("looplm/addition.spak")}
-    assert by_id["law matmul.warp_specialized.fits_in_smem", "h100"].witnesses == 1070
+    assert by_id["law matmul.warp_specialized.fits_in_smem", "h100"].witnesses == 1499
     assert not by_id["law matmul.warp_specialized.fits_in_smem", "cpu"].applicable
     assert by_id["law addition.no_leak", ""].verdict is Verdict.holds
     assert by_id["law LoopLM.heads_divide", ""].witnesses > 1
