@@ -7,7 +7,8 @@ against what the operation means. The loss and the optimizer are operations of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Ops:
         self._rows: dict[tuple[str, str, str], Computed] = {}
         self._missing: dict[str, str] = {}
         self._constants: dict[tuple[float, int, torch.device], Tensor] = {}
+        self._made: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] | None = None
         for op, name in uses.items():
             if artifact is None or name not in artifact.kernels:
                 self._missing[op] = f"the artifact has no kernel {name}"
@@ -73,6 +75,28 @@ class Ops:
             if op not in seen and op not in self.uses
         ]
 
+    # ---- what a step makes once ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def one_forward(self) -> Iterator[None]:
+        """Around one run of the model, in which no weight changes and one dtype is worked in."""
+        self._made = {}
+        try:
+            yield
+        finally:
+            self._made = None
+
+    def once(self, source: tuple[Tensor, ...], make: Callable[[], Tensor]) -> Tensor:
+        """What `make` derives from the tensors of `source`: made once in `one_forward`, however many loops ask,
+        so that its gradient is summed over the loops first and taken back to the source once. One source derives
+        one thing. Outside of `one_forward` it is made at every call."""
+        if self._made is None:
+            return make()
+        key = tuple(map(id, source))
+        if key not in self._made:
+            self._made[key] = (source, make())  # the source is held, so that no other tensor gets its id
+        return self._made[key][1]
+
     # ---- operations of the model --------------------------------------------------------------------
 
     @named("linear")
@@ -83,8 +107,9 @@ class Ops:
         if kernel is None:
             return F.linear(x, weight, bias)
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        y: Tensor = _Product.apply(rows, weight.to(dtype), kernel)  # type: ignore[no-untyped-call]
-        self._computed("linear", kernel, rows, weight.to(dtype).t())
+        cast = self.once((weight,), lambda: weight.to(dtype))
+        y: Tensor = _Product.apply(rows, cast, kernel)  # type: ignore[no-untyped-call]
+        self._computed("linear", kernel, rows, cast.t())
         y = y.view(*x.shape[:-1], weight.shape[0])
         return y if bias is None else y + bias.to(dtype)
 
