@@ -50,6 +50,7 @@ wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 
 bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up included, beside their budgets
 	$(PYTHON) -m tests.packaging.bench_check
+	$(PYTHON) -m pytest -q tests/packaging/budgets.py
 
 bench-verify: $(ENV) ## how long verification takes on the emulator, beside its reach; CLEAN=10000 for the long run
 	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN)

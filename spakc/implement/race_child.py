@@ -7,11 +7,12 @@ the second-level cache."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from spakc.device_child import Answer, Request, serve
 
 if TYPE_CHECKING:
     import torch
@@ -116,26 +117,14 @@ def _poisoned(like: torch.Tensor) -> torch.Tensor:
     return made.fill_(True) if made.dtype is torch.bool else made.fill_(torch.iinfo(made.dtype).min // 2)
 
 
-def serve(requests: IO[str], answers: IO[str]) -> None:
-    """Answers requests until there are no more, or one fails."""
-    session: Session | None = None
-    for line in requests:
-        request = json.loads(line)
-        answer: dict[str, Any]
-        try:
-            if session is None:
-                session = Session(request)
-                answer = {"opened": True}
-            else:
-                answer = session.passes(request["passes"]) if "passes" in request else session.race()
-        except Exception as error:  # whatever it is, it is this kernel's
-            why = str(error).splitlines()[0] if str(error) else ""
-            answer = {"failed": f"{type(error).__name__}: {why}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-        if "failed" in answer:
-            return
+def opened(request: Request) -> tuple[Session, Answer]:
+    session = Session(request)
+    return session, {"opened": True}
+
+
+def asked(session: Session, request: Request) -> Answer:
+    return session.passes(request["passes"]) if "passes" in request else session.race()
 
 
 if __name__ == "__main__":
-    serve(sys.stdin, sys.stdout)
+    serve(sys.stdin, sys.stdout, opened, asked)

@@ -7,14 +7,15 @@ artifact is not timed.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from spakc.device_child import Answer, Request, serve
 
 ROUNDS, SECONDS, WARM = 5, 0.01, 0.02
 
@@ -112,26 +113,14 @@ def _build(job: tuple[str, str, str, Mapping[str, Any]]) -> None:
         return
 
 
-def serve(requests: IO[str], answers: IO[str]) -> None:
-    """Answers requests until there are no more."""
-    session: Session | None = None
-    for line in requests:
-        request = json.loads(line)
-        answer: dict[str, Any]
-        try:
-            if session is None:
-                session = Session(request)
-                answer = {"opened": len(session.sets)}
-            else:
-                answer = {"seconds": session.time(request["time"])}
-        except Exception as error:  # whatever it is, it is this config's and the search goes on
-            why = str(error).splitlines()[0] if str(error) else ""
-            answer = {"failed": f"{type(error).__name__}: {why}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-        if "failed" in answer:
-            return  # a device that reported an error serves this process no longer
+def opened(request: Request) -> tuple[Session, Answer]:
+    session = Session(request)
+    return session, {"opened": len(session.sets)}
+
+
+def asked(session: Session, request: Request) -> Answer:
+    return {"seconds": session.time(request["time"])}
 
 
 if __name__ == "__main__":
-    serve(sys.stdin, sys.stdout)
+    serve(sys.stdin, sys.stdout, opened, asked)

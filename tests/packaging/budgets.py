@@ -1,7 +1,8 @@
-"""How long commands take from the shell's point of view: those of `make bench-check`, held to its budgets.
+"""How long commands take from the shell's point of view, held to their budgets, which are of wall time on two quiet
+cores. Counted is the CPU time of a command and of all that it starts, which is never less but for what it waits for.
 
-The budgets are of wall time on two quiet cores. Counted is the CPU time of a command and of all that it starts, which
-is never less than that but for what it waits for.
+`make bench-check` runs this and `make test` does not: on a busy host the start of processes slows down by more than the
+reference does, so that these fail there whatever the product does.
 """
 
 from __future__ import annotations
@@ -62,6 +63,5 @@ def test_compile_of_the_selected_variants(spakc: Spakc, folder: Path) -> None:
         spakc(*command)
         assert len(list((folder / "cache" / "kernels").iterdir())) >= 8
 
-    # What is built now takes all of both budgets, and a shared machine is not that exact.
-    assert best(cold, 1.3 * COLD) < 1.3 * COLD
-    assert best(lambda: spakc(*command), 1.3 * WARM) < 1.3 * WARM
+    assert best(cold, COLD) < COLD
+    assert best(lambda: spakc(*command), WARM) < WARM
