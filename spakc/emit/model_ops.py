@@ -103,8 +103,9 @@ class AttentionClass:
             lines.append("row, hidden = place")
             if self.window:
                 lines.append("hidden = hidden | (behind >= self.window)")
-            lines.append("bias = F.embedding(row, self.scale * self.table)")
-            lines.append("bias = bias.masked_fill(hidden[..., None], -torch.inf).permute(0, 3, 1, 2)")
+            made = "self.bias(row, hidden)"
+            once = f"self.ops.once((self.table, row), lambda: {made})"
+            lines.append(f"bias = {once if self.by_kernel else made}")
         elif self.window:
             future = "(behind < 0) | " if self.causal else ""
             lines.append(f"hidden = {future}(behind >= self.window)")

@@ -179,7 +179,7 @@ class Trainer:
         return step
 
     def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        with self._randomness(), self.autocast(), scope("mean"):
+        with self._randomness(), self.autocast(), self.ops.one_forward(), scope("mean"):
             loss = answer_loss(self.model, batch, self.ops)
         with scope("backward"):
             loss.backward()  # type: ignore[no-untyped-call]

@@ -7,7 +7,8 @@ against what the operation means. The loss and the optimizer are operations of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Ops:
         self._rows: dict[tuple[str, str, str], Computed] = {}
         self._missing: dict[str, str] = {}
         self._constants: dict[tuple[float, int, torch.device], Tensor] = {}
+        self._made: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] | None = None
         for op, name in uses.items():
             if artifact is None or name not in artifact.kernels:
                 self._missing[op] = f"the artifact has no kernel {name}"
@@ -73,6 +75,28 @@ class Ops:
             if op not in seen and op not in self.uses
         ]
 
+    # ---- what a step makes once ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def one_forward(self) -> Iterator[None]:
+        """Around one run of the model, in which no weight changes and one dtype is worked in."""
+        self._made = {}
+        try:
+            yield
+        finally:
+            self._made = None
+
+    def once(self, source: tuple[Tensor, ...], make: Callable[[], Tensor]) -> Tensor:
+        """What `make` derives from the tensors of `source`: made once in `one_forward`, however many loops ask, so
+        that a gradient of it is summed over the loops first and taken back to the source once. One source derives
+        one thing. Outside of `one_forward` it is made at every call."""
+        if self._made is None:
+            return make()
+        key = tuple(map(id, source))
+        if key not in self._made:
+            self._made[key] = (source, make())  # the source is held, so that no other tensor gets its id
+        return self._made[key][1]
+
     # ---- operations of the model --------------------------------------------------------------------
 
     @named("linear")
@@ -83,8 +107,9 @@ class Ops:
         if kernel is None:
             return F.linear(x, weight, bias)
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        y: Tensor = _Product.apply(rows, weight.to(dtype), kernel)  # type: ignore[no-untyped-call]
-        self._computed("linear", kernel, rows, weight.to(dtype).t())
+        cast = self.once((weight,), lambda: _spaced(weight.detach().to(dtype)))
+        y: Tensor = _Product.apply(rows, weight, cast, kernel)  # type: ignore[no-untyped-call]
+        self._computed("linear", kernel, rows, cast.t())
         y = y.view(*x.shape[:-1], weight.shape[0])
         return y if bias is None else y + bias.to(dtype)
 
@@ -223,32 +248,36 @@ class Ops:
 
 
 class _Product(torch.autograd.Function):
-    """x W^T and its two gradients, all three by one kernel of the product family."""
+    """x W^T and its two gradients, all three by one kernel of the product family, which reads `cast`: W in the dtype
+    that is worked in. The gradient of W is written in the dtype of W where the kernel can, so that a block that is
+    used in many loops sums its gradients in float32."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, kernel: KernelFunction) -> Tensor:
-        x, weight = _spaced(x), _spaced(weight)
-        ctx.save_for_backward(x, weight)
-        ctx.kernel = kernel
-        return _multiply(kernel, x, weight.t())
+    def forward(ctx: Any, x: Tensor, weight: Tensor, cast: Tensor, kernel: KernelFunction) -> Tensor:
+        x = _spaced(x)
+        ctx.save_for_backward(x, cast)
+        ctx.kernel, ctx.dtype = kernel, weight.dtype
+        return _multiply(kernel, x, cast.t())
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, cast = ctx.saved_tensors
         grad = _spaced(grads[0])
-        grad_x = _multiply(ctx.kernel, grad, weight) if ctx.needs_input_grad[0] else None
-        grad_weight = _multiply(ctx.kernel, grad.t(), x) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, None
+        grad_x = _multiply(ctx.kernel, grad, cast) if ctx.needs_input_grad[0] else None
+        grad_weight = _multiply(ctx.kernel, grad.t(), x, ctx.dtype) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_weight, None, None
 
 
-def _multiply(kernel: KernelFunction, a: Tensor, b: Tensor) -> Tensor:
-    """a b by a kernel that may know fewer layouts than torch has."""
+def _multiply(kernel: KernelFunction, a: Tensor, b: Tensor, wanted: torch.dtype | None = None) -> Tensor:
+    """a b by a kernel that may know fewer layouts than torch has, in the dtype `wanted` if the kernel writes it."""
     inputs = [tensor for tensor in kernel.spec.tensors if tensor.role == "input"]
     a, b = (
         tensor if tensor.is_contiguous() or "column" in spec.layouts else tensor.contiguous()
         for tensor, spec in zip((a, b), inputs, strict=False)
     )
-    return first_output(kernel(a, b))
+    output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
+    writes = wanted if wanted is not None and NAMES[wanted] in output.dtypes else None
+    return first_output(kernel(a, b) if writes is None else kernel(a, b, dtype=writes))
 
 
 def _spaced(matrix: Tensor) -> Tensor:
