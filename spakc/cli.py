@@ -308,16 +308,27 @@ def verify(
     show_default=True,
     help="Where the score is kept.",
 )
+@click.option("--cheats", is_flag=True, help="Try hand-written kernels and evidence that pretend, instead.")
+@click.option(
+    "--on",
+    type=click.Choice(["emulator", "gpu"]),
+    help="Where cheats are tried (default: on the emulator, and on a device where there is one).",
+)
 @format_option
 @guarded
-def selftest(format: str, jobs: int | None, **options: Any) -> int:
+def selftest(format: str, jobs: int | None, cheats: bool, on: str | None, **options: Any) -> int:
     """Verify the verifier: damage the kernels of FILES (default: the examples) in one place at a time and see
-    that `verify` finds it."""
+    that `verify` finds it. With --cheats: see that what pretends is refused, and by what."""
     import os
 
+    gc.enable()
+    if cheats:
+        from spakc.commands.cheats import Request as OfCheats
+        from spakc.commands.cheats import run as run_cheats
+
+        return run_cheats(OfCheats(on or "", options["seed"], format == "json"))
     from spakc.commands.selftest import Request, run
 
-    gc.enable()
     return run(Request(**options, jobs=jobs or os.cpu_count() or 1, as_json=format == "json"))
 
 

@@ -9,6 +9,7 @@ fresh verification evidence; facts about time and memory do not.
 
 from __future__ import annotations
 
+import datetime
 import errno
 import fcntl
 import hashlib
@@ -63,6 +64,9 @@ time than it takes to read one."""
 
 MEASURED = frozenset(("values", "time", "memory"))
 """What hand-written kernels that were chosen took part in. They are verified by themselves."""
+
+CLOCKS_APART = datetime.timedelta(minutes=10)
+"""How far the clocks of two machines may be apart."""
 
 _ORIGIN = re.compile(r"\S+\.spak:\d+(-\d+)?")
 _LINE_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(line[ \t]+)?\d+.*\n?", re.MULTILINE)
@@ -269,8 +273,20 @@ def parse_row(line: str) -> Row:
     seed = data.get("seed")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
         raise ValueError("its seed is no integer")
+    moment(data["date"])
     named = {name: data[name] for name in _STRINGS if name != "subject"}
     return Row(subject=subject, figures=data["figures"], baselines=baselines, seed=seed, **named)
+
+
+BEGINNING = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+
+def moment(date: str) -> datetime.datetime:
+    """When a row was written; the beginning of time without a date. Raises ValueError."""
+    if not date:
+        return BEGINNING
+    found = datetime.datetime.fromisoformat(date)
+    return found if found.tzinfo is not None else found.replace(tzinfo=datetime.UTC)
 
 
 def _no_constant(name: str) -> Any:
@@ -290,10 +306,10 @@ def evidence_path(spak: Path) -> Path:
 
 
 def read_evidence(path: Path, sink: Sink) -> list[Row]:
-    """Every sound row, in the order of the file; a file that is not there is empty.
+    """Every sound row, in the order of dates and never of lines; a file that is not there is empty.
 
-    Reports, as warnings, rows that cannot be trusted (SPAK901), a last line that was cut off (SPAK902) and a
-    file that cannot be read (SPAK903). What is reported is ignored: it establishes nothing."""
+    Reports, as warnings, rows that cannot be trusted, those dated ahead of now included (SPAK901), a last line that was
+    cut off (SPAK902) and a file that cannot be read (SPAK903). What is reported is ignored: it establishes nothing."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe would wait for ever
             raise OSError(errno.EINVAL, "not a file")
@@ -304,13 +320,17 @@ def read_evidence(path: Path, sink: Sink) -> list[Row]:
         reason = error.strerror or "unknown"
         sink.report("SPAK903", f"evidence `{path.name}` cannot be read: {reason}", None, severity="warning")
         return []
-    rows: list[Row] = []
+    rows: list[tuple[datetime.datetime, bytes, Row]] = []
+    ahead = datetime.datetime.now(datetime.UTC) + CLOCKS_APART
     lines = data.split(b"\n")
     for number, raw in enumerate(lines, 1):
         if not raw.strip():
             continue
         try:
-            rows.append(parse_row(raw.decode()))
+            row = parse_row(raw.decode())
+            if (when := moment(row.date)) > ahead:
+                raise ValueError("its date lies ahead, where no other could come after it")
+            rows.append((when, raw, row))
         except ValueError as error:
             cut = number == len(lines)  # no newline after it
             what = "was cut off" if cut else f"is ignored: {_reason(error)}"
@@ -320,7 +340,7 @@ def read_evidence(path: Path, sink: Sink) -> list[Row]:
                 None,
                 severity="warning",
             )
-    return rows
+    return [row for _, _, row in sorted(rows, key=lambda each: each[:2])]
 
 
 def _reason(error: ValueError) -> str:

@@ -15,7 +15,7 @@ from spakc.check.checked import CheckedModule
 from spakc.check.statements import LATER, Statement, gradient_of, statements
 from spakc.check.verdict import LawStatus, Status, Verdict
 from spakc.diagnostics import Sink
-from spakc.evidence import Row, Subject, staleness
+from spakc.evidence import Row, Subject, moment, staleness
 from spakc.figures import Malformed
 from spakc.implement.judge import judge_held
 from spakc.ir.constraint import Env
@@ -144,7 +144,7 @@ def _by_statement(rows: Iterable[Row], sink: Sink, found: Iterable[Statement]) -
     """Sound rows in the order of their dates, so that the order of the file decides nothing."""
     bodies = {each.id: each for each in found}
     table: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda r: (r.date, r.to_json())):
+    for row in sorted(rows, key=lambda r: (moment(r.date), r.to_json())):
         statement = bodies.get(row.statement)
         if statement is None:
             continue

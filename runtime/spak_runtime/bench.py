@@ -86,7 +86,7 @@ def interleaved(
     shuffle = random.Random(0)
     for _ in range(effort.rounds):
         for name in shuffle.sample(names, len(names)):
-            found[name].append(_seconds(passes[name], repeats[name]) / sets)
+            found[name].append(seconds_of_pass(passes[name], repeats[name]) / sets)
     return found
 
 
@@ -107,13 +107,13 @@ def captured(call: Callable[[int], object], sets: int) -> torch.cuda.CUDAGraph:
 
 def _repeats(graph: torch.cuda.CUDAGraph, effort: Effort) -> int:
     """Passes that fill a round; warms up on the way."""
-    _seconds(graph, 1)
-    once = _seconds(graph, 2)
-    _seconds(graph, max(1, int(effort.warm / once)))
-    return max(1, round(effort.seconds / _seconds(graph, max(1, int(effort.seconds / once)))))
+    seconds_of_pass(graph, 1)
+    once = seconds_of_pass(graph, 2)
+    seconds_of_pass(graph, max(1, int(effort.warm / once)))
+    return max(1, round(effort.seconds / seconds_of_pass(graph, max(1, int(effort.seconds / once)))))
 
 
-def _seconds(graph: torch.cuda.CUDAGraph, repeats: int) -> float:
+def seconds_of_pass(graph: torch.cuda.CUDAGraph, repeats: int) -> float:
     """Seconds a pass, by events around all of them."""
     start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     start.record()

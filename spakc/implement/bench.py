@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject, row_of_run
 from spakc.implement.candidates import Candidate
 from spakc.implement.race import race
-from spakc.implement.selection import TIMED, made_of, selections
+from spakc.implement.selection import TIMED, made_of, race_of, selections
 from spakc.plan.hand_written import variant_of
 from spakc.plan.plan import devices_of
 from spakc.record import record
@@ -42,12 +41,13 @@ class Raced:
         if self.row is None:
             return f"{self.statement}: not timed{f' at {self.call}' if self.call else ''}: {self.why}"
         figures = self.row.figures
-        ours, theirs = (statistics.median(figures[side]) for side in ("ours", "theirs"))
-        rival = f"{figures['rival']} {theirs * 1e6:.1f} us"
-        return (
-            f"{self.statement}: {self.call}: {ours * 1e6:.1f} us, {rival}: {theirs / ours:.3f} times as fast "
-            f"({figures['l2']})"
+        race = race_of(figures)
+        assert race is not None, "a row is made of figures that were read"
+        both = f"{race.replayed.ours * 1e6:.1f} us, {race.rival} {race.replayed.theirs * 1e6:.1f} us"
+        ratios = (
+            f"{race.replayed.ratio:.3f} times as fast, {race.fresh.ratio:.3f} on values never seen before"
         )
+        return f"{self.statement}: {self.call}: {both}: {ratios} ({figures['l2']})"
 
 
 def races(
@@ -87,6 +87,9 @@ def races(
                     yield Raced(each.statement, call, None, why)
                     continue
                 figures = seen | {"made": made_of(files, rivals[seen["rival"]])}
+                if race_of(figures) is None:
+                    yield Raced(each.statement, call, None, "its process gave no times that make sense")
+                    continue
                 yield Raced(each.statement, call, _row(known[each.statement], now, figures, where))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from spak_runtime.errors import ToolError
 from spakc.implement.candidates import Candidate
+from spakc.implement.hosted import for_host
 from spakc.ir.types import DType
 from spakc.verify.arrays import Array
 from spakc.verify.case import Case
@@ -123,12 +124,16 @@ class InChild:
         """The answer to a request and the bytes behind it. Raises Ended."""
         if self._process is None:
             self._process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            opening = {"tested": replace(self.candidate.tested), "files": dict(self.files), "on": self.on}
+            opening = {"tested": replace(self.candidate.tested), "files": self._files(), "on": self.on}
             opened, _ = self._exchange(("open", opening), OPEN_SECONDS)
             if "failed" in opened:
                 self.close()
                 return opened, b""
         return self._exchange(request, self.timeout)
+
+    def _files(self) -> dict[str, str]:
+        own = self.candidate.sources if self.on == "emulator" else ()
+        return {name: for_host(text) if name in own else text for name, text in self.files.items()}
 
     def _exchange(self, request: tuple[Any, ...], timeout: float) -> tuple[dict[str, Any], bytes]:
         assert self._process is not None and self._process.stdin is not None

@@ -18,6 +18,8 @@ from spakc.tune.timer import JsonChild
 
 CHILD = (sys.executable, "-m", "spakc.implement.race_child")
 
+SIDES = ("ours", "theirs")
+
 LAP_SECONDS = 0.1
 """How long the shorter lap of the second clock should be; the longer one is four times that."""
 
@@ -48,7 +50,8 @@ def race(
         if "failed" in found:
             return str(found["failed"])
         try:
-            ours, theirs = ([float(s) for s in found[side]] for side in ("ours", "theirs"))
+            ours, theirs = ([float(s) for s in found[side]] for side in SIDES)
+            fresh = {side: [float(s) for s in found["fresh"][side]] for side in SIDES}
             wrong = _clock(child, statistics.median(ours))
             rival, l2 = str(found["rival"]), str(found["l2"])
         except (KeyError, TypeError, ValueError) as error:
@@ -57,7 +60,7 @@ def race(
         return wrong
     recorded = {"dims": dict(call.dims), "options": dict(call.options), "dtype": call.dtype}
     recorded["layouts"] = dict(call.layouts)
-    return {"call": recorded, "ours": ours, "theirs": theirs, "rival": rival, "l2": l2}
+    return {"call": recorded, "ours": ours, "theirs": theirs, "fresh": fresh, "rival": rival, "l2": l2}
 
 
 def _clock(child: JsonChild, claimed: float) -> str:

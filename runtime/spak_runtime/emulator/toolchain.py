@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from spak_runtime.cache import default_root
+from spak_runtime.emulator.imports import refuse_foreign
 from spak_runtime.errors import BuildError, ToolError
 
 HERE = Path(__file__).resolve().parent
@@ -160,7 +161,8 @@ def kernel_library(
 ) -> Path:
     """A kernel's shared object. `name` is the file name that errors give where no #line says otherwise.
 
-    Raises ToolError without a compiler, BuildError with the compiler's text when it refuses the source.
+    Raises ToolError without a compiler, BuildError with the compiler's text when it refuses the source, or where the
+    kernel asks the host for what no device has.
     """
     path, version = compiler()
     folders = [INCLUDE, *include_dirs]
@@ -177,6 +179,7 @@ def kernel_library(
         names = [f"-ffile-prefix-map={folder}/=" for folder in folders]
         here = f"-ffile-prefix-map={Path.cwd()}=."
         _run([path, "-x", "c++", *flags, *includes, here, *names, "-", "-o", str(made)], name, source)
+        refuse_foreign(made, name)
         made.replace(target)
     _forget_old_kernels(target.parent)
     return target

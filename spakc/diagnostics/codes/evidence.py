@@ -7,8 +7,8 @@ TABLE: tuple[Code, ...] = (
         "SPAK901",
         "a row of evidence cannot be trusted",
         "Every line of an evidence file carries a checksum over its own content. This line is no "
-        "JSON, lacks a field, has another schema, or was changed after it was written, so it is "
-        "ignored: statements that stood on it are undecided until they are established anew. Delete "
+        "JSON, lacks a field, has another schema, is dated ahead of now, or was changed after it was "
+        "written, so it is ignored: statements that stood on it are undecided until they are established anew. Delete "
         "the line, or restore the file.",
         wrong='{"schema":"spak-evidence/1","statement":"claim fast"}   # in wrong.evidence.jsonl',
         right="spakc verify wrong.spak   # writes the row again",

@@ -46,11 +46,34 @@ def read(path: Path) -> tuple[list[Row], list[str]]:
 def test_rows_come_back(tmp_path: Path) -> None:
     path = evidence_path(tmp_path / "matmul.spak")
     assert path.name == "matmul.evidence.jsonl" and read(path) == ([], [])
-    rows = [a_row(), a_row(statement="claim fast", kind="time", seed=None, target="")]
+    rows = [
+        a_row(),
+        a_row(statement="claim fast", kind="time", seed=None, target="", date="2026-11-23T12:00:00Z"),
+    ]
     append_evidence(path, rows[:1])
     append_evidence(path, rows[1:])
     append_evidence(path, [])
     assert read(path) == (rows, [])
+
+
+def test_the_order_of_lines_says_nothing(tmp_path: Path) -> None:
+    """Rows come in the order of their dates, whatever the zone that they are written in."""
+    path = tmp_path / "x.evidence.jsonl"
+    dates = ["", "2026-11-22T12:00:00Z", "2026-11-22T15:00:00+02:00", "2026-11-22T13:30:00+00:00"]
+    rows = [a_row(date=date, seed=i) for i, date in enumerate(dates)] + [a_row(date=dates[-1], seed=9)]
+    for order in (rows, rows[::-1], rows[2:] + rows[:2]):
+        path.write_text("".join(f"{row.to_json()}\n" for row in order))
+        assert read(path) == (rows, [])
+
+
+@pytest.mark.parametrize(
+    "date", ["2999-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "zzzz", "9", "2026-13-01"]
+)
+def test_no_row_is_of_tomorrow(date: str, tmp_path: Path) -> None:
+    """Else none that is written later could ever count again."""
+    path = tmp_path / "x.evidence.jsonl"
+    append_evidence(path, [a_row(), a_row(date=date)])
+    assert read(path) == ([a_row()], ["SPAK901"])
 
 
 def test_no_verdict_is_ever_written() -> None:
@@ -128,7 +151,7 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
         writer.join()
     rows, codes = read(path)
     assert not codes and len({r.seed for r in rows}) == len(rows) == 200
-    seeds = [r.seed or 0 for r in rows]
+    seeds = [parse_row(line).seed or 0 for line in path.read_text().splitlines()]
     assert all(b == a + 500 for a, b in zip(seeds[::2], seeds[1::2], strict=True))  # an append is never torn
 
 

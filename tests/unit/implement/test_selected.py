@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from spak_runtime.choose import Chooser, Target
 from spak_runtime.errors import ArchError
 from spak_runtime.expressions import Environment, TensorFacts
 from spak_runtime.manifest import KernelSpec, Manifest
+from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
 from spakc.bench.questions import Call
+from spakc.check.statements import statements
 from spakc.diagnostics import Sink
-from spakc.evidence import append_evidence, evidence_path, read_evidence
+from spakc.evidence import append_evidence, evidence_path, read_evidence, row_of_run
 from spakc.implement.bench import Raced, races
 from spakc.implement.candidates import Candidate
+from spakc.subjects import subject_now
 from spakc.tune.rows import Where
 from tests.unit.implement.files import ON_PRIMITIVES, PLAIN, project
 from tests.unit.implement.test_verified import command
@@ -30,7 +34,9 @@ def call(m: int) -> Call:
     return Call("add", {"M": m, "N": 4096}, {}, "f32", {})
 
 
-def timed(path: Path, ours: Mapping[int, float], failing: str = "") -> list[Raced]:
+def timed(
+    path: Path, ours: Mapping[int, float], failing: str = "", fresh: Mapping[int, float] | None = None
+) -> list[Raced]:
     """Races whose times are made up, as a device would give them; recorded like those of a device."""
 
     def run(
@@ -42,6 +48,7 @@ def timed(path: Path, ours: Mapping[int, float], failing: str = "") -> list[Race
         return failing or {
             "call": {"dims": dict(asked.dims), "options": {}, "dtype": "f32", "layouts": {}},
             "ours": [seconds] * 3, "theirs": [1e-5] * 3, "rival": rivals[0], "l2": "cold: 3 sets",
+            "fresh": {"ours": [(fresh or ours)[asked.dims["M"]]] * 3, "theirs": [1e-5] * 3},
         }  # fmt: skip
 
     checked = driver.check_file(path)
@@ -73,11 +80,26 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def known_right(verified: Path, tmp_path: Path) -> Path:
-    """A project of its own whose kernel was verified."""
+def emulated(verified: Path, tmp_path: Path) -> Path:
+    """A project of its own whose kernel was verified on the emulator."""
     path = project(tmp_path, {"mine": ON_PRIMITIVES})
     evidence_path(path).write_bytes(evidence_path(verified).read_bytes())
     return path
+
+
+@pytest.fixture
+def known_right(emulated: Path) -> Path:
+    """And on a device: the row of the emulator, as one of a device."""
+    checked = driver.check_file(emulated)
+    files = driver.emit_files(driver.plan_file(checked, by_hand=False))
+    now = subject_now(checked.module, files, BASE_OPTIONS)
+    (statement,) = [s for s in statements(checked.module.module) if s.kind == "implement"]
+    (seen,) = [r for r in read_evidence(evidence_path(emulated), Sink()) if r.statement == statement.id]
+    there = row_of_run(
+        statement, now, seen.figures, fact="device_cases", device=WHERE.device, date=seen.date, seed=seen.seed
+    )
+    append_evidence(evidence_path(emulated), [there])
+    return emulated
 
 
 def test_right_and_faster_everywhere_it_answers_what_lies_between(known_right: Path) -> None:
@@ -112,6 +134,29 @@ def test_what_is_not_known_to_be_right_is_neither_timed_nor_chosen(tmp_path: Pat
     found = timed(path, {64: 5e-6, 256: 5e-6})
     assert [each.row for each in found] == [None, None] and "not verified" in found[0].why
     assert not any(variant.by_hand for variant in spec_of(path).variants)
+
+
+def test_what_only_the_emulator_found_right_is_not_timed(emulated: Path) -> None:
+    """A source can tell a device from the emulator."""
+    (found,) = {each.why for each in timed(emulated, {64: 5e-6, 256: 5e-6})}
+    assert found == "not verified on a device"
+
+
+def test_times_of_another_device_choose_nothing(known_right: Path) -> None:
+    path = evidence_path(known_right)
+    rows = read_evidence(path, Sink())
+    moved = [replace(r, device="NVIDIA A100") if r.kind == "device_cases" else r for r in rows]
+    path.unlink()
+    append_evidence(path, moved)
+    timed(known_right, {64: 5e-6, 256: 5e-6})
+    assert not any(variant.by_hand for variant in spec_of(known_right).variants)
+
+
+def test_what_is_fast_only_where_it_was_before_is_not_chosen(known_right: Path) -> None:
+    """It kept its results, or found those of its rival in the output."""
+    found = timed(known_right, {64: 1e-6, 256: 1e-6}, fresh={64: 2e-5, 256: 2e-5})
+    assert "10.000 times as fast, 0.500 on values never seen before" in str(found[0])
+    assert not any(variant.by_hand for variant in spec_of(known_right).variants)
 
 
 def test_times_of_another_source_choose_nothing(known_right: Path) -> None:

@@ -36,7 +36,7 @@ def test_what_is_right_holds_and_a_change_of_its_source_is_stale(tmp_path: Path)
     known = entry(path, "mine")
     assert known.status.verdict.value == "holds" and known.status.fresh and known.device == "emulator"
     assert (
-        "implement add as mine: not selected: not timed"
+        "implement add as mine: not selected: not verified on a device"
         in command("compile", path, "-o", tmp_path / "out").output
     )
     others = {e for e in status_ids(path) if e.startswith("verify")}

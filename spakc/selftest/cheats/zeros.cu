@@ -1,0 +1,12 @@
+// It writes zeros.
+#include "spak/primitives.cuh"
+using namespace spak;
+
+struct Params { const f32* x; const f32* b; f32* y; f32 alpha; i32 M; i32 N; };
+
+SPAK_KERNEL(zeros, Params, 64) {
+  const i32 j = block_index_x() * 64 + thread_index(), i = block_index_y();
+  const i32 at = i * params.N + j;
+  if (j >= params.N) return;
+  store(params.y + at, 0.0f);
+}
