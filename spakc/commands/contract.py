@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import click
 
 from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
+from spakc.check.statements import statements
 from spakc.cli import show
 from spakc.contract.contract import Known, contract
 from spakc.contract.markdown import render
 from spakc.diagnostics import Sink
-from spakc.evidence import evidence_path, read_evidence
+from spakc.evidence import Row, evidence_path, read_evidence
 from spakc.status import status
 from spakc.subjects import subject_now
+from spakc.tune.fresh import fresh
+from spakc.tune.preferences import Weighed, preferences_of
 
 
 def run(file: Path, role: str, format: str) -> int:
@@ -33,4 +37,14 @@ def contract_of(file: Path, role: str) -> tuple[dict[str, Any], Sink]:
     files = driver.emit_files(driver.plan_file(checked))
     rows = list(read_evidence(evidence_path(file), checked.sink))
     page = status(checked.module, rows, subject_now(checked.module, files, BASE_OPTIONS), checked.sink)
-    return contract(Known(checked.program, checked.module, tuple(page)), role), checked.sink
+    known = Known(checked.program, checked.module, tuple(page), _preferences(checked, rows))
+    return contract(known, role), checked.sink
+
+
+def _preferences(checked: driver.Checked, rows: Sequence[Row]) -> dict[str, list[Weighed]]:
+    """What times that still hold say of every `prefer`, by the id of its statement."""
+    module = checked.module.module
+    holding = fresh(checked, rows, driver.emit_files)
+    found = preferences_of(module.kernels.values(), holding)
+    ids = {(*s.kernels, s.schedule, s.body): s.id for s in statements(module) if s.kind == "prefer"}
+    return {ids[name]: calls for name, calls in found.items()}

@@ -7,7 +7,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from spakc.bench.work import operations
 from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, show
 from spakc.device_runner import device_name
 from spakc.diagnostics import Sink
-from spakc.evidence import append_evidence, evidence_path, read_evidence
+from spakc.evidence import Row, append_evidence, evidence_path, read_evidence
 from spakc.ir.module import Device, Module
 from spakc.plan.launch import Config
 from spakc.plan.recognise import recognise
@@ -29,8 +29,9 @@ from spakc.record import record
 from spakc.records import where_of
 from spakc.tune.fresh import fresh, planned, variants_in
 from spakc.tune.funnel import Funnel, funnel, key_of
-from spakc.tune.rows import Where, made_of, row, seconds_of
-from spakc.tune.search import correlation, next_batch, sides
+from spakc.tune.preferences import Weighed, verdict_of, weighed
+from spakc.tune.rows import Where, made_of, of_call, row, seconds_of
+from spakc.tune.search import correlation, next_batch
 from spakc.tune.timer import ChildTimer
 
 SCHEMA = "spak-tune/1"
@@ -193,9 +194,19 @@ def _search(
 
 def _timed(checked: driver.Checked, narrowed: Funnel, where: Where) -> dict[str, float | None]:
     """What fresh evidence says of this call on this device."""
+    return seconds_of(_fresh_rows(checked, narrowed), narrowed.call, where.device)
+
+
+def _fresh_rows(checked: driver.Checked, narrowed: Funnel) -> list[Row]:
     rows = read_evidence(evidence_path(checked.path), Sink())
     mine = [r for r in rows if r.statement == f"config {narrowed.name}"]
-    return seconds_of(fresh(checked, mine, driver.emit_files), narrowed.call, where.device)
+    return fresh(checked, mine, driver.emit_files)
+
+
+def both_of(found: Sequence[Weighed]) -> tuple[float, float] | None:
+    """Seconds with what is preferred and without it, at the only call."""
+    both = next(((each.having, each.lacking) for each in found if each.having and each.lacking), None)
+    return (both[0].seconds, both[1].seconds) if both is not None else None
 
 
 def _artifact(
@@ -232,18 +243,18 @@ def _artifact(
 def _tell(
     checked: driver.Checked, narrowed: Funnel, where: Where, now: int, device: str | None, as_json: bool
 ) -> None:
-    timed = _timed(checked, narrowed, where) if device is not None else {}
-    configs = {key_of(each.config): each.config for each in narrowed.ranked}
+    rows = _fresh_rows(checked, narrowed) if device is not None else []
+    timed = seconds_of(rows, narrowed.call, where.device)
     kernel, call = narrowed.kernel, narrowed.call
     work = operations(recognise(kernel, Sink()), call.dims, options_of(kernel, call))
     fastest = sorted((s, key) for key, s in timed.items() if s is not None)
     failed = [key for key, s in timed.items() if s is None]
+    mine = [row for row in of_call(rows, call) if row.device == where.device]
     verdicts = []
     for prefer in narrowed.prefers:
-        both = sides(prefer, configs, timed)
-        said = "undecided" if both is None else "supported" if both[0] <= both[1] else "contradicted"
+        found = weighed(prefer, kernel.name, narrowed.schedule.name, mine)
         text = " ".join(prefer.proposition.span.text.split()) if prefer.proposition.span is not None else ""
-        verdicts.append((text, said, both))
+        verdicts.append((text, verdict_of(found), both_of(found)))
     rho = correlation(narrowed, timed)
     if as_json:
         model = [

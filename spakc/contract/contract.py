@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from spakc.check.checked import CheckedModule
@@ -15,6 +16,7 @@ from spakc.ir.ops import Expr
 from spakc.lower.program import Program
 from spakc.record import record
 from spakc.status import StatementStatus
+from spakc.tune.preferences import Side, Weighed, verdict_of
 
 SCHEMA = "spak-contract/1"
 IMPLEMENTER, ARCHITECT = "implementer", "architect"
@@ -22,11 +24,13 @@ IMPLEMENTER, ARCHITECT = "implementer", "architect"
 
 @record
 class Known:
-    """A checked file with its page: what is known of every statement."""
+    """A checked file with its page: what is known of every statement. `preferences`: what fresh times say of each
+    `prefer`, by statement."""
 
     program: Program
     checked: CheckedModule
     page: tuple[StatementStatus, ...]
+    preferences: Mapping[str, Sequence[Weighed]] = field(default_factory=dict)
 
 
 def contract(known: Known, role: str) -> dict[str, Any]:
@@ -171,8 +175,31 @@ def _findings(known: Known, written: Mapping[str, Entry]) -> dict[str, Any]:
         "stale": [_short(e) | {"because": list(e.stale_because)} for e in shown if not e.status.fresh],
         "undecided": [_short(e) for e in shown if _is_open(e)],
         "prose": prose(shown, written.values()),
-        "prefers": [_short(e) for e in shown if e.statement.kind == "prefer"],
+        "prefers": [
+            _preference(e, known.preferences.get(e.statement.id, ()))
+            for e in shown
+            if e.statement.kind == "prefer"
+        ],
     }
+
+
+def _preference(entry: StatementStatus, measured: Sequence[Weighed]) -> dict[str, Any]:
+    """A `prefer` with what times say of it, call by call."""
+    calls = [
+        {
+            "call": {name: each.call[name] for name in ("dims", "options", "dtype", "layouts")},
+            "device": each.device,
+            "verdict": each.verdict,
+            "with": _side(each.having),
+            "without": _side(each.lacking),
+        }
+        for each in measured
+    ]
+    return _short(entry) | {"verdict": verdict_of(measured), "measured": calls}
+
+
+def _side(side: Side | None) -> dict[str, Any] | None:
+    return {"config": dict(side.config), "seconds": side.seconds} if side is not None else None
 
 
 def _cuts(key: tuple[str, str, str], space: Any) -> dict[str, Any]:

@@ -142,8 +142,32 @@ def _findings(data: dict[str, Any]) -> Iterator[str]:
     yield from _list("Violated", [_short(r) for r in data["violated"]])
     yield from _list("Stale", [f"{_short(r)} ({'; '.join(r['because'])})" for r in data["stale"]])
     yield from _list("Open", [_short(r) for r in data["undecided"]])
-    yield from _list("Rank only, nothing measured for or against", [_short(r) for r in data["prefers"]])
+    for verdict, title in PREFERENCES.items():
+        yield from _list(title, [_preference(r) for r in data["prefers"] if r["verdict"] == verdict])
     yield from _list("Only prose", [f"{r['statement']}: {r['text']}" for r in data["prose"]])
+
+
+PREFERENCES = {
+    "contradicted": "Preferences that times contradict",
+    "supported": "Preferences that times support",
+    "undecided": "Preferences that rank only: no times decide",
+}
+
+
+def _preference(row: dict[str, Any]) -> str:
+    """What is preferred, and the times that decide."""
+    decided = [each for each in row["measured"] if each["verdict"] == row["verdict"] != "undecided"]
+    return f"{row['statement']}: `{row['text']}`" + "".join(f"; {_weighed(each)}" for each in decided)
+
+
+def _weighed(each: dict[str, Any]) -> str:
+    call = ", ".join(f"{name} = {size}" for name, size in each["call"]["dims"].items())
+    having, lacking = each["with"], each["without"]
+    config = " ".join(f"{name}={_shown(value)}" for name, value in lacking["config"].items())
+    seconds = (
+        f"{having['seconds'] * 1e6:.1f} us with it, {lacking['seconds'] * 1e6:.1f} us without ({config})"
+    )
+    return f"at {call} on {each['device']} {seconds}"
 
 
 def _at(row: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from spakc.plan.launch import Config
 from spakc.plan.plan import Plan, plan
 from spakc.plan.variants import Asked
 from spakc.tune.funnel import key_of
-from spakc.tune.rows import STATEMENT, configs_in, made_of
+from spakc.tune.rows import STATEMENT, configs_in, is_sound, made_of
 
 
 def planned(
@@ -35,6 +35,7 @@ def variants_in(files: Mapping[str, str], kernel: str, schedule: str) -> dict[st
 def fresh(checked: Checked, rows: Sequence[Row], emit: Callable[[Plan], dict[str, str]]) -> list[Row]:
     """The rows about configs that hold today."""
     kernels = checked.module.module.kernels
+    rows = [row for row in rows if is_sound(row)]
     asked = {
         (kernel, schedule): configs
         for (kernel, schedule), configs in configs_in(rows).items()
@@ -56,7 +57,7 @@ def fresh(checked: Checked, rows: Sequence[Row], emit: Callable[[Plan], dict[str
     found = []
     for row in rows:
         kernel, _, schedule = row.statement.removeprefix(STATEMENT).partition(".")
-        if not row.statement.startswith(STATEMENT) or (kernel, schedule) not in asked:
+        if (kernel, schedule) not in asked:
             continue
         today = made_today((kernel, schedule), row.figures["config"], row.figures["arch"])
         if (

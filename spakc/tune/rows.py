@@ -69,6 +69,21 @@ def made_of(
     return Subject.of(parts)
 
 
+def is_sound(row: Row) -> bool:
+    """Whether a row is about a config and its figures are those that `row` writes; a checksum says nothing of that."""
+    figures = row.figures
+    call, samples = figures.get("call"), figures.get("samples", [])
+    if not row.statement.startswith(STATEMENT) or not isinstance(call, dict) or not isinstance(samples, list):
+        return False
+    found = [figures.get("config"), *(call.get(name) for name in ("dims", "options", "layouts"))]
+    maps = [each for each in found if isinstance(each, dict)]
+    if not isinstance(figures.get("arch"), str) or len(maps) != len(found):
+        return False
+    sizes = [type(size) is int and 0 < size < 2**31 for size in call["dims"].values()]
+    words = all(isinstance(value, (bool, int, float, str)) for each in maps for value in each.values())
+    return all(sizes) and words and all(type(s) in (int, float) and 0 < s < 1e6 for s in samples)
+
+
 def configs_in(rows: Iterable[Row]) -> dict[tuple[str, str], tuple[Config, ...]]:
     """The configs that rows are about, by kernel and schedule."""
     found: dict[tuple[str, str], dict[str, Config]] = {}
@@ -78,6 +93,11 @@ def configs_in(rows: Iterable[Row]) -> dict[tuple[str, str], tuple[Config, ...]]
         if each.statement.startswith(STATEMENT) and isinstance(config, dict):
             found.setdefault((kernel, schedule), {})[key_of(config)] = config
     return {name: tuple(configs.values()) for name, configs in found.items()}
+
+
+def of_call(rows: Iterable[Row], call: Call) -> list[Row]:
+    """The rows about one call."""
+    return [row for row in rows if row.figures.get("call") == _call(call)]
 
 
 def seconds_of(rows: Sequence[Row], call: Call, device: str) -> dict[str, float | None]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from spakc.ir.constraint import Env, evaluate
-from spakc.ir.module import Prefer
 from spakc.plan.launch import Config
 from spakc.plan.template import KnobValue
 from spakc.tune.funnel import Funnel, Modelled, key_of
@@ -53,16 +52,6 @@ def correlation(funnel: Funnel, timed: Timed) -> float | None:
     spread = [sum((a - mean) ** 2 for a in side) for side in ranks]
     product = (spread[0] * spread[1]) ** 0.5
     return float(covariance / product) if product else None
-
-
-def sides(prefer: Prefer, configs: Mapping[str, Config], timed: Timed) -> tuple[float, float] | None:
-    """The least time with what a `prefer` wants and without it; None while one side was not timed."""
-    least: dict[bool, float] = {}
-    for key, config in configs.items():
-        seconds, wanted = timed.get(key), evaluate(prefer.proposition, Env().knobs(config))
-        if seconds is not None and isinstance(wanted, bool):
-            least[wanted] = min(seconds, least.get(wanted, seconds))
-    return (least[True], least[False]) if len(least) == 2 else None
 
 
 def _first(funnel: Funnel, most: int) -> list[Config]:

@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from spakc.cli import cli
+from spakc.commands import tune
 from spakc.resources import resource
+from tests.unit.tune.test_tune import Pretended, on_a_device, request, takes, written  # noqa: F401 (a fixture)
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
 FILES = [*sorted(resource("examples").rglob("*.spak")), resource("templates") / "project" / "project.spak"]
@@ -149,6 +151,39 @@ kernel twice: elementwise {
     path.write_text(text.replace("2 * x[i]", "3 * x[i]"))
     stale = contract(path, "architect")["stale"]
     assert "verify twice" in [row["statement"] for row in stale] and all(row["because"] for row in stale)
+
+
+@pytest.mark.usefixtures("on_a_device")
+def test_the_architect_is_told_which_preferences_times_contradict(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    before = contract(path, "architect")["prefers"]
+    assert [(row["verdict"], row["measured"]) for row in before] == [("undecided", [])] * 2
+    for at in ("M=4096,N=4096,K=4096", "M=512,N=512,K=8192"):
+        assert tune.run(request(path, at=(at,)), Pretended(takes)) == 0
+    data = contract(path, "architect")
+    validator("spak-contract-1").validate(data)
+    found = {row["text"]: row for row in data["prefers"]}
+    small, belief = found["cluster == 1 when K <= 4096"], found["tile_n == 64"]
+    assert small["verdict"] == "supported" and belief["verdict"] == "contradicted"
+    assert [each["call"]["dims"]["K"] for each in small["measured"]] == [4096], (
+        "the other call is not its own"
+    )
+    for each in belief["measured"]:
+        assert each["verdict"] == "contradicted" and each["device"] == "pretended"
+        assert each["with"]["config"]["tile_n"] == 64 and each["without"]["config"]["tile_n"] == 256
+        assert each["with"]["seconds"] > each["without"]["seconds"]
+    page = CliRunner().invoke(cli, ["contract", str(path), "--role", "architect"]).stdout
+    wrong = page.split("## Preferences that times contradict")[1].split("##")[0]
+    assert (
+        "`tile_n == 64`; at M = 4096, N = 4096, K = 4096 on pretended 175.0 us with it, 100.0 us without ("
+        in wrong
+    )
+    assert (
+        "`cluster == 1 when K <= 4096`" in page.split("## Preferences that times support")[1].split("##")[0]
+    )
+    path.write_text(path.read_text().replace("sum[k](A", "2 * sum[k](A"))
+    stale = contract(path, "architect")["prefers"]
+    assert {row["verdict"] for row in stale} == {"undecided"}, "what was timed is another kernel"
 
 
 def test_the_page_says_the_same(two: Path) -> None:

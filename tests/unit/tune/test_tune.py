@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from spakc.evidence import evidence_path, read_evidence
 from spakc.plan.launch import Config
 from spakc.tune.fresh import fresh
 from spakc.tune.funnel import Funnel, Modelled, key_of
+from spakc.tune.preferences import Weighed, sides
 from spakc.tune.rows import Where
-from spakc.tune.search import correlation, next_batch, sides
+from spakc.tune.search import correlation, next_batch
 from spakc.tune.timer import ChildTimer, Time
 
 TEXT = """spak 1
@@ -277,12 +278,37 @@ def test_rank_correlation() -> None:
     assert correlation(modelled, dict(zip(keys, (6.0, None, None, 8.0), strict=True))) is None
 
 
-def test_both_sides_of_a_preference_are_needed(tmp_path: Path) -> None:
+def test_both_sides_of_a_preference_are_needed_and_apart(tmp_path: Path) -> None:
     module = driver.check_file(written(tmp_path)).module.module
     prefer = module.kernels["mm"].schedules["warp_specialized"].prefers[0]
-    configs: dict[str, Config] = {"a": {"cluster": 1}, "b": {"cluster": 2}, "c": {"cluster": 1}}
-    assert sides(prefer, configs, {"a": 3.0, "b": 2.0, "c": 1.0}) == (1.0, 2.0)
-    assert sides(prefer, configs, {"a": 3.0, "b": None}) is None
+
+    def weigh(*timed: tuple[int, list[float]]) -> tuple[str, list[float | None]]:
+        found = Weighed({}, "", *sides(prefer, [({"cluster": c}, samples) for c, samples in timed]))
+        return found.verdict, [each.seconds if each else None for each in (found.having, found.lacking)]
+
+    assert weigh((1, [3.0]), (2, [2.0]), (1, [1.0])) == ("supported", [1.0, 2.0])
+    assert weigh((1, [3.0]), (2, [2.0])) == ("contradicted", [3.0, 2.0])
+    assert weigh((1, [3.0]), (2, [])) == ("undecided", [3.0, None])
+    near, far = [1.0, 1.1, 1.2, 1.3, 9.0], [1.2, 1.25, 1.3, 1.4, 1.5]
+    assert weigh((1, near), (2, far)) == ("undecided", [1.2, 1.3]), "the middle halves overlap"
+    assert weigh((1, near), (2, [s + 1 for s in far]))[0] == "supported"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"config": []}, {"call": {}}, {"call": 7}, {"samples": "abc"}, {"samples": [0]}, {"samples": [1e999]},
+     {"arch": None}, {"samples": ["1"]}, {"call": {"dims": {"M": -1}, "options": {}, "layouts": {}, "dtype": None}}],
+)  # fmt: skip
+def test_figures_that_nobody_writes_say_nothing(
+    damage: dict[str, Any], tmp_path: Path, on_a_device: None
+) -> None:
+    path = written(tmp_path)
+    assert tune.run(request(path, most=4), Pretended(takes)) == 0
+    rows = read_evidence(evidence_path(path), Sink())
+    odd = [replace(row, figures={**row.figures, **damage}) for row in rows]
+    checked = driver.check_file(path)
+    assert fresh(checked, odd, driver.emit_files) == []
+    assert len(fresh(checked, [*odd, *rows], driver.emit_files)) == len(rows)
 
 
 def test_no_more_than_was_allowed_is_timed(tmp_path: Path, on_a_device: None) -> None:
