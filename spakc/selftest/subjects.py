@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ def _telling(drawn: Sequence[Case], count: int) -> list[Case]:
         found["mode", case.mode] += 4
         found["again", case.again] += 2
         found["dense", not case.pads] += 4
+        found["points", math.prod(case.dims.values()).bit_length()] += 8
         return found
 
     left = [(case, features(case)) for case in drawn]

@@ -71,7 +71,7 @@ def evaluate(
     `inputs` are the input and inout tensors in any dtype; optional ones may be missing. `dims` are needed
     only for dims that no shape gives. Raises OracleError.
     """
-    run = _Run(kernel, inputs, options or {}, dims or {}, np.dtype(np.float64))
+    run = Run(kernel, inputs, options or {}, dims or {}, np.dtype(np.float64))
     return run.results(intermediates)
 
 
@@ -91,7 +91,7 @@ def evaluate_rounded(
     do: UNIT_DEPTH at a time, rounded toward zero. With `round_outputs` off the outputs keep the accumulate
     type. Values come as float64."""
     compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
-    run = _Run(kernel, inputs, options or {}, dims or {}, compute)
+    run = Run(kernel, inputs, options or {}, dims or {}, compute)
     run.rounding = {name: _dtype(kernel, t, inputs, dtypes or {}) for name, t in kernel.tensors.items()}
     run.handed_on = _handed_on(kernel, run.rounding)
     run.round_outputs = round_outputs
@@ -158,7 +158,7 @@ def _normal(kernel: Kernel) -> tuple[Kernel, Extents]:
     return found[1], found[2]
 
 
-class _Run:
+class Run:
     """One evaluation: the values of names, and for the equation at hand the sizes of its index variables."""
 
     rounding: Mapping[str, DType] | None = None
@@ -233,7 +233,10 @@ class _Run:
         return next(e.span for e in self.kernel.math if e.target == name)
 
     def _store(self, equation: Equation, covered: dict[str, Array]) -> None:
-        value = self.value(equation.value)
+        self.put(equation, self.value(equation.value), covered)
+
+    def put(self, equation: Equation, value: Named, covered: dict[str, Array]) -> None:
+        """Keeps the value of an equation; `covered` says which elements of each target have one."""
         name = equation.target
         shape = tuple(evaluate_size(size, self.dims) for size in self.extents.shapes[name])
         where, axes = self._target(equation, shape)

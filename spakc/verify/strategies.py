@@ -37,7 +37,7 @@ LARGEST = 64
 """A dim about which the file's `verify` says nothing has every size up to here; beyond it, those beside tiles and
 powers of two, for a kernel's constants may be larger than this."""
 
-WORK = 1_500_000
+WORK = 4_000_000
 """Of a case: points of its largest equation, ELEMENT for each element of a tensor and THREAD for each thread of its
 launches. What the emulator computes in a fraction of a second."""
 ELEMENT = 16
@@ -186,9 +186,10 @@ def _dims_of(law: Law) -> frozenset[str]:
 
 
 def _edges(tested: UnderTest) -> frozenset[int]:
-    """1, primes, and the neighbours of tiles and of powers of two."""
+    """1, primes, and the neighbours of tiles, of tiles that fill a ring of stages, and of powers of two."""
     knobs = [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
-    units = {*(n for n in knobs if n > 1), *(2**i for i in range(3, 13))}
+    rings = {stages * tile for stages in knobs if 1 < stages <= 8 for tile in knobs if 8 < tile <= 128}
+    units = {*(n for n in knobs if n > 1), *rings, *(2**i for i in range(3, 13))}
     near = {n + d for unit in units for n in (unit, 2 * unit) for d in (-1, 0, 1)}
     primes = {n for n in range(2, 400) if all(n % d for d in range(2, math.isqrt(n) + 1))}
     return frozenset(near | primes | {1})

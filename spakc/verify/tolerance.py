@@ -3,7 +3,9 @@
 `library_error` is the error of the math evaluated step by step with every tensor rounded to its declared
 dtype. An element's error may vanish by luck, so its part before the last rounding is the largest over at
 least `NEIGHBOURS` elements around it along the last axes, and of a small result over several orders of
-summation; the last rounding is the element's own.
+summation; nor is it less than what rounding errors come to, to first order, at this very element
+(`rounding.py`): neighbours say little about one that is worse conditioned than they are. The last rounding is
+the element's own.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from spakc.ir.types import DType
 from spakc.verify.arrays import Array
 from spakc.verify.functions import FUNCTIONS
 from spakc.verify.oracle import NUMPY, OracleError, Value, evaluate_rounded, output_dtype
+from spakc.verify.rounding import rounding_errors
 
 NEIGHBOURS = 256
 
@@ -64,6 +67,12 @@ def library_errors(
             rounded = value.astype(NUMPY[dtype]).astype(np.float64)
             error = _around(_distance(value, exact[name])) + _distance(rounded, value)
             errors[name] = np.maximum(errors[name], error) if order else error
+    with np.errstate(all="ignore"):
+        carried = rounding_errors(kernel, inputs, options, dims)
+    for name, least in carried.items():
+        dtype = output_dtype(kernel, name, inputs, dtypes)
+        last = _distance(exact[name].astype(NUMPY[dtype]), exact[name])
+        errors[name] = np.maximum(errors[name], least + last)
     return errors
 
 

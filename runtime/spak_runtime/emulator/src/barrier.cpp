@@ -20,7 +20,9 @@ void check_whole_warps(const Barrier& b) {
 // What an arrival that does not wait publishes, it publishes now: later accesses are not covered.
 void gather(Barrier& b, Fiber& f) {
   if (!b.gathering) b.gathering = copy_clock(f.clock);
-  else join_into(b.gathering, f.clock);
+  else if (b.last_joined != f.clock) join_into(b.gathering, f.clock);
+  drop(b.last_joined);
+  b.last_joined = hold(f.clock);
   publish(b.gathering, f);
 }
 
@@ -32,6 +34,7 @@ void release_barrier(Barrier& b) {
   if (launch->options.checks) check_whole_warps(b);
   Clock* joined = b.gathering ? b.gathering : copy_clock(world->zero);
   b.gathering = nullptr;
+  drop(b.last_joined);
   const Clock* last = nullptr;
   for (Fiber* f : b.waiting) {
     if (f->clock != last) join_into(joined, f->clock);
@@ -66,6 +69,7 @@ void complete_cluster_barrier_if_due() {
   drop(b.completed);
   b.completed = b.gathering;
   b.gathering = nullptr;
+  drop(b.last_joined);
   b.participants.clear();
   b.expected = 0;
   b.phase++;

@@ -83,7 +83,7 @@ struct Zeros {
     if (p == MAP_FAILED) abort();
     values = std::unique_ptr<T[], Free>(static_cast<T*>(p), Free{bytes});
   }
-  void clear() { memset(values.get(), 0, values.get_deleter().bytes); }
+  void clear(size_t first, size_t last) { memset(&values[first], 0, (last - first) * sizeof(T)); }
   T& operator[](size_t i) { return values[i]; }
   const T& operator[](size_t i) const { return values[i]; }
 };
@@ -100,7 +100,7 @@ struct Shadow {
   Zeros<u64> reads;
 
   void allocate(u32 granules, u32 slots);
-  void clear();
+  void clear(u32 first, u32 last);
   void copy(u32 to, const Shadow& other, u32 from);
 };
 
@@ -160,7 +160,7 @@ struct Fiber {
   Context context;
   SpakThread view;
   u32 id, block, warp, lane;  // id and warp count over the world
-  char* deepest = nullptr;    // how far down its stack has been seen to go
+  char* deepest = nullptr;    // how far down its stack a primitive was called
   bool done = false;
 
   // Happens-before. `epoch` stamps this thread's own accesses and grows at each release; `copied` is the last
@@ -221,6 +221,7 @@ struct Barrier {  // named barriers and the cluster barrier
   std::vector<Fiber*> participants, waiting;
   u32 expected = 0, phase = 0, site = 0;
   Clock* gathering = nullptr;  // what arrivals that did not wait have published
+  Clock* last_joined = nullptr;  // the last of them: threads that share a clock join it once
   Clock* completed = nullptr;  // the last phase's clock
 };
 
@@ -263,13 +264,16 @@ struct Warpgroup {
   std::vector<Fiber*> waiting;
   std::deque<WgmmaOperation> operations;
   std::vector<WgmmaAccumulator> accumulators;
-  Clock *cached_in[4] = {}, *cached_out[4] = {};
-  u32 cached_epoch[4] = {};
+  // What a wait has made of a warp's clock. Two of each warp: a thread may wait for two epochs before the next thread runs.
+  struct Waited {
+    Clock *in = nullptr, *out = nullptr;
+    u32 epoch = 0;
+  } waited[4][2];
 };
 
 struct Block {
   u32 index[3], linear, base, size, alive, registers_free;
-  bool fresh = true;  // its shadow is as it was allocated
+  u32 touched_from = NONE, touched_to = 0;  // the shared memory that has been accessed, from `base` on
   std::vector<u8> memory;
   Shadow shadow, byte_shadow;
   Barrier barriers[16];
@@ -281,7 +285,7 @@ struct Block {
     u32 fiber, epoch, site;
   };
   std::vector<RemoteAccess> remote;
-  Clock* exit_clock = nullptr;
+  Clock *exit_clock = nullptr, *last_exit = nullptr;
 
   u8* at(u32 address) { return memory.data() + (address - base); }
 };
@@ -387,7 +391,11 @@ inline u32 warp_in_block(const Fiber& f) { return f.warp - f.block * warps_per_b
 
 // report.cpp
 u32 site_of(const char* file, u32 line);
-inline u32 here(const char* file, u32 line) { return fiber->last_site = site_of(file, line); }
+// Where the running thread is, in a primitive that its kernel has called.
+inline u32 here(const char* file, u32 line) {
+  fiber->deepest = std::min(fiber->deepest, static_cast<char*>(__builtin_frame_address(0)));
+  return fiber->last_site = site_of(file, line);
+}
 void report(const char* kind, u32 site, u32 other_site, const char* format, ...)
     __attribute__((format(printf, 4, 5)));
 [[noreturn]] void fail();  // ends the launch after a report
@@ -416,6 +424,9 @@ void check_shared_write(Block& b, u32 address, u32 bytes, const Fiber& f, u32 ac
                         bool async_access, u32 site, bool atomic = false);
 void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 actor, u32 epoch, u32 slot,
                        bool async_access, u32 site);
+// 16 bytes at each address, read for several threads at once: all of them must come after whoever wrote there.
+void check_shared_rows(Block& b, const std::vector<u32>& addresses, const std::vector<const Fiber*>& threads, u32 actor,
+                       u32 epoch, u32 slot, u32 site);
 void check_global_write(Buffer& b, u64 offset, u64 bytes, u32 actor, u32 epoch, bool async_access,
                         bool atomic, u32 site);
 void check_global_constant(Buffer& b, u64 offset, u64 bytes, u32 site);

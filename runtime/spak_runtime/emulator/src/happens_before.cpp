@@ -92,9 +92,9 @@ void Shadow::allocate(u32 granule_count, u32 slot_count) {
   readers.allocate(granules);
   reads.allocate(static_cast<size_t>(granules) * slots);
 }
-void Shadow::clear() {
-  writer.clear();
-  readers.clear();
+void Shadow::clear(u32 first, u32 last) {
+  writer.clear(first, last);
+  readers.clear(first, last);
 }
 void Shadow::copy(u32 to, const Shadow& other, u32 from) {
   writer[to] = other.writer[from];
@@ -225,6 +225,39 @@ void check_shared_read(Block& b, u32 address, u32 bytes, const Fiber& f, u32 act
   Good good;
   for_each_granule(b, address, bytes,
                    [&](Shadow& s, u32 g, u32 offset) { read_cell(s, g, offset, a, good); });
+}
+
+void check_shared_rows(Block& b, const std::vector<u32>& addresses, const std::vector<const Fiber*>& threads, u32 actor,
+                       u32 epoch, u32 slot, u32 site) {
+  if (!launch->options.checks) return;
+  Shadow& s = b.shadow;
+  const u64 mine = 1ull << slot, stamp = static_cast<u64>(actor) << 48 | static_cast<u64>(site & 0xffff) << 32 | epoch;
+  Good good;  // of every thread
+  launch->counters[GRANULES_CHECKED] += addresses.size() * 8;
+  for (const u32 address : addresses) {
+    const u32 first = (address - b.base) / 2;
+    bool same = good.writer != 0;
+    for (u32 g = first; g < first + 8; g++) same &= s.writer[g] == good.writer && s.write_epoch[g] == good.epoch;
+    if (same) {
+      u64* const reads = &s.reads[static_cast<u64>(slot) * s.granules];
+      for (u32 g = first; g < first + 8; g++) s.readers[g] |= mine;
+      for (u32 g = first; g < first + 8; g++) reads[g] = stamp;
+      continue;
+    }
+    const Access one{*threads[0], actor, epoch, site, slot, true, false};
+    for_each_granule(b, address, 16, [&](Shadow& shadow, u32 g, u32 offset) {
+      const u32 w = shadow.writer[g], e = shadow.write_epoch[g];
+      const Good before = good;
+      read_cell(shadow, g, offset, one, good);
+      if (w == 0 || (w == before.writer && e == before.epoch)) return;
+      for (size_t i = 1; i < threads.size(); i++) {
+        if (ordered(*threads[i], w - 1, e, true)) continue;
+        report_unordered(shadow, g, offset, {*threads[i], actor, epoch, site, slot, true, false}, false);
+        good = Good();
+      }
+    });
+    launch->counters[GRANULES_CHECKED] -= 8;
+  }
 }
 
 // ---- global memory: within a world by its clocks, between worlds by what was released and acquired ----

@@ -90,7 +90,6 @@ void enter(Fiber& f) {
 // Leaves the running fiber for the next one, or for the world's caller when nobody can run.
 void reschedule() {
   Fiber* const me = fiber;
-  me->deepest = std::min(me->deepest, static_cast<char*>(__builtin_frame_address(0)));
   Fiber* const next = launch->aborted ? nullptr : next_fiber();
   if (next == me) return;
   launch->counters[SWITCHES]++;
@@ -129,7 +128,9 @@ void leave_block(Fiber& f) {
   b.alive--;
   if (world->blocks.size() > 1) {
     if (!b.exit_clock) b.exit_clock = copy_clock(world->zero);
-    join_into(b.exit_clock, f.clock);
+    if (b.last_exit != f.clock) join_into(b.exit_clock, f.clock);
+    drop(b.last_exit);
+    b.last_exit = hold(f.clock);
     if (b.alive == 0)
       for (const Block::RemoteAccess& r : b.remote)
         if (b.exit_clock->at[r.fiber] < r.epoch)
@@ -160,6 +161,7 @@ void fiber_main() {
 
 void reset_barrier(Barrier& b) {
   drop(b.gathering);
+  drop(b.last_joined);
   drop(b.completed);
   b = Barrier();
 }
@@ -176,9 +178,12 @@ void reset_block(Block& b, u32 rank, u32 linear_world) {
   b.linear = (b.index[2] * l.grid[1] + b.index[1]) * l.grid[0] + b.index[0];
   b.alive = l.threads;
   b.registers_free = 0;
-  std::fill(b.memory.begin(), b.memory.end(), 0xff);
-  if (!b.fresh) b.shadow.clear();
-  b.fresh = l.options.checks == 0;
+  if (b.touched_from < b.touched_to) {
+    memset(&b.memory[b.touched_from], 0xff, b.touched_to - b.touched_from);
+    if (b.shadow.granules) b.shadow.clear(b.touched_from / 2, (b.touched_to + 1) / 2);
+  }
+  b.touched_from = NONE;
+  b.touched_to = 0;
   b.byte_shadow = Shadow();
   for (Barrier& x : b.barriers) reset_barrier(x);
   std::fill(b.mbarrier_at.begin(), b.mbarrier_at.end(), 0);
@@ -186,14 +191,16 @@ void reset_block(Block& b, u32 rank, u32 linear_world) {
     for (Clock** c : {&m.gathering, &m.completed, &m.last_joined, &m.cached_in, &m.cached_out}) drop(*c);
   b.mbarriers.clear();
   for (Warpgroup& g : b.warpgroups)
-    for (u32 q = 0; q < 4; q++) {
-      drop(g.cached_in[q]);
-      drop(g.cached_out[q]);
-    }
+    for (auto& warp : g.waited)
+      for (Warpgroup::Waited& w : warp) {
+        drop(w.in);
+        drop(w.out);
+      }
   b.warpgroups.assign((l.threads + 127) / 128, Warpgroup());
   b.register_waiters.clear();
   b.remote.clear();
   drop(b.exit_clock);
+  drop(b.last_exit);
 }
 
 void reset_fiber(World& w, u32 id) {
@@ -205,7 +212,7 @@ void reset_fiber(World& w, u32 id) {
   // primitives that it called last.
   char* const stack = w.stacks + STACK_BYTES * id;
   if (f.deepest) {
-    char* const from = std::max(stack + 4096, f.deepest - 4096);
+    char* const from = std::max(stack + 4096, f.deepest - 1024);
     memset(from, 0, static_cast<size_t>(stack + STACK_BYTES - from));
   }
   f = Fiber();
@@ -239,7 +246,7 @@ void allocate_world(World& w) {
   const u32 groups = (l.threads + 127) / 128;
   for (Block& b : w.blocks) {
     b.size = l.shared_bytes;
-    b.memory.resize(b.size + 16);
+    b.memory.assign(b.size + 16, 0xff);
     b.mbarrier_at.assign(b.size / 8 + 2, 0);
     if (!l.options.checks) continue;
     b.shadow.allocate(b.size / 2 + 1, l.threads / 32 + groups + 2);

@@ -10,7 +10,11 @@ u32 store_slot() { return launch->threads / 32 + (launch->threads + 127) / 128; 
 u32 remote_slot() { return store_slot() + 1; }
 
 void check_shared_bounds(Block& b, u32 address, u32 bytes, const char* what, u32 site) {
-  if (address >= b.base && static_cast<u64>(address) + bytes <= static_cast<u64>(b.base) + b.size) return;
+  if (address >= b.base && static_cast<u64>(address) + bytes <= static_cast<u64>(b.base) + b.size) {
+    b.touched_from = std::min(b.touched_from, address - b.base);
+    b.touched_to = std::max(b.touched_to, address - b.base + bytes);
+    return;
+  }
   report("shared-out-of-bounds", site, 0, "%s of %u bytes at %+lld of %u bytes of shared memory", what, bytes,
          static_cast<long long>(address) - b.base, b.size);
   fail();

@@ -140,13 +140,13 @@ void check_operand(Block& b, const Warpgroup& g, u64 descriptor, bool mn_major, 
   count_matrix_rows(chunks.data(), static_cast<u32>(chunks.size() / 8), site);
   const Fiber* const first = &world->fibers[(fiber->warp & ~3u) * 32];
   const u32 slot = warpgroup_slot(warp_in_block(*fiber) >> 2);
-  const Clock* seen[4];
+  std::vector<const Fiber*> warps;  // one of each past
   for (u32 q = 0; q < 4; q++) {
     const Fiber& f = first[q * 32];
-    seen[q] = f.clock;
-    if (std::find(seen, seen + q, f.clock) != seen + q) continue;
-    for (const u32 a : chunks) check_shared_read(b, a, 16, f, g.first_actor, g.epoch, slot, true, site);
+    if (std::none_of(warps.begin(), warps.end(), [&](const Fiber* other) { return other->clock == f.clock; }))
+      warps.push_back(&f);
   }
+  check_shared_rows(b, chunks, warps, g.first_actor, g.epoch, slot, site);
 }
 
 u32 find_accumulator(Warpgroup& g, const WgmmaArgument& first) {
@@ -267,18 +267,17 @@ void spak_emu_wgmma_wait(unsigned pending, SPAK_AT) {
     if (acc.live && acc.last_epoch <= epoch && !acc.written_back[thread_in_group()])
       write_back(acc, thread_in_group());
   const u32 quarter = warp_in_block(*fiber) & 3;
-  if (g.cached_in[quarter] == fiber->clock && g.cached_epoch[quarter] == epoch) {
-    set_clock(*fiber, hold(g.cached_out[quarter]));
+  Warpgroup::Waited& waited = g.waited[quarter][epoch & 1];
+  if (waited.in == fiber->clock && waited.epoch == epoch) {
+    set_clock(*fiber, hold(waited.out));
     return;
   }
   Clock* after = copy_clock(fiber->clock);
   u32& known = after->at[g.first_actor + quarter];
   known = std::max(known, epoch);
-  drop(g.cached_in[quarter]);
-  drop(g.cached_out[quarter]);
-  g.cached_in[quarter] = hold(fiber->clock);
-  g.cached_out[quarter] = hold(after);
-  g.cached_epoch[quarter] = epoch;
+  drop(waited.in);
+  drop(waited.out);
+  waited = {hold(fiber->clock), hold(after), epoch};
   set_clock(*fiber, after);
 }
 

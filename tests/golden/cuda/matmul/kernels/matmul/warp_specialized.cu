@@ -116,13 +116,11 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
           place.advance();
         }
         if constexpr (SPLIT > 1) {  // the ring holds partial sums between these
-          sync_warp();
           meet();
           meet();
         }
       }
     }
-    sync_warp();
   } else {
     Registers::take();
     const u32 consumer = warpgroup - 1, own = PINGPONG ? 0 : consumer * Core::rows;
@@ -167,7 +165,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
           const i32 i_n = column;
 #line 16 "matmul.spak"
           return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 171 "kernels/matmul/warp_specialized.cu"
+#line 169 "kernels/matmul/warp_specialized.cu"
         };
         const TensorMap* const map = &params.m_C_2;
         if (whole)
@@ -177,7 +175,6 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
       }
     }
     if (thread_index() % 128 == 0) tma_wait<0>();
-    sync_warp();
   }
   meet();  // a block that has left could no longer be told of released slots
 }

@@ -1,0 +1,113 @@
+"""Rounding errors to first order: what other orders give lies within them, what is wrong lies outside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spakc.emulator_runner import OnEmulator
+from spakc.ir.module import Kernel
+from spakc.verify.case import Case, case_of
+from spakc.verify.examine import examine
+from spakc.verify.oracle import evaluate, evaluate_rounded
+from spakc.verify.properties import mismatches, reference
+from spakc.verify.rounding import rounding_errors
+from spakc.verify.tested import UnderTest
+from tests.unit.verify.kernels import EXAMPLES, of_file, of_text
+
+NEAR_EPS = (
+    "v1.eNpFkd1uwyAMRt_F11lVUrVqeIi9wDRNTjBRNP4EpF1U9d3nkJTeoPPZmIPgAdgnchnk13cDOOLkQGo0iRoYvMsRB-7lOHNWmBHkSTBNNoF"
+    "8wCfIq-jEkyt5CVRqgwAJ-tQCH9BWVDTgUtPI1GtxYTSxVm2lUOm2Eyt-KToynFGhva-juPg5v6XR31_SDV_SLY2VinNDWylUuu3ETusVcTKYi"
+    "Rte60RFyC0f8uRdsfeUkS9wPHRN4bbwuQEK3D_Tx7HjgYBqH01EirewCc28vho4Hy2a1Y1xwvU7YIyT-kmZVzqI9von4PkPW0V9NA",
+    "v1.eNpFkd1uwyAMRt_F11lVUnVKeIi9wDRNTjBRNP4EpF1U9d3nkJTdoPPZmIPgATgkchnk51cDOOHsQGo0iRoYvcsRR-7luHBWmBHkpWOabQL"
+    "5gA-QnejFkyt5DVRqowAJ-tICH9BWVDTiWtPENGjxzmhirdpKodLtIFb8UHRkOKNCe99GcfVL_pdGf39Jd3xJ9zRVKs4dbaVQ6XYQO61XxMlgJ"
+    "m54rRMVIbd8yLN3xT5QRr7A-dQ3hdvC1wYocP9Kb-eeBwKqYzQRKd7CJjTL9mrgfLRoNjfGGbfvgCnO6jtlXukk2u5XwPMPZZt9Ow",
+)
+"""Of AdamW: N = 8191, eps 5e-9, g bf16. One element's root is nearly eps."""
+
+ONE_KEY = (
+    "v1.eNpdkl9rgzAUxb_LfQ6lVedsHsdggw5ECn0Zo9yapAvVxCWxfyj97ru6LV0LQs7Pe8_1JPEMuPHSBODvHwxwi9oAV9h4yaC2JjisqRZcTyw"
+    "wIPB5mpDUrQd-hifgRM_AZ0nB4IVWBq_Uw2C5G2H5RR3ZhRzh1MnRswAOGzXLgcEbSZUmpMrry-oqV1e5dSjWizsu77i64-inADvpjGyGD7afu"
+    "B7Ketg3gwZPtg8xmrOH32Q_qoyqimoVVYz1D8tbrG7xz0uRWivkQGiEbalulfJyTEJF2wVtzRirxt5jE-_F19iQbzqZFkVKT_aYZ0U6K7KUala"
+    "FGjs6-8kDg4OmyQdqpXkdit_JXkoBPJ_PqX-PTT9cC_RGK-uGFHt0Goc_AlTvpYhHtQ66kX6SZ8c0OSZw-QZaMahC"
+)
+"""Of the gradient of attention: a single key counts, so that two sums are equal and their difference is nothing."""
+
+QUOTIENT = """spak 1
+kernel quotient: elementwise {
+  dim N
+  input  x, y: f32 [N]
+  output z: f32 [N]
+  math { z[i] = (x[i] * x[i] - y[i] * y[i]) / (sqrt(abs(x[i] - y[i])) + 1e-8) }
+  schedule grid_stride { knob vector in {1} }
+}
+"""
+
+
+def variant(case: Case, file: str) -> tuple[UnderTest, dict[str, str]]:
+    variants, files = of_file(EXAMPLES / file)
+    return next(t for t in variants if (t.spec.name, t.variant.id) == (case.kernel, case.variant)), files
+
+
+@pytest.mark.parametrize("token", NEAR_EPS)
+def test_a_root_that_is_nearly_eps_is_no_alarm(token: str) -> None:
+    case = case_of(token)
+    assert case.dims == {"N": 8191} and case.options["eps"] == 5e-9 and case.dtypes["g"] == "bf16"
+    tested, files = variant(case, "train.spak")
+    assert examine(tested, case, OnEmulator(files)) is None
+
+
+@pytest.mark.parametrize("token", NEAR_EPS)
+def test_another_eps_is(token: str) -> None:
+    case = case_of(token)
+    tested, _ = variant(case, "train.spak")
+    right = reference(tested, case)
+    given = {name: array for name, array in right.given.items() if array is not None}
+    other = evaluate(tested.kernel, given, {**case.options, "eps": 1e-6}, case.dims)
+    wrong = mismatches({name: value.astype(np.float32) for name, value in other.items()}, right)
+    assert [each.output for each in wrong] == ["p"]
+
+
+def test_a_difference_of_equal_sums_is_no_alarm() -> None:
+    case = case_of(ONE_KEY)
+    tested, files = variant(case, "fmha.spak")
+    assert case.dims["Sk"] == 1
+    assert examine(tested, case, OnEmulator(files)) is None
+
+
+def kernel_of(text: str) -> Kernel:
+    return of_text(text)[0][0].kernel
+
+
+def test_errors_of_float32_lie_within_and_near() -> None:
+    kernel = kernel_of(QUOTIENT)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(4000).astype(np.float32)
+    y = (x * (1 + 2.0 ** rng.integers(-22, 0, 4000))).astype(np.float32)
+    inputs = {"x": x, "y": y}
+    exact = evaluate(kernel, inputs)["z"]
+    bound = rounding_errors(kernel, inputs)["z"]
+    found = np.abs(evaluate_rounded(kernel, inputs, round_outputs=False)["z"] - exact)
+    assert (found <= bound).all()
+    assert found.max() > bound.max() / 20 and bound.max() > 100 * np.median(bound)
+
+
+def test_a_sum_is_as_far_off_as_one_by_one() -> None:
+    kernel = kernel_of(
+        "spak 1\nkernel total: rows {\n  dim M, N\n  input x: f32 [M, N]\n  output s: f32 [M]\n"
+        "  math { s[m] = sum[n](x[m, n]) }\n}\n"
+    )
+    x = np.random.default_rng(2).standard_normal((300, 3000)).astype(np.float32)
+    exact = evaluate(kernel, {"x": x})["s"]
+    bound = rounding_errors(kernel, {"x": x})["s"]
+    found = np.abs(evaluate_rounded(kernel, {"x": x}, round_outputs=False, order=2)["s"] - exact)
+    assert (found <= bound).mean() > 0.99 and np.median(bound) < 10 * found.max()
+
+
+def test_a_case_of_many_zeros_has_no_error() -> None:
+    case = replace(case_of(NEAR_EPS[0]), dims={"N": 64})
+    tested, _ = variant(case, "train.spak")
+    right = reference(tested, case)
+    assert all(np.isfinite(allowed).all() for allowed in right.allowed.values())
