@@ -1,7 +1,9 @@
 # The same commands as CI. Everything sets itself up; PYTHON=python3 uses an environment of your own instead.
 PYTHON ?= .venv/bin/python
 TEST_JOBS ?= 2
-FUZZ_INPUTS ?= 1000000
+JOBS ?= 2
+INPUTS ?= 1000000
+MINUTES ?= 0
 CLEAN ?= 200
 EXAMPLE ?= examples/looplm/addition.spak
 
@@ -42,8 +44,8 @@ gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` wit
 sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run` where it is not installed
 	$(PYTHON) -m pytest -rs tests/gpu/test_sanitizer.py
 
-fuzz: $(ENV)     ## FUZZ_INPUTS (a million) random inputs through check, fmt and the language server; failures lie in out/fuzz
-	$(PYTHON) -m tests.fuzz.campaign --inputs $(FUZZ_INPUTS) --jobs $(TEST_JOBS)
+fuzz: $(ENV)     ## INPUTS (a million) random inputs through check, fmt and the language server, JOBS at a time; goes on where it was; failures lie in out/fuzz
+	nice -n 19 $(PYTHON) -m tests.fuzz.campaign --inputs $(INPUTS) --jobs $(JOBS) --minutes $(MINUTES)
 
 wheel: $(ENV)    ## build the wheel and the source distribution into dist/
 	$(PYTHON) -m build
@@ -55,4 +57,4 @@ bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up
 bench-verify: $(ENV) ## how long verification takes on the emulator, beside its reach; CLEAN=10000 for the long run
 	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN)
 
-.PHONY: help run test lint golden docs gpu sanitize wheel bench-check bench-verify
+.PHONY: help run test lint golden docs gpu sanitize fuzz wheel bench-check bench-verify

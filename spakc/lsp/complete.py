@@ -3,15 +3,13 @@ dot."""
 
 from __future__ import annotations
 
-from functools import cache
-
 from spakc.ir.facts import FACTS
 from spakc.ir.queries import BASELINES, NAMESPACES, QUERIES
 from spakc.lsp.project import State
 from spakc.record import record
 from spakc.syntax.parse import lark_parser
 from spakc.syntax.scan import CLOSING, OPENING, Lexeme, lexemes
-from spakc.syntax.surface import TOP_LEVEL, Surface
+from spakc.syntax.surface import TOP_LEVEL, Surface, surface_of
 
 
 @record
@@ -83,9 +81,8 @@ def _statements(block: str) -> frozenset[str]:
     return _surface().statements.get(block, frozenset())
 
 
-@cache
 def _surface() -> Surface:
-    return Surface(lark_parser())
+    return surface_of(lark_parser())
 
 
 def _visible(state: State, file: str, offset: int) -> dict[str, str]:

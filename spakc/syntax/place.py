@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spakc.record import record
 from spakc.source import SourceFile, Span
 from spakc.syntax.scan import CLOSING, OPENING, Lexeme, lexeme_at, lexemes, without_mark
-from spakc.syntax.surface import TOP_LEVEL, Surface
+from spakc.syntax.surface import TOP_LEVEL, Surface, surface_of
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -121,7 +121,7 @@ def place_of(error: UnexpectedInput, parser: Lark, source: SourceFile) -> Place:
     token = getattr(error, "token", None)
     at_end = token is not None and token.type == "$END"
     start = len(text) if at_end else min(error.pos_in_stream or 0, len(text))
-    surface = Surface(parser)
+    surface = surface_of(parser)
     accepts, opened, statement = _replay(parser, surface, text, start)
     found = None if at_end else lexeme_at(text, start)
     return Place(source, surface, found, tuple(lexemes(text, 0, start)), accepts, opened, statement)

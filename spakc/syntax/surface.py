@@ -3,6 +3,7 @@ begin."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,12 @@ _CLASSES = {
     "ADD": "`+` or `-`",
     "MUL": "`*` or `/`",
 }
+
+
+@functools.lru_cache(2)
+def surface_of(parser: Lark) -> Surface:
+    """The surface of a parser's grammar, read once."""
+    return Surface(parser)
 
 
 class Surface:

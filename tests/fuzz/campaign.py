@@ -1,185 +1,174 @@
-"""Inputs of every kind through check, fmt and the language server: `python -m tests.fuzz.campaign --inputs 1000000`.
+"""Inputs of every kind through check, fmt and the language server: `make fuzz`, or
+`python -m tests.fuzz.campaign --inputs 1000000 --jobs 16 --minutes 10`.
 
-Bytes, tokens, derivations of the grammar and changed examples, each a function of its number, so that a failure is
-named by one. Whatever comes, there is a diagnostic or an answer: no exception, no hang. A failure is kept as a file
-beside the log, and the campaign goes on; its exit code says whether there was any.
+Whatever comes, there is a diagnostic or an answer: no exception (which would be exit 70), no hang, no process that
+dies. Inputs are functions of their numbers (tests/fuzz/inputs.py). Workers judge them in their own process, each with a
+timer of processor time; one that does not come back, or dies, is replaced, and its input has failed. A failure is kept
+as a file beside the log, and the campaign goes on. What was done is kept, so that the next start goes on from there,
+unless the compiler or the fuzzer changed. The last line says it all; the exit code is 1 where anything failed.
+Of packages it needs click, jinja2, lark, numpy and platformdirs.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import signal
 import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
+from typing import Any
 
-from spakc.commands.fmt import formatted
-from spakc.diagnostics import Sink
-from spakc.diagnostics.render import render_json
-from spakc.lsp.complete import complete
-from spakc.lsp.edits import applied, fixes
-from spakc.lsp.hover import hover
-from spakc.lsp.project import look
+import spak_runtime
+import spakc
 from spakc.resources import resource
-from spakc.source import SourceFile
-from tests.property.grammar_fuzz import derivation, mutant
-from tests.property.test_fuzz_front import mutant as kin
+from tests.fuzz.crew import Crew, Result
+from tests.fuzz.inputs import input_of
 
-LIMIT = 30
-"""Seconds of the processor that one input may take: a busy machine is no hang."""
+CHUNK = 500
+"""Inputs that are given to a worker at once, and that are done again where a campaign is broken off."""
 
-PLACE = Path(str(resource("examples"))) / "kernels" / "fuzz.spak"
-"""Where the text would stand: from there an example finds what it uses. Nothing is written."""
+PARSED = 0.3
+"""The share of inputs that must get past the parser."""
 
-
-def of_bytes(seed: int) -> str:
-    """Random bytes, as far as they are text; half of them behind a first line that is right."""
-    random = Random(seed)
-    data = random.randbytes(random.choice((1, 10, 100, 1000)))
-    head = "spak 1\n" if random.random() < 0.5 else ""
-    return head + data.decode("utf-8", errors=random.choice(("ignore", "replace")))
+STOPPED = {"SPAK002", "SPAK003", *(f"SPAK{n}" for n in range(100, 120))}
+"""Codes of what does not parse. A wrong `use` (SPAK001 and on) does."""
 
 
-def of_tokens(seed: int) -> str:
-    """Words and signs of the language in any order."""
-    random = Random(seed)
-    words = _tokens()
-    return "spak 1\n" + " ".join(random.choice(words) for _ in range(random.choice((3, 10, 40, 200))))
+@dataclass
+class Log:
+    """What is known of a campaign: outcomes of inputs by kind and first code, those that failed, the chunks done."""
+
+    version: str
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failed: list[int] = field(default_factory=list)
+    done: set[int] = field(default_factory=set)
+    seconds: float = 0.0
+
+    @property
+    def inputs(self) -> int:
+        return sum(self.outcomes.values()) + len(self.failed)
+
+    @property
+    def past_the_parser(self) -> float:
+        return past_the_parser(self.outcomes)
+
+    def to_json(self) -> str:
+        data = {
+            "version": self.version,
+            "inputs": self.inputs,
+            "past_the_parser": self.past_the_parser,
+            "seconds": self.seconds,
+            "failed": self.failed,
+            "done": sorted(self.done),
+            "outcomes": dict(sorted(self.outcomes.items())),
+        }
+        return json.dumps(data, indent=1) + "\n"
 
 
-def of_kin(seed: int) -> str:
-    """An example with a few words exchanged for others of their kind: it parses, and means something else."""
-    random = Random(seed)
-    path = random.choice(sorted(Path(str(resource("examples"))).rglob("*.spak")))
-    return kin(path.read_text("utf-8"), random)
+def past_the_parser(outcomes: Counter[str]) -> float:
+    """The share of inputs that parsed: they are right, or wrong in what they use or mean."""
+    there = sum(n for name, n in outcomes.items() if name.split()[1] not in STOPPED)
+    return there / max(1, sum(outcomes.values()))
 
 
-def _tokens() -> list[str]:
-    from spakc.syntax.parse import lark_parser
-    from spakc.syntax.surface import Surface
+def version() -> str:
+    """A digest of the compiler and of the fuzzer."""
+    digest = hashlib.sha256()
+    folders = [Path(next(iter(package.__path__))) for package in (spakc, spak_runtime)]
+    folders += [resource("grammar"), resource("templates"), resource("examples")]
+    folders += [Path(__file__).parent, Path(__file__).parents[1] / "property"]
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix in (".py", ".lark", ".j2", ".cuh", ".spak"):
+                digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
-    surface = Surface(lark_parser())
+
+def opened(path: Path, today: str) -> Log:
+    """The log of a campaign that goes on; a new one where there is none, or of another version."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        if data["version"] == today:
+            return Log(today, Counter(data["outcomes"]), data["failed"], set(data["done"]), data["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return Log(today)
+
+
+def save(log: Log, path: Path) -> None:
+    """In one step: who is killed meanwhile leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(log.to_json())
+    fresh.replace(path)
+
+
+def keep(result: Result, folder: Path) -> None:
+    """The inputs of a chunk that failed, and why."""
+    for number, why in result.failed:
+        kind, text = input_of(number)
+        (folder / f"{number}-{kind}.spak").write_text(text, "utf-8", "surrogatepass")
+        (folder / f"{number}-{kind}.txt").write_text(why)
+
+
+def _chunks(first: int, inputs: int, done: set[int]) -> Iterator[range]:
+    for start in range(first, first + inputs, CHUNK):
+        if start not in done:
+            yield range(start, min(start + CHUNK, first + inputs))
+
+
+def summary(log: Log, rate: float, began: int, jobs: int) -> str:
     return (
-        sorted(surface.words)
-        + sorted(surface.signs) * 2
-        + ["a", "b", "M", "1", "2.5", "64 KiB", "50%", '"t"'] * 4
+        f"{log.inputs:,} inputs ({log.inputs - began:,} now, {rate:.0f}/s, {rate / jobs:.0f}/s a process), "
+        f"{log.past_the_parser:.0%} past the parser, {len(log.failed)} failed"
     )
 
 
-MAKERS: dict[str, Callable[[int], str]] = {
-    "bytes": of_bytes, "tokens": of_tokens, "derivation": derivation, "mutant": mutant, "kin": of_kin,
-}  # fmt: skip
-SHARES = ("bytes", "tokens", "derivation", "derivation", "derivation", "mutant", "kin")
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    number: int
-    kind: str
-    text: str
-    why: str
-
-
-def examine(number: int) -> tuple[str, str]:
-    """The kind of an input and what came of it: the first code, or `right`. Raises what nothing should raise."""
-    kind = SHARES[number % len(SHARES)]
-    text = MAKERS[kind](number)
-    state = look(PLACE, {PLACE: text})
-    for diagnostic in state.diagnostics:
-        assert json.loads(render_json(diagnostic))["code"] == diagnostic.code
-        for fix in fixes(diagnostic):
-            if fix.edit.span.source.text == text:
-                applied(text, [fix.edit])
-    assert state.checked is not None or any(d.severity == "error" for d in state.diagnostics)
-    random = Random(number)
-    for _ in range(3):
-        offset = random.randrange(len(text) + 1)
-        complete(state, PLACE.name, offset)
-        hover(state, PLACE.name, offset)
-    sink = Sink()
-    shaped = formatted(SourceFile("fuzz.spak", text), sink)
-    assert (shaped is None) == sink.has_errors
-    if shaped is not None:
-        assert formatted(SourceFile("fuzz.spak", shaped), sink) == shaped, "formatted twice, it changes"
-    return kind, "right" if state.checked is not None else state.diagnostics[0].code
-
-
-def some(numbers: range) -> tuple[Counter[tuple[str, str]], list[Failed]]:
-    """Inputs in a process of their own."""
-    found: Counter[tuple[str, str]] = Counter()
-    failed: list[Failed] = []
-    signal.signal(signal.SIGPROF, _too_long)
-    for number in numbers:
-        signal.setitimer(signal.ITIMER_PROF, LIMIT)
-        try:
-            found[examine(number)] += 1
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            kind = SHARES[number % len(SHARES)]
-            failed.append(Failed(number, kind, MAKERS[kind](number), traceback.format_exc()))
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-    return found, failed
-
-
-def _too_long(*_: object) -> None:
-    raise TimeoutError(f"more than {LIMIT} s")
-
-
-def past_the_parser(found: Counter[tuple[str, str]]) -> float:
-    """The share of inputs that parsed: they are right, wrong in what they use (SPAK001 and on) or mean."""
-    stopped = {"SPAK002", "SPAK003", *(f"SPAK{n}" for n in range(100, 120))}
-    there = sum(n for (_, code), n in found.items() if code not in stopped)
-    return there / max(1, sum(found.values()))
-
-
-def _chunks(first: int, inputs: int, size: int) -> Iterator[range]:
-    for start in range(first, first + inputs, size):
-        yield range(start, min(start + size, first + inputs))
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--inputs", type=int, default=1_000_000, help="How many, those of earlier starts included."
+    )
     parser.add_argument("--first", type=int, default=0, help="Number of the first input.")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("-o", "--output", type=Path, default=Path("out/fuzz"))
+    parser.add_argument("--jobs", type=int, default=2, help="Processes.")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="Ends after so long; 0: when all inputs are done."
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("out/fuzz"), help="Folder of the log and failures."
+    )
     asked = parser.parse_args()
-    found: Counter[tuple[str, str]] = Counter()
-    failures = 0
-    began = time.monotonic()
+    path: Path = asked.output / "summary.json"
     asked.output.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(asked.jobs) as pool:
-        for counted, failed in pool.map(some, _chunks(asked.first, asked.inputs, 100)):
-            found += counted
-            failures += len(failed)
-            for each in failed:
-                (asked.output / f"{each.number}-{each.kind}.spak").write_text(
-                    each.text, "utf-8", "surrogatepass"
-                )
-                (asked.output / f"{each.number}-{each.kind}.txt").write_text(each.why)
-            done = sum(found.values()) + failures
-            rate = done / (time.monotonic() - began)
-            print(
-                f"{done:,} inputs, {past_the_parser(found):.0%} past the parser, {failures} failed, {rate:.0f}/s",
-                flush=True,
-            )
-    summary = {
-        "inputs": sum(found.values()) + failures,
-        "past_the_parser": past_the_parser(found),
-        "failed": failures,
-    }
-    summary["outcomes"] = {f"{kind} {code}": n for (kind, code), n in sorted(found.items())}  # type: ignore[assignment]
-    (asked.output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return 1 if failures or past_the_parser(found) < 0.3 else 0
+    log = opened(path, version())
+    began, start, spent = log.inputs, time.monotonic(), log.seconds
+    if began:
+        print(f"goes on behind {began:,} inputs", flush=True)
+    told = start
+    with Crew(asked.jobs) as crew:
+        for result in crew.work(_chunks(asked.first, asked.inputs, log.done)):
+            now = time.monotonic()
+            log.outcomes += Counter(result.outcomes)
+            log.failed += [number for number, _ in result.failed]
+            log.done.add(result.numbers.start)
+            log.seconds = spent + now - start
+            keep(result, asked.output)
+            if now - told > 10:
+                told = now
+                save(log, path)
+                print(summary(log, (log.inputs - began) / (now - start), began, asked.jobs), flush=True)
+            if asked.minutes and now - start > 60 * asked.minutes:
+                break
+    save(log, path)
+    rate = (log.inputs - began) / max(1e-9, time.monotonic() - start)
+    print(summary(log, rate, began, asked.jobs) + f"; log in {path}")
+    return 1 if log.failed or log.past_the_parser < PARSED else 0
 
 
 if __name__ == "__main__":

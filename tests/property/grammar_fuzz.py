@@ -13,7 +13,7 @@ from spakc.syntax.parse import lark_parser
 from spakc.syntax.scan import Lexeme, lexemes
 from spakc.syntax.surface import Surface
 
-_DEPTH = 14  # beyond it a derivation takes the shortest way to its end
+_DEPTH = 14
 _SAMPLES = {
     "NAME": tuple("a b k x_1 N tile_m device sum f32 cubin h100".split()),  # noqa: SIM905
     "INT": ("0", "1", "2", "7", "16", "64", "1_000", "999999999999999999"),
@@ -69,23 +69,24 @@ _STRANGERS = (
 )
 
 
-def derivation(seed: int) -> str:
-    """A file that the grammar derives. A few names are words of the language, so the parser may refuse it."""
+def derivation(seed: int, depth: int = _DEPTH) -> str:
+    """A file that the grammar derives. A few names are words of the language, so the parser may refuse it. Beyond
+    `depth` it takes the shortest way to its end."""
     random = Random(seed)
     literals = _surface().literals
     words: list[str] = []
 
-    def expand(symbol: str, depth: int) -> None:
+    def expand(symbol: str, level: int) -> None:
         if symbol not in _expansions():
             words.append(_token(symbol, literals, random, words))
             return
         expansions = _expansions()[symbol]
-        if depth > _DEPTH:
+        if level > depth:
             height = min(_height(e) for e in expansions)
             expansions = [e for e in expansions if _height(e) == height]
         more = [e for e in expansions if symbol in e] if random.random() < 0.7 else expansions  # longer lists
         for child in random.choice(more or expansions):
-            expand(child, depth + 1)
+            expand(child, level + 1)
 
     expand("start", 0)
     return "".join(word + random.choice((" ", " ", "\n", "\n", "\t", "  # note\n")) for word in words)
@@ -95,7 +96,11 @@ def mutant(seed: int) -> str:
     """A file of the examples with one to three lexemes deleted, doubled, exchanged or replaced. Half of the
     changes put a lexeme in the place of another of its kind: such a mutant is wrong only in what it means."""
     random = Random(seed)
-    text = _examples()[random.choice(sorted(_examples()))]
+    return changed(_examples()[random.choice(sorted(_examples()))], random)
+
+
+def changed(text: str, random: Random) -> str:
+    """A text with one to three lexemes deleted, doubled, exchanged or replaced."""
     for _ in range(random.choice((1, 1, 2, 3))):
         places = list(lexemes(text))
         one, two = random.choice(places), random.choice(places)
