@@ -19,7 +19,7 @@ from pydantic import Field
 
 from spakc import __version__
 from spakc.agents.project import Project, Refused
-from spakc.cli import DIAGNOSTICS, EXIT_CODES, OK, cli
+from spakc.cli import DIAGNOSTICS, EXIT_CODES, OK
 from spakc.diagnostics import Diagnostic, SpakError
 from spakc.diagnostics.render import render_json
 
@@ -77,9 +77,8 @@ class _Tools:
             "compile": (self.compile, _RECORDS),
             "verify": (self.verify, _RECORDS),
             "bench": (self.bench, _RECORDS),
+            "tune": (self.tune, _RECORDS),
         }
-        if "tune" in cli.commands:
-            tools["tune"] = (self.tune, _RECORDS)
         if self.project.role is not None:
             tools["write"] = (self.write, ToolAnnotations(read_only_hint=False, destructive_hint=True))
         return tools
@@ -184,9 +183,22 @@ class _Tools:
         evidence. Exit code 5: there is no device, or a claim stays open."""
         return await self._command("bench", file, "--rounds", str(rounds), after=claims)
 
-    async def tune(self, file: File = None) -> Answer:
-        """Search the lawful spaces for faster configurations and record what was measured."""
-        return await self._command("tune", file)
+    async def tune(
+        self,
+        file: File = None,
+        kernel: Annotated[str, Field(description="Only this kernel.")] = "",
+        schedule: Annotated[
+            str, Field(description="This schedule (default: the fastest by the model).")
+        ] = "",
+        at: Annotated[
+            list[str], Field(description="Calls, `M=64,N=64,K=64` (default: those of claims).")
+        ] = [],  # noqa: B006
+        seconds: Annotated[float, Field(gt=0, le=86_400, description="For all calls together.")] = 60,
+    ) -> Answer:
+        """Time configs of a schedule on this machine's GPU, and append the times to the evidence; says which `prefer`
+        they support. Without a device (exit code 5) the cost model ranks."""
+        options = [f"--kernel={kernel}", f"--schedule={schedule}", *_each("--at", at), f"--budget={seconds}s"]
+        return await self._command("tune", file, *options)
 
     async def write(self, text: Text, file: File = None) -> Answer:
         """Replace the text of a file of the project. Refused as a whole, with the reasons, if the project would not

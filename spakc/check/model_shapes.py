@@ -7,9 +7,10 @@ first use with a known size settles.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from spakc.diagnostics import Sink
 from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step
@@ -66,7 +67,7 @@ def settle(size: Size) -> Expr | None:
 
 def normal_form(size: Expr) -> Polynomial:
     """The polynomial of a size; what is no sum or product (`n // 2`) counts as one symbol."""
-    if isinstance(size, Const) and isinstance(size.value, (int, float)) and not isinstance(size.value, bool):
+    if isinstance(size, Const) and _is_finite(size.value):
         return {(): Fraction(size.value)} if size.value else {}
     if isinstance(size, Apply) and size.op in ("add", "sub", "mul", "neg"):
         parts = [normal_form(argument) for argument in size.args]
@@ -77,6 +78,10 @@ def normal_form(size: Expr) -> Polynomial:
         sign = Fraction(-1 if size.op == "sub" else 1)
         return _sum(parts[0], _product(parts[1], {(): sign}))
     return {(size,): Fraction(1)}
+
+
+def _is_finite(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _sum(a: Polynomial, b: Polynomial) -> Polynomial:

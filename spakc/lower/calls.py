@@ -189,6 +189,11 @@ def _argument(
         return value  # bound by a quantifier over such things
     if isinstance(value, Ref) and value.name in BASELINES and parameter.kind is Kind.subject:
         return value
+    if isinstance(value, Query) and isinstance(
+        node, nodes.NameExpr
+    ):  # a word with a value of its own: `text`
+        sink.report("SPAK128", f"expected {parameter.kind.value}", node.span, "this is no name of one")
+        return value
     entry = _subject([nodes.Argument(None, node, span=node.span)], scope)
     if entry is not None and entry.what not in _ENTITIES[parameter.kind] and entry.members is not None:
         also = [] if entry.span is None else [(entry.span, "declared here")]

@@ -240,6 +240,10 @@ HOSTILE: dict[str, bytes | str] = {
     "cases beyond reason": kernel(more="verify { cases 1_000_000_000_000 }"),
     "sizes below zero": kernel(more="verify { shapes N in -5..3 }"),
     "preference divided by zero": kernel(more="schedule grid_stride { knob vector in {1} prefer N / 0 > 1 }"),
+    "a size without end": MODEL.format(part="norm(x)", width="8", adamw="", lr="1e-3").replace(
+        "T, vocab]", "T, inf]"
+    ),
+    "splits that are a word of the language": edited("split test", "law l: disjoint(train, text) split test"),
     "python keyword as a name": kernel("y[i] = x[i]").replace("dim N", "dim N, lambda_ in {}"),
 }
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -67,7 +70,7 @@ def codes(answer: dict[str, Any]) -> list[str]:
 
 
 def test_every_command_is_a_tool_and_write_is_for_a_role(file: Path) -> None:
-    common = {"check", "explain", "contract", "status", "diff", "read", "compile", "verify", "bench"}
+    common = {"check", "explain", "contract", "status", "diff", "read", "compile", "verify", "bench", "tune"}
 
     def tools(role: str | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -109,6 +112,66 @@ def test_answers_are_the_json_of_the_command(file: Path, monkeypatch: pytest.Mon
         assert (file.parent / "product.evidence.jsonl").is_file()
 
     over_pipes(file, session, "--role", "implementer")
+
+
+COMMANDS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
+    "check": ({}, ("check", "product.spak")),
+    "explain": ({"code": "SPAK601"}, ("explain", "SPAK601")),
+    "contract": ({"role": "architect"}, ("contract", "product.spak", "--role", "architect")),
+    "compile": ({"output": "made"}, ("compile", "product.spak", "-o", "made")),
+    "verify": ({"cases": 1, "seed": 5}, ("verify", "product.spak", "--cases", "1", "--seed", "5")),
+    "tune": ({"at": ["M=64,N=64,K=64"]}, ("tune", "product.spak", "--at", "M=64,N=64,K=64")),
+    "bench": ({"rounds": 3}, ("bench", "product.spak", "--rounds", "3")),
+    "diff": (
+        {"old": "before.spak", "file": "product.spak", "role": "implementer"},
+        ("diff", "before.spak", "product.spak", "--role", "implementer"),
+    ),
+    "status": ({}, ("status", "product.spak")),
+}
+"""Every tool that is a command, with arguments, and the command line for the same."""
+
+
+@pytest.mark.slow
+def test_every_tool_answers_the_json_of_its_command(file: Path) -> None:
+    """The command line runs in a twin of the folder, so that what both write does not meet."""
+    twin = Path(shutil.copytree(file.parent, file.parent.with_name("twin")))
+    for folder in (file.parent, twin):
+        (folder / "before.spak").write_text(LOOSER)
+
+    def said(*words: str) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
+        command = [sys.executable, "-m", "spakc", *words, "--format", "json"]
+        done = subprocess.run(command, cwd=twin, capture_output=True, text=True, check=False)
+        whole = [json.loads(done.stdout)] if words[0] == "contract" else rows(done.stdout)
+        return done.returncode, whole, [row for row in rows(done.stderr) if "code" in row]
+
+    def rows(text: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    async def session(client: Client) -> None:
+        for tool, (arguments, words) in COMMANDS.items():
+            answer = await call(client, tool, **arguments)
+            code, results, diagnostics = said(*words)
+            for row in (*answer["results"], *results):
+                row.pop("date", None)  # of two verifications
+            assert (answer["exit_code"], answer["results"], answer["diagnostics"]) == (
+                code,
+                results,
+                diagnostics,
+            ), tool
+            assert answer["results"] or tool == "bench", tool
+
+    over_pipes(file, session, "--role", "implementer")
+
+
+def test_the_page_for_agents_starts_the_server(file: Path) -> None:
+    page = (ROOT / "docs" / "agents.md").read_text("utf-8")
+    (host,) = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (replayed,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    command, *options = json.loads(host)["mcpServers"]["spak"]["args"]
+    assert json.loads(host)["mcpServers"]["spak"]["command"] == "spakc"
+    assert (command, options) == ("mcp", ["project.spak", "--role", "implementer"])
+    module, session = re.fullmatch(r"python -m (\S+) (\S+)\n", replayed).groups()  # type: ignore[union-attr]
+    assert module == play.__module__ and (ROOT / session).is_file()
 
 
 def test_a_mistake_is_an_answer(file: Path) -> None:

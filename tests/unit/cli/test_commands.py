@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from spakc.diagnostics import CODES
-from tests.unit.cli.invoke import MATMUL, PRODUCT, invoke, rows
+from tests.unit.cli.invoke import MATMUL, PRODUCT, ROOT, invoke, rows
 
 
 def test_status_says_every_statement() -> None:
@@ -60,6 +63,29 @@ def test_a_new_project_checks_and_compiles(tmp_path: Path) -> None:
     checked = invoke("check", folder / "mine.spak")
     assert checked.exit_code == 0 and checked.stderr == ""
     assert invoke("compile", folder / "mine.spak", "-o", tmp_path / "out").exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_new_project_checks_verifies_and_runs_at_once(tmp_path: Path) -> None:
+    """As a user does it: commands in processes of their own, one after the other, in an empty folder."""
+
+    def spakc(*words: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime'}"}
+        command = [sys.executable, "-m", "spakc", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    spakc("new", "mine")
+    assert "4 holds (proof)" in spakc("check", "mine/mine.spak")
+    verified = spakc("verify", "mine/mine.spak")
+    assert "verify linear: holds (8 looked at)" in verified and "0 wrong, 0 not established" in verified
+    ran = spakc("run", "mine/mine.spak")
+    assert "claim learns" in ran and (tmp_path / "out" / "mine" / "report.html").is_file()
+    page = spakc("status", "mine/mine.spak")
+    assert "hold by cases" in page and "stale" not in page, page
 
 
 def test_new_leaves_alone_what_stands_there(tmp_path: Path) -> None:
