@@ -1,7 +1,7 @@
 """The system's C++ compiler: finding it, building shared objects with it, keeping them by content.
 
-One object is named by a digest of everything that decides it and moved into place in one step, so two
-processes may build the same one at once.
+One object is named by a digest of everything that decides it, and used only if its bytes are those that were built
+(kept.py); two processes may build the same one at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from spak_runtime.cache import default_root
 from spak_runtime.emulator.imports import refuse_foreign
+from spak_runtime.emulator.kept import forget, is_sound, keep
 from spak_runtime.errors import BuildError, ToolError
 
 HERE = Path(__file__).resolve().parent
@@ -136,7 +137,7 @@ def runtime_library() -> Path:
     sources = sorted(SOURCE.glob("*.cpp"))
     key = digest_of(*sources, *headers_of([SOURCE, INCLUDE]), flags, version, sorted(cpu_features()))
     target = _folder() / f"runtime-{key[:32]}.so"
-    if target.exists():
+    if is_sound(target):
         return target
     with tempfile.TemporaryDirectory(dir=_folder(), prefix=".build-") as name:
         scratch = Path(name)
@@ -152,7 +153,7 @@ def runtime_library() -> Path:
             objects = list(pool.map(build_object, sources))
         made = scratch / "runtime.so"
         _run([path, "-shared", *map(str, objects), "-o", str(made)], "the emulator")
-        made.replace(target)
+        keep(made, target)
     return target
 
 
@@ -169,7 +170,7 @@ def kernel_library(
     flags = (*KERNEL_FLAGS, *contraction_flags(contract), *(f"-D{key}={value}" for key, value in defines))
     key = digest_of(text, name, [digest_of_headers(folder) for folder in folders], flags, version)
     target = _folder() / f"kernel-{key[:32]}.so"
-    if target.exists():
+    if is_sound(target):
         return target
     with tempfile.TemporaryDirectory(dir=_folder(), prefix=".build-") as scratch:
         made = Path(scratch) / "kernel.so"
@@ -180,7 +181,7 @@ def kernel_library(
         here = f"-ffile-prefix-map={Path.cwd()}=."
         _run([path, "-x", "c++", *flags, *includes, here, *names, "-", "-o", str(made)], name, source)
         refuse_foreign(made, name)
-        made.replace(target)
+        keep(made, target)
     _forget_old_kernels(target.parent)
     return target
 
@@ -190,7 +191,7 @@ def _forget_old_kernels(folder: Path) -> None:
     with contextlib.suppress(OSError):
         kernels = sorted(folder.glob("kernel-*.so"), key=lambda path: path.stat().st_mtime)
         for path in kernels[:-KEPT_KERNELS]:
-            path.unlink(missing_ok=True)
+            forget(path)
         for path in folder.glob(".build-*"):
             if time.time() - path.stat().st_mtime > BUILD_SECONDS * 4:
                 shutil.rmtree(path, ignore_errors=True)
