@@ -6,7 +6,7 @@ and as the autograd formula of the registered operator, for who calls that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,6 +59,8 @@ class Rule:
         ctx.options = inputs[len(signature.inputs) :][: len(signature.options)]
         ctx.count = len(inputs)
         differentiable = {name for derivative in self.derivatives for name in derivative.spec.outputs}
+        if len(differentiable) == 1:
+            ctx.set_materialize_grads(False)  # what has no gradient would get one of zeros, by a kernel each
         fixed = [result for name, result in outputs.items() if name not in differentiable]
         if fixed:
             ctx.mark_non_differentiable(*fixed)
@@ -71,6 +73,8 @@ class Rule:
                 f"{signature.name}: its gradient is a kernel without a gradient of its own; "
                 "differentiate without create_graph"
             )
+        if all(grad is None for grad in grads):
+            return (None,) * ctx.count
         values = dict(zip(self.saved, ctx.saved_tensors, strict=True))
         values |= {PREFIX + name: grad for name, grad in zip(signature.outputs, grads, strict=True)}
         options = dict(zip(signature.options, ctx.options, strict=True))
@@ -79,7 +83,7 @@ class Rule:
         for derivative in self.derivatives:
             if wanted.isdisjoint(derivative.spec.inputs):
                 continue
-            for name, grad in _gradients(derivative, values, options).items():
+            for name, grad in gradients(derivative, values, options).items():
                 if name in wanted:
                     total[name] = total[name] + grad if name in total else grad
         return (*(total.get(name) for name in inputs), *(None,) * (ctx.count - len(inputs)))
@@ -142,12 +146,20 @@ def _saved(signature: Signature, derivatives: Sequence[Derivative]) -> tuple[str
     return tuple(name for name in known if name in read)
 
 
-def _gradients(derivative: Derivative, values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def gradients(
+    derivative: Derivative,
+    values: Mapping[str, Any],
+    options: Mapping[str, Any],
+    out: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, Any]:
+    """What a gradient kernel computes from inputs, outputs and (`grad_O`) gradients of outputs, by the name of the
+    input that it is the gradient of; written to the tensors of `out`, by the same names."""
     signature = derivative.kernel.signature
     call = Arguments({name: _laid(signature.specs[name], values[name]) for name in signature.inputs})
     call.options = signature.default_options()
     known = {name: value for name, value in options.items() if name in signature.options}
     call.options |= {name: value for name, value in known.items() if value is not None}
+    call.outputs = {PREFIX + name: tensor for name, tensor in (out or {}).items()}
     results = derivative.kernel.execute(call)
     names = (name.removeprefix(PREFIX) for name in signature.outputs)
     return dict(zip(names, results, strict=True))

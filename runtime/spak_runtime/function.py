@@ -22,7 +22,14 @@ from torch.compiler import is_compiling
 
 from spak_runtime import ops
 from spak_runtime.args import MAX_ALIGNMENT, Arguments, Resolved, Signature
-from spak_runtime.autograd import Derivative, check_differentiable, make_function, make_rule
+from spak_runtime.autograd import (
+    PREFIX,
+    Derivative,
+    check_differentiable,
+    gradients,
+    make_function,
+    make_rule,
+)
 from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
 from spak_runtime.errors import GradientError, StrideError
@@ -156,6 +163,27 @@ class KernelFunction:
         if resolved.device.type == "cpu":
             return Explanation(self.spec.name, "cpu", None, "CPU tensors")
         return self._explanation(resolved, self._choose(resolved))
+
+    def differentiate(
+        self,
+        values: Mapping[str, torch.Tensor],
+        grads: Mapping[str, torch.Tensor],
+        options: Mapping[str, Any],
+        out: Mapping[str, torch.Tensor] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """The gradients of this kernel by its gradient kernels, outside of automatic differentiation: by the name
+        of the input, from inputs and outputs (`values`) and gradients of outputs (`grads`) by name. Gradients are
+        written to the tensors of `out` where those are given. For who decides where gradients lie.
+
+        Raises GradientError where no gradient is declared, and what a call of the gradient kernel would."""
+        if not self._derivatives:
+            raise GradientError(f"{self.spec.name} declares no gradient")
+        known = {**values, **{PREFIX + name: grad for name, grad in grads.items()}}
+        found: dict[str, torch.Tensor] = {}
+        for derivative in self._derivatives:
+            mine = {name: tensor for name, tensor in (out or {}).items() if name in derivative.spec.inputs}
+            found |= gradients(derivative, known, options, mine)
+        return found
 
     # ---- execution -------------------------------------------------------------------------------------
 

@@ -103,6 +103,10 @@ class ModelCode:
         """`def start(self, …) -> result:`, in several lines if it is long; indented as a method."""
         return "\n    ".join(signature(start, ["self", *parameters], result))
 
+    def lines(self, statement: str) -> list[str]:
+        """A statement in lines that are not too long."""
+        return wrapped(statement)
+
     def has(self, feature: str) -> bool:
         return feature in self.features
 
@@ -405,6 +409,10 @@ class _Writer:
             code.features.add("places")
             arguments.append(count)
         arguments += [scalar(named[name], "config.") for name in ("window", "softcap") if name in named]
+        if kind == "rope":
+            code.ops.add("rotation")
+            if form.by_kernel:
+                arguments.append(self._base_of(named["positions"]))
         arguments += ["ops"] * (form.by_kernel or form.linear_by_kernel)
         call = self._module(node, f"{form.name}({', '.join(arguments)})")
         return call if kind == "none" else f"{call[:-1]}, {self._extra(place)})"
@@ -427,7 +435,7 @@ class _Writer:
         match node.name:
             case "rope":
                 code.features.update({"rope"} | ({"rope_run"} if runs else set()))
-                base = scalar(node.args[0], "config.") if node.args else "10000"
+                base = self._base_of(node)
                 kinds = ", config.kinds" * runs
                 return "rope", code.place(f"Rope({head_size}, {base}{kinds})", "rope"), ""
             case "relative" | "window":
@@ -441,6 +449,11 @@ class _Writer:
                 variable = code.place(f"Coupled({offset}, config.kinds)", "coupled")
                 return "places", variable, f"config.max_digits + {_factor(offset)} + 1"
         raise AssertionError(f"check lets no positions {node.name} through")
+
+    def _base_of(self, rope: Expr) -> str:
+        """Of the angles of rotary positions."""
+        assert isinstance(rope, Query)
+        return scalar(rope.args[0], "config.") if rope.args else "10000"
 
     # ---- modules ----------------------------------------------------------------------------------------
 

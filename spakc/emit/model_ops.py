@@ -76,7 +76,9 @@ class AttentionClass:
         names = ["width: int", "heads: int"] + ["groups: int"] * self.groups
         names += ["clip: int", "scale: float", "others: int"] * (self.positions == "relative")
         names += ["places: int"] * (self.positions == "places") + ["window: int"] * self.window
-        names += ["softcap: float"] * self.softcap + ["ops: Any"] * (self.by_kernel or self.linear_by_kernel)
+        names += ["softcap: float"] * self.softcap
+        names += ["base: float"] * (self.by_kernel and self.positions == "rope")
+        names += ["ops: Any"] * (self.by_kernel or self.linear_by_kernel)
         return names
 
     @property
@@ -90,8 +92,14 @@ class AttentionClass:
         return self.positions == "relative" or self.window or (self.softcap and self.causal)
 
     @property
+    def needs_length(self) -> bool:
+        """Whether the mask is made from the number of tokens."""
+        return self.window or (self.masked and self.positions != "relative")
+
+    @property
     def compute(self) -> list[str]:
-        """Statements from q, k, v [B, heads, T, D] to y of the same shape."""
+        """Statements from q, k, v [B, heads, T, D] to y of the same shape; by a kernel, which reads heads where they
+        lie, from x [B, T, C] to y of the same shape."""
         return [*self._mask(), *self._product()]
 
     def _mask(self) -> list[str]:
@@ -117,9 +125,18 @@ class AttentionClass:
     def _product(self) -> list[str]:
         plain_causal = self.causal and not self.masked
         if self.by_kernel:
-            arguments = ["bias=bias"] * self.masked + [f"causal={plain_causal}"]
+            read = (
+                "q, kv = self.query(x), self.key_value(x)" if self.groups else "qkv = self.query_key_value(x)"
+            )
+            arguments = [
+                "q, kv" if self.groups else "qkv",
+                "heads=self.heads",
+                *["groups=self.groups"] * self.groups,
+            ]
+            arguments += ["place=place", "base=self.base"] * (self.positions == "rope")
+            arguments += ["bias=bias"] * self.masked + [f"causal={plain_causal}"]
             arguments += ["softcap=self.softcap"] * self.softcap
-            return [f"y = self.ops.attention(q, k, v, {', '.join(arguments)})"]
+            return [read, f"y = self.ops.attention({', '.join(arguments)})"]
         if not self.softcap:
             arguments = ["attn_mask=bias"] * self.masked + ["is_causal=True"] * plain_causal
             arguments += ["enable_gqa=True"] * self.groups

@@ -79,6 +79,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool
     return torch.softmax(scores.float(), -1).to(v.dtype) @ v
 
 
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Each pair x[..., i], x[..., i + D/2] turned by its angle."""
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), -1).to(x.dtype)
+
+
 def norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str) -> Tensor:
     """Normalisation over the last axis; `kind` is layer or rms."""
     if kind == "rms":
@@ -107,6 +113,21 @@ def means_attention(kernel: KernelFunction) -> str:
         "attention", kernel, (q, k, v), options, lambda q, k, v: attention(q, k, v, None, bool(options), 0.0)
     )
     return "attention"
+
+
+def means_rotation(kernel: KernelFunction) -> str:
+    """Rotary positions of x [B, T, H, D], places counted from 0; `base` is an option of the kernel."""
+    size = next((choices[0] for choices in kernel.spec.dims.values() if choices), 8)
+    options = known_options(kernel, {"base": 100.0})
+    if not options:
+        raise TrainingError(f"kernel {kernel.spec.name} cannot compute rotation: no option base")
+
+    def meaning(x: Tensor) -> Tensor:
+        angle = torch.arange(5)[:, None] * 100.0 ** (-torch.arange(0, size, 2).float() / size)
+        return rotate(x.transpose(1, 2), angle.cos(), angle.sin()).transpose(1, 2)
+
+    _compare("rotation", kernel, (_drawn(2, 5, 3, size),), options, meaning)
+    return "rotation"
 
 
 def means_norm(kernel: KernelFunction) -> str:
@@ -168,6 +189,7 @@ MEANINGS: Mapping[str, Callable[[KernelFunction], str]] = {
     "linear": means_linear,
     "attention": means_attention,
     "norm": means_norm,
+    "rotation": means_rotation,
     "activation": means_activation,
     "loss": means_loss,
     "optimizer": means_optimizer,

@@ -116,16 +116,21 @@ class Ops:
     @named("attention")
     def attention(
         self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
+        *projected: Tensor,
+        heads: int,
+        groups: int | None = None,
+        place: tuple[Tensor, Tensor] | None = None,
+        base: float = 0.0,
         bias: Tensor | None = None,
         causal: bool = True,
         softcap: float = 0.0,
     ) -> Tensor:
-        """softmax(q k^T / sqrt(D) + bias) v for q [B, H, T, D] and k, v [B, G, T, D]; G divides H."""
-        dtype = _working_dtype(q)
+        """softmax(q k^T / sqrt(D) + bias) v of every head, [B, T, heads * D]. `projected` holds queries, keys and
+        values one behind the other in the last axis, as one product made them, or queries apart from keys and values
+        of `groups` heads; they are read where they lie. `place` are cosines and sines by which queries and keys are
+        turned first, [T, D/2] for rotary positions with this `base`, or of any shape that a head may be multiplied
+        by."""
+        dtype = _working_dtype(projected[0])
         kernel = self._bound("attention", dtype)
         if kernel is not None and bias is not None:
             self._by_torch("attention", f"{kernel.spec.name} takes no bias on the scores", excepted=True)
@@ -135,10 +140,18 @@ class Ops:
             if missing := sorted(wanted.keys() - known_options(kernel, wanted).keys()):
                 self._by_torch("attention", f"{kernel.spec.name} has no option {missing[0]}", excepted=True)
             else:
-                y = self._attend(kernel, [part.to(dtype).contiguous() for part in (q, k, v)], wanted)
+                turn = None if place is None else _Turn(*place, base, self._rotation(place, dtype))
+                parts = tuple(part.to(dtype) for part in projected)
+                y = self._attend(kernel, parts, heads, groups or heads, turn, wanted)
                 if y is not None:
                     return y
-        return meanings.attention(q, k, v, bias, causal, softcap)
+        q, k, v = (part.transpose(1, 2) for part in heads_of(projected, heads, groups or heads))
+        if place is not None:
+            if "rotation" in self.uses:
+                self._by_torch("rotation", "torch computes attention, and turns what it reads", excepted=True)
+            q, k = meanings.rotate(q, *place), meanings.rotate(k, *place)
+        y = meanings.attention(q, k, v, bias, causal, softcap)
+        return y.transpose(1, 2).flatten(2)
 
     @named("norm")
     def norm(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str) -> Tensor:
@@ -183,7 +196,7 @@ class Ops:
         if kernel is None:
             return meanings.loss(logits, targets)
         numbers = targets.int()
-        each = first_output(kernel(logits, numbers))
+        each: Tensor = _Loss.apply(kernel, logits, numbers)  # type: ignore[no-untyped-call]
         self._computed("loss", kernel, logits, numbers)
         return each
 
@@ -226,13 +239,36 @@ class Ops:
             return None
         return kernel
 
-    def _attend(self, kernel: KernelFunction, qkv: list[Tensor], options: Mapping[str, Any]) -> Tensor | None:
+    def _rotation(self, place: tuple[Tensor, Tensor], dtype: torch.dtype) -> KernelFunction | None:
+        """The kernel that turns queries and keys, or None: it counts places from 0, and other places are torch's."""
+        kernel = self._bound("rotation", dtype)
+        if kernel is not None and place[0].dim() > 2:
+            why = f"{kernel.spec.name} counts every token, not places in runs of digits"
+            self._by_torch("rotation", why, excepted=True)
+            return None
+        return kernel
+
+    def _attend(
+        self,
+        kernel: KernelFunction,
+        projected: tuple[Tensor, ...],
+        heads: int,
+        groups: int,
+        turn: _Turn | None,
+        options: Mapping[str, Any],
+    ) -> Tensor | None:
+        q, k, v = heads_of(projected, heads, groups)
         try:
-            y = first_output(kernel(*qkv, **options))
+            kernel.explain(*(part.transpose(1, 2) for part in (q, k, v)), **options)
+            if turn is not None and turn.kernel is not None:
+                turn.kernel.explain(q, base=turn.base)
         except SpakRuntimeError as error:
             self._by_torch("attention", error.message.splitlines()[0])
             return None
-        self._computed("attention", kernel, *qkv, **options)
+        y: Tensor = _Attention.apply(kernel, (heads, groups), turn, options, *projected)  # type: ignore[no-untyped-call]
+        self._computed("attention", kernel, *(part.transpose(1, 2) for part in (q, k, v)), **options)
+        if turn is not None and turn.kernel is not None:
+            self._computed("rotation", turn.kernel, q, base=turn.base)
         return y
 
     def _by_torch(self, op: str, why: str, *, excepted: bool = False) -> None:
@@ -257,7 +293,9 @@ class _Product(torch.autograd.Function):
         x = _spaced(x)
         ctx.save_for_backward(x, cast)
         ctx.kernel, ctx.dtype = kernel, weight.dtype
-        return _multiply(kernel, x, cast.t())
+        y = _rows(x, cast.shape[0])
+        _multiply(kernel, x, cast.t(), out=y)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -268,13 +306,144 @@ class _Product(torch.autograd.Function):
         return grad_x, grad_weight, None, None
 
 
-def _multiply(kernel: KernelFunction, a: Tensor, b: Tensor, wanted: torch.dtype | None = None) -> Tensor:
-    """a b by a kernel that may know fewer layouts than torch has, in the dtype `wanted` if the kernel writes it."""
+class _Loss(torch.autograd.Function):
+    """The loss of every row, whose gradient has rows that a product reads as they are."""
+
+    @staticmethod
+    def forward(ctx: Any, kernel: KernelFunction, logits: Tensor, targets: Tensor) -> Tensor:
+        results = kernel(logits, targets)
+        outputs = results if isinstance(results, tuple) else (results,)
+        ctx.save_for_backward(logits, targets, *outputs)
+        ctx.kernel = kernel
+        return first_output(results)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        signature = ctx.kernel.signature
+        names = (*signature.inputs, *signature.outputs)
+        values = dict(zip(names, ctx.saved_tensors, strict=True))
+        logits = ctx.saved_tensors[0]
+        found = _rows(logits, logits.shape[1])
+        ctx.kernel.differentiate(values, {signature.outputs[0]: grads[0]}, {}, {names[0]: found})
+        return None, found, None
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """How queries and keys are turned: by cosines and sines, or by a kernel that knows the base of their angles."""
+
+    cos: Tensor
+    sin: Tensor
+    base: float
+    kernel: KernelFunction | None
+
+    def forward(self, x: Tensor, out: Tensor) -> None:
+        """Of x [B, T, heads, D], to `out` of the same shape."""
+        if self.kernel is not None:
+            self.kernel(x, base=self.base, out=out)
+        else:
+            out.copy_(meanings.rotate(x.transpose(1, 2), self.cos, self.sin).transpose(1, 2))
+
+    def backward(self, grad: Tensor, out: Tensor) -> None:
+        """The gradient of x from that of what was turned: it is turned back."""
+        if self.kernel is not None:
+            (given, *_), (turned, *_) = self.kernel.signature.inputs, self.kernel.signature.outputs
+            self.kernel.differentiate({}, {turned: grad}, {"base": self.base}, {given: out})
+        else:
+            out.copy_(meanings.rotate(grad.transpose(1, 2), self.cos, -self.sin).transpose(1, 2))
+
+
+class _Attention(torch.autograd.Function):
+    """Attention of heads that lie as the products beside it write and read them: nothing is copied to put heads one
+    behind the other, neither here nor on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kernel: KernelFunction,
+        sizes: tuple[int, int],
+        turn: _Turn | None,
+        options: Mapping[str, Any],
+        *projected: Tensor,
+    ) -> Tensor:
+        heads, groups = sizes
+        parts = heads_of(projected, heads, groups)
+        if turn is not None:
+            runs = _runs(projected, heads, groups)
+            turned = [torch.empty_like(run, memory_format=torch.contiguous_format) for run in runs]
+            for run, out in zip(runs, turned, strict=True):
+                turn.forward(run, out)
+            parts = (*_pair(turned, heads), parts[2])
+        y = torch.empty_like(parts[0], memory_format=torch.contiguous_format)
+        inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
+        q, k, v = (part.transpose(1, 2) for part in parts)
+        results = kernel(q, k, v, out={outputs[0]: y.transpose(1, 2)}, **options)
+        rest = results[1:] if isinstance(results, tuple) else ()
+        ctx.save_for_backward(q, k, v, y, *rest)
+        ctx.names = (*inputs[:3], *outputs)
+        ctx.given = kernel, sizes, turn, options
+        ctx.shapes = tuple(part.shape for part in projected)
+        return y.flatten(2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        kernel, (heads, groups), turn, options = ctx.given
+        q, k, v, y, *rest = ctx.saved_tensors
+        values = dict(zip(ctx.names, (q, k, v, y.transpose(1, 2), *rest), strict=True))
+        grad = grads[0].unflatten(2, (heads, -1)).transpose(1, 2)
+        found = tuple(q.new_empty(shape) for shape in ctx.shapes)
+        query, key, value = heads_of(found, heads, groups)
+        runs = [] if turn is None else _runs(found, heads, groups)
+        turned = [torch.empty_like(run, memory_format=torch.contiguous_format) for run in runs]
+        if turned:
+            query, key = _pair(turned, heads)
+        outs = [part.transpose(1, 2) for part in (query, key, value)]
+        kernel.differentiate(
+            values, {ctx.names[3]: grad}, options, dict(zip(ctx.names[:3], outs, strict=True))
+        )
+        if turn is not None:
+            for grad, run in zip(turned, runs, strict=True):
+                turn.backward(grad, run)
+        return (None, None, None, None, *found)
+
+
+def heads_of(projected: tuple[Tensor, ...], heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [B, T, heads, D], keys and values [B, T, groups, D] as views of what products wrote: all of them in one
+    tensor, or queries in one and the two others in another."""
+    if len(projected) == 1:
+        parts = projected[0].unflatten(2, (-1, heads, projected[0].shape[2] // (3 * heads)))
+        return parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
+    size = projected[0].shape[2] // heads
+    pair = projected[1].unflatten(2, (-1, groups, size))
+    return projected[0].unflatten(2, (heads, size)), pair[:, :, 0], pair[:, :, 1]
+
+
+def _runs(projected: tuple[Tensor, ...], heads: int, groups: int) -> list[Tensor]:
+    """What is turned, [B, T, heads, D]: queries and keys in one where they lie one behind the other."""
+    if len(projected) == 1:
+        return [projected[0].unflatten(2, (3 * heads, -1))[:, :, : 2 * heads]]
+    return list(heads_of(projected, heads, groups)[:2])
+
+
+def _pair(turned: list[Tensor], heads: int) -> tuple[Tensor, Tensor]:
+    """Queries and keys of tensors like `_runs`."""
+    if len(turned) == 1:
+        return turned[0][:, :, :heads], turned[0][:, :, heads:]
+    return turned[0], turned[1]
+
+
+def _multiply(
+    kernel: KernelFunction, a: Tensor, b: Tensor, wanted: torch.dtype | None = None, out: Tensor | None = None
+) -> Tensor:
+    """a b by a kernel that may know fewer layouts than torch has, in the dtype `wanted` if the kernel writes it, or
+    written to `out`."""
     inputs = [tensor for tensor in kernel.spec.tensors if tensor.role == "input"]
     a, b = (
         tensor if tensor.is_contiguous() or "column" in spec.layouts else tensor.contiguous()
         for tensor, spec in zip((a, b), inputs, strict=False)
     )
+    if out is not None:
+        return first_output(kernel(a, b, out=out))
     output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
     writes = wanted if wanted is not None and NAMES[wanted] in output.dtypes else None
     return first_output(kernel(a, b) if writes is None else kernel(a, b, dtype=writes))
@@ -283,12 +452,15 @@ def _multiply(kernel: KernelFunction, a: Tensor, b: Tensor, wanted: torch.dtype 
 def _spaced(matrix: Tensor) -> Tensor:
     """The same matrix with rows that begin at multiples of 16 bytes, as copies to tensor cores need them: the logits of
     a vocabulary of 14 have none. A copy costs what it moves, a product without tensor cores many times that."""
-    unit = 16 // matrix.element_size()
-    rows, columns = matrix.shape
-    if matrix.stride(1) == 1 and matrix.stride(0) % unit == 0:
+    if matrix.stride(1) == 1 and matrix.stride(0) % (16 // matrix.element_size()) == 0:
         return matrix
-    spaced = matrix.new_empty(rows, -(-columns // unit) * unit)[:, :columns]
-    return spaced.copy_(matrix)
+    return _rows(matrix, matrix.shape[1]).copy_(matrix)
+
+
+def _rows(like: Tensor, columns: int) -> Tensor:
+    """Memory for as many rows as `like` has, of so many columns, that begin at multiples of 16 bytes."""
+    unit = 16 // like.element_size()
+    return like.new_empty(like.shape[0], -(-columns // unit) * unit)[:, :columns]
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:

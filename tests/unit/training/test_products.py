@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ import torch
 import spak_runtime
 import spakc
 from spak_runtime.training import ops as module
+from spak_runtime.training.meanings import rotate
 from spak_runtime.training.ops import Ops
+from spak_runtime.training.spec import TrainingError
 from tests.unit.emit.planned import ROOT
 
 
@@ -26,9 +29,9 @@ def test_rows_begin_where_wide_copies_may(artifact, monkeypatch, width, out):
     asked = []
     multiply = module._multiply
 
-    def recorded(kernel, a, b, *wanted):
-        asked.extend((a, b))
-        return multiply(kernel, a, b, *wanted)
+    def recorded(kernel, a, b, *wanted, **out):
+        asked.extend((a, b, *out.values()))
+        return multiply(kernel, a, b, *wanted, **out)
 
     monkeypatch.setattr(module, "_multiply", recorded)
     ops = Ops({"linear": "matmul"}, ("linear",), artifact, torch.device("cuda"))  # asks kernels, on the host
@@ -42,7 +45,7 @@ def test_rows_begin_where_wide_copies_may(artifact, monkeypatch, width, out):
     wanted = torch.autograd.grad(right, (x, weight), grad.double())
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=2.0**-6, atol=0.1)
-    assert len(asked) == 6
+    assert len(asked) == 7
     for matrix in asked:
         assert sorted(matrix.stride())[0] == 1 and max(matrix.stride()) % 8 == 0, matrix.stride()
 
@@ -53,9 +56,9 @@ def test_a_weight_is_cast_once_a_step(artifact, monkeypatch, shared):
     asked = []
     multiply = module._multiply
 
-    def recorded(kernel, a, b, *wanted):
-        asked.append((a, b, *wanted))
-        return multiply(kernel, a, b, *wanted)
+    def recorded(kernel, a, b, *wanted, **out):
+        asked.append((a, b))
+        return multiply(kernel, a, b, *wanted, **out)
 
     monkeypatch.setattr(module, "_multiply", recorded)
     monkeypatch.setattr(module, "_working_dtype", lambda x: torch.bfloat16)
@@ -103,3 +106,67 @@ def test_a_step_that_fails_leaves_nothing_behind():
         ops.once((torch.ones(1),), lambda: torch.ones(1))
         raise ValueError("stop")
     assert ops._made is None
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Attention and rotation, and the causal option of the first."""
+    out = tmp_path_factory.mktemp("heads")
+    text = 'spak 1\nuse "{0}/fmha.spak"\nuse "{0}/train.spak"\ntargets h100\n'
+    file = out / "heads.spak"
+    file.write_text(text.format(os.path.relpath(ROOT / "examples" / "kernels", out)))
+    spakc.compile_file(file, out / "artifact")
+    return spak_runtime.load(out / "artifact")
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+@pytest.mark.parametrize("positions", ["none", "rope", "runs"])
+@pytest.mark.parametrize("groups", [None, 2])
+def test_attention_where_heads_lie(heads, groups, positions, by_kernel):
+    """Values and gradients are those of torch on heads that were copied one behind the other."""
+    uses = {"attention": "fmha"} | ({"rotation": "rope"} if by_kernel else {})
+    ops = Ops(uses, ("attention", "rotation"), heads, torch.device("cuda"))
+    batch, length, count, size = 2, 5, 4, 64
+    torch.manual_seed(1)
+    widths = [3 * count * size] if groups is None else [count * size, 2 * groups * size]
+    projected = [torch.randn(batch, length, w).bfloat16().requires_grad_() for w in widths]
+    angle = torch.arange(length)[:, None] * 500.0 ** (-torch.arange(0, size, 2).float() / size)
+    angle = torch.rand(batch, 1, length, size // 2) if positions == "runs" else angle
+    place = None if positions == "none" else (angle.cos(), angle.sin())
+    y = ops.attention(*projected, heads=count, groups=groups, place=place, base=500.0)
+    q, k, v = (
+        part.transpose(1, 2).double() for part in module.heads_of(tuple(projected), count, groups or count)
+    )
+    if place is not None:
+        q, k = (rotate(part, *(each.double() for each in place)) for part in (q, k))
+    wanted = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, is_causal=True, enable_gqa=groups is not None
+    )
+    wanted = wanted.transpose(1, 2).flatten(2)
+    assert y.shape == (batch, length, count * size)
+    torch.testing.assert_close(y.double(), wanted, rtol=0.02, atol=0.03)
+    grad = torch.randn_like(y)
+    found = torch.autograd.grad(y, projected, grad)
+    for a, b in zip(found, torch.autograd.grad(wanted, projected, grad.double()), strict=True):
+        torch.testing.assert_close(a.double(), b.double(), rtol=0.05, atol=0.05)
+    rows = {row.op: row for row in ops.table()}
+    assert rows["attention"].by.startswith("fmha (")
+    if place is not None and by_kernel:
+        assert rows["rotation"].by.startswith("rope (") == (positions == "rope")
+        assert rows["rotation"].excepted == (positions == "runs")
+
+
+def test_heads_of_a_size_without_a_kernel_are_torchs(heads):
+    ops = Ops(
+        {"attention": "fmha", "rotation": "rope"}, ("attention", "rotation"), heads, torch.device("cuda")
+    )
+    x = torch.randn(2, 5, 3 * 2 * 48, dtype=torch.bfloat16)
+    angle = torch.rand(5, 24)
+    y = ops.attention(x, heads=2, place=(angle.cos(), angle.sin()), base=100.0)
+    rows = {row.op: row for row in ops.table()}
+    assert y.shape == (2, 5, 96) and rows["attention"].by == "torch" and "64 or 128" in rows["attention"].why
+
+
+def test_a_kernel_that_turns_otherwise_is_refused(heads):
+    with pytest.raises(TrainingError, match="gelu cannot compute rotation: no option base"):
+        Ops({"rotation": "gelu"}, ("rotation",), heads, torch.device("cuda"))
