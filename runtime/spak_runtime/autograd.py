@@ -74,7 +74,7 @@ class Rule:
                 "differentiate without create_graph"
             )
         if all(grad is None for grad in grads):
-            return (None,) * ctx.count
+            return (None,) * int(ctx.count)
         values = dict(zip(self.saved, ctx.saved_tensors, strict=True))
         values |= {PREFIX + name: grad for name, grad in zip(signature.outputs, grads, strict=True)}
         options = dict(zip(signature.options, ctx.options, strict=True))

@@ -183,7 +183,8 @@ def test_only_the_kernels_of_the_file_run(runs, name):
     assert table["status"] == "run" and table["violations"] == []
     owners = {row["owner"] for row in table["rows"]} - {None}
     rows = {f"looplm.{kernel}{end}" for kernel in ROWS for end in ("", "_gradient")}
-    attention = set() if name == "loops" else {"fmha", "fmha_gradient"}
+    rotation = {"looplm.rope", "looplm.rope_gradient"}
+    attention = set() if name == "loops" else {"fmha", "fmha_gradient"} | rotation
     assert owners == {"matmul", "looplm.adamw", *rows, *attention}
     strangers = [row for row in table["rows"] if row["owner"] is None]
     assert all(row["excepted"] and row["why"] and row["place"] for row in strangers)

@@ -390,7 +390,7 @@ class _Attention(torch.autograd.Function):
         kernel, (heads, groups), turn, options = ctx.given
         q, k, v, y, *rest = ctx.saved_tensors
         values = dict(zip(ctx.names, (q, k, v, y.transpose(1, 2), *rest), strict=True))
-        grad = grads[0].unflatten(2, (heads, -1)).transpose(1, 2)
+        grad = _split(grads[0], heads, -1).transpose(1, 2)
         found = tuple(q.new_empty(shape) for shape in ctx.shapes)
         query, key, value = heads_of(found, heads, groups)
         runs = [] if turn is None else _runs(found, heads, groups)
@@ -411,17 +411,21 @@ def heads_of(projected: tuple[Tensor, ...], heads: int, groups: int) -> tuple[Te
     """Queries [B, T, heads, D], keys and values [B, T, groups, D] as views of what products wrote: all of them in one
     tensor, or queries in one and the two others in another."""
     if len(projected) == 1:
-        parts = projected[0].unflatten(2, (-1, heads, projected[0].shape[2] // (3 * heads)))
+        parts = _split(projected[0], 3, heads, -1)
         return parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
-    size = projected[0].shape[2] // heads
-    pair = projected[1].unflatten(2, (-1, groups, size))
-    return projected[0].unflatten(2, (heads, size)), pair[:, :, 0], pair[:, :, 1]
+    pair = _split(projected[1], 2, groups, -1)
+    return _split(projected[0], heads, -1), pair[:, :, 0], pair[:, :, 1]
+
+
+def _split(x: Tensor, *sizes: int) -> Tensor:
+    """x [B, T, C] with its last axis split."""
+    return x.reshape(*x.shape[:2], *sizes)
 
 
 def _runs(projected: tuple[Tensor, ...], heads: int, groups: int) -> list[Tensor]:
     """What is turned, [B, T, heads, D]: queries and keys in one where they lie one behind the other."""
     if len(projected) == 1:
-        return [projected[0].unflatten(2, (3 * heads, -1))[:, :, : 2 * heads]]
+        return [_split(projected[0], 3 * heads, -1)[:, :, : 2 * heads]]
     return list(heads_of(projected, heads, groups)[:2])
 
 
