@@ -8,7 +8,7 @@ from spakc.extras import needs_extra
 def run() -> int:
     """Serves until the editor goes."""
     needs_extra("lsp", "pygls")
-    from spakc.lsp.server import make_server
+    from spakc.lsp.features import make_server
 
     make_server().start_io()
     return 0

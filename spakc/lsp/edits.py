@@ -8,8 +8,8 @@ from pathlib import Path
 
 from spakc import driver
 from spakc.diagnostics import Diagnostic, SpakError
-from spakc.lsp.names import Symbol
 from spakc.lsp.project import State, path_of
+from spakc.lsp.symbols import Symbol
 from spakc.record import record
 from spakc.source import Span
 from spakc.syntax.surface import UNUSABLE_NAMES

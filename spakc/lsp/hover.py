@@ -9,8 +9,8 @@ from spakc.contract.spaces import lawful_values
 from spakc.ir.constraint import show
 from spakc.ir.facts import FACTS
 from spakc.ir.queries import QUERIES
-from spakc.lsp.names import Symbol
 from spakc.lsp.project import State
+from spakc.lsp.symbols import Symbol
 from spakc.source import Span
 from spakc.status import evidence_text
 from spakc.syntax import nodes

@@ -8,7 +8,8 @@ import pytest
 
 from spakc.diagnostics import Sink, SpakError
 from spakc.driver import absolute, check_file, load
-from spakc.lsp.names import Names, Symbol
+from spakc.lsp.names import Names
+from spakc.lsp.symbols import Symbol
 from tests.unit.contract.test_contract import FILES
 
 

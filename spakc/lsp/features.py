@@ -1,0 +1,166 @@
+"""What an editor may ask of `spakc lsp`: each request, answered from the state of its file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+
+from spakc.commands.fmt import formatted
+from spakc.diagnostics import Sink
+from spakc.lsp.complete import complete
+from spakc.lsp.edits import CannotRename, fixes, rename
+from spakc.lsp.hover import hover
+from spakc.lsp.server import SpakServer, path_of_uri, uri_of_path
+from spakc.source import SourceFile, Span
+
+_KINDS = {
+    "keyword": types.CompletionItemKind.Keyword,
+    "name": types.CompletionItemKind.Variable,
+    "member": types.CompletionItemKind.Field,
+    "function": types.CompletionItemKind.Function,
+}
+
+
+def make_server() -> SpakServer:
+    """The server with everything it answers."""
+    server = SpakServer()
+    _documents(server)
+    _questions(server)
+    _edits(server)
+    return server
+
+
+def _documents(server: SpakServer) -> None:
+    """Files that are opened, changed, saved and closed."""
+
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def opened(params: types.DidOpenTextDocumentParams) -> None:
+        server.told.setdefault(params.text_document.uri, set())
+        server.changed(params.text_document.uri, 0)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def changed(params: types.DidChangeTextDocumentParams) -> None:
+        server.changed(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
+    def saved(params: types.DidSaveTextDocumentParams) -> None:
+        server.changed(params.text_document.uri, 0)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def closed(params: types.DidCloseTextDocumentParams) -> None:
+        uri = params.text_document.uri
+        task = server.waiting.pop(uri, None)
+        if task is not None:
+            task.cancel()
+        server.states.pop(uri, None)
+        for where in server.told.pop(uri, set()):
+            server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(where, []))
+
+
+def _questions(server: SpakServer) -> None:
+    """What is asked about a place of a file."""
+
+    @server.feature(types.TEXT_DOCUMENT_HOVER)
+    def hovered(params: types.HoverParams) -> types.Hover | None:
+        uri = params.text_document.uri
+        state = server.state(uri)
+        found = hover(state, state.path.name, server.offset(uri, params.position))
+        if found is None:
+            return None
+        text, span = found
+        where = server.range(span) if span is not None else None
+        return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, text), where)
+
+    @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=["."]))
+    def completed(params: types.CompletionParams) -> list[types.CompletionItem]:
+        uri = params.text_document.uri
+        state = server.state(uri)
+        found = complete(state, state.path.name, server.offset(uri, params.position))
+        return [types.CompletionItem(p.label, kind=_KINDS[p.kind], detail=p.detail) for p in found]
+
+    @server.feature(types.TEXT_DOCUMENT_DEFINITION)
+    def defined(params: types.DefinitionParams) -> list[types.Location]:
+        found = server.symbol(params.text_document.uri, params.position)
+        uri = params.text_document.uri
+        return [_location(server, span, uri) for span, _ in found[1].declared] if found is not None else []
+
+    @server.feature(types.TEXT_DOCUMENT_REFERENCES)
+    def referred(params: types.ReferenceParams) -> list[types.Location]:
+        found = server.symbol(params.text_document.uri, params.position)
+        uri = params.text_document.uri
+        return [_location(server, span, uri) for span in found[1].places] if found is not None else []
+
+
+def _edits(server: SpakServer) -> None:
+    """What changes files."""
+
+    @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
+    def renamable(params: types.PrepareRenameParams) -> types.Range | None:
+        found = server.symbol(params.text_document.uri, params.position)
+        if found is None:
+            return None
+        if found[1].fixed:
+            raise _refusal(found[1].fixed)
+        return server.range(found[2])
+
+    @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))
+    def renamed(params: types.RenameParams) -> types.WorkspaceEdit | None:
+        uri = params.text_document.uri
+        found = server.symbol(uri, params.position)
+        if found is None:
+            return None
+        try:
+            edits = rename(found[0], found[1], params.new_name, server.overlay())
+        except CannotRename as error:
+            raise _refusal(str(error)) from error
+        return types.WorkspaceEdit(
+            {
+                uri_of_path(p): [types.TextEdit(server.range(e.span), e.text) for e in es]
+                for p, es in edits.items()
+            }
+        )
+
+    @server.feature(types.TEXT_DOCUMENT_FORMATTING)
+    def shaped(params: types.DocumentFormattingParams) -> list[types.TextEdit] | None:
+        uri = params.text_document.uri
+        document = server.workspace.get_text_document(uri)
+        source = SourceFile(path_of_uri(uri).name, document.source)
+        text = formatted(source, Sink())
+        if text is None or text == document.source:
+            return None
+        return [types.TextEdit(server.range(Span(source, 0, len(source.text))), text)]
+
+    @server.feature(
+        types.TEXT_DOCUMENT_CODE_ACTION,
+        types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.QuickFix]),
+    )
+    def repaired(params: types.CodeActionParams) -> list[types.CodeAction]:
+        return list(_actions(server, params))
+
+
+def _location(server: SpakServer, span: Span, root: str) -> types.Location:
+    return types.Location(server.uri_of(span, root), server.range(span))
+
+
+def _refusal(message: str) -> JsonRpcException:
+    return JsonRpcException(message, code=-32803)  # RequestFailed
+
+
+def _actions(server: SpakServer, params: types.CodeActionParams) -> Any:
+    uri = params.text_document.uri
+    for diagnostic in server.state(uri).diagnostics:
+        if not diagnostic.labels or server.uri_of(diagnostic.labels[0].span, uri) != uri:
+            continue
+        place = server.range(diagnostic.labels[0].span)
+        if place.end < params.range.start or params.range.end < place.start:
+            continue
+        for fix in fixes(diagnostic):
+            edit = types.TextEdit(server.range(fix.edit.span), fix.edit.text)
+            yield types.CodeAction(
+                fix.title,
+                kind=types.CodeActionKind.QuickFix,
+                diagnostics=[server.diagnostic(diagnostic, uri)],
+                edit=types.WorkspaceEdit({server.uri_of(fix.edit.span, uri): [edit]}),
+            )
