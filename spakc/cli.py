@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,10 +34,10 @@ EXIT_CODES = {
 
 def show(diagnostics: list[Diagnostic] | tuple[Diagnostic, ...], as_json: bool) -> None:
     """Diagnostics to stderr, as text or as one JSON object a line."""
-    from spakc.diagnostics.render import render_json, render_text
-
     if not diagnostics:
         return
+    from spakc.diagnostics.render import render_json, render_text
+
     if as_json:
         for diagnostic in diagnostics:
             click.echo(render_json(diagnostic), err=True)
@@ -79,6 +80,22 @@ def guarded(command: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+def without_blas(command: F) -> F:
+    """For commands that multiply no matrices here: numpy's library for that starts a thread for every processor when it
+    is loaded, and these spin. Torch and child processes keep theirs."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if "OPENBLAS_NUM_THREADS" not in os.environ:
+            os.environ["OPENBLAS_NUM_THREADS"] = "1"
+            import numpy  # noqa: F401
+
+            del os.environ["OPENBLAS_NUM_THREADS"]
+        return command(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 format_option = click.option(
     "--format", type=click.Choice(["text", "json"]), default="text", help="How to print the answer."
@@ -95,6 +112,7 @@ def cli() -> None:
 @file_argument
 @format_option
 @guarded
+@without_blas
 def check(file: Path, format: str) -> int:
     """Read FILE and prove what can be proved without compiling anything."""
     from spakc.commands.check import run
@@ -184,6 +202,7 @@ def lsp() -> int:
 )
 @format_option
 @guarded
+@without_blas
 def compile_command(file: Path, output: Path | None, arch: str, emit: str | None, format: str) -> int:
     """Compile FILE to an artifact: CUDA, PyTorch and a manifest; with --arch also cubins."""
     from spakc.commands.compile import run
@@ -447,7 +466,10 @@ def new(folder: Path) -> int:
 def main() -> None:
     """Entry point of the `spakc` command.
 
-    Short commands free everything at their end; collecting cycles before that would be a tenth of their time.
+    Short commands free everything at their end; collecting cycles before that, or then, would be a tenth of their time.
     """
     gc.disable()
-    cli()
+    try:
+        cli()
+    finally:
+        gc.freeze()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -268,6 +266,9 @@ def write_artifact(files: Mapping[str, str | bytes], out: Path) -> None:
 
 def _write(files: Mapping[str, str | bytes], out: Path, sink: Sink) -> None:
     """As `write_artifact`; an OSError means that nothing was replaced."""
+    import shutil
+    import tempfile
+
     out = Path(os.path.realpath(out))  # a link to a folder stays: what it points to is replaced
     if out.exists() and not _is_replaceable(out):
         sink.report(

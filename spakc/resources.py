@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -54,6 +53,8 @@ def derived(name: str, key: str, load: Callable[[str], _T], make: Callable[[], s
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a whole file or none: another process sees the old text or the new one. Raises OSError."""
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -32,8 +32,10 @@ import functools
 import json
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from spak_runtime.record import record
 
 SCHEMA = "spak-artifact/1"
 
@@ -41,7 +43,7 @@ Expression = Any
 """bool | int | float | str | list: see the module docstring."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorSpec:
     """role: input | output | inout | workspace. `dtypes` empty means the dtype of `same_as`. Both given:
     either (the caller's choice for an output). `default` fills an absent optional input."""
@@ -56,7 +58,7 @@ class TensorSpec:
     default: float | int | bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OptionSpec:
     """`choices` for words, else `dtype` (bool | int32 | f32). `compiled_in` options are part of a
     specialisation."""
@@ -68,7 +70,7 @@ class OptionSpec:
     compiled_in: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Guard:
     """A condition over run-time values; a call for which it is false goes to the next variant. `law` is the
     law (or the template's own need) that asks for it, `reason` what to tell the user."""
@@ -78,7 +80,7 @@ class Guard:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Param:
     """One field of the parameter struct, in order. kind: pointer | stride | dim | option | value |
     tensor_map. type: u64 | i64 | i32 | f32 | map. `value` evaluates an expression at launch. Fields lie as
@@ -94,7 +96,7 @@ class Param:
     value: Expression = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Launch:
     """One kernel launch of a variant. `source` is relative to the artifact, `entry` an extern "C" name. It takes one
     struct of all `params`, or with `one_by_one` each as an argument of its own, in the order and type of the struct's
@@ -112,7 +114,7 @@ class Launch:
     overlaps: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variant:
     """One schedule with one config. `defines` are the macros every specialisation gets (KNOB_tile_m …);
     `axes` are the macros a specialisation binds: "DTYPE_<tensor>", "LAYOUT_<tensor>", "PRESENT_<tensor>",
@@ -138,7 +140,7 @@ class Variant:
     by_hand: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GradientSpec:
     """`kernel` (a key of the manifest's kernels) computes the gradients of `outputs` with respect to
     `inputs`. Its inputs are named like the forward's tensors, plus `grad_<output>`; its outputs are
@@ -150,7 +152,7 @@ class GradientSpec:
     saves: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelSpec:
     """`math` is a Python file (relative) with the same computation in torch ops: `forward(**tensors,
     **options)`. `meaning` is the hash of its checked canonical form."""
@@ -166,7 +168,7 @@ class KernelSpec:
     meaning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Manifest:
     source: str
     targets: tuple[str, ...]
@@ -197,7 +199,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
-    """Rebuilds frozen dataclasses from JSON by their annotations."""
+    """Rebuilds records from JSON by their annotations."""
     if kind is Any:
         return value
     origin, args = typing.get_origin(kind), typing.get_args(kind)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from spakc.diagnostics import Sink
 from spakc.ir.ops import ACTIVATIONS, Expr, Ref, RefKind
@@ -222,6 +221,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     folded = [candidate for candidate in pool if candidate.lower() == name.lower() and candidate != name]
     if folded:
         return folded[0]
+    from difflib import get_close_matches  # of mistakes only
+
     matches = get_close_matches(name, pool, n=1, cutoff=0.6)
     return matches[0] if matches else None
 

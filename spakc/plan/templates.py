@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from spakc.diagnostics import Sink
 from spakc.ir.module import Kernel, Schedule
 from spakc.plan.launch import Signature, StepProblem
@@ -130,8 +128,10 @@ def check_templates(kernel: Kernel, sink: Sink) -> None:
 
 
 def _no_such_template(kernel: Kernel, schedule: Schedule, sink: Sink) -> None:
+    from difflib import get_close_matches
+
     known = [t.name for t in TEMPLATES if t.family == kernel.family] + list(ANNOUNCED.get(kernel.family, ()))
-    near = difflib.get_close_matches(schedule.name, known, 1)
+    near = get_close_matches(schedule.name, known, 1)
     hint = (
         f"did you mean `{near[0]}`?"
         if near
@@ -148,7 +148,9 @@ def _no_such_template(kernel: Kernel, schedule: Schedule, sink: Sink) -> None:
 
 
 def _unknown_knob(template: Template, schedule: Schedule, name: str, sink: Sink) -> None:
-    near = difflib.get_close_matches(name, [knob.name for knob in template.knobs], 1)
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [knob.name for knob in template.knobs], 1)
     sink.report(
         "SPAK702",
         f"the template `{template.name}` has no knob `{name}`",
