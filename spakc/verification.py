@@ -239,7 +239,7 @@ def rows_of(
     """Rows of evidence: what was seen, with the seed, the cases, and what was not covered."""
     now = subject_now(checked, files, BASE_OPTIONS)
     toolchain = _toolchain(on)
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     left = [text for each in finished for text in each.not_covered]
     counts = {o.tested.name: o.cases for each in finished for o in each.variants if not o.left_out}
     rows = []

@@ -248,7 +248,7 @@ def _rows(module: Module, answers: list[Answer], now: Any) -> list[Any]:
             toolchain=f"nvrtc {'.'.join(map(str, nvrtc_version()))}, {platform.platform(terse=True)}",
             driver=driver_version(),
             baselines={"torch": torch.__version__, "cuda": str(torch.version.cuda)},
-            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         )
         for statement, quantities in groups.values()
         if quantities

@@ -184,7 +184,7 @@ def _search(
                         break
                     variant = variants[key_of(config)]
                     made = made_of(narrowed.kernel.name, variant, where.arch, files, BASE_OPTIONS)
-                    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
                     found = clock.time(variant.id)
                     entry = row(narrowed, config, made, found, where, date)
                     append_evidence(path, [entry])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from spakc.check.checked import CheckedModule
-from spakc.diff.entries import Entry, entries
+from spakc.diff.entries import Entry, entries, where_in_force
 from spakc.diff.strength import (
     Strength,
     by_sets,
@@ -127,6 +127,13 @@ def _pairs(old: tuple[Any, ...], new: tuple[Any, ...]) -> Iterator[tuple[Any, An
 
 def _of_pair(a: Any, b: Any, old: State, new: State) -> tuple[Strength, str]:
     if isinstance(a, Law) and isinstance(b, Law):
+        there = [where_in_force(law, state.checked.module) for law, state in ((a, old), (b, new))]
+        if set(there[0]) != set(there[1]):
+            where = " and ".join(there[0]) or "no target", " and ".join(there[1]) or "none"
+            text = f"it binds `{'.'.join(b.scope)}` on {where[0]}, now on {where[1]}"
+            fewer, more = set(there[0]) - set(there[1]), set(there[1]) - set(there[0])
+            said, _ = count_law(a, b, old.checked, new.checked)
+            return together(by_sets(bool(more), bool(fewer)), said), text
         strength, counted = count_law(a, b, old.checked, new.checked)
         if not counted:
             return compare_laws(a, b), ""

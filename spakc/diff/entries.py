@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from typing import Any
 
+from spakc.check.check_space import is_present, targets_of
 from spakc.check.checked import CheckedModule
 from spakc.check.statements import statements
 from spakc.ir.canonical import canonical, meaning
@@ -181,6 +182,7 @@ class _Collector:
         for body in bodies:
             if isinstance(body, Law) and body.scope and body.scope[0] in self.module.kernels:
                 yield from _of_tensors(body, self.module.kernels[body.scope[0]])
+                yield f"in force on {', '.join(where_in_force(body, self.module))}"
 
 
 def _place(span: Span) -> Place:
@@ -204,6 +206,15 @@ def _objects(module: Module) -> Mapping[Place, list[Any]]:
         elif isinstance(thing, tuple):
             stack.extend(reversed(thing))
     return table
+
+
+def where_in_force(law: Law, module: Module) -> tuple[str, ...]:
+    """The targets on which the schedule of a law is there: what its `needs` rule out is ruled out for its laws, too."""
+    kernel = module.kernels.get(law.scope[0]) if law.scope else None
+    schedule = kernel.schedules.get(law.scope[1]) if kernel is not None and len(law.scope) > 1 else None
+    if schedule is None:
+        return ()
+    return tuple(device.name for device in targets_of(module) if is_present(schedule, device))
 
 
 def _of_tensors(law: Law, kernel: Kernel) -> Iterator[str]:

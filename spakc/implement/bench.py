@@ -103,6 +103,6 @@ def _row(statement: Statement, now: Subject, figures: Mapping[str, Any], where: 
         device=where.device,
         toolchain=where.toolchain,
         driver=where.driver,
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
     )
     return replace(row, statement=TIMED + statement.id)

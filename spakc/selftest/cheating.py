@@ -108,7 +108,7 @@ class Trial:
         mine = self.established[name]
         kind = "device_cases" if self.on == "gpu" else "cases"
         now = self.now()
-        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         return row_of_run(
             mine.statement, now, mine.figures, fact=kind, device=device_of(self.on), date=date, seed=0
         )

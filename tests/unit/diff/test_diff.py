@@ -269,3 +269,54 @@ def test_an_example_is_like_itself_however_it_is_formatted(path: Path, tmp_path:
     assert CliRunner().invoke(cli, ["fmt", *map(str, root.rglob("*.spak"))]).exit_code == 0
     result = CliRunner().invoke(cli, ["diff", str(path), str(other)])
     assert (result.exit_code, result.stdout) == (0, "nothing changed\n"), result.output
+
+
+BOTH = (
+    PROJECT.replace("let unused = 3", "let ceiling = 8 KiB")
+    .replace("smem <= device", "ceiling > 0 and smem <= device")
+    .replace("  schedule tiled {", "  schedule naive { knob block in {8} }\n  schedule tiled {")
+    .replace("config wide on h100 {", "config wide {")
+)
+"""With a schedule that is always there, and a law over a name of the file."""
+
+
+def test_a_schedule_that_is_nowhere_takes_its_laws_along(tmp_path: Path) -> None:
+    """A need that no target meets would be a way to be rid of a law without touching it."""
+    nowhere = BOTH.replace("schedule tiled {", "schedule tiled needs device.smem_per_block >= 900 KiB {")
+    result = diff(tmp_path, BOTH, nowhere, "--role", "implementer")
+    assert result.exit_code == 1 and "SPAK603" in result.stderr, result.stdout + result.stderr
+    fits = rows(result)["law mm.tiled.fits"]
+    assert (fits["change"], fits["altered"], fits["causes"]) == ("weakened", True, ["schedule mm.tiled"])
+    narrower = BOTH.replace("schedule tiled {", "schedule tiled needs device.tma {")
+    fits = rows(diff(tmp_path, BOTH, narrower))["law mm.tiled.fits"]
+    assert "it binds `mm.tiled` on h100 and a100, now on h100" in str(fits["detail"])
+    harmless = BOTH.replace("schedule tiled {", "schedule tiled needs device.cp_async {")
+    assert diff(tmp_path, BOTH, harmless, "--role", "implementer").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    law  fits", "    let ceiling = 900 KiB\n    law  fits"),  # a name that the file has, too
+        (
+            "schedule pipelined like tiled needs device.cp_async {",
+            "schedule pipelined needs device.cp_async { knob tile_m in {32} knob tile_n in {32} knob tile_k in {16}",
+        ),
+        ("schedule pipelined like tiled", "schedule mine like tiled { let smem = 1 KiB } schedule pipelined like mine"),
+        ("    knob stages in 2..4", "    knob stages in 2..4\n    law fits: stages > 0 because \"the other is gone\""),
+        ("    law  fits: smem <= 8 KiB\n", "    # law  fits: smem <= 8 KiB\n"),
+        ("law  fits: smem <= 8 KiB", "law  fits: smem <= 8 KiB when tile_m == 32"),
+        ("use std.devices", "use \"devices.spak\""),
+        ("targets h100, a100", "targets a100"),
+        ("cases 50", "cases 49"),
+    ],
+)  # fmt: skip
+def test_no_way_around_a_law(old: str, new: str, tmp_path: Path) -> None:
+    """Each leaves the text of a law alone, or hides what becomes of it."""
+    assert old in BOTH
+    (tmp_path / "new").mkdir(exist_ok=True)
+    devices = (resource("examples") / "std" / "devices.spak").read_text()
+    (tmp_path / "new" / "devices.spak").write_text(devices.replace("227 KiB", "900 KiB"))
+    result = diff(tmp_path, BOTH, BOTH.replace(old, new), "--role", "implementer")
+    codes = {json.loads(line)["code"] for line in result.stderr.splitlines()}
+    assert result.exit_code == 1 and codes <= {"SPAK601", "SPAK603", "SPAK604"}, codes

@@ -142,6 +142,20 @@ def test_what_only_the_emulator_found_right_is_not_timed(emulated: Path) -> None
     assert found == "not verified on a device"
 
 
+def test_the_same_cases_again_are_no_more_cases(known_right: Path) -> None:
+    """Nor does a run that is right take back one that failed."""
+    path = evidence_path(known_right)
+    rows = read_evidence(path, Sink())
+    (mine,) = [row for row in rows if row.kind == "device_cases"]
+    few = replace(mine, figures={**mine.figures, "checks": {**mine.figures["checks"], "cases": 2}})
+    failed = replace(few, figures={**few.figures, "checks": {**few.figures["checks"], "failures": 1}})
+    for wrong, why in (([few] * 5, "2 of 8 cases"), ([failed, mine], "1 of 18 cases fail")):
+        path.unlink()
+        append_evidence(path, [*(row for row in rows if row is not mine), *wrong])
+        (found,) = {each.why for each in timed(known_right, {64: 5e-6, 256: 5e-6})}
+        assert why in found, found
+
+
 def test_times_of_another_device_choose_nothing(known_right: Path) -> None:
     path = evidence_path(known_right)
     rows = read_evidence(path, Sink())
