@@ -124,12 +124,12 @@ class ModelCode:
 
     # ---- forms of operations ------------------------------------------------------------------------
 
-    def norm(self, node: Query) -> NormClass:
+    def norm(self, node: Query, narrow: bool) -> NormClass:
         named = dict(node.named)
         kind = word(named.get("kind"), "layer")
         weight, bias = flag(named.get("weight"), True), flag(named.get("bias"), False)
         name = "LayerNorm" if kind == "layer" else "RMSNorm"
-        return _form(self.norms, lambda suffix: NormClass(name + suffix, kind, weight, bias))
+        return _form(self.norms, lambda suffix: NormClass(name + suffix, kind, weight, bias, narrow))
 
     def mlp(self, node: Query) -> MlpClass:
         named = dict(node.named)
@@ -217,6 +217,7 @@ class _Writer:
         self.writes: Counter[Factors] = Counter()
         self.repeats: list[tuple[str, str, str]] = []  # variable, count over `config.`, over `self.config.`
         self.around: list[str] = []  # counts of the repeats and loops around the current line
+        self.multiplied: Expr | None = None  # what products are about to read, and nothing else does
         self.calls: dict[str, str] = {}  # part -> the attribute of its last call
         self.tokens = safe(part.params[0].name)
 
@@ -340,6 +341,10 @@ class _Writer:
         if node.name == "mlp":
             code.ops.add("activation")
         named = dict(node.named)
+        if node.name in ("attention", "mlp", "linear", "unembed") and not _places_added(
+            named.get("positions")
+        ):
+            self.multiplied = node.args[0]
         match node.name:
             case "embed":
                 return self._embed(node)
@@ -348,7 +353,9 @@ class _Writer:
             case "unembed":
                 return self._module(node, self._linear(node, "config.vocab"))
             case "norm":
-                form = code.norm(node)
+                narrow, self.multiplied = self.multiplied is node, None
+                narrow = narrow and code.uses("norm") and code.uses("linear")
+                form = code.norm(node, narrow)
                 epsilon = scalar(named["eps"], "config.") if "eps" in named else str(_EPSILON[form.kind])
                 ops = ["ops"] * code.uses("norm")
                 return self._module(node, f"{form.name}({', '.join([self._width(node), epsilon, *ops])})")
@@ -510,6 +517,11 @@ def _queries(step: Step) -> list[Query]:
         return [node for node in walk(step.value) if isinstance(node, Query)]
     own = [node for node in walk(step.initial) if isinstance(node, Query)] if isinstance(step, Loop) else []
     return own + [node for inner in step.body for node in _queries(inner)]
+
+
+def _places_added(positions: Expr | None) -> bool:
+    """Whether attention adds a vector for every place to what it reads, before any product does."""
+    return isinstance(positions, Ref | Query) and positions.name in ("learned", "coupled")
 
 
 def _base(node: Query) -> str:

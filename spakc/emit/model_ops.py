@@ -22,12 +22,13 @@ CALLS = {
 
 @record
 class NormClass:
-    """`kind`: layer | rms. `weight` and `bias` are learned."""
+    """`kind`: layer | rms. `weight` and `bias` are learned. `narrow`: only products read the result."""
 
     name: str
     kind: str
     weight: bool
     bias: bool
+    narrow: bool
 
 
 @record

@@ -73,7 +73,7 @@ def render_html(report: Report) -> str:
         _section("Claims", _statements(claims) if claims else _absent("The file makes no claims.")),
         _section("Runs", _runs(report)),
         _section("Loss", _losses(report.runs)),
-        _section("Accuracy by digits", _accuracy(report.runs)),
+        _section("Accuracy by digits, loss of text", _accuracy(report.runs)),
         _section("Ladder", _ladder(report)),
         _section("Roofline", _rooflines(report)),
         _section("Every statement", f"<details><summary>show</summary>{_statements(report.page)}</details>"),
@@ -188,10 +188,25 @@ def _accuracy(runs: Sequence[Run]) -> str:
                     hints=[f"{d} digits: {found[d][0]} of {found[d][1]}" for d in digits],
                 )
             )
-    if not series:
-        return _absent("Not measured: no run has answers with digits.")
-    picture = chart(series, Axis("digits of the longest number"), Axis("exact match", low=0.0, high=1.0))
-    return _figure(picture, _only(series) + "Whole answers with their end token; bars are 95 % intervals.")
+    shown = ""
+    if series:
+        picture = chart(series, Axis("digits of the longest number"), Axis("exact match", low=0.0, high=1.0))
+        caption = "Whole answers with their end token; bars are 95 % intervals."
+        shown = _figure(picture, _only(series) + caption)
+    shown += _text_losses(runs)
+    return shown or _absent("Not measured: no run has answers with digits, or a loss of text.")
+
+
+def _text_losses(runs: Sequence[Run]) -> str:
+    """What a model of text is judged by."""
+    rows = [
+        (f"{run.name}: {row['split']}", row["loss"], (row["loss"], row["loss"]))
+        for run in runs
+        for row in run.figures["rows"]
+        if "loss" in row
+    ]
+    caption = "Loss of text at the end of training, in nats a token; what it is a part of stands before it."
+    return _figure(bars(rows, "nats"), caption) if rows else ""
 
 
 def by_digits(figures: Mapping[str, Any]) -> dict[int, tuple[int, int]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from spak_runtime.training.graph import own_stream
 from spak_runtime.training.loop import EAGER_STEPS, Trainer
 
 FILE = Path(__file__).parent / "bench_training.spak"
-NAMES = ("loops_12", "loops_30", "loops_4", "stack_12", "characters", "gpt2_124m")
+NAMES = ("loops_12", "loops_4", "characters", "gpt2_124m", "stack_12", "loops_30")
 DEVICE = torch.device("cuda")
 STEPS = 10_000  # of the schedule; rates hardly move while it is timed
 
@@ -80,6 +81,7 @@ def trainer_of(artifact: Any, name: str, by_kernels: bool) -> tuple[Trainer, Any
 def compiled_without_kernels(folder: Path) -> Any:
     """The artifact of the same models where no operation is given to a kernel."""
     root = Path(__file__).parents[2]
+    shutil.copytree(root / "examples", folder / "examples")
     for path in [*(root / "examples").rglob("*.spak"), FILE]:
         copy = folder / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)

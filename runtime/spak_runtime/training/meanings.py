@@ -101,8 +101,20 @@ def loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def means_linear(kernel: KernelFunction) -> str:
-    _compare("linear", kernel, (_drawn(5, 16), _drawn(16, 8)), {}, lambda x, y: x @ y)
-    return "linear"
+    """`bias` for a kernel that also adds a vector to every row, where it is given one."""
+    inputs = (_drawn(5, 16), _drawn(16, 8))
+    _compare("linear", kernel, inputs, {}, lambda x, y: x @ y)
+    optional = [tensor for tensor in kernel.spec.tensors if tensor.role == "input" and tensor.optional]
+    if [len(tensor.shape) for tensor in optional] != [1]:
+        return "linear"
+    dtype = _finest(_inputs(kernel)[0]) or torch.float32
+    x, y, bias = (tensor.to(dtype) for tensor in (*inputs, _drawn(8)))
+    try:
+        found = first_output(kernel(x, y, bias)).float()
+    except SpakRuntimeError:
+        return "linear"
+    wanted = x.float() @ y.float() + bias.float()
+    return "bias" if _agrees(found, wanted, 4 * torch.finfo(dtype).eps) else "linear"
 
 
 def means_attention(kernel: KernelFunction) -> str:

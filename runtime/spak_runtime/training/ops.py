@@ -107,9 +107,14 @@ class Ops:
         if kernel is None:
             return F.linear(x, weight, bias)
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        cast = self.once((weight,), lambda: _spaced(weight.detach().to(dtype)))
-        y: Tensor = _Product.apply(rows, weight, cast, kernel)  # type: ignore[no-untyped-call]
-        self._computed("linear", kernel, rows, cast.t())
+        cast = self.once((weight,), lambda: _padded(weight.detach(), dtype))
+        added = None
+        if bias is not None and self._forms["linear"] == "bias":
+            shift, bias = bias, None
+            more = cast.shape[0] - weight.shape[0]
+            added = shift, self.once((shift,), lambda: F.pad(shift.detach().to(dtype), (0, more)))
+        y: Tensor = _Product.apply(rows, weight, cast, *(added or (None, None)), kernel)  # type: ignore[no-untyped-call]
+        self._computed("linear", kernel, rows, cast.t(), *(added or ())[1:])
         y = y.view(*x.shape[:-1], weight.shape[0])
         return y if bias is None else y + bias.to(dtype)
 
@@ -154,8 +159,17 @@ class Ops:
         return y.transpose(1, 2).flatten(2)
 
     @named("norm")
-    def norm(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str) -> Tensor:
-        """Normalisation over the last axis; `kind` is layer or rms."""
+    def norm(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        kind: str,
+        narrow: bool = False,
+    ) -> Tensor:
+        """Normalisation over the last axis; `kind` is layer or rms. With `narrow` only products read the result: it is
+        written in the dtype that they work in, if the kernel can."""
         kernel = self._bound("norm", x.dtype)
         if kernel is not None and kind != self._forms["norm"]:
             known = self._forms["norm"]
@@ -163,11 +177,14 @@ class Ops:
             kernel = None
         if kernel is None:
             return meanings.norm(x, weight, bias, eps, kind)
-        width, options = x.shape[-1], known_options(kernel, {"eps": eps})
+        width, options = x.shape[-1], dict[str, Any](known_options(kernel, {"eps": eps}))
         # What the model does not learn is one or zero, which changes no bit of what the kernel computes.
         parts = [x.reshape(-1, width), self._constant(1.0, width, x.device) if weight is None else weight]
         if kind == "layer":
             parts.append(self._constant(0.0, width, x.device) if bias is None else bias)
+        output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
+        if narrow and NAMES[_working_dtype(x)] in output.dtypes:
+            options["dtype"] = {output.name: _working_dtype(x)}
         y = first_output(kernel(*parts, **options))
         self._computed("norm", kernel, *parts, **options)
         return y.view_as(x)
@@ -284,26 +301,37 @@ class Ops:
 
 
 class _Product(torch.autograd.Function):
-    """x W^T and its two gradients, all three by one kernel of the product family, which reads `cast`: W in the dtype
-    that is worked in. The gradient of W is written in the dtype of W where the kernel can, so that a block that is
-    used in many loops sums its gradients in float32."""
+    """x W^T (+ b) and its gradients, all three products by one kernel of the product family, which reads `cast`: W in
+    the dtype that is worked in, with rows of zeros behind it (`_padded`), and `shift`: b like that. The gradients of
+    W and b have the dtypes of W (where the kernel writes it) and b, so that a block that is used in many loops sums
+    its gradients in float32."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, cast: Tensor, kernel: KernelFunction) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        cast: Tensor,
+        bias: Tensor | None,
+        shift: Tensor | None,
+        kernel: KernelFunction,
+    ) -> Tensor:
         x = _spaced(x)
         ctx.save_for_backward(x, cast)
-        ctx.kernel, ctx.dtype = kernel, weight.dtype
-        y = _rows(x, cast.shape[0])
-        _multiply(kernel, x, cast.t(), out=y)
-        return y
+        ctx.kernel, ctx.dtype, ctx.columns = kernel, weight.dtype, weight.shape[0]
+        ctx.bias = None if bias is None else bias.dtype
+        y = x.new_empty(x.shape[0], cast.shape[0])
+        _multiply(kernel, x, cast.t(), out=y, bias=shift)
+        return y[:, : weight.shape[0]]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, cast = ctx.saved_tensors
         grad = _spaced(grads[0])
-        grad_x = _multiply(ctx.kernel, grad, cast) if ctx.needs_input_grad[0] else None
+        grad_x = _multiply(ctx.kernel, grad, cast[: ctx.columns]) if ctx.needs_input_grad[0] else None
         grad_weight = _multiply(ctx.kernel, grad.t(), x, ctx.dtype) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, None, None
+        grad_bias = grad.sum(0, dtype=ctx.bias) if ctx.needs_input_grad[3] else None
+        return grad_x, grad_weight, None, grad_bias, None, None
 
 
 class _Loss(torch.autograd.Function):
@@ -437,17 +465,22 @@ def _pair(turned: list[Tensor], heads: int) -> tuple[Tensor, Tensor]:
 
 
 def _multiply(
-    kernel: KernelFunction, a: Tensor, b: Tensor, wanted: torch.dtype | None = None, out: Tensor | None = None
+    kernel: KernelFunction,
+    a: Tensor,
+    b: Tensor,
+    wanted: torch.dtype | None = None,
+    out: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """a b by a kernel that may know fewer layouts than torch has, in the dtype `wanted` if the kernel writes it, or
-    written to `out`."""
+    """a b (+ bias) by a kernel that may know fewer layouts than torch has, in the dtype `wanted` if the kernel writes
+    it, or written to `out`."""
     inputs = [tensor for tensor in kernel.spec.tensors if tensor.role == "input"]
     a, b = (
         tensor if tensor.is_contiguous() or "column" in spec.layouts else tensor.contiguous()
         for tensor, spec in zip((a, b), inputs, strict=False)
     )
     if out is not None:
-        return first_output(kernel(a, b, out=out))
+        return first_output(kernel(a, b, *([] if bias is None else [bias]), out=out))
     output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
     writes = wanted if wanted is not None and NAMES[wanted] in output.dtypes else None
     return first_output(kernel(a, b) if writes is None else kernel(a, b, dtype=writes))
@@ -459,6 +492,19 @@ def _spaced(matrix: Tensor) -> Tensor:
     if matrix.stride(1) == 1 and matrix.stride(0) % (16 // matrix.element_size()) == 0:
         return matrix
     return _rows(matrix, matrix.shape[1]).copy_(matrix)
+
+
+def _padded(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A weight [out, in] as a product reads it: in `dtype`, rows at multiples of 16 bytes, and as many rows of zeros
+    behind it that results fill such rows, too: 50,257 logits would leave tensor cores' stores for slower ones."""
+    unit = 16 // dtype.itemsize
+    out, width = weight.shape
+    if out % unit == 0 == width % unit:
+        return weight.to(dtype)
+    made = weight.new_empty(-(-out // unit) * unit, -(-width // unit) * unit, dtype=dtype)[:, :width]
+    made[:out].copy_(weight)
+    made[out:].zero_()
+    return made
 
 
 def _rows(like: Tensor, columns: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A picture of runs: loss over steps, accuracy by the digits of the numbers."""
+"""A picture of runs: loss over steps; accuracy by the digits of the numbers, or the loss of text by its parts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,15 @@ def plot(runs: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
                 digits, [s for s, _, _ in shares], errors, color=colour, marker="o", capsize=3, label=label
             )
     losses.set(xlabel="step", ylabel="loss", yscale="log", title="Training")
-    accuracy.set(
-        xlabel="digits", ylabel="exact match", ylim=(-0.03, 1.03), title="Whole answers, 95 % intervals"
-    )
-    if accuracy.has_data():
+    parts = [] if accuracy.has_data() else _text_losses(runs)
+    if parts:
+        accuracy.barh([name for name, _ in parts], [loss for _, loss in parts], color="C0")
+        accuracy.set(xlabel="loss, nats a token", title="Text, at the end of training")
+    else:
+        accuracy.set(
+            xlabel="digits", ylabel="exact match", ylim=(-0.03, 1.03), title="Whole answers, 95 % intervals"
+        )
+    if accuracy.has_data() and not parts:
         accuracy.legend(fontsize=8)
     temporary = path.with_name(path.name + ".new")
     figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
@@ -50,6 +55,16 @@ def _name(figures: dict[str, Any]) -> str:
 def _losses(log: Path) -> tuple[list[int], list[float]]:
     rows = read_losses(log)
     return [step for step, _ in rows], [loss for _, loss in rows]
+
+
+def _text_losses(runs: Sequence[tuple[dict[str, Any], Path]]) -> list[tuple[str, float]]:
+    """The loss of each part of the text of each run, by their names."""
+    return [
+        (f"{_name(figures)}, seed {figures['seed']}: {row['split']}", row["loss"])
+        for figures, _ in runs
+        for row in figures["rows"]
+        if "loss" in row
+    ]
 
 
 def _by_digits(figures: dict[str, Any]) -> tuple[list[int], list[tuple[float, float, float]]]:

@@ -20,7 +20,7 @@ from spakc.commands.report_page import write_page
 from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject
 from spakc.figures import key_of
-from spakc.report.html import Run, by_digits
+from spakc.report.html import Run, _accuracy, by_digits
 from spakc.report.svg import Axis, Series, chart, number_text
 from spakc.report.times import Roof, roof_of, timings
 from spakc.status import status
@@ -100,7 +100,7 @@ def section(page: str, title: str) -> str:
 
 def test_what_is_not_measured_is_said(checked: driver.Checked, tmp_path: Path) -> None:
     page = page_of(checked, tmp_path, [])
-    for title in ("Loss", "Accuracy by digits", "Ladder", "Roofline"):
+    for title in ("Loss", "Accuracy by digits, loss of text", "Ladder", "Roofline"):
         assert "Not measured" in section(page, title) and "<svg" not in section(page, title)
     assert "undecided" in section(page, "Claims")
 
@@ -135,6 +135,19 @@ def test_digits_are_those_of_the_plain_readout() -> None:
     assert by_digits(figures("e")) == {1: (20, 20), 2: (10, 20), 12: (0, 10)}
 
 
+def test_a_run_on_text_shows_its_losses() -> None:
+    """Where others show answers: each part of the text beside its loss."""
+    rows = [
+        {"split": name, "readout": "last", "loss": loss}
+        for name, loss in (("train", 1.25), ("validation", 2.5))
+    ]
+    shown = _accuracy([Run(figures("text", rows=rows), [])])
+    assert "<rect" in shown and "1.25 nats" in shown and "2.5 nats" in shown and "validation" in shown
+    assert "Not measured" not in shown
+    assert "nats" not in _accuracy([Run(figures("sums"), [])])
+    assert "Not measured" in _accuracy([Run(figures("nothing", rows=[]), [])])
+
+
 def test_a_ladder_is_read(checked: driver.Checked, tmp_path: Path) -> None:
     call = {"call": "mix(P = 1)", "bars": [{"by": "naive.8", "rates": [1e12, 3e12, 2e12]}]}
     ladder = {"schema": "spak-ladder/1", "device": "a card", "date": "2026-01-02", "calls": [call]}
@@ -160,7 +173,7 @@ class TestRuns:
     def test_curves_and_answers(self, written: Path) -> None:
         page = (written / "page.html").read_text()
         assert "<svg" in section(page, "Loss") and "e (quick), seed 0" in section(page, "Loss")
-        assert "<circle" in section(page, "Accuracy by digits")
+        assert "<circle" in section(page, "Accuracy by digits, loss of text")
         assert "1 runs of an earlier state" in section(page, "Runs") and "alert" not in page
         first = (written / "out" / "report.html").read_text()
         assert section(first, "Loss") == section(page, "Loss"), "`run` and `status --html` write the same"

@@ -30,7 +30,7 @@ def test_rows_begin_where_wide_copies_may(artifact, monkeypatch, width, out):
     multiply = module._multiply
 
     def recorded(kernel, a, b, *wanted, **out):
-        asked.extend((a, b, *out.values()))
+        asked.extend((a, b, *([out["out"]] if "out" in out else [])))
         return multiply(kernel, a, b, *wanted, **out)
 
     monkeypatch.setattr(module, "_multiply", recorded)
@@ -170,3 +170,49 @@ def test_heads_of_a_size_without_a_kernel_are_torchs(heads):
 def test_a_kernel_that_turns_otherwise_is_refused(heads):
     with pytest.raises(TrainingError, match="gelu cannot compute rotation: no option base"):
         Ops({"rotation": "gelu"}, ("rotation",), heads, torch.device("cuda"))
+
+
+def test_a_bias_is_added_by_the_product(artifact, monkeypatch):
+    """And its gradient is summed in float32."""
+    monkeypatch.setattr(module, "_working_dtype", lambda x: torch.bfloat16)
+    ops = Ops({"linear": "matmul"}, ("linear",), artifact, torch.device("cuda"))
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((40, 16), (24, 16), (24,)))
+    given = []
+    multiply = module._multiply
+
+    def recorded(*args, **kwargs):
+        given.append(kwargs.get("bias"))
+        return multiply(*args, **kwargs)
+
+    monkeypatch.setattr(module, "_multiply", recorded)
+    y = ops.linear(x, weight, bias)
+    assert torch.equal(given[0], bias.bfloat16()) and y.dtype == torch.bfloat16
+    right = torch.nn.functional.linear(*(each.bfloat16().double() for each in (x, weight, bias)))
+    torch.testing.assert_close(y.double(), right, rtol=2.0**-8, atol=2.0**-6)
+    grad = torch.randn_like(y)
+    found = torch.autograd.grad(y, (x, weight, bias), grad)
+    wanted = torch.autograd.grad(right, (x, weight, bias), grad.double())
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), theirs.double(), rtol=2.0**-6, atol=2.0**-6)
+    torch.testing.assert_close(found[2], grad.float().sum(0), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_a_norm_that_only_products_read_is_written_in_their_dtype(heads, monkeypatch, narrow):
+    """It would be cast otherwise: the same bits, and the gradient comes back in that dtype."""
+    monkeypatch.setattr(module, "_working_dtype", lambda x: torch.bfloat16)
+    ops = Ops({"norm": "layer_norm"}, ("norm",), heads, torch.device("cuda"))
+    x, weight = torch.randn(6, 32, requires_grad=True), torch.randn(32, requires_grad=True)
+    y = ops.norm(x, weight, None, 1e-5, "layer", narrow=narrow)
+    assert y.dtype == (torch.bfloat16 if narrow else torch.float32)
+    right = torch.nn.functional.layer_norm(x, (32,), weight)
+    torch.testing.assert_close(y.bfloat16(), right.bfloat16())
+    grad = torch.randn_like(y)
+    for ours, theirs in zip(
+        torch.autograd.grad(y, (x, weight), grad),
+        torch.autograd.grad(right, (x, weight), grad.float()),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -10,7 +10,7 @@ using T_x = DTYPE_x;
 using T_weight = f32;
 using T_mean = f32;
 using T_rstd = f32;
-using T_grad_y = T_x;
+using T_grad_y = DTYPE_grad_y;
 using T_grad_x = T_x;
 
 struct Params {

@@ -9,7 +9,7 @@ using namespace spak;
 using T_x = DTYPE_x;
 using T_mean = f32;
 using T_rstd = f32;
-using T_grad_y = T_x;
+using T_grad_y = DTYPE_grad_y;
 using T_parts = f32;
 using T_parts_1 = f32;
 

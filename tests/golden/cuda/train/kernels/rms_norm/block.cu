@@ -8,7 +8,7 @@ using namespace spak;
 
 using T_x = DTYPE_x;
 using T_weight = f32;
-using T_y = T_x;
+using T_y = DTYPE_y;
 using T_rstd = f32;
 
 struct Params {
