@@ -76,15 +76,21 @@ class FlatForm:
         return f"{op}({', '.join(arguments)}) -> {result}"
 
 
+def operator_name(kernel: str) -> str:
+    """What torch calls the operator of a kernel. Its namespaces have a `name` and methods of their own."""
+    word = re.sub(r"\W", "_", kernel)
+    return f"{word}_" if word.startswith("_") or word.rstrip("_") == "name" else word
+
+
 def register(
     namespace: str, signature: Signature, execute_flat: Callable[[Sequence[Any]], Sequence[torch.Tensor]]
 ) -> Callable[..., Any]:
-    """The operator `torch.ops.<namespace>.<kernel>`, defined unless it already is.
+    """The operator `torch.ops.<namespace>.<kernel>` (see `operator_name`), defined unless it already is.
 
     `execute_flat` computes it on real tensors, CUDA or CPU. The operator returns a tensor, or a tuple of
     them.
     """
-    name = re.sub(r"\W", "_", signature.name)
+    name = operator_name(signature.name)
     library = _libraries.get(namespace)
     if library is None:
         library = _libraries[namespace] = torch.library.Library(namespace, "DEF")  # type: ignore[no-untyped-call]
@@ -114,7 +120,7 @@ def differentiate(
     """Gives the operator of a kernel its autograd formula, unless it has one. `setup(ctx, inputs, output)` and
     `backward(ctx, *grads)` are what `torch.library.register_autograd` describes. An operator that writes an
     inout can have none: torch wants it functional."""
-    name = f"{namespace}::" + re.sub(r"\W", "_", signature.name)
+    name = f"{namespace}::{operator_name(signature.name)}"
     if name not in _differentiated and not signature.inouts:
         _differentiated.add(name)
         library = _libraries[namespace]

@@ -20,12 +20,16 @@ class State:
     checking found an error."""
 
     path: Path
-    text: str
+    texts: Mapping[Path, str]  # those that the editor held, this file's among them
     diagnostics: tuple[Diagnostic, ...] = ()
     names: Names | None = None
     checked: driver.Checked | None = None
-    current: bool = True  # whether `names` are those of `text`
+    current: bool = True  # whether `names` are those of the file's text
     _page: list[StatementStatus] | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> str:
+        return self.texts.get(self.path, "")
 
     def page(self) -> list[StatementStatus]:
         """The page of status, planned and emitted when it is first asked for; empty where that fails."""
@@ -36,20 +40,19 @@ class State:
 
 def look(path: Path, overlay: Mapping[Path, str], before: State | None = None) -> State:
     """Checks a file with the texts that the editor holds. Never raises for what a file says."""
-    text = overlay[path]
     sink = Sink()
     program: Program | None = None
     try:
         program = driver.load(path, sink, overlay)
     except SpakError as error:
         old = before.names if before is not None else None
-        return State(path, text, error.diagnostics, old, None, current=False)
+        return State(path, overlay, error.diagnostics, old, None, current=False)
     names = Names(program)
     try:
         checked = driver.Checked(path, program, driver.check_program(program, sink), sink)
     except SpakError as error:
-        return State(path, text, error.diagnostics, names)
-    return State(path, text, tuple(checked.sink.diagnostics), names, checked)
+        return State(path, overlay, error.diagnostics, names)
+    return State(path, overlay, tuple(checked.sink.diagnostics), names, checked)
 
 
 def path_of(name: str, root: Path) -> Path | None:

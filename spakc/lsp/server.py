@@ -61,7 +61,7 @@ class SpakServer(LanguageServer):
     async def _look_later(self, uri: str, pause: float) -> None:
         await asyncio.sleep(pause)
         state = await asyncio.to_thread(self._look, uri, self.overlay(), self.states.get(uri))
-        if uri in self.told and state.text == self.workspace.get_text_document(uri).source:
+        if uri in self.told and state.texts == self.overlay():
             self.states[uri] = state
             self._publish(uri, state)
 
@@ -71,14 +71,14 @@ class SpakServer(LanguageServer):
         except Exception:  # a mistake of the compiler: told to the editor's log, and the server goes on
             message = f"internal error of spakc while it checked {uri}:\n{traceback.format_exc()}"
             self.window_log_message(types.LogMessageParams(types.MessageType.Error, message))
-            return State(path_of_uri(uri), overlay.get(path_of_uri(uri), ""))
+            return State(path_of_uri(uri), overlay)
 
     def state(self, uri: str) -> State:
-        """The state of a file's present text."""
+        """The state of a file as the editor holds it and those that it may use."""
         known = self.states.get(uri)
-        text = self.workspace.get_text_document(uri).source
-        if known is None or known.text != text:
-            known = self._look(uri, self.overlay() | {path_of_uri(uri): text}, known)
+        texts = self.overlay() | {path_of_uri(uri): self.workspace.get_text_document(uri).source}
+        if known is None or known.texts != texts:
+            known = self._look(uri, texts, known)
             self.states[uri] = known
         return known
 

@@ -88,6 +88,18 @@ def looped(
 
 
 HOSTILE: dict[str, bytes | str] = {
+    "the only schedule has no lawful point": """spak 1
+use std.devices
+targets a100
+kernel k: product {
+  dim M, N, K
+  input A: bf16 [M, K]
+  input B: bf16 [K, N]
+  output C: f32 [M, N]
+  math { C[m, n] = sum[k](A[m, k] * B[k, n]) }
+  schedule tiled { knob tile_m in {32, 64} knob tile_n in {32} knob tile_k in {16} law wide: tile_m > 64 }
+}
+""",
     "empty": "",
     "only a comment": "# nothing\n",
     "no version": "kernel k: product { }",

@@ -95,3 +95,14 @@ def test_mistakes_are_diagnostics(file: Path, tmp_path: Path) -> None:
     with pytest.raises(SpakError, match="SPAK001"):
         spakc.load(tmp_path / "none.spak")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["name", "name_", "_dir", "__init__", "define", "default", "kernels", "int", "torch"]
+)
+def test_a_kernel_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """Also those that torch's namespaces of operators, artifacts, C++ and Python have for themselves."""
+    text = f"kernel {name}: elementwise {{ dim N  input x: f32 [N]  output y: f32 [N]  math {{ y[i] = x[i] + 1 }} }}"
+    (tmp_path / "named.spak").write_text(f"spak 1\n{text}\n")
+    kernels = spakc.load(tmp_path / "named.spak")
+    assert kernels[name](torch.zeros(3)).tolist() == [1, 1, 1]
