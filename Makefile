@@ -42,7 +42,7 @@ gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` wit
 	$(PYTHON) -m pytest -rs -m gpu tests/unit/emulator
 
 sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run` where it is not installed
-	$(PYTHON) -m pytest -rs tests/gpu/test_sanitizer.py
+	$(PYTHON) -m tests.gpu.sanitize
 
 fuzz: $(ENV)     ## INPUTS (a million) random inputs through check, fmt and the language server, JOBS at a time; goes on where it was; failures lie in out/fuzz
 	nice -n 19 $(PYTHON) -m tests.fuzz.campaign --inputs $(INPUTS) --jobs $(JOBS) --minutes $(MINUTES)
@@ -54,7 +54,10 @@ bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up
 	$(PYTHON) -m tests.packaging.bench_check
 	$(PYTHON) -m pytest -q tests/packaging/budgets.py
 
-bench-verify: $(ENV) ## how long verification takes on the emulator, beside its reach; CLEAN=10000 for the long run
+bench-verify: $(ENV) ## how long verification takes on the emulator, beside its reach, and CLEAN clean cases
 	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN)
 
-.PHONY: help run test lint golden docs gpu sanitize fuzz wheel bench-check bench-verify
+bench-clean: $(ENV) ## 10,000 cases of kernels that are right: false alarms; goes on where it was (out/clean_cases.jsonl)
+	$(PYTHON) -m tests.property.clean_cases --cases 10000
+
+.PHONY: help run test lint golden docs gpu sanitize fuzz wheel bench-check bench-verify bench-clean

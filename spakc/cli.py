@@ -312,7 +312,15 @@ def verify(
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--template", "templates", multiple=True, help="Only this template; may be repeated.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes (default: one a processor).")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["sync", "wrapped", "literal", "index", "swizzle", "mask"]),
+    help="Only mutants of this kind; may be repeated.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Judge this many mutants, drawn at random.")
+@click.option("--minutes", type=click.FloatRange(0), help="Stop after as long; started again, it goes on.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="The same seed draws the same mutants."
 )

@@ -71,6 +71,7 @@ class OnEmulator:
             findings,
             touched,
             _counters(tested, call, reports),
+            visits=_visits(reports),
         )
 
     def _finding(self, error: EmulatorError) -> Finding:
@@ -119,3 +120,11 @@ def _counters(tested: UnderTest, call: Call, reports: list[Report]) -> Counters:
         threads = max(threads, int(evaluate(launch.threads, environment)))
         memory = max(memory, int(evaluate(launch.shared_bytes, environment)))
     return Counters(traffic, conflicts, requests, blocks, threads, memory)
+
+
+def _visits(reports: list[Report]) -> dict[tuple[str, int], int]:
+    visits: dict[tuple[str, int], int] = {}
+    for report in reports:
+        for line, count in report.visits.items():
+            visits[line.file, line.line] = visits.get((line.file, line.line), 0) + count
+    return visits

@@ -25,6 +25,7 @@ from spakc.commands.verify import variants_of
 from spakc.diagnostics import Sink
 from spakc.record import record
 from spakc.resources import resource, write_atomically
+from spakc.selftest.journal import Journal, state_of
 from spakc.selftest.judge import Baseline, Verdict, baseline, judge
 from spakc.selftest.plan_of_mutants import Task, slice_of, tasks_of
 from spakc.selftest.reasons import read_reasons
@@ -40,12 +41,15 @@ MUTANTS_PER_WORKER = 60
 
 @record
 class Request:
-    """What the command line asks. `templates` empty means all; `limit` None means every mutant."""
+    """What the command line asks. `templates` and `kinds` empty mean all; `limit` None means every mutant, `minutes`
+    None as long as it takes."""
 
     files: tuple[Path, ...]
     templates: tuple[str, ...]
+    kinds: tuple[str, ...]
     jobs: int
     limit: int | None
+    minutes: float | None
     seed: int
     cases: int
     output: Path
@@ -53,8 +57,9 @@ class Request:
 
 
 def run(request: Request) -> int:
-    """Judges, prints and keeps the score. Exit 0: enough was killed; 3: not enough, or a kernel is wrong as it
-    is; 5: a template is used by no kernel of the files; 1: diagnostics; 2: no such template."""
+    """Judges, prints and keeps the score. What was judged before, from the same sources by the same checks, is not
+    judged again. Exit 0: enough was killed; 3: not enough, or a kernel is wrong as it is; 5: a template is used by no
+    kernel of the files, or time was over before all were judged; 1: diagnostics; 2: no such template."""
     started = time.monotonic()
     files = request.files or _example_files()
     try:
@@ -69,10 +74,15 @@ def run(request: Request) -> int:
         names = [n for asked in request.templates for n in _matching(chosen, asked)] or list(chosen)
         wanted = {name: chosen[name] for name in names}
         every = tasks_of(wanted, [subject for file in _judges() for subject in _subjects(file)])
-        tasks = slice_of(every, request.limit, request.seed)
-        judging = tuple(dict.fromkeys(subject for task in tasks for subject in task.by))
-        wrong = _broken(judging, request)
-        verdicts = [] if wrong else _judge_all(tasks, request.jobs)
+        of_kinds = [task for task in every if not request.kinds or task.mutant.kind in request.kinds]
+        tasks = slice_of(of_kinds, request.limit, request.seed)
+        state = state_of((subject for task in every for subject in task.by), request.cases, request.seed)
+        journal = Journal(request.output.with_suffix(".jsonl"), state)
+        left = [tasks[place] for place in journal.missing([task.mutant for task in tasks])]
+        wrong = _broken(tuple(dict.fromkeys(subject for task in left for subject in task.by)), request)
+        if not wrong:
+            _judge_all(left, request, journal, started)
+        judged = [task for task in tasks if task.mutant.key in journal.known]
     except ToolError as error:
         sink = Sink()
         sink.report("SPAK753", error.message, None)
@@ -82,7 +92,7 @@ def run(request: Request) -> int:
         for line in wrong:
             click.echo(f"wrong without any mutant: {line}", err=True)
         return VERIFY_FAILED
-    score = _score(request, wanted, every, tasks, verdicts, time.monotonic() - started)
+    score = _score(request, wanted, every, judged, journal)
     write_atomically(request.output, json.dumps(score.to_json(), indent=1) + "\n")
     if request.as_json:
         click.echo(json.dumps(score.to_json()))
@@ -92,7 +102,7 @@ def run(request: Request) -> int:
         click.echo(f"kept in {request.output}")
     if score.shortfalls:
         return VERIFY_FAILED
-    return INCONCLUSIVE if score.unused else OK
+    return INCONCLUSIVE if score.unused or len(judged) < len(tasks) else OK
 
 
 def _example_files() -> tuple[Path, ...]:
@@ -128,13 +138,12 @@ def _score(
     wanted: Mapping[str, Sequence[Judged]],
     every: Sequence[Task],
     tasks: Sequence[Task],
-    verdicts: Sequence[Verdict],
-    seconds: float,
+    journal: Journal,
 ) -> Score:
     reasons = read_reasons(resource("templates/cuda") / REASONS)
     outcomes = [
-        Outcome(task.mutant, verdict, reasons.why.get(task.mutant.key, ""))
-        for task, verdict in zip(tasks, verdicts, strict=True)
+        Outcome(task.mutant, journal.known[task.mutant.key], reasons.why.get(task.mutant.key, ""))
+        for task in tasks
     ]
     there = {task.mutant.key for task in every}
     stale = [f"{file}: {line}" for file, line, _, _ in reasons.why.keys() - there]
@@ -146,7 +155,7 @@ def _score(
         sorted(stale) if not request.templates and not request.files else [],
         request.seed,
         request.cases,
-        seconds,
+        journal.seconds,
     )
 
 
@@ -158,20 +167,23 @@ _request: Request
 """What workers judge: they are copies of this process, made when these are set."""
 
 
-def _judge_all(tasks: Sequence[Task], jobs: int) -> list[Verdict]:
-    """The verdicts in the order of the tasks, whatever the number of processes."""
+def _judge_all(tasks: Sequence[Task], request: Request, journal: Journal, started: float) -> None:
+    """Keeps a verdict of each task, or of those that there is time for."""
     global _tasks
     _tasks = tasks
-    found: dict[int, Verdict] = {}
-    started = time.monotonic()
-    for number, verdict in _mapped(_judge_one, len(tasks), jobs):
-        found[number] = verdict
+    begun = time.monotonic()
+    until = started + 60 * request.minutes if request.minutes is not None else float("inf")
+    for done, (number, (verdict, seconds)) in enumerate(
+        _mapped(_judge_one, len(tasks), request.jobs), start=1
+    ):
+        journal.keep(tasks[number].mutant, verdict, seconds)
         if sys.stderr.isatty():
-            rest = (len(tasks) - len(found)) * (time.monotonic() - started) / len(found)
-            click.echo(f"\r{len(found)} of {len(tasks)} mutants, {rest:.0f} s left  ", err=True, nl=False)
+            rest = (len(tasks) - done) * (time.monotonic() - begun) / done
+            click.echo(f"\r{done} of {len(tasks)} mutants, {rest:.0f} s left  ", err=True, nl=False)
+        if time.monotonic() > until:
+            break
     if sys.stderr.isatty():
         click.echo("\r" + " " * 60 + "\r", err=True, nl=False)
-    return [found[number] for number in range(len(tasks))]
 
 
 def _broken(subjects: Sequence[Subject], request: Request) -> list[str]:
@@ -199,11 +211,12 @@ def _begin(folder: str) -> None:
     os.environ["SPAK_CACHE_DIR"] = str(Path(folder, str(os.getpid())))
 
 
-def _judge_one(number: int) -> tuple[int, Verdict]:
+def _judge_one(number: int) -> tuple[int, tuple[Verdict, float]]:
     task = _tasks[number]
+    start = time.monotonic()
     verdict = judge(task.mutant, task.by)
     shutil.rmtree(os.environ["SPAK_CACHE_DIR"], ignore_errors=True)
-    return number, verdict
+    return number, (verdict, time.monotonic() - start)
 
 
 def _try_one(number: int) -> tuple[int, Baseline]:

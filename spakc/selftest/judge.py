@@ -8,6 +8,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from spak_runtime.cache import KernelCache
@@ -23,10 +24,12 @@ from spakc.selftest.mutants import Mutant
 from spakc.selftest.subjects import Builds, Subject, Trial
 from spakc.verdicts import judge_law
 from spakc.verify.arrays import Array
-from spakc.verify.case import Case
+from spakc.verify.case import MODES, Case
 from spakc.verify.examine import Counters, Observed, examine
 from spakc.verify.failure import Failure
 from spakc.verify.laws import cases_of, merged
+from spakc.verify.oracle import OracleError
+from spakc.verify.properties import inputs_of
 from spakc.verify.tested import UnderTest
 
 TIMEOUT_SECONDS = 10
@@ -77,7 +80,7 @@ class Baseline:
 
 def baseline(subject: Subject, cases: int, seed: int) -> Baseline:
     """Draws as many cases, and runs every one on the variant as it is."""
-    subject.draw(cases, seed)
+    subject.draw(cases, seed, functools.partial(_as_it_is, subject))
     builds: dict[tuple[tuple[str, str], ...], Builds] = {}
     for trial in subject.trials:
         failure = examine(subject.tested, trial.case, OnEmulator(subject.files), known=trial.right)
@@ -86,6 +89,15 @@ def baseline(subject: Subject, cases: int, seed: int) -> Baseline:
             return Baseline(wrong, subject.trials, builds)
         builds[_specialisation(subject, trial.case)] = _builds(subject, trial.case, subject.files, ())
     return Baseline("", subject.trials, builds)
+
+
+def _as_it_is(subject: Subject, case: Case) -> Observed | None:
+    """A case on the variant unchanged, nothing checked; None where it does not run."""
+    try:
+        run = OnEmulator(subject.files, checks=False, timeout_seconds=TIMEOUT_SECONDS)
+        return run(subject.tested, case, inputs_of(subject.tested, case))
+    except OracleError:
+        return None
 
 
 Files = Mapping[str, str]
@@ -106,11 +118,22 @@ def _changed(mutant: Mutant, by: Sequence[Subject]) -> Iterator[tuple[dict[int, 
 
 
 def _in_turn(by: Sequence[Subject]) -> Iterator[tuple[Subject, Trial]]:
-    """A case of each variant, then another of each: what kills a mutant is mostly a variant, not a case."""
-    for number in range(max((len(s.trials) for s in by), default=0)):
-        for subject in by:
-            if number < len(subject.trials):
-                yield subject, subject.trials[number]
+    """A case of each variant, then another of each: what kills a mutant is mostly a variant, not a case. Then the same
+    in other orders, copies landing at other times."""
+    for turn in range(len(MODES)):
+        for number in range(max((len(s.trials) for s in by), default=0)):
+            for subject in by:
+                if number < len(subject.trials):
+                    trial = subject.trials[number]
+                    yield subject, replace(trial, case=_in_other_order(trial.case, turn))
+
+
+def _in_other_order(case: Case, turn: int) -> Case:
+    """The same call; what is right does not depend on order. Whether the order changes bits is asked only once."""
+    if turn == 0:
+        return case
+    mode = MODES[(MODES.index(case.mode) + turn) % len(MODES)]
+    return replace(case, seed=case.seed + turn, mode=mode, again=False)
 
 
 class _Watched:

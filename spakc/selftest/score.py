@@ -57,7 +57,8 @@ class Outcome:
 @dataclass(frozen=True)
 class Score:
     """`made` is how many mutants there are, `outcomes` those that were judged. `unused` are templates that no
-    variant of the files uses; `stale` the reasons that no mutant has any more."""
+    variant of the files uses; `stale` the reasons that no mutant has any more; `seconds` how long judging took, all
+    processes together."""
 
     made: int
     outcomes: Sequence[Outcome]

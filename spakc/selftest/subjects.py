@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spak_runtime.specialise import reachable
@@ -15,6 +14,7 @@ from spakc.plan.templates import TEMPLATES
 from spakc.record import record
 from spakc.verification import concerns
 from spakc.verify.case import Case
+from spakc.verify.examine import Observed
 from spakc.verify.oracle import OracleError
 from spakc.verify.properties import Reference, reference
 from spakc.verify.search import NoCase, some
@@ -27,6 +27,10 @@ SPECIALISATIONS = 5
 
 DRAWN = 8
 """Of as many cases as are drawn, one is kept: the most telling ones."""
+
+LINE, TURNS = 20, 5
+"""How much it counts that a case comes to a line that none before did; turns of a thread at a line are told apart up to
+this power of two."""
 
 HEADER_JUDGES = 6
 """Of the variants that reach a header."""
@@ -79,9 +83,9 @@ class Subject:
         """Whether a source of the variant includes a header, directly or through others."""
         return any(header in reachable(self.files[source], self.headers) for source in self.sources)
 
-    def draw(self, count: int, seed: int) -> None:
-        """Draws the cases that it judges by; the same seed draws the same ones. Leaves none where there is
-        no case."""
+    def draw(self, count: int, seed: int, ran: Callable[[Case], Observed | None]) -> None:
+        """Draws the cases that it judges by; the same seed draws the same ones. `ran` runs a case of the kernel as
+        it is. Leaves none where there is no case."""
         if self.trials or not self.members:
             return
         try:
@@ -89,33 +93,51 @@ class Subject:
             drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, seed)
         except NoCase:
             return
-        for case in sorted(_telling(drawn, count), key=lambda case: shapes.cost(case.dims)):
+        shown = [(case, {**_look(case), **_reach(ran(case))}) for case in drawn]
+        for case in sorted(_telling(shown, count), key=lambda case: shapes.cost(case.dims)):
             try:
                 self.trials.append(Trial(case, reference(self.tested, case)))
             except OracleError:
                 continue
 
 
-def _telling(drawn: Sequence[Case], count: int) -> list[Case]:
-    """Cases that show much: each next one has most features that none before has, long dims above all, for these take
-    several tiles, stages and turns."""
+Features = dict[tuple[str, object], int]
+"""What a case shows, and how much that counts."""
 
-    def features(case: Case) -> Counter[tuple[str, object]]:
-        found: Counter[tuple[str, object]] = Counter()
-        for name, size in case.dims.items():
-            found[name, size.bit_length()] += size.bit_length()
-            found[name, "whole" if size % 16 == 0 else "one" if size == 1 else "ragged"] += 4
-        for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
-            for each in table.items():
-                found[kind, each] += 4
-        found["values", case.values] += 4
-        found["mode", case.mode] += 4
-        found["again", case.again] += 2
-        found["dense", not case.pads] += 4
-        found["points", math.prod(case.dims.values()).bit_length()] += 8
-        return found
 
-    left = [(case, features(case)) for case in drawn]
+def _look(case: Case) -> Features:
+    """What can be seen of a case: long dims above all, for these take several tiles, stages and turns."""
+    found: Features = {}
+    for name, size in case.dims.items():
+        found[name, size.bit_length()] = size.bit_length()
+        found[name, "whole" if size % 16 == 0 else "one" if size == 1 else "ragged"] = 4
+    for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
+        for each in table.items():
+            found[kind, each] = 4
+    found["values", case.values] = 4
+    found["mode", case.mode] = 4
+    found["again", case.again] = 2
+    found["dense", not case.pads] = 4
+    found["points", math.prod(case.dims.values()).bit_length()] = 8
+    return found
+
+
+def _reach(observed: Observed | None) -> Features:
+    """The lines that a case comes to, and how often a thread does: not at all, once, a few times, many times."""
+    if observed is None or observed.counters is None:
+        return {}
+    threads = max(1, observed.counters.blocks * observed.counters.threads)
+    found: Features = {}
+    for line, visits in observed.visits.items():
+        found["line", line] = LINE
+        for turns in range(1, min(TURNS, (visits // threads).bit_length()) + 1):
+            found["turns", (line, turns)] = 1
+    return found
+
+
+def _telling(drawn: Sequence[tuple[Case, Features]], count: int) -> list[Case]:
+    """Cases that show much: each next one has most features that none before has."""
+    left = list(drawn)
     chosen: list[Case] = []
     seen: set[tuple[str, object]] = set()
     while left and len(chosen) < count:

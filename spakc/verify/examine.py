@@ -43,13 +43,15 @@ class Counters:
 @record
 class Observed:
     """What running a case showed: outputs and inouts after it, findings, tensors whose memory was written
-    where no element lies, and counters (none from a device). `built` unless a compiler refused the source."""
+    where no element lies, and counters (none from a device). `built` unless a compiler refused the source. `visits`:
+    how often threads came by a line (file, number) that calls a primitive; empty from a device."""
 
     outputs: Mapping[str, Array]
     findings: tuple[Finding, ...] = ()
     touched: tuple[str, ...] = ()
     counters: Counters | None = None
     built: bool = True
+    visits: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 Run = Callable[[UnderTest, Case, Mapping[str, "Array | None"]], Observed]

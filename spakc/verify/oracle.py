@@ -92,8 +92,7 @@ def evaluate_rounded(
     type. Values come as float64."""
     compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
     run = Run(kernel, inputs, options or {}, dims or {}, compute)
-    run.rounding = {name: _dtype(kernel, t, inputs, dtypes or {}) for name, t in kernel.tensors.items()}
-    run.handed_on = _handed_on(kernel, run.rounding)
+    run.round_to(dtypes or {}, inputs)
     run.round_outputs = round_outputs
     run.order = np.random.default_rng(order) if order else None
     run.on_units = order % 2 == 1
@@ -195,6 +194,13 @@ class Run:
             if tensor.role != "output"
         }
         self.new: dict[str, Array] = {}
+
+    def round_to(self, dtypes: Mapping[str, DType], inputs: Mapping[str, Array]) -> None:
+        """Declared dtypes count from now on; `dtypes` where there are alternatives."""
+        self.rounding = {
+            name: _dtype(self.kernel, t, inputs, dtypes) for name, t in self.kernel.tensors.items()
+        }
+        self.handed_on = _handed_on(self.kernel, self.rounding)
 
     def _scalar(self, expr: Expr) -> Value:
         if isinstance(expr, Ref) and expr.kind is RefKind.symbol:
@@ -455,24 +461,35 @@ class Run:
     def _as_operands(
         self, parts: list[Expr], factors: list[Named], summed: tuple[str, ...]
     ) -> tuple[list[Named], bool]:
-        """Matrix units take both operands in one 16-bit type: a computed factor is rounded to the other's. What
-        only selects terms of the sum is no operand. Tells, too, whether this is a product for such units."""
+        """The factors as matrix units get them, and whether this is a product for such units."""
+        wanted, computed = self._for_units(parts, factors, summed)
+        if wanted is None:
+            return factors, False
+        rounded = [
+            Named(self._rounded_operand(factor.array, NUMPY[wanted]), factor.axes)
+            if place in computed
+            else factor
+            for place, factor in enumerate(factors)
+        ]
+        return rounded, True
+
+    def _for_units(
+        self, parts: list[Expr], factors: list[Named], summed: tuple[str, ...]
+    ) -> tuple[DType | None, frozenset[int]]:
+        """Matrix units take both operands in one 16-bit type: a computed factor is rounded to the other's. What only
+        selects terms of the sum is no operand. The type, None where this is no product for such units, and which
+        factors are rounded to it."""
+        nothing: tuple[None, frozenset[int]] = None, frozenset()
         operands = [place for place, part in enumerate(parts) if not _selects(part)]
         if len(operands) != 2:
-            return factors, False
+            return nothing
         first, second = (set(factors[place].axes) for place in operands)
         narrow = {place: self._narrow(parts[place]) for place in operands}
         known = (*narrow.values(), *(self._handed_on(parts[place]) for place in operands))
         wanted = next(filter(None, known), None)
         if wanted is None or not first - second or not second - first or not set(summed) <= first & second:
-            return factors, False
-        rounded = [
-            Named(self._rounded_operand(factor.array, NUMPY[wanted]), factor.axes)
-            if narrow.get(place, wanted) is None
-            else factor
-            for place, factor in enumerate(factors)
-        ]
-        return rounded, True
+            return nothing
+        return wanted, frozenset(place for place, dtype in narrow.items() if dtype is None)
 
     def _rounded_operand(self, array: Array, narrow: np.dtype[Any]) -> Array:
         """A computed operand as a matrix unit gets it. A kernel may round it before or after a factor that all of a row

@@ -86,6 +86,11 @@ def reference(tested: UnderTest, case: Case) -> Reference:
     return Reference(given, right, allowed, outputs, exact, positive)
 
 
+def inputs_of(tested: UnderTest, case: Case) -> dict[str, Array | None]:
+    """The inputs and inouts that a kernel gets in a case; None for an absent one."""
+    return _given(tested, case, {name: DType(word) for name, word in case.dtypes.items()}, False)
+
+
 def _present(given: Mapping[str, Array | None]) -> dict[str, Array]:
     return {name: array for name, array in given.items() if array is not None}
 

@@ -6,6 +6,7 @@ a quotient by a root that is nearly nothing, a difference of two sums that are e
 
 * each operation is off by half a unit in the last place of its result, a library's function by FUNCTION_ULPS units;
 * an operation hands on the error of each argument, as much as its result changes when the argument does;
+* a computed operand of a matrix product is off by half a unit of the 16-bit type that matrix units take;
 * a sum of n terms one after the other is off by half a unit of each partial sum, and errors of different terms are as
   often of one sign as of the other: both add up by their squares.
 """
@@ -20,9 +21,13 @@ import numpy as np
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref
 from spakc.ir.simplify import factors_of
+from spakc.ir.types import DType
 from spakc.verify.arrays import Array, Named, contract, union
 from spakc.verify.functions import FUNCTIONS, TRANSCENDENTAL
 from spakc.verify.oracle import FUNCTION_ULPS, NUMPY, Run, Value
+
+HALF_UNITS = {DType.bf16: 2.0**-8, DType.f16: 2.0**-11, DType.f32: 2.0**-24}
+"""Of the last place, relative to the number."""
 
 EXACT_OPS = frozenset(("neg", "abs", "min", "max", "identity", "relu", "floor", "ceil", "where"))
 """What rounds nothing."""
@@ -33,10 +38,12 @@ def rounding_errors(
     inputs: Mapping[str, Array],
     options: Mapping[str, Value] | None = None,
     dims: Mapping[str, int] | None = None,
+    dtypes: Mapping[str, DType] | None = None,
 ) -> dict[str, Array]:
     """Per output and element, an absolute error in float64, before the output is rounded to its own dtype; zero for
     integers. Inputs are exact. Raises OracleError."""
     run = _Carried(kernel, inputs, options or {}, dims or {}, np.dtype(np.float64))
+    run.round_to(dtypes or {}, inputs)
     run.results(False)
     errors = run.errors.new
     return {
@@ -106,7 +113,7 @@ class _Carried(Run):
         axes = union(*(value for value, _ in parts))
         arrays = [value.over(axes) for value, _ in parts]
         if expr.op.startswith("cast_"):
-            return self.value(expr), parts[0][1]
+            return self._as_type(DType(expr.op[5:]), *parts[0])
         result = np.asarray(FUNCTIONS[expr.op](*arrays))
         if not np.issubdtype(result.dtype, np.floating):
             return Named(result, axes), None
@@ -128,6 +135,23 @@ class _Carried(Run):
             moved.append(_finite(np.abs(np.asarray(FUNCTIONS[op](*changed)) - result)))
         return np.maximum(*moved)
 
+    def _rounded(self, _name: str, array: Array) -> Array:
+        """Values stay as exact as they are: what rounding does to them is their error."""
+        return array
+
+    def _as_type(self, dtype: DType, value: Named, error: Named | None) -> tuple[Named, Named | None]:
+        if not dtype.is_float:
+            return Named(self._cast(dtype, value.array), value.axes), None
+        return Named(np.asarray(value.array, np.float64), value.axes), self._narrowed(dtype, value, error)
+
+    @staticmethod
+    def _narrowed(dtype: DType, value: Named, error: Named | None) -> Named:
+        off = Named(HALF_UNITS.get(dtype, 0.0) * _finite(np.abs(value.array)), value.axes)
+        if error is None:
+            return off
+        axes = union(off, error)
+        return Named(off.over(axes) + error.over(axes), axes)
+
     def _chosen(self, expr: Apply) -> tuple[Named, Named | None]:
         condition = self.value(expr.args[0])
         if not condition.axes:
@@ -145,7 +169,13 @@ class _Carried(Run):
 
     def _sum_of(self, node: Reduce) -> tuple[Named, Named | None]:
         """A sum of products: everything about it is a sum of products, too."""
-        parts = [self.both(part) for part in factors_of(node.body)]
+        factors = factors_of(node.body)
+        parts = [self.both(part) for part in factors]
+        wanted, computed = self._for_units(factors, [value for value, _ in parts], node.axes)
+        if wanted is not None:
+            for place in computed:
+                value, error = parts[place]
+                parts[place] = value, self._narrowed(wanted, value, error)
         values = [Named(np.asarray(value.array, np.float64), value.axes) for value, _ in parts]
         squares = [Named(np.square(value.array), value.axes) for value in values]
         total = contract(values, node.axes, self.sizes)

@@ -46,6 +46,9 @@ THREAD = 8
 COMFORTABLE = range(8, 49)
 """Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
 
+OFTEN = 4
+"""How much oftener a number has its default than any other value: what most calls ask for."""
+
 _UNIT_BYTES = 16
 
 
@@ -188,7 +191,7 @@ def _dims_of(law: Law) -> frozenset[str]:
 def _edges(tested: UnderTest) -> frozenset[int]:
     """1, primes, and the neighbours of tiles, of tiles that fill a ring of stages, and of powers of two."""
     knobs = [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
-    rings = {stages * tile for stages in knobs if 1 < stages <= 8 for tile in knobs if 8 < tile <= 128}
+    rings = {stages * tile for stages in knobs if 1 < stages <= 8 for tile in knobs if 8 < tile <= 256}
     units = {*(n for n in knobs if n > 1), *rings, *(2**i for i in range(3, 13))}
     near = {n + d for unit in units for n in (unit, 2 * unit) for d in (-1, 0, 1)}
     primes = {n for n in range(2, 400) if all(n % d for d in range(2, math.isqrt(n) + 1))}
@@ -251,11 +254,11 @@ def _options(draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[st
         if isinstance(default, Unknown | str):
             reject()
         if option.dtype is DType.f32:
-            halves = (0.5, 1.5) if default == 0 else (float(default) / 2,)
-            options[name] = draw(st.sampled_from((float(default), *halves)))
+            halves = (0.5, 6.0) if default == 0 else (float(default) / 2,)
+            options[name] = draw(st.sampled_from((float(default),) * OFTEN + halves))
         else:
             others = (1, 2, 7, 33) if default == 0 else (max(1, int(default) // 2),)
-            options[name] = draw(st.sampled_from((int(default), *others)))
+            options[name] = draw(st.sampled_from((int(default),) * OFTEN + others))
     return options
 
 

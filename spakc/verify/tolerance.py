@@ -68,7 +68,7 @@ def library_errors(
             error = _around(_distance(value, exact[name])) + _distance(rounded, value)
             errors[name] = np.maximum(errors[name], error) if order else error
     with np.errstate(all="ignore"):
-        carried = rounding_errors(kernel, inputs, options, dims)
+        carried = rounding_errors(kernel, inputs, options, dims, dtypes)
     for name, least in carried.items():
         dtype = output_dtype(kernel, name, inputs, dtypes)
         last = _distance(exact[name].astype(NUMPY[dtype]), exact[name])

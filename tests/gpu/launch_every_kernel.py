@@ -8,10 +8,12 @@ compute-sanitizer looks at, and results are compared as well.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from spak_runtime.cache import KernelCache
@@ -32,8 +34,8 @@ WORK = 150_000
 """Of a case: a sanitizer makes a kernel a hundred times as slow."""
 
 
-Task = tuple[UnderTest, Specialisation, dict[str, str], str]
-"""A variant, what it is built for, the emitted files, and the architecture."""
+Task = tuple[UnderTest, Specialisation, dict[str, str], str, tuple[str, ...]]
+"""A variant, what it is built for, the emitted files, the architecture, and the templates of its launches."""
 
 _tasks: list[Task] = []
 
@@ -52,15 +54,22 @@ def tasks_of(files: list[Path], archs: tuple[str, ...]) -> list[Task]:
     for file in files:
         decided = driver.plan_file(driver.check_file(file))
         emitted = driver.emit_files(decided)
+        rendered = {
+            launch.source: launch.template
+            for kernel in decided.kernels.values()
+            for variant in kernel.variants
+            for launch in variant.launches
+        }
         for tested in variants_of(decided, emitted):
             if left_out(tested, archs) is None:
                 arch = next(arch for arch in archs if arch in tested.variant.archs)
-                found += [(tested, member, emitted, arch) for member in members_of(tested)]
+                templates = tuple(dict.fromkeys(rendered[each.source] for each in tested.variant.launches))
+                found += [(tested, member, emitted, arch, templates) for member in members_of(tested)]
     return found
 
 
 def build(number: int) -> None:
-    tested, member, emitted, arch = _tasks[number]
+    tested, member, emitted, arch, _ = _tasks[number]
     compile_one(tested, member, emitted, arch, (), KernelCache())
 
 
@@ -76,9 +85,10 @@ def main() -> int:
             workers.map(build, range(len(_tasks)), chunksize=1)
         print(f"{len(_tasks)} specialisations built", flush=True)
         return 0
-    launched = wrong = 0
+    wrong = 0
+    launched: Counter[str] = Counter()
     runs: dict[int, OnDevice] = {}
-    for tested, member, emitted, _ in _tasks:
+    for tested, member, emitted, _, templates in _tasks:
         if id(emitted) not in runs:
             runs[id(emitted)] = OnDevice(emitted, Path(tempfile.mkdtemp(prefix="spak-launch-")))
         try:
@@ -87,11 +97,11 @@ def main() -> int:
             continue
         for case in drawn:
             failure = examine(tested, case, runs[id(emitted)])
-            launched += 1
+            launched.update(templates)
             if failure is not None:
                 wrong += 1
                 print(f"{tested.name}: {failure.code}: {failure.messages[0]}: {case}", flush=True)
-    print(f"{launched} cases launched, {wrong} wrong", flush=True)
+    print(json.dumps({"launched": dict(sorted(launched.items())), "wrong": wrong}), flush=True)
     return 1 if wrong or not launched else 0
 
 

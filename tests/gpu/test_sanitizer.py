@@ -1,46 +1,22 @@
-"""compute-sanitizer over every kernel that is for this device. What it cannot see, and what it sees in error, is said
-in docs/emulator.md; the emulator looks for both."""
+"""compute-sanitizer over every kernel that is for this device, as `make sanitize` runs it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 900
+from spakc.device_runner import device_archs
+from tests.gpu.launch_every_kernel import EXAMPLES, tasks_of
+from tests.gpu.sanitize import build, everything, launched, sanitizer, summary
 
 
-def sanitizer() -> str:
-    places = (os.environ.get("CUDA_HOME", ""), "/usr/local/cuda")
-    found = shutil.which("compute-sanitizer") or next(
-        (str(p) for place in places if place and (p := Path(place, "bin", "compute-sanitizer")).exists()),
-        None,
-    )
-    if found is None:
+def test_every_kernel_is_clean() -> None:
+    path = sanitizer()
+    if path is None:
         pytest.skip("not run: compute-sanitizer is not installed")
-    return found
-
-
-LAUNCH = (sys.executable, "-m", "tests.gpu.launch_every_kernel")
-
-
-@pytest.fixture(scope="module")
-def built() -> None:
-    subprocess.run([*LAUNCH, "--build"], cwd=ROOT, check=True, timeout=SECONDS)
-
-
-@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
-@pytest.mark.usefixtures("built")
-def test_every_kernel_is_clean(tool: str) -> None:
-    command = [sanitizer(), "--tool", tool, "--report-api-errors", "no", "--error-exitcode", "9"]
-    done = subprocess.run(
-        [*command, *LAUNCH], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    said = done.stdout[-6000:] + done.stderr[-2000:]
-    assert done.returncode == 0, said
-    assert " cases launched, 0 wrong" in done.stdout, said
+    build()
+    found = everything(path, 2)
+    print("\n".join(summary(found)))
+    assert all(each.clean for each in found), [each.said[-3000:] for each in found if not each.clean]
+    every = {t for task in tasks_of(sorted(EXAMPLES.glob("*.spak")), device_archs()) for t in task[4]}
+    for each in found:
+        assert each.what != "generated kernels" or launched(each).keys() == every

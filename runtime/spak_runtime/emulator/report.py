@@ -75,7 +75,8 @@ class Report:
     """The outcome of one launch.
 
     `conflicts` are the shared-memory accesses by line, `sectors` the global ones, both of every line that
-    made any; `witnesses` counts what the checks looked at, so that silence can be told from absence.
+    made any; `witnesses` counts what the checks looked at, so that silence can be told from absence. `visits` says how
+    often threads came by each line that calls a primitive.
     """
 
     errors: Sequence[EmulatorError]
@@ -85,6 +86,7 @@ class Report:
     witnesses: Mapping[str, int]
     seed: int = 0
     async_mode: str = "late"
+    visits: Mapping[Place, int] = field(default_factory=dict)
     kinds: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,6 +108,7 @@ def parse_report(text: str, seed: int, async_mode: str, library: Path) -> Report
     traffic: dict[str, Traffic] = {}
     accesses: list[Access] = []
     witnesses: dict[str, int] = {}
+    visits: dict[Place, int] = {}
     for line in text.splitlines():
         kind, *fields = line.split("\t")
         if kind == "error":
@@ -126,6 +129,10 @@ def parse_report(text: str, seed: int, async_mode: str, library: Path) -> Report
             place = _place(fields[1], fields[2])
             if place is not None:
                 accesses.append(Access(fields[0], place, *map(int, fields[3:])))
+        elif kind == "visit":
+            place = _place(fields[0], fields[1])
+            if place is not None:
+                visits[place] = visits.get(place, 0) + int(fields[2])
         elif kind == "counter":
             witnesses[fields[0]] = int(fields[1])
     merged = _merge(accesses)
@@ -137,6 +144,7 @@ def parse_report(text: str, seed: int, async_mode: str, library: Path) -> Report
         witnesses,
         seed,
         async_mode,
+        visits,
     )
 
 

@@ -90,14 +90,24 @@ def test_host_compiles_every_call() -> None:
 
 def test_every_call_is_held_against_a_device() -> None:
     """Each has a conformance kernel, which runs on the emulator and, with `-m gpu`, on a device. Widths, counts
-    and ranks are parameters there: the name without them is looked for."""
+    and ranks may be parameters there: `_x{count}`, `_{rank}d`, `_{bits}`."""
     here = Path(__file__).parent
-    names = ("test_conformance.py", "test_conformance_more.py", "primitive_kernels.py")
-    uses = "".join((here / name).read_text() for name in names)
+    names = (*sorted(here.glob("test_conformance_*.py")), here / "primitive_kernels.py")
+    uses = "".join(path.read_text() for path in names)
     uses += "".join((KERNELS / name).read_text() for name in ("gemm_mma.cu", "gemm_wgmma.cu"))
 
     def is_used(name: str) -> bool:
         stem = re.sub(r"(_(16|32|64|128)|_x\d.*|_\dd.*)$", "", name)
-        return re.search(rf"\b{stem}(\b|_)", uses) is not None
+        return re.search(rf'\b({name}\b|{stem}(_x|_)?(\{{|[A-Z]{{4}})|{stem}")', uses) is not None
 
     assert {name for name in declared(DEVICE) - DEVICE_ONLY if not is_used(name)} == set()
+
+
+def test_every_call_of_a_template_is_a_primitive_or_a_shared_function() -> None:
+    """No template and no shared header spells PTX or calls CUDA on its own: what it runs, the emulator runs."""
+    folder = INCLUDE[0].parent
+    texts = [p for p in folder.rglob("*") if p.suffix in (".j2", ".cuh") and "primitives" not in p.parts]
+    assert len(texts) > 30
+    for path in texts:
+        text = re.sub(r"//[^\n]*", "", path.read_text())
+        assert not re.search(r"\basm\b|__\w+\(|threadIdx|blockIdx|cooperative_groups", text), path

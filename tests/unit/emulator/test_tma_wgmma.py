@@ -116,6 +116,42 @@ def test_operands_as_they_should_lie_have_no_conflicts(form: tuple[str, int], fa
     assert reads.units == factor * reads.ideal
 
 
+@pytest.mark.parametrize("fenced", [False, True])
+def test_accumulators_that_are_written_want_a_fence(fenced: bool) -> None:
+    source = """
+    struct P { f32* y; };
+    SPAK_KERNEL(kernel, P, 128) {
+      const u32 base = align_up(shared_base(), 1024u), t = thread_index();
+      for (u32 i = t; i < 4096; i += 128) store_shared<u16>(base + i * 2, 0);
+      fence_proxy_async_shared();
+      sync_threads();
+      Reg<f32, 4> d;
+      fill(d, 1.0f);
+      const u64 zeros = wgmma_descriptor(base, 16, 1024, Swizzle::b128);
+      for (u32 turn = 0; turn < 2; turn++) {
+        wgmma_fence();
+        if (turn == 1) d[2] *= 2.0f;
+        if (FENCED) wgmma_fence();
+        for (u32 k = 0; k < 2; k++) wgmma_ss<bf16, Major::k, Major::k>(d, zeros, zeros, true);
+        wgmma_commit();
+        wgmma_wait<0>();
+      }
+      store(params.y + t, d[2]);
+    }
+    """
+    for mode in ("late", "eager", "random"):
+        y = np.zeros(128, np.float32)
+        report = run(
+            from_text(source, FENCED=int(fenced)),
+            Params().output("y", y),
+            block=128,
+            shared=16384,
+            async_mode=mode,
+        )
+        assert report.kinds == (set() if fenced else {"wgmma-without-fence"}), report.errors
+        assert (y == 2).all()
+
+
 def test_accumulators_are_nan_before_the_wait() -> None:
     source = """
     struct P { f32* early; f32* late; };

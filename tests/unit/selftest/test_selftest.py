@@ -124,6 +124,42 @@ def test_a_small_kernel_is_judged_end_to_end(tmp_path: Path) -> None:
     assert again.exit_code == result.exit_code and second["outcomes"] == score["outcomes"]
 
 
+def test_a_self_test_goes_on_where_it_was(tmp_path: Path) -> None:
+    path, kept = tmp_path / "small.spak", tmp_path / "kept.json"
+    path.write_text(SMALL)
+    arguments = [
+        "selftest",
+        str(path),
+        "--template",
+        "grid_stride",
+        "--kind",
+        "mask",
+        "--cases",
+        "2",
+        "-o",
+        str(kept),
+    ]
+
+    def judged(*more: str) -> dict[str, object]:
+        result = CliRunner().invoke(cli, [*arguments, "--jobs", "1", *more])
+        found: dict[str, object] = json.loads(kept.read_text())
+        assert result.exit_code in ((5, 3) if "--minutes" in more else (0, 3)), result.output
+        return found
+
+    first = judged("--minutes", "0")
+    assert first["judged"] == 1
+    every = judged()
+    outcomes = every["outcomes"]
+    assert isinstance(outcomes, list) and len(outcomes) > 1 and {o["kind"] for o in outcomes} == {"mask"}
+    journal = kept.with_suffix(".jsonl")
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:20])
+    assert judged()["outcomes"] == outcomes
+    assert len(journal.read_text().splitlines()) == len(lines) + 1, (
+        "the one that was cut off was judged again"
+    )
+
+
 def test_a_template_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "small.spak"
     path.write_text(SMALL)
@@ -138,9 +174,8 @@ def test_a_header_is_judged_by_what_no_example_asks_of_it() -> None:
     floor = [t for t in tasks if t.mutant.file == "spak/functions.cuh" and "quotient - 1" in t.mutant.line]
     assert floor and all(t.by[0].name.startswith("floors.") for t in floor)
     for subject in judges:
-        subject.draw(6, 0)
-        found = baseline(subject, len(subject.trials), 0)
-        assert not found.wrong
+        found = baseline(subject, 6, 0)
+        assert not found.wrong and subject.trials
         subject.builds.update(found.builds)
     reasons = read_reasons(resource("templates/cuda") / selftest.REASONS)
     for task in floor:

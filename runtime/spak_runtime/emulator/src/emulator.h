@@ -179,6 +179,7 @@ struct Fiber {
   u32 read_engine = NONE, write_engine = NONE;  // actors: this thread's bulk stores as readers and as writers
 
   bool wgmma_fenced = false;
+  std::vector<std::pair<const float*, u64>> fenced_registers;  // accumulators as its last wgmma_fence saw them
   bool predecessors_ended = false;  // grid_dependency_wait
   u32 cluster_arrivals = 0;  // the phase of the cluster barrier that its last arrival belongs to, + 1
   Clock* cluster_clock = nullptr;
@@ -325,6 +326,7 @@ struct World {
 struct Site {
   const char* file;
   u32 line;
+  u64 visits = 0;  // how many threads came by, each as often as it did
 };
 struct Error {
   std::string kind, message;
@@ -394,7 +396,9 @@ u32 site_of(const char* file, u32 line);
 // Where the running thread is, in a primitive that its kernel has called.
 inline u32 here(const char* file, u32 line) {
   fiber->deepest = std::min(fiber->deepest, static_cast<char*>(__builtin_frame_address(0)));
-  return fiber->last_site = site_of(file, line);
+  const u32 site = fiber->last_site = site_of(file, line);
+  launch->sites[site].visits++;
+  return site;
 }
 void report(const char* kind, u32 site, u32 other_site, const char* format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -111,7 +111,7 @@ std::string optional(u32 n) { return n == NONE ? "-1" : std::to_string(n); }
 
 }  // namespace
 
-// One record a line, fields separated by tabs: error, buffer, access, counter.
+// One record a line, fields separated by tabs: error, buffer, access, visit, counter.
 std::string serialise_report() {
   std::string out;
   for (const Error& e : launch->errors)
@@ -128,6 +128,8 @@ std::string serialise_report() {
            place(i / ACCESS_KINDS) + "\t" + std::to_string(a.requests) + "\t" + std::to_string(a.units) +
            "\t" + std::to_string(a.ideal) + "\t" + std::to_string(a.excess) + "\n";
   }
+  for (u32 i = 1; i < launch->sites.size(); i++)
+    if (launch->sites[i].visits) out += "visit\t" + place(i) + "\t" + std::to_string(launch->sites[i].visits) + "\n";
   for (u32 i = 0; i < COUNTERS; i++)
     out += std::string("counter\t") + COUNTER_NAMES[i] + "\t" + std::to_string(launch->counters[i]) + "\n";
   return out;

@@ -137,6 +137,12 @@ void leave_block(Fiber& f) {
           report("exit-races-remote-access", r.site, 0,
                  "a block of the cluster may have ended before this access to its shared memory");
   }
+  if (b.alive == 0)
+    for (u32 id = 1; id < 16; id++)
+      if (!b.barriers[id].participants.empty())
+        report("barrier-left-incomplete", b.barriers[id].site, 0,
+               "the block ends while %zu threads have arrived at barrier %u, where nobody waits for them",
+               b.barriers[id].participants.size(), id);
   Barrier& whole = b.barriers[0];
   if (whole.expected > b.alive && b.alive > 0) {
     whole.expected = b.alive;

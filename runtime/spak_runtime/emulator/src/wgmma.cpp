@@ -180,6 +180,27 @@ void write_back(WgmmaAccumulator& acc, u32 thread) {
   acc.live = --acc.remaining > 0;
 }
 
+u64 digest_of_registers(const float* registers, u32 count) {
+  u64 digest = count;
+  for (u32 i = 0; i < count; i++) {
+    u32 bits;
+    memcpy(&bits, &registers[i], 4);
+    digest = (digest ^ bits) * 0x9E3779B97F4A7C15ull;
+    digest ^= digest >> 29;
+  }
+  return digest;
+}
+
+// Accumulators that plain code has changed since the fence: wgmma may add to what was there before. Those of an
+// operation on its way are none of plain code.
+void check_fenced(const Warpgroup& g, const float* registers, u32 count, u32 site) {
+  for (const WgmmaAccumulator& acc : g.accumulators)
+    if (acc.live && acc.registers[thread_in_group()] == registers) return;
+  for (const auto& [known, digest] : fiber->fenced_registers)
+    if (known == registers && digest != digest_of_registers(registers, count))
+      report("wgmma-without-fence", site, 0, "accumulators were written after the last wgmma_fence");
+}
+
 void check_agreement(const Warpgroup& g, u32 site) {
   const WgmmaArgument& first = g.argument[0];
   for (u32 t = 1; t < 128; t++) {
@@ -199,8 +220,15 @@ void check_agreement(const Warpgroup& g, u32 site) {
 extern "C" {
 
 void spak_emu_wgmma_fence(SPAK_AT) {
-  here(file, line);
+  const u32 site = here(file, line);
   fiber->wgmma_fenced = true;
+  fiber->fenced_registers.clear();
+  if (!launch->options.checks) return;
+  const u32 thread = thread_in_group();
+  for (const WgmmaAccumulator& acc : this_warpgroup(site).accumulators)
+    if (acc.written_back[thread])
+      fiber->fenced_registers.emplace_back(acc.registers[thread],
+                                           digest_of_registers(acc.registers[thread], acc.columns / 2));
 }
 
 void spak_emu_wgmma(float* d, unsigned registers, const unsigned* a, unsigned long long descriptor_a,
@@ -210,6 +238,7 @@ void spak_emu_wgmma(float* d, unsigned registers, const unsigned* a, unsigned lo
   if (!fiber->wgmma_fenced)
     report("wgmma-without-fence", site, 0,
            "no wgmma_fence since the last wgmma_wait: registers may not be ready");
+  if (accumulate) check_fenced(g, d, registers, site);
   g.argument[thread_in_group()] = {
       d, a, descriptor_a, descriptor_b, registers, site, accumulate != 0, a_mn != 0, b_mn != 0, type};
   if (!meet_warpgroup(g, "wgmma", site)) return;
