@@ -113,7 +113,9 @@ def _call(kernel: Kernel, query: Query, point: Mapping[str, Scalar]) -> Call | s
         if isinstance(value, Unknown):
             return f"`{name}` has no value: {value}"
         if name in kernel.dims:
-            dims[name] = int(value)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                return f"`{name} = {_shown(value)}` is no size"
+            dims[name] = value
         elif name in kernel.options:
             options[name] = value
         elif name in kernel.tensors:

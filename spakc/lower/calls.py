@@ -3,12 +3,15 @@ be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from spakc.diagnostics import Sink
+from spakc.ir.constraint import Env, Unknown, evaluate
+from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.queries import BASELINES, Kind, Parameter, Place, QuerySpec
+from spakc.ir.types import DType
 from spakc.lower.resolve import UNRESOLVED, Entry, Scope, nearest
 from spakc.source import Span
 from spakc.syntax import nodes
@@ -126,7 +129,14 @@ def _named_arguments(
             )
             continue
         parameter = known.get(name, Parameter(name))
-        values.append((name, _argument(parameter, argument.value, subject, scope, sink, lower)))
+        value = _argument(parameter, argument.value, subject, scope, sink, lower)
+        values.append((name, value))
+        if subject is not None and subject.members is not None and spec.open_named:
+            entry = subject.members.get(name)
+            if entry is not None and entry.kind is RefKind.dim:
+                _check_fixed(name, value, _is_size, "a size, a whole number from 1 on", sink)
+            elif entry is None and name == "dtype":
+                _check_fixed(name, value, _is_dtype, "the name of a dtype", sink)
     for parameter in spec.named:
         if parameter.required and parameter.name not in given and not sink.has("SPAK129", span):
             sink.report(
@@ -137,6 +147,26 @@ def _named_arguments(
                 help=[f"write `{spec.signature}`"],
             )
     return tuple(values)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_dtype(value: object) -> bool:
+    return value in {dtype.value for dtype in DType}
+
+
+def _check_fixed(name: str, value: Expr, fits: Callable[[object], bool], meant: str, sink: Sink) -> None:
+    """What a measurement fixes, as far as it is a constant; a quantified name has its value later."""
+    if isinstance(value, Ref) and value.kind is RefKind.symbol:
+        found: Scalar | Unknown = value.name
+    else:
+        found = evaluate(value, Env())
+    if found == UNRESOLVED:
+        return
+    if not isinstance(found, Unknown) and not fits(found):
+        sink.report("SPAK129", f"`{name}` is {meant}", value.span, "this is none")
 
 
 def _subject_parameters(subject: Entry | None) -> dict[str, Parameter]:

@@ -58,6 +58,10 @@ def claim(text: str) -> str:
     return model() + f"claim c: {text}\n"
 
 
+def timed(size: str, dtype: str = "f32") -> str:
+    return kernel() + f"claim c: speed(k, N = {size}, dtype = {dtype}) >= 1 TFLOP/s\n"
+
+
 def gated(train: str) -> str:
     protocol = f"protocol p {{ gate g {{ train({train}) require loss < 1 }} }}\n"
     return edited("experiment e {", f"{protocol}experiment e {{ protocol p")
@@ -233,6 +237,13 @@ kernel k: product {
     "gate of half a batch": gated("steps = 5, batches = 1.5"),
     "gate that keeps everything": gated("steps = 5, keep = 3"),
     "gate divided by zero": gated("steps = 5").replace("loss < 1", "loss / 0 < 1"),
+    "claim at a size that is a word": timed("f32"),
+    "claim at a size that is a text": timed('"x"'),
+    "claim at a size with a fraction": timed("3.5"),
+    "claim at no size": timed("0"),
+    "claim at a size below nothing": timed("-3"),
+    "claim of a dtype that is a number": timed("3", "7"),
+    "claim of a dtype that is an activation": timed("3", "gelu"),
     "claim divided by zero": claim("parameters(e) / 0 > 1"),
     "claim that some point divides by zero": claim("parameters(e) / n > 1 for every n in 0..3"),
     "claim whose pair divides by zero": claim(
