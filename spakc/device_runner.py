@@ -54,6 +54,11 @@ class OnDevice:
             raise
         except (SpakRuntimeError, RuntimeError) as error:
             return Observed({}, (Finding(f"{type(error).__name__}: {error}"),))
+        spoiled = [n for n, a in tensors.items() if roles[n] == "input" and not _is_as_sent(a, there[n][0])]
+        if spoiled:
+            return Observed(
+                {}, (Finding(f"write-to-readonly: {', '.join(spoiled)} is not an output, and was changed"),)
+            )
         written = {name: array for name, array in tensors.items() if roles[name] != "input"}
         before = {name: gap_bytes(array) for name, array in written.items()}
         for name, array in written.items():
@@ -81,6 +86,12 @@ def _sent(array: Array) -> tuple[torch.Tensor, torch.Tensor]:
     first = (array.ctypes.data - memory.ctypes.data) // array.itemsize
     steps = [step // array.itemsize for step in array.strides]
     return raw, raw.view(TORCH[word]).as_strided(array.shape, steps, first)
+
+
+def _is_as_sent(array: Array, raw: torch.Tensor) -> bool:
+    """Whether the memory of an input holds the bytes that it held."""
+    sent = memory_of(array).view(np.uint8).reshape(-1)
+    return bool((raw.cpu().numpy() == sent).all())
 
 
 def device_name() -> str | None:

@@ -49,6 +49,7 @@ CAUGHT: dict[str, str] = {
     "cached": "the result is not that of the mathematics",
     "answer_in_output": "y[0, 0] = nan",
     "writes_less": "were never written",
+    "spoils_inputs": "x is not an output, and was changed",
     "judges_memory": "asks the host for `getppid`",
     "thread_of_its_own": "`pthread_create`, which no device has",
     "timer_from_inside": "asks the host for `PyRun_SimpleString`",
@@ -133,7 +134,10 @@ def cheat(on: str, seed: int) -> Iterator[Outcome]:
     with tempfile.TemporaryDirectory(prefix="spak-cheats-") as folder:
         path = Path(shutil.copytree(PROJECT.parent, Path(folder) / "project")) / PROJECT.name
         trial = _tried(path, on, seed)
-        yield _control(trial)
+        control = _control(trial)
+        yield control
+        if not control.stopped:
+            return  # what is refused says nothing where everything is
         yield from (_source(trial, name, said) for name, said in CAUGHT.items())
         yield from _clocks(trial, seed)
         yield from _evidence(trial)

@@ -108,6 +108,13 @@ def test_used_from_another_folder(installed: Path, tmp_path: Path) -> None:
     assert loaded.returncode == 0, loaded.stderr
 
 
+def test_kernels_that_judge_and_kernels_that_pretend_are_installed(installed: Path) -> None:
+    here = Path(__file__).parents[2]
+    for name in ("judges/*.spak", "cheats/*.spak", "cheats/*.cu"):
+        wanted = {path.name for path in (here / "spakc" / "selftest").glob(name)}
+        assert wanted and wanted == {path.name for path in (installed / "spakc" / "selftest").glob(name)}
+
+
 def test_the_command_is_installed(installed: Path) -> None:
     assert (installed / "bin" / "spakc").is_file()
     (metadata,) = installed.glob("spakc-*.dist-info/METADATA")

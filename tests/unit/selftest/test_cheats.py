@@ -46,12 +46,13 @@ def test_every_cheat_is_caught_and_honest_work_accepted() -> None:
     assert {name for name, row in found.items() if row["control"]} == {"honest", "clock"}
     assert said.pop("honest") == said.pop("clock") == "accepted"
     assert said.pop("output_already_there") == "skipped", "there is no device here"
-    assert set(said.values()) == {"caught"} and len(said) == 15, found
+    assert set(said.values()) == {"caught"} and len(said) == 16, found
     assert said.keys() >= {
         "zeros",
         "cached",
         "judges_memory",
         "writes_less",
+        "spoils_inputs",
         "stream_of_its_own",
         "patched_timer",
     }
