@@ -226,6 +226,13 @@ def compile_command(file: Path, output: Path | None, arch: str, emit: str | None
     help="On a GPU, any kernel that is neither the artifact's nor listed is an error.",
 )
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Runs (seeds, points, experiments) side by side on the device.",
+)
 @format_option
 @guarded
 def run(
@@ -235,13 +242,14 @@ def run(
     profile: str | None,
     strict: bool,
     fresh: bool,
+    jobs: int,
     format: str,
 ) -> int:
     """Check, compile and run FILE's EXPERIMENTS (default: all but sweeps), then judge its claims."""
     from spakc.commands.run import run as run_file
 
     gc.enable()
-    return run_file(file, experiments, output, profile, strict, fresh, format)
+    return run_file(file, experiments, output, profile, strict, fresh, jobs, format)
 
 
 @cli.command()
@@ -438,6 +446,24 @@ def status(file: Path, html: Path | None, output: Path | None, format: str) -> i
     from spakc.commands.status import run
 
     return run(file, html, output, format)
+
+
+@cli.command()
+@file_argument
+@click.option(
+    "--from",
+    "source",
+    default="evidence",
+    show_default=True,
+    help="A file of recorded figures; `evidence` is the one beside FILE.",
+)
+@format_option
+@guarded
+def claims(file: Path, source: str, format: str) -> int:
+    """Replay the verdict on every claim of FILE from recorded figures, without running anything."""
+    from spakc.commands.claims import run
+
+    return run(file, source, format)
 
 
 @cli.command()

@@ -30,14 +30,14 @@ from spakc.ir.constraint import (
     explain,
     implication,
     lanes,
-    members,
     mentions,
+    rows,
     show,
 )
 from spakc.ir.experiment import Claim, Gate
 from spakc.ir.lanes import Scalar, Value
 from spakc.ir.module import Law
-from spakc.ir.ops import Apply, Expr, Members, Query, Ref, RefKind, Tuple
+from spakc.ir.ops import Apply, Expr, Query, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
 from spakc.record import record
@@ -211,24 +211,12 @@ def points_of(claim: Claim) -> Iterator[tuple[tuple[str, Scalar], ...]]:
     """The points of `for every`, as (name, value) pairs."""
     axes: list[list[tuple[tuple[str, Scalar], ...]]] = []
     for names, domain in claim.quantifier:
-        if len(names) == 1:
-            values = members(domain, Env(), 1 << 16)
-            if not isinstance(values, tuple):
-                raise Malformed("a quantifier without a finite set of points")
-            axes.append([((names[0], value),) for value in values])
-            continue
-        items = domain.items if isinstance(domain, Members) else ()
-        axes.append([tuple(zip(names, _tuple(item), strict=True)) for item in items])
+        values = rows(domain, Env(), 1 << 16)
+        if not isinstance(values, tuple):
+            raise Malformed("a quantifier without a finite set of constant points")
+        axes.append([tuple(zip(names, row, strict=True)) for row in values])
     for point in itertools.product(*axes):
         yield tuple(pair for part in point for pair in part)
-
-
-def _tuple(item: Expr) -> list[Scalar]:
-    values = [evaluate(part, Env()) for part in item.items] if isinstance(item, Tuple) else []
-    known = [v for v in values if not isinstance(v, Unknown)]
-    if len(known) != len(values) or not known:
-        raise Malformed("a quantifier over what is not constant")
-    return known
 
 
 def _judge_group(

@@ -20,6 +20,10 @@ class SpakRuntimeError(Exception):
         super().__init__(f"{self.code}: {message}")
         self.message = message
 
+    def __reduce__(self) -> tuple[type[SpakRuntimeError], tuple[str]]:
+        """Another process is told the message, and puts the code before it once."""
+        return type(self), (self.message,)
+
 
 class ArtifactError(SpakRuntimeError):
     """The artifact cannot be read: no manifest, a wrong schema, a file that is missing or lies outside of

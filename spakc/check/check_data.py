@@ -10,7 +10,7 @@ from itertools import product
 
 from spakc.check.verdict import LawStatus, Status, Verdict, means_of_law
 from spakc.diagnostics import Sink
-from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members
+from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, rows
 from spakc.ir.experiment import Dataset, Split
 from spakc.ir.module import Law, Module
 from spakc.ir.ops import Apply, Const, Expr, Interval, Query, Ref, RefKind
@@ -292,13 +292,12 @@ class _Check:
         choices = []
         bound: dict[str, frozenset[int]] = {}
         for names, domain in split.binders:
-            rows = members(domain, Env(), MOST_CHOICES)
-            if isinstance(rows, TooMany | Unknown) or not rows:
+            values = rows(domain, Env(), MOST_CHOICES)
+            if isinstance(values, TooMany | Unknown) or not values:
                 self.error(
                     "SPAK529", f"the parameters of split `{split.name}` have no known values", split, "here"
                 )
                 return
-            values = [row if isinstance(row, tuple) else (row,) for row in rows]
             if any(len(row) != len(names) or not all(_whole(v) for v in row) for row in values):
                 self.error("SPAK529", "a parameter of a split is a whole number", split, "of this split")
                 return

@@ -17,7 +17,7 @@ from spakc.check.loops import check_loops
 from spakc.check.model_shapes import Shapes
 from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
-from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members
+from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members, rows
 from spakc.ir.experiment import Experiment, Phased, Protocol
 from spakc.ir.model import Model
 from spakc.ir.module import Module
@@ -195,12 +195,17 @@ class _Check:
                     hint = f"did you mean `{close}`?" if close else "name a hyper of the model"
                     self.error("SPAK543", f"`vary` does not know `{name}`", domain.span, "varied here", hint)
                     return
-            rows = members(domain, Env(), MOST_POINTS)
-            if isinstance(rows, TooMany | Unknown) or not rows:
+            values = rows(domain, Env(), MOST_POINTS)
+            if isinstance(values, TooMany | Unknown) or not values:
                 self.error("SPAK545", "a sweep has a known number of points", domain.span, "has not")
                 return
-            values = [row if isinstance(row, tuple) else (row,) for row in rows]
-            axes.append([dict(zip(names, map(Const, row), strict=False)) for row in values])
+            if any(len(row) != len(names) for row in values):
+                message = f"each point of this sweep has {len(names)} value{'s' if len(names) > 1 else ''}"
+                self.error(
+                    "SPAK545", message, domain.span, "another number here", "write one value for each name"
+                )
+                return
+            axes.append([dict(zip(names, map(Const, row), strict=True)) for row in values])
         points = 1
         for axis in axes:
             points *= len(axis)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from spakc.check.model_shapes import Shapes, infer_model
 from spakc.diagnostics import Sink
-from spakc.ir.model import Loop, Model, Part, Repeat, Step
+from spakc.ir.model import Loop, Model, Part, Repeat, Step, queries
 from spakc.ir.module import Module
 from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import walk
@@ -157,7 +157,7 @@ class _Check:
             self.error("SPAK515", f"`{name}` looks to the left only", node.span, "not causal")
 
     def _embeddings(self) -> None:
-        nodes = [e for part in _parts(self.model) for e in _queries(part)]
+        nodes = [e for part in _parts(self.model) for e in queries(part.body)]
         embeds = [node for node in nodes if node.name == "embed"]
         tied = [n for n in nodes if n.name == "unembed" and dict(n.named).get("tied") == Const(True)]
         if tied and len(embeds) != 1:
@@ -256,11 +256,6 @@ def _expressions(step: Step) -> tuple[Expr, ...]:
     if isinstance(step, Loop):
         return (step.initial,)
     return () if isinstance(step, Repeat) else (step.value,)
-
-
-def _queries(part: Part) -> list[Query]:
-    steps = (step for step, _ in _steps(part.body, None))
-    return [n for s in steps for e in _expressions(s) for n in walk(e) if isinstance(n, Query)]
 
 
 def _over_tensors(node: Apply) -> bool:

@@ -11,6 +11,7 @@ from spakc.evidence import Row
 from spakc.ir.module import Module
 from spakc.plan.plan import Plan
 from spakc.report.html import Ladder, Report, Run, render_html
+from spakc.report.table import entries
 from spakc.report.times import roof_of, timings
 from spakc.resources import write_atomically
 from spakc.status import StatementStatus
@@ -43,6 +44,7 @@ def write_page(
         page,
         runs,
         len(found) - len(runs),
+        entries(module, [run.figures for run in runs]),
         timed,
         {target: roof for target, roof in roofs.items() if roof is not None},
         _ladder(out / "ladder.json"),

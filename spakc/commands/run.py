@@ -23,6 +23,7 @@ from spakc.ir.canonical import meaning
 from spakc.ir.module import Module
 from spakc.record import record
 from spakc.records import Finished, Where, rows_of, where_of
+from spakc.report.table import entries, render_table
 from spakc.status import StatementStatus, render, status, summary
 from spakc.subjects import subject_now
 
@@ -45,9 +46,11 @@ def run(
     profile: str | None,
     strict: bool,
     fresh: bool,
+    abreast: int,
     format: str,
 ) -> int:
-    """Exit 4 if a claim is refuted, 5 if a gate fails or a claim that was asked for stays open, else 0."""
+    """`abreast` runs go on at a time. Exit 4 if a claim is refuted, 5 if a gate fails or a claim that was asked for
+    stays open, else 0."""
     checked = driver.check_file(file)
     show(checked.sink.diagnostics, format == "json")
     out = output or default_output(file)
@@ -60,14 +63,14 @@ def run(
     chosen = profile_of(checked, experiments, profile, say.line)
     driver.write_artifact(files, out / "artifact")
     jobs = _jobs(module, files, experiments, chosen)
-    runs = _train(jobs, out, file, chosen, strict, fresh, say)
+    runs = _train(jobs, out, file, chosen, strict, fresh, abreast, say)
     now = subject_now(checked.module, files, BASE_OPTIONS)
     path = evidence_path(file)
     append_evidence(path, rows_of(module, runs, now, _where(module)))
     rows = list(read_evidence(path, checked.sink))
     page = status(checked.module, rows, now, checked.sink)
     write_page(out / "report.html", out, module, decided, files, page, rows)
-    _report(page, runs, out, path, say)
+    _report(module, page, runs, out, path, say)
     return _exit_code(page, runs, chosen)
 
 
@@ -147,12 +150,26 @@ def _jobs(
 
 
 def _train(
-    jobs: Sequence[Job], out: Path, file: Path, profile: str | None, strict: bool, fresh: bool, say: _Speaker
+    jobs: Sequence[Job],
+    out: Path,
+    file: Path,
+    profile: str | None,
+    strict: bool,
+    fresh: bool,
+    abreast: int,
+    say: _Speaker,
 ) -> list[Finished]:
     from spak_runtime import artifact
     from spak_runtime.training.progress import Progress, Quiet, Terminal
     from spak_runtime.training.run import run_experiment
 
+    own = [job for job in jobs if job.same_as is None]
+    calls = {job: _call(job, out, file, profile, strict) for job in own}
+    if fresh:
+        for call in calls.values():
+            _forget(call["out"])
+    if abreast > 1 and len(own) > 1:
+        _side_by_side(own, calls, out / "artifact", abreast, say)
     loaded = artifact.load(out / "artifact")
     runs: list[Finished] = []
     done: dict[tuple[str, str, int], dict[str, Any]] = {}
@@ -161,28 +178,39 @@ def _train(
             figures = done[job.same_as, job.point, job.seed]
             say.line(f"{_label(job)}: the same as {job.same_as} under this profile")
         else:
-            folder = run_folder(out, job.experiment, profile, job.point, job.seed)
-            if fresh:
-                _forget(folder)
             progress: Progress = Quiet()
             with contextlib.ExitStack() as shown:
                 if say.format == "text":
                     progress = shown.enter_context(Terminal())
-                figures = run_experiment(
-                    out / "artifact" / "models" / job.experiment,
-                    folder,
-                    profile=profile,
-                    seed=job.seed,
-                    point=job.point,
-                    artifact=loaded,
-                    base=file.parent,
-                    progress=progress,
-                    strict=strict,
-                )
+                figures = run_experiment(**calls[job], artifact=loaded, progress=progress)
             done[job.experiment, job.point, job.seed] = figures
             _say_figures(job, figures, strict, say)
         runs.append(Finished(job.experiment, figures))
     return runs
+
+
+def _call(job: Job, out: Path, file: Path, profile: str | None, strict: bool) -> dict[str, Any]:
+    """The arguments of `run_experiment` for a job."""
+    return {
+        "folder": out / "artifact" / "models" / job.experiment,
+        "out": run_folder(out, job.experiment, profile, job.point, job.seed),
+        "profile": profile,
+        "seed": job.seed,
+        "point": job.point,
+        "base": file.parent,
+        "strict": strict,
+    }
+
+
+def _side_by_side(
+    jobs: Sequence[Job], calls: Mapping[Job, Mapping[str, Any]], artifact: Path, abreast: int, say: _Speaker
+) -> None:
+    """Brings every job to its figures, which are read from its folder then."""
+    from spak_runtime.training.side_by_side import side_by_side
+
+    say.line(f"{len(jobs)} runs, {min(abreast, len(jobs))} at a time")
+    for number in side_by_side([calls[job] for job in jobs], artifact, abreast):
+        say.line(f"{_label(jobs[number])}: done")
 
 
 def _where(module: Module) -> Where:
@@ -259,10 +287,20 @@ def _law_line(checked: driver.Checked) -> str:
 
 
 def _report(
-    page: Sequence[StatementStatus], runs: Sequence[Finished], out: Path, evidence: Path, say: _Speaker
+    module: Module,
+    page: Sequence[StatementStatus],
+    runs: Sequence[Finished],
+    out: Path,
+    evidence: Path,
+    say: _Speaker,
 ) -> None:
     from spak_runtime.training.report import plot
 
+    results = entries(module, [run.figures for run in runs])
+    if results:
+        say.line("\nexact answers")
+        for line in render_table(results):
+            say.line(line)
     claims = [entry for entry in page if entry.statement.kind == "claim"]
     for entry in claims:
         say.data("spak-status/1", entry.to_json())

@@ -27,7 +27,7 @@ from spakc.emit.model_text import (
     word,
     wrapped,
 )
-from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step
+from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step, queries
 from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import walk
 from spakc.record import record
@@ -112,6 +112,11 @@ class ModelCode:
 
     def uses(self, op: str) -> bool:
         return op in self.model.uses
+
+    @property
+    def windowed(self) -> bool:
+        """Every attention is, so that a long document costs what its tokens do, not their square."""
+        return all(attention.positions == "window" for attention in self.attentions)
 
     @property
     def by_kernel(self) -> str:
@@ -210,7 +215,7 @@ class _Writer:
         self.code = code
         self.part = part
         self.is_root = part is code.model.forward
-        self.total = Counter(_base(node) for step in part.body for node in _queries(step))
+        self.total = Counter(_base(node) for node in queries(part.body))
         self.seen: Counter[str] = Counter()
         self.init: list[tuple[str, str]] = []
         self.extras: list[str] = []
@@ -406,7 +411,7 @@ class _Writer:
         form = code.attention(node, kind)
         arguments = [width, heads]
         arguments += [scalar(named[name], "config.") for name in ("groups",) if name in named]
-        if kind == "relative":
+        if form.biased:
             positions = named["positions"]
             assert isinstance(positions, Query)
             options = dict(positions.named)
@@ -446,10 +451,9 @@ class _Writer:
                 kinds = ", config.kinds" * runs
                 return "rope", code.place(f"Rope({head_size}, {base}{kinds})", "rope"), ""
             case "relative" | "window":
-                hard = node.name == "window"
-                code.features.update({"relative"} | ({"relative_hard"} if hard else set()))
-                made = f"Relative({scalar(named['clip'], 'config.')}, config.kinds{', hard=True' * hard})"
-                return "relative", code.place(made, "relative"), ""
+                code.features.add(node.name)
+                made = f"{node.name.title()}({scalar(named['clip'], 'config.')}, config.kinds)"
+                return node.name, code.place(made, node.name), ""
             case "coupled":
                 code.features.update(("coupled", "max_digits"))
                 offset = scalar(named["random_offset"], "config.") if "random_offset" in named else "0"
@@ -512,13 +516,6 @@ class _Writer:
         self.writes[tuple(sorted(self.around))] += 1
 
 
-def _queries(step: Step) -> list[Query]:
-    if isinstance(step, Assign):
-        return [node for node in walk(step.value) if isinstance(node, Query)]
-    own = [node for node in walk(step.initial) if isinstance(node, Query)] if isinstance(step, Loop) else []
-    return own + [node for inner in step.body for node in _queries(inner)]
-
-
 def _places_added(positions: Expr | None) -> bool:
     """Whether attention adds a vector for every place to what it reads, before any product does."""
     return isinstance(positions, Ref | Query) and positions.name in ("learned", "coupled")
@@ -565,5 +562,6 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 def _type_of(extra: str) -> str:
-    pair = extra.startswith(("rope", "relative"))
-    return "tuple[Tensor, Tensor]" if pair else "Tensor"
+    if extra.startswith("window"):
+        return "tuple[Tensor, Tensor, Tensor | None]"
+    return "tuple[Tensor, Tensor]" if extra.startswith(("rope", "relative")) else "Tensor"

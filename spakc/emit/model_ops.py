@@ -49,7 +49,8 @@ class MlpClass:
 
 @record
 class AttentionClass:
-    """One form of attention. `positions`: none | rope | relative | places (vectors added to the input)."""
+    """One form of attention. `positions`: none | rope | relative | window | places (vectors added to
+    the input)."""
 
     name: str
     positions: str
@@ -65,6 +66,7 @@ class AttentionClass:
     def title(self) -> str:
         kinds = {"rope": "rotary positions", "relative": "a learned bias by relative place"}
         kinds |= {"places": "a learned vector for every place"}
+        kinds |= {"window": "a learned bias by relative place, digits further away hidden"}
         extras = [kinds[self.positions]] if self.positions in kinds else []
         extras += ["shared keys and values"] * self.groups + ["a window"] * self.window
         extras += ["a soft cap on the scores"] * self.softcap
@@ -75,7 +77,7 @@ class AttentionClass:
     def parameters(self) -> list[str]:
         """Of the constructor, with types."""
         names = ["width: int", "heads: int"] + ["groups: int"] * self.groups
-        names += ["clip: int", "scale: float", "others: int"] * (self.positions == "relative")
+        names += ["clip: int", "scale: float", "others: int"] * self.biased
         names += ["places: int"] * (self.positions == "places") + ["window: int"] * self.window
         names += ["softcap: float"] * self.softcap
         names += ["base: float"] * (self.by_kernel and self.positions == "rope")
@@ -85,31 +87,50 @@ class AttentionClass:
     @property
     def place_parameter(self) -> str:
         pair = ", place: tuple[Tensor, Tensor]"
-        return {"none": "", "places": ", place: Tensor"}.get(self.positions, pair)
+        return {
+            "none": "",
+            "places": ", place: Tensor",
+            "window": ", place: tuple[Tensor, Tensor, Tensor | None]",
+        }.get(self.positions, pair)
+
+    @property
+    def biased(self) -> bool:
+        return self.positions in ("relative", "window")
 
     @property
     def masked(self) -> bool:
         """Scores get a bias (minus infinity where a key is hidden) instead of a plain causal mask."""
-        return self.positions == "relative" or self.window or (self.softcap and self.causal)
+        return self.biased or self.window or (self.softcap and self.causal)
 
     @property
     def needs_length(self) -> bool:
         """Whether the mask is made from the number of tokens."""
-        return self.window or (self.masked and self.positions != "relative")
+        return self.window or (self.masked and not self.biased)
 
     @property
     def compute(self) -> list[str]:
         """Statements from q, k, v [B, heads, T, D] to y of the same shape; by a kernel, which reads heads where they
         lie, from x [B, T, C] to y of the same shape."""
-        return [*self._mask(), *self._product()]
+        if self.positions != "window" or self.by_kernel:
+            return [*self._mask(), *self._product()]
+        return [
+            *self._mask(),
+            "if keys is not None:",
+            "    q, k, v, bias = of_queries(q), of_keys(k, keys), of_keys(v, keys), of_queries(bias)",
+            *self._product(),
+            "if keys is not None:",
+            "    y = y.reshape(B, T, self.heads, C // self.heads).transpose(1, 2)",
+        ]
 
     def _mask(self) -> list[str]:
         lines = []
+        if self.biased:
+            lines.append("row, hidden, keys = place" if self.positions == "window" else "row, hidden = place")
         if self.window:
             lines.append("place_of = torch.arange(T, device=x.device)")
-            lines.append("behind = place_of[:, None] - place_of")
-        if self.positions == "relative":
-            lines.append("row, hidden = place")
+            seen = "(place_of if keys is None else keys)" if self.positions == "window" else "place_of"
+            lines.append(f"behind = place_of[:, None] - {seen}")
+        if self.biased:
             if self.window:
                 lines.append("hidden = hidden | (behind >= self.window)")
             made = "self.bias(row, hidden)"
@@ -135,7 +156,8 @@ class AttentionClass:
                 *["groups=self.groups"] * self.groups,
             ]
             arguments += ["place=place", "base=self.base"] * (self.positions == "rope")
-            arguments += ["bias=bias"] * self.masked + [f"causal={plain_causal}"]
+            arguments += ["bias=bias"] * self.masked + ["keys=keys"] * (self.positions == "window")
+            arguments.append(f"causal={plain_causal}")
             arguments += ["softcap=self.softcap"] * self.softcap
             return [read, f"y = self.ops.attention({', '.join(arguments)})"]
         if not self.softcap:

@@ -22,7 +22,7 @@ _RESERVED = frozenset((
 """Names that a method of the generated file uses for something else."""
 _CLASSES = frozenset((
     "Attention", "Config", "Coupled", "Embedding", "LayerNorm", "Linear", "MLP", "Places", "RMSNorm",
-    "Relative", "Rope", "Steps",
+    "Relative", "Rope", "Steps", "Window",
 ))
 _ATTRIBUTES = frozenset((
     "add_module", "apply", "bfloat16", "buffers", "children", "compile", "config", "cpu", "cuda",
@@ -36,7 +36,7 @@ _ATTRIBUTES = frozenset((
 """What an nn.Module, or the generated root, has already."""
 # fmt: on
 _FACTS = ("vocab", "kinds", "markers", "max_length", "max_digits")
-_PLACES = re.compile(r"(rope|relative|position|coupled)(_\d+)?\Z")
+_PLACES = re.compile(r"(rope|relative|window|position|coupled)(_\d+)?\Z")
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _STRENGTH = {"or": 1, "and": 2, "not": 3} | dict.fromkeys(_COMPARE, 4) | {"add": 5, "sub": 5}

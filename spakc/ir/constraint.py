@@ -326,6 +326,21 @@ def members(domain: Expr, env: Env, limit: int = 1 << 20) -> tuple[Scalar, ...] 
     return TooMany(count) if count > limit else tuple(range(first, last + 1, by))
 
 
+def rows(domain: Expr, env: Env, limit: int = 1 << 20) -> tuple[tuple[Scalar, ...], ...] | TooMany | Unknown:
+    """The members of a domain of one or more names: `{(1, 2), (3, 4)}` has two of two values, `1..4` four of one."""
+    if not (isinstance(domain, Members) and any(isinstance(item, Tuple) for item in domain.items)):
+        values = members(domain, env, limit)
+        return tuple((value,) for value in values) if isinstance(values, tuple) else values
+    found: dict[tuple[Scalar, ...], None] = {}
+    for item in domain.items:
+        row = [evaluate(part, env) for part in (item.items if isinstance(item, Tuple) else (item,))]
+        known = tuple(value for value in row if not isinstance(value, Unknown))
+        if len(known) < len(row):
+            return merge(value for value in row if isinstance(value, Unknown))
+        found[known] = None
+    return tuple(found)
+
+
 def merge(parts: Iterable[Unknown]) -> Unknown:
     parts = list(parts)
     return Unknown(

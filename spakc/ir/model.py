@@ -8,11 +8,12 @@ A call of a part is Query("part.block", …): no operation has such a name, so a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from spakc.ir.module import Declared, Law, Let
 from spakc.ir.ops import Domain, Expr, Query
+from spakc.ir.visit import walk
 from spakc.record import record
 
 
@@ -86,3 +87,13 @@ class Model(Declared):
         """The part that a query calls, or None for an operation."""
         prefix, _, name = node.name.partition(".")
         return self.parts.get(name) if prefix == "part" else None
+
+
+def queries(body: tuple[Step, ...]) -> Iterator[Query]:
+    """Every operation of a body, those in loops and repeats included, outermost first."""
+    for step in body:
+        if not isinstance(step, Repeat):
+            start = step.initial if isinstance(step, Loop) else step.value
+            yield from (node for node in walk(start) if isinstance(node, Query))
+        if not isinstance(step, Assign):
+            yield from queries(step.body)

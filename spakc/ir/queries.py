@@ -278,7 +278,7 @@ _OPERATIONS = (
     ),
     QuerySpec("rope", (_optional("base"),), (_INDEX,), _MODEL, result="value"),
     QuerySpec("relative", (), (Parameter("clip"), _INDEX, _optional("scale")), _MODEL, result="value"),
-    QuerySpec("window", (), (Parameter("clip"), _INDEX), _MODEL, result="value"),
+    QuerySpec("window", (), (Parameter("clip"), _INDEX, _optional("scale")), _MODEL, result="value"),
     QuerySpec("coupled", (), (_optional("random_offset"), _INDEX), _MODEL, result="value"),
     QuerySpec(
         "after", (Parameter("marker", Kind.string),), (), _places(Place.halting, Place.model), result="bool"

@@ -9,6 +9,7 @@ from typing import Any
 
 from spakc.record import record
 from spakc.report.svg import Axis, Series, bars, chart
+from spakc.report.table import HEAD, TOLD, Entry
 from spakc.report.times import Roof, Timing
 from spakc.statistics import wilson
 from spakc.status import StatementStatus, evidence_text, summary
@@ -59,6 +60,7 @@ class Report:
     page: Sequence[StatementStatus]
     runs: Sequence[Run]
     left_out: int
+    results: Sequence[Entry]
     timings: Sequence[Timing]
     roofs: Mapping[str, Roof]
     ladder: Ladder | None
@@ -71,6 +73,7 @@ def render_html(report: Report) -> str:
         f"<h1>{escape(report.title)}</h1>",
         f"<p>{escape(summary(report.page))}</p>",
         _section("Claims", _statements(claims) if claims else _absent("The file makes no claims.")),
+        _section("Exact answers over seeds", _results(report.results)),
         _section("Runs", _runs(report)),
         _section("Loss", _losses(report.runs)),
         _section("Accuracy by digits, loss of text", _accuracy(report.runs)),
@@ -158,6 +161,14 @@ def _runs(report: Report) -> str:
     if losses:
         table += _table(("run", "split", "loss"), losses, numbers=(2,))
     return table + (f"<ul>{''.join(withheld)}</ul>" if withheld else "") + note
+
+
+def _results(results: Sequence[Entry]) -> str:
+    if not results:
+        return _absent("Not measured: no run has answers.")
+    rows = [tuple(map(escape, entry.cells)) for entry in results]
+    told = f'<p class="note">{escape(TOLD)}</p>' if any(entry.told for entry in results) else ""
+    return _table(HEAD, rows, numbers=(1, 4, 5, 6, 7)) + told
 
 
 def _losses(runs: Sequence[Run]) -> str:

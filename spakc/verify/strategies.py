@@ -22,10 +22,20 @@ from spak_runtime.expressions import Environment, Evaluator, compile_expression
 from spak_runtime.expressions import names_of as names_in
 from spakc.check.problems import bind_dtypes
 from spakc.check.verdict import means_of_law
-from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, members, mentions, names_of
+from spakc.ir.constraint import (
+    Env,
+    TooMany,
+    Unknown,
+    evaluate,
+    implication,
+    members,
+    mentions,
+    names_of,
+    rows,
+)
 from spakc.ir.extents import evaluate_size, normal_math
 from spakc.ir.module import Kernel, Law
-from spakc.ir.ops import Expr, RefKind, Tuple
+from spakc.ir.ops import Expr, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.types import DType
 from spakc.verify.case import MODES, VALUES, Case, Value
@@ -179,9 +189,8 @@ def _domain(tested: UnderTest, dim: str) -> Expr | None:
 
 
 def _tuples(domain: Expr, env: Env) -> list[tuple[int, ...]]:
-    items = getattr(domain, "items", ())
-    rows = [[evaluate(part, env) for part in item.items] for item in items if isinstance(item, Tuple)]
-    return [tuple(int(v) for v in row if not isinstance(v, Unknown)) for row in rows]
+    found = rows(domain, env)
+    return [tuple(map(int, row)) for row in found] if isinstance(found, tuple) else []
 
 
 def _dims_of(law: Law) -> frozenset[str]:

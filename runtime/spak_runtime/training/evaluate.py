@@ -19,7 +19,8 @@ from spak_runtime.training.documents import Documents
 from spak_runtime.training.spec import Readout
 
 CHECKED = 100
-"""Documents of a split that are decoded token by token in any case."""
+"""Documents of a split that are decoded token by token in any case; fewer, but at least 8, where they are long."""
+_READ = 1 << 25  # tokens that may be read for that
 _TOKENS = 1 << 15  # of a batch of decoding: enough to fill a device, little enough for attention's scores
 _SCORES = 1 << 24  # entries [rows, T, T] of it
 
@@ -60,19 +61,29 @@ def exact_match(
     was_training = model.training
     model.eval()
     read = reader(model, readout)
-    correct, halted, steps = _behind_the_truth(read, documents, device)
-    spread = torch.linspace(0, len(correct) - 1, min(CHECKED, len(correct))).long()
-    if not torch.equal(_token_by_token(read, documents.select(spread), pad, device)[0], correct[spread]):
-        correct, halted, steps = _token_by_token(read, documents, pad, device)
+    size = _batch_size(model, documents)
+    correct, halted, steps = _behind_the_truth(read, documents, size, device)
+    spread = torch.linspace(0, len(correct) - 1, _checked(documents)).long()
+    if not torch.equal(
+        _token_by_token(read, documents.select(spread), size, pad, device)[0], correct[spread]
+    ):
+        correct, halted, steps = _token_by_token(read, documents, size, pad, device)
     model.train(was_training)
     return Answers(correct, halted / steps if readout.mode != "last" and steps else None)
 
 
-def _behind_the_truth(read: Reader, documents: Documents, device: torch.device) -> Decoded:
+def _checked(documents: Documents) -> int:
+    """How many documents are decoded token by token: each is read once a token of its answer."""
+    answer = int((documents.length - documents.prompt).max())
+    affordable = max(8, _READ // (answer * documents.tokens.shape[1]))
+    return min(CHECKED, affordable, len(documents.tokens))
+
+
+def _behind_the_truth(read: Reader, documents: Documents, size: int, device: torch.device) -> Decoded:
     """Every token of an answer is read behind the true ones."""
     correct = torch.zeros(len(documents.tokens), dtype=torch.bool)
     halted, steps = 0.0, 0
-    for rows in _batches(documents):
+    for rows in _batches(documents, size):
         batch = documents.select(rows).batch().to(device)
         logits, loops = read(batch.inputs)
         counts = batch.mask > 0
@@ -83,12 +94,12 @@ def _behind_the_truth(read: Reader, documents: Documents, device: torch.device) 
     return correct, halted, steps
 
 
-def _token_by_token(read: Reader, documents: Documents, pad: int, device: torch.device) -> Decoded:
+def _token_by_token(read: Reader, documents: Documents, size: int, pad: int, device: torch.device) -> Decoded:
     """Every token is read behind those written before it. A row stops at its first wrong token: what it
     would write after that cannot make it right."""
     correct = torch.zeros(len(documents.tokens), dtype=torch.bool)
     halted, steps = 0.0, 0
-    for rows in _batches(documents):
+    for rows in _batches(documents, size):
         tokens = documents.tokens[rows].to(device)
         prompt, length = documents.prompt[rows].to(device), documents.length[rows].to(device)
         right, loops, written = _decode(read, tokens, prompt, length, pad)
@@ -121,11 +132,16 @@ def _decode(read: Reader, truth: Tensor, prompt: Tensor, length: Tensor, pad: in
         at[open_rows] = now + 1
 
 
-def _batches(documents: Documents) -> tuple[Tensor, ...]:
-    """Rows in batches, those with prompts of one length together so that a batch writes its answers
-    abreast."""
+def _batch_size(model: nn.Module, documents: Documents) -> int:
+    """Documents read at once. `model.dense` are the tokens up to which each query is held against every key."""
     width = documents.tokens.shape[1]
-    size = max(1, min(_TOKENS // width, _SCORES // (width * width)))
+    met = min(width, getattr(model, "dense", width))
+    return max(1, min(_TOKENS // width, _SCORES // (width * met)))
+
+
+def _batches(documents: Documents, size: int) -> tuple[Tensor, ...]:
+    """Rows in batches of a size, those with prompts of one length together so that a batch writes its answers
+    abreast."""
     return torch.split(torch.argsort(documents.prompt, stable=True), size)
 
 

@@ -63,6 +63,17 @@ class AdamW:
         return p * (1 - self.rate * self.decay) - step, m, v
 
 
+def of_keys(x: Tensor, keys: Tensor) -> Tensor:
+    """Keys or values x [B, heads, T, D] at the places [B, T, K], for a batch of queries: [B T, heads, K, D]."""
+    batch = torch.arange(len(keys), device=keys.device)[:, None, None]
+    return x.transpose(1, 2)[batch, keys].flatten(0, 1).transpose(1, 2)
+
+
+def of_queries(x: Tensor) -> Tensor:
+    """Queries or biases x [B, heads, T, D] as a batch of one query each: [B T, heads, 1, D]."""
+    return x.transpose(1, 2).flatten(0, 1)[:, :, None]
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, softcap: float) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v for q [B, H, T, D] and k, v [B, G, T, D]; G divides H."""
     if not softcap:

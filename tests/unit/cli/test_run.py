@@ -88,6 +88,30 @@ def test_from_the_file_to_verdicts(tmp_path: Path) -> None:
     assert [row["schema"] for row in found].count("spak-status/1") == 1
 
 
+def test_runs_side_by_side_leave_what_runs_in_turn_leave(tmp_path: Path) -> None:
+    for folder, arguments in (("turn", ()), ("abreast", ("--jobs", "2"))):
+        (tmp_path / folder).mkdir()
+        result = run(tmp_path / folder, *arguments, seeds="0, 1, 2", steps=6)
+        assert result.exit_code == 0, result.output
+    assert "3 runs, 2 at a time" in result.stdout and "e seed 2: done" in result.stdout
+    for seed in range(3):
+        one, other = (tmp_path / folder / "out" / "runs" / f"e-{seed}" for folder in ("turn", "abreast"))
+        assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+        assert _figures(one) == _figures(other)
+
+
+def _figures(folder: Path) -> Any:
+    figures = json.loads((folder / "figures.json").read_text())
+    return [figures[key] for key in ("identity", "seed", "loss", "rows", "gates", "steps")]
+
+
+def test_a_mistake_in_a_run_at_the_side_is_one_diagnostic(tmp_path: Path) -> None:
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    (tmp_path / "out" / "runs" / "e-1").write_text("in the way")
+    result = run(tmp_path, "--jobs", "2")
+    assert result.exit_code == 1 and result.stderr.count("error[") == 1, result.output
+
+
 @pytest.mark.parametrize(
     ("settings", "code"),
     [

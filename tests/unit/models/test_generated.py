@@ -139,6 +139,30 @@ def test_a_window_hides_far_digits(tmp_path: Path):
     assert not torch.equal(model(tokens)[:, 9], model(changed)[:, 9])
 
 
+@pytest.mark.parametrize("groups", [0, 2], ids=["own keys", "shared keys"])
+def test_a_long_document_is_read_by_few_keys_as_by_all(tmp_path: Path, groups: int):
+    """Runs of every length, separators beside each other, a document that ends early: the same logits either way."""
+    text = adders("window(clip = 2, index = digit_run, scale = 8)")
+    if groups:
+        text = text.replace("causal = true", f"causal = true, groups = {groups}")
+    experiment = spec.read(compile_text(text).write(tmp_path) / "stack")
+    model, data = build_one(experiment)
+    module = sys.modules[type(model).__module__]
+    draw = torch.Generator().manual_seed(3)
+    tokens = torch.randint(0, len(data.vocabulary.tokens), (3, 200), generator=draw)
+    tokens[1, 20:170] = 4  # one long run
+    tokens[2, 60:] = data.pad
+    with torch.no_grad():
+        few = model(tokens)
+        assert model.window(tokens)[2] is not None
+        module.DENSE = tokens.shape[1]
+        assert model.window(tokens)[2] is None
+        all_keys = model(tokens)
+    assert model.dense < tokens.shape[1]
+    torch.testing.assert_close(few, all_keys, atol=2e-5, rtol=1e-4)
+    assert (few.argmax(-1) == all_keys.argmax(-1)).float().mean() > 0.999
+
+
 def test_digit_run_is_told_from_the_left(tmp_path: Path):
     model, data = make(tmp_path, "stack", "relative(clip = 2, scale = 8)")
     module = sys.modules[type(model).__module__]

@@ -22,7 +22,9 @@ from spakc.evidence import Row, Subject
 from spakc.figures import key_of
 from spakc.report.html import Run, _accuracy, by_digits
 from spakc.report.svg import Axis, Series, chart, number_text
+from spakc.report.table import Entry
 from spakc.report.times import Roof, roof_of, timings
+from spakc.statistics import Counts
 from spakc.status import status
 from tests.unit.cli.invoke import invoke
 from tests.unit.cli.test_run import write
@@ -221,7 +223,10 @@ def browse(page: Path, home: Path) -> tuple[str, list[str]]:
 def test_what_a_page_shows_is_text(checked: driver.Checked, tmp_path: Path) -> None:
     from spakc.report.html import Report, render_html
 
-    page = render_html(Report(HOSTILE, [], [Run(figures("e"), [(1, 2.0), (2, 1.0)])], 0, [], {}, None))
+    told = Entry(HOSTILE, 1, HOSTILE, True, HOSTILE, "last", Counts((1,), (2,)))
+    page = render_html(
+        Report(HOSTILE, [], [Run(figures("e"), [(1, 2.0), (2, 1.0)])], 0, [told], [], {}, None)
+    )
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "secret is withheld: a gate failed" in page
 

@@ -96,8 +96,8 @@ def test_both_ways_of_decoding_agree_on_a_real_model(data: DocumentData, tmp_pat
     for mode in ("last", "exit", "freeze"):
         read = evaluate.reader(trained, Readout(mode, mode, None))
         with torch.no_grad():
-            one = evaluate._behind_the_truth(read, documents, CPU)[0]
-            other = evaluate._token_by_token(read, documents, data.pad, CPU)[0]
+            one = evaluate._behind_the_truth(read, documents, 100, CPU)[0]
+            other = evaluate._token_by_token(read, documents, 100, data.pad, CPU)[0]
         assert torch.equal(one, other)
         assert 0 < int(one.sum()) < 1000, "some right and some wrong, or nothing is compared"
 
@@ -109,3 +109,21 @@ def test_wilson():
     assert evaluate.wilson(0, 1000) == pytest.approx((0.0, 0.0038), abs=1e-4)
     assert evaluate.wilson(13, 21) == pytest.approx((0.409, 0.792), abs=1e-3)
     assert evaluate.wilson(0, 0) == (0.0, 1.0)
+
+
+def test_keys_that_are_named_are_the_keys_that_are_met():
+    """All keys, in an order of their own for every query: what attention over all of them gives."""
+    from spak_runtime.training.ops import Ops
+
+    B, T, H, D = 2, 9, 4, 8
+    draw = torch.Generator().manual_seed(1)
+    qkv = torch.randn(B, T, 3 * H * D, generator=draw)
+    bias = torch.randn(B, H, T, T, generator=draw).masked_fill(
+        torch.ones(T, T, dtype=torch.bool).triu(1), -torch.inf
+    )
+    keys = torch.rand(B, T, T, generator=draw).argsort(-1)
+    ops = Ops({}, (), None, CPU)
+    found = ops.attention(
+        qkv, heads=H, bias=bias.gather(3, keys[:, None].expand(B, H, T, T)), keys=keys, causal=False
+    )
+    torch.testing.assert_close(found, ops.attention(qkv, heads=H, bias=bias, causal=False))

@@ -1,0 +1,116 @@
+"""Accuracy by experiment and split over seeds: one row each, and what its positions are told about the task.
+
+Samples of one seed are not independent of each other, so the pooled interval is drawn over seeds first, then samples;
+beside it stand the worst seed and how many seeds reach the level by the lower end of their own interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from spakc.figures import key_of
+from spakc.ir.model import queries
+from spakc.ir.module import Module
+from spakc.ir.ops import Query, Ref
+from spakc.record import record
+from spakc.statistics import Counts, combined, wilson
+
+LEVEL = 0.99
+"""Seeds are counted whose lower end of the 95 % interval is at least this."""
+
+TOLD = (
+    "index = digit_run tells a token its place in its number, from the left alone: an alignment that the task gives, "
+    "not one that the model found."
+)
+"""What a reader must know of every table with such positions."""
+
+
+@record
+class Entry:
+    """One experiment at one point under one profile, on one split by one readout. `hits` of `totals`, an entry a seed;
+    `positions` as the file writes them, `told` whether they know the task."""
+
+    experiment: str
+    parameters: int
+    positions: str
+    told: bool
+    split: str
+    readout: str
+    counts: Counts
+
+    @property
+    def shares(self) -> list[float]:
+        return [k / n for k, n in zip(self.counts.hits, self.counts.totals, strict=True)]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, in the order of `HEAD`."""
+        shares, counts = self.shares, self.counts
+        lows = [wilson(k, n).low for k, n in zip(counts.hits, counts.totals, strict=True)]
+        pooled = combined(lambda values: values[0], [counts], 0.95)
+        return (
+            self.experiment,
+            f"{self.parameters:,}",
+            self.positions,
+            self.split if self.readout == "last" else f"{self.split}, {self.readout}",
+            f"{min(shares):.2%} / {median(shares):.2%} / {max(shares):.2%}",
+            f"{pooled.low:.2%} to {pooled.high:.2%}",
+            f"{sum(low >= LEVEL for low in lows)} of {len(lows)}",
+            f"{min(counts.totals):,}",
+        )
+
+
+HEAD = (
+    "experiment",
+    "parameters",
+    "positions",
+    "split",
+    "least / median / most",
+    "95 % over seeds",
+    f"seeds surely ≥ {LEVEL:.0%}",
+    "samples a seed",
+)
+
+
+def entries(module: Module, runs: Iterable[Mapping[str, Any]]) -> list[Entry]:
+    """`runs` are `figures.json` of finished runs. Failed seeds are in; what a gate withheld is not there."""
+    groups: dict[tuple[str, str, str], dict[int, tuple[int, int]]] = {}
+    sizes: dict[str, int] = {}
+    models: dict[str, str] = {}
+    for figures in runs:
+        label = " ".join(filter(None, (figures["experiment"], figures["point"], figures["profile"])))
+        sizes[label], models[label] = figures["parameters"], figures["experiment"]
+        for row in figures["rows"]:
+            if "correct" in row:
+                seeds = groups.setdefault((label, row["split"], row["readout"]), {})
+                seeds[figures["seed"]] = row["correct"], row["n"]
+    found = []
+    for (label, split, readout), seeds in groups.items():
+        texts = list(dict.fromkeys(positions_of(module, models[label])))
+        hits, totals = zip(*(seeds[seed] for seed in sorted(seeds)), strict=True)
+        told = any("digit_run" in text for text in texts)
+        shown = ", ".join(texts) or "none"
+        found.append(Entry(label, sizes[label], shown, told, split, readout, Counts(hits, totals)))
+    return found
+
+
+def positions_of(module: Module, experiment: str) -> Iterator[str]:
+    """The positions that the experiment's model is given, as text."""
+    model = module.models[module.experiments[experiment].model]
+    for part in (*model.parts.values(), model.forward):
+        for node in queries(part.body):
+            positions = dict(node.named).get("positions")
+            if isinstance(positions, Query | Ref):
+                yield key_of(positions)
+
+
+def render_table(found: Sequence[Entry]) -> list[str]:
+    """Lines of plain text, with what must be known of the positions below."""
+    rows = [HEAD, *(entry.cells for entry in found)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return [*lines, *([TOLD] if any(entry.told for entry in found) else [])]

@@ -1,0 +1,55 @@
+"""The table of exact answers over seeds, and what it says of positions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spakc import driver
+from spakc.report.table import TOLD, entries, render_table
+from tests.unit.models.compiled import adders
+
+
+def figures(experiment: str, seed: int, correct: int, profile: str | None = None) -> dict[str, Any]:
+    row = {"split": "long", "readout": "last", "correct": correct, "n": 1000}
+    losses = {"split": "corpus", "readout": "last", "loss": 1.0}
+    return {
+        "experiment": experiment,
+        "point": "",
+        "profile": profile,
+        "seed": seed,
+        "parameters": 1234,
+        "rows": [row, losses],
+    }
+
+
+def module(folder: Path, positions: str) -> Any:
+    path = folder / "adders.spak"
+    path.write_text(adders(positions=positions))
+    return driver.check_file(path).module.module
+
+
+def test_seeds_of_one_experiment_are_one_row(tmp_path: Path) -> None:
+    runs = [
+        figures("stack", 0, 1000),
+        figures("stack", 1, 997),
+        figures("stack", 2, 500),
+        figures("wheel", 0, 0),
+    ]
+    found = entries(module(tmp_path, "rope(10_000)"), runs)
+    assert [entry.experiment for entry in found] == ["stack", "wheel"]
+    cells = found[0].cells
+    assert cells[4] == "50.00% / 99.70% / 100.00%" and cells[6] == "2 of 3"
+    low, high = (float(part.rstrip("%")) for part in cells[5].split(" to "))
+    assert low < 60 and high == 100, "seeds that disagree make the interval wide"
+    assert "rope" in cells[2] and TOLD not in render_table(found)
+
+
+def test_a_profile_is_a_row_of_its_own(tmp_path: Path) -> None:
+    found = entries(module(tmp_path, "none"), [figures("stack", 0, 900), figures("stack", 0, 900, "tiny")])
+    assert [entry.experiment for entry in found] == ["stack", "stack tiny"]
+
+
+def test_positions_that_know_the_task_are_named(tmp_path: Path) -> None:
+    found = entries(module(tmp_path, "window(clip = 2, index = digit_run)"), [figures("stack", 0, 1000)])
+    assert "digit_run" in found[0].cells[2] and render_table(found)[-1] == TOLD
