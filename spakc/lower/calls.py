@@ -12,7 +12,7 @@ from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.queries import BASELINES, Kind, Parameter, Place, QuerySpec
 from spakc.ir.types import DType
-from spakc.lower.resolve import UNRESOLVED, Entry, Scope, nearest
+from spakc.lower.resolve import UNRESOLVED, WORDS, Entry, Scope, nearest
 from spakc.source import Span
 from spakc.syntax import nodes
 
@@ -219,9 +219,8 @@ def _argument(
         return value  # bound by a quantifier over such things
     if isinstance(value, Ref) and value.name in BASELINES and parameter.kind is Kind.subject:
         return value
-    if isinstance(value, Query) and isinstance(
-        node, nodes.NameExpr
-    ):  # a word with a value of its own: `text`
+    word = isinstance(value, Ref) and value.kind is RefKind.symbol and value.name in WORDS
+    if (word or isinstance(value, Query)) and isinstance(node, nodes.NameExpr):  # a word with a value of its own: `text`, `end`
         sink.report("SPAK128", f"expected {parameter.kind.value}", node.span, "this is no name of one")
         return value
     entry = _subject([nodes.Argument(None, node, span=node.span)], scope)

@@ -267,6 +267,7 @@ kernel k: product {
         "T, vocab]", "T, inf]"
     ),
     "splits that are a word of the language": edited("split test", "law l: disjoint(train, text) split test"),
+    "a split that is the end of a text": edited("split test", "law l: disjoint(train, end) split test"),
     "python keyword as a name": kernel("y[i] = x[i]").replace("dim N", "dim N, lambda_ in {}"),
 }
 
