@@ -220,7 +220,9 @@ def _argument(
     if isinstance(value, Ref) and value.name in BASELINES and parameter.kind is Kind.subject:
         return value
     word = isinstance(value, Ref) and value.kind is RefKind.symbol and value.name in WORDS
-    if (word or isinstance(value, Query)) and isinstance(node, nodes.NameExpr):  # a word with a value of its own: `text`, `end`
+    if (word or isinstance(value, Query)) and isinstance(
+        node, nodes.NameExpr
+    ):  # has a value of its own: `text`, `end`
         sink.report("SPAK128", f"expected {parameter.kind.value}", node.span, "this is no name of one")
         return value
     entry = _subject([nodes.Argument(None, node, span=node.span)], scope)
