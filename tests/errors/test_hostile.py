@@ -267,6 +267,16 @@ kernel k: product {
         "T, vocab]", "T, inf]"
     ),
     "splits that are a word of the language": edited("split test", "law l: disjoint(train, text) split test"),
+    "a split over pairs with three numbers": edited(
+        "split train n in 1..2", "split train (n, m) in {(1, 2, 3)}"
+    ),
+    "a split over a set of numbers and pairs": edited(
+        "split train n in 1..2", "split train n in {1, (1, 2)}"
+    ),
+    "a sweep over pairs with three numbers": edited(
+        "data d\n", "data d\n  vary (width, steps) in {(8, 1, 2)}\n"
+    ),
+    "a sweep over pairs with one number": edited("data d\n", "data d\n  vary (width, steps) in {8}\n"),
     "a split that is the end of a text": edited("split test", "law l: disjoint(train, end) split test"),
     "python keyword as a name": kernel("y[i] = x[i]").replace("dim N", "dim N, lambda_ in {}"),
 }

@@ -276,3 +276,13 @@ class TestHalting:
         logits, loops = model.halt(tokens, 8, "freeze")
         torch.testing.assert_close(logits, early)
         assert loops.unique().tolist() == [3]
+
+
+def test_pairs_of_a_sweep_and_of_a_split_go_together(tmp_path: Path):
+    """Tuples are points, no product of their columns."""
+    text = adders().replace(
+        "vary turns in {1, 2}, again in {true, false}", "vary (turns, again) in {(1, true), (2, false)}"
+    )
+    experiment = spec.read(compile_text(text).write(tmp_path) / "sweep")
+    points = [(point.config["turns"], point.config["again"]) for point in experiment.settings["default"]]
+    assert points == [(1, True), (2, False)]
