@@ -296,11 +296,11 @@ def render(page: Sequence[StatementStatus], width: int = 120) -> str:
     widths[0] = min(widths[0], width // 2)
     lines = []
     for entry, row in zip(shown, columns, strict=True):
-        cells = [_cut(cell, w).ljust(w) for cell, w in zip(row, widths, strict=True)]
+        cells = [cut(cell, w).ljust(w) for cell, w in zip(row, widths, strict=True)]
         line = "  ".join([*cells, _since(entry)]).rstrip()
         lines.append(line)
         more = [text for text in (entry.status.note, *_stale(entry)) if text]
-        lines.extend(f"    {_cut(text, width - 4)}" for text in more)
+        lines.extend(f"    {cut(text, width - 4)}" for text in more)
     return "\n".join([*lines, "", summary(page)]) + "\n"
 
 
@@ -323,7 +323,8 @@ def _stale(entry: StatementStatus) -> tuple[str, ...]:
     return (f"stale: {first}" + (f", and {len(rest)} more" if rest else ""),)
 
 
-def _cut(text: str, width: int) -> str:
+def cut(text: str, width: int) -> str:
+    """The text in at most so many characters."""
     return text if len(text) <= width else text[: max(1, width - 1)] + "…"
 
 

@@ -14,6 +14,7 @@ from spakc.device_runner import device_name
 from spakc.diagnostics import Sink
 from spakc.record import record
 from spakc.selftest.cheating import Outcome, cheat
+from spakc.status import cut
 
 SCHEMA = "spak-cheats/1"
 
@@ -53,13 +54,8 @@ def _tell(outcome: Outcome, on: str, as_json: bool) -> None:
             json.dumps({"schema": SCHEMA, **told, "by": outcome.by, "control": outcome.control, "on": on})
         )
         return
-    click.echo(f"{outcome.name:22} {outcome.verdict:12} {_short(outcome.by)}")
+    click.echo(f"{outcome.name:22} {outcome.verdict:12} {cut(' '.join(outcome.by.split()), 120)}")
     click.echo(textwrap.indent(textwrap.fill(outcome.pretends, 110), "    "))
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 120 else line[:119] + "…"
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import click
-
-from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, show
+from spakc.commands.status import tell
 from spakc.diagnostics import Sink
-from spakc.evidence import evidence_path, read_evidence
-from spakc.status import StatementStatus, render, status
-from spakc.subjects import subject_now
+from spakc.known import known_of
+from spakc.status import StatementStatus
 
 BESIDE = "evidence"
 """Says that the evidence is the file that lies beside the `.spak` file."""
@@ -23,22 +19,16 @@ BESIDE = "evidence"
 def run(file: Path, source: str, format: str) -> int:
     """Exit 4 if a claim is refuted, 5 if one is open or rests on figures of something that has changed since."""
     checked = driver.check_file(file)
-    path = evidence_path(file) if source == BESIDE else Path(source)
-    if source != BESIDE and not path.exists():
+    path = None if source == BESIDE else Path(source)
+    if path is not None and not path.exists():
         sink = Sink()
         help = f"`{BESIDE}` stands for the file beside `{file.name}`"
         sink.report("SPAK001", f"there is no file `{source}`", None, help=(help,))
         sink.stop_if_errors()
-    rows = read_evidence(path, checked.sink)
-    files = driver.emit_files(driver.plan_file(checked))
-    now = subject_now(checked.module, files, BASE_OPTIONS)
-    claims = [e for e in status(checked.module, rows, now, checked.sink) if e.statement.kind == "claim"]
+    page = known_of(checked, checked.sink, path).page
+    claims = [entry for entry in page if entry.statement.kind == "claim"]
     show(checked.sink.diagnostics, format == "json")
-    if format == "json":
-        for entry in claims:
-            click.echo(json.dumps(entry.to_json()))
-    else:
-        click.echo(render(claims))
+    tell(claims, format)
     return _exit_code(claims)
 
 

@@ -9,16 +9,14 @@ from typing import Any
 
 import click
 
-from spak_runtime.nvrtc import BASE_OPTIONS
 from spakc import driver
 from spakc.check.statements import statements
 from spakc.cli import show
 from spakc.contract.contract import Known, contract
 from spakc.contract.markdown import render
 from spakc.diagnostics import Sink
-from spakc.evidence import Row, evidence_path, read_evidence
-from spakc.status import status
-from spakc.subjects import subject_now
+from spakc.evidence import Row
+from spakc.known import known_of
 from spakc.tune.fresh import fresh
 from spakc.tune.preferences import Weighed, preferences_of
 
@@ -34,11 +32,9 @@ def run(file: Path, role: str, format: str) -> int:
 def contract_of(file: Path, role: str) -> tuple[dict[str, Any], Sink]:
     """The contract of a file as data, with what was said while it was made."""
     checked = driver.check_file(file)
-    files = driver.emit_files(driver.plan_file(checked))
-    rows = list(read_evidence(evidence_path(file), checked.sink))
-    page = status(checked.module, rows, subject_now(checked.module, files, BASE_OPTIONS), checked.sink)
-    known = Known(checked.program, checked.module, tuple(page), _preferences(checked, rows))
-    return contract(known, role), checked.sink
+    known = known_of(checked, checked.sink)
+    told = Known(checked.program, checked.module, tuple(known.page), _preferences(checked, known.rows))
+    return contract(told, role), checked.sink
 
 
 def _preferences(checked: driver.Checked, rows: Sequence[Row]) -> dict[str, list[Weighed]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from spakc.check.model_shapes import Shapes
-from spakc.emit.model_ops import AttentionClass, MlpClass, NormClass
+from spakc.emit.model_ops import AttentionClass, MlpClass, NormClass, place_type
 from spakc.emit.model_text import (
     attribute,
     class_name,
@@ -562,6 +562,5 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 def _type_of(extra: str) -> str:
-    if extra.startswith("window"):
-        return "tuple[Tensor, Tensor, Tensor | None]"
-    return "tuple[Tensor, Tensor]" if extra.startswith(("rope", "relative")) else "Tensor"
+    """Of a variable that `place` has named (`window`, `window_2` …), or of the embedding's table."""
+    return place_type(extra.partition("_")[0])

@@ -47,6 +47,13 @@ class MlpClass:
         return f'self.ops.activation({x}, "{self.act}")' if self.by_kernel else CALLS[self.act].format(x)
 
 
+def place_type(positions: str) -> str:
+    """What holds the positions of one forward pass, as an annotation."""
+    if positions == "window":
+        return "tuple[Tensor, Tensor, Tensor | None]"
+    return "tuple[Tensor, Tensor]" if positions in ("rope", "relative") else "Tensor"
+
+
 @record
 class AttentionClass:
     """One form of attention. `positions`: none | rope | relative | window | places (vectors added to
@@ -86,12 +93,7 @@ class AttentionClass:
 
     @property
     def place_parameter(self) -> str:
-        pair = ", place: tuple[Tensor, Tensor]"
-        return {
-            "none": "",
-            "places": ", place: Tensor",
-            "window": ", place: tuple[Tensor, Tensor, Tensor | None]",
-        }.get(self.positions, pair)
+        return "" if self.positions == "none" else f", place: {place_type(self.positions)}"
 
     @property
     def biased(self) -> bool:

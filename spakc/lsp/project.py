@@ -63,15 +63,9 @@ def path_of(name: str, root: Path) -> Path | None:
 
 
 def _page(checked: driver.Checked) -> list[StatementStatus]:
-    from spak_runtime.nvrtc import BASE_OPTIONS
-    from spakc.evidence import evidence_path, read_evidence
-    from spakc.status import status
-    from spakc.subjects import subject_now
+    from spakc.known import known_of
 
-    sink = Sink()
     try:
-        files = driver.emit_files(driver.plan_file(checked))
-        rows = list(read_evidence(evidence_path(checked.path), sink))
-        return status(checked.module, rows, subject_now(checked.module, files, BASE_OPTIONS), sink)
+        return known_of(checked, Sink()).page
     except SpakError:
         return []

@@ -39,9 +39,10 @@ def union(*values: Named) -> tuple[str, ...]:
     return tuple(dict.fromkeys(axis for value in values for axis in value.axes))
 
 
-def pick(condition: Array, yes: Named, no: Named, axes: Sequence[str]) -> Array:
-    """Element-wise choice over `axes`; `condition` is already over them."""
-    return np.where(condition, yes.over(axes), no.over(axes))
+def selected(condition: Named, yes: Named, no: Named) -> Named:
+    """`yes` where the condition holds, `no` elsewhere."""
+    axes = union(condition, yes, no)
+    return Named(np.where(condition.over(axes), yes.over(axes), no.over(axes)), axes)
 
 
 def contract(factors: Sequence[Named], summed: Sequence[str], sizes: Mapping[str, int]) -> Named:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -23,7 +23,7 @@ from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import factors_of
 from spakc.ir.types import DType
 from spakc.source import Span
-from spakc.verify.arrays import Array, Named, add_on_units, add_up, contract, union
+from spakc.verify.arrays import Array, Named, add_on_units, add_up, contract, selected, union
 from spakc.verify.functions import FUNCTIONS, TRANSCENDENTAL
 
 NUMPY: dict[DType, np.dtype[Any]] = {
@@ -45,6 +45,8 @@ _HALF = (DType.bf16, DType.f16)
 
 UNIT_DEPTH = 8
 """So many products of 16-bit operands a matrix unit adds exactly before it rounds the sum toward zero (16 on sm_90)."""
+
+Found = TypeVar("Found")
 
 FUNCTION_ULPS = 2
 """How far from the right value a library's exponential, logarithm and the like may be, in units in the last place
@@ -343,13 +345,16 @@ class Run:
         condition = self.value(expr.args[0])
         if not condition.axes:
             return self.value(expr.args[1] if condition.array else expr.args[2])
-        branches = []
+        return selected(condition, *self._branches(expr, condition, self.value))
+
+    def _branches(self, expr: Apply, condition: Named, of: Callable[[Expr], Found]) -> list[Found]:
+        """`of` either branch, which may read only where the condition takes it."""
+        found = []
         for flag, branch in ((True, expr.args[1]), (False, expr.args[2])):
             self.masks.append(Named(condition.array == flag, condition.axes))
-            branches.append(self.value(branch))
+            found.append(of(branch))
             self.masks.pop()
-        axes = union(condition, *branches)
-        return Named(np.where(condition.over(axes), branches[0].over(axes), branches[1].over(axes)), axes)
+        return found
 
     def _load(self, load: Load) -> Named:
         inout = self._role(load.tensor) == "inout"

@@ -22,7 +22,7 @@ from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref
 from spakc.ir.simplify import factors_of
 from spakc.ir.types import DType
-from spakc.verify.arrays import Array, Named, contract, union
+from spakc.verify.arrays import Array, Named, contract, selected, union
 from spakc.verify.functions import FUNCTIONS, TRANSCENDENTAL
 from spakc.verify.oracle import FUNCTION_ULPS, NUMPY, Run, Value
 
@@ -156,16 +156,9 @@ class _Carried(Run):
         condition = self.value(expr.args[0])
         if not condition.axes:
             return self.both(expr.args[1] if condition.array else expr.args[2])
-        branches = []
-        for flag, branch in ((True, expr.args[1]), (False, expr.args[2])):
-            self.masks.append(Named(condition.array == flag, condition.axes))
-            branches.append(self.both(branch))
-            self.masks.pop()
-        values = [value for value, _ in branches]
-        errors = [error or Named(np.zeros(())) for _, error in branches]
-        axes, wide = union(condition, *values), union(condition, *values, *errors)
-        value = Named(np.where(condition.over(axes), values[0].over(axes), values[1].over(axes)), axes)
-        return value, Named(np.where(condition.over(wide), errors[0].over(wide), errors[1].over(wide)), wide)
+        (yes, yes_off), (no, no_off) = self._branches(expr, condition, self.both)
+        nothing = Named(np.zeros(()))
+        return selected(condition, yes, no), selected(condition, yes_off or nothing, no_off or nothing)
 
     def _sum_of(self, node: Reduce) -> tuple[Named, Named | None]:
         """A sum of products: everything about it is a sum of products, too."""

@@ -32,6 +32,23 @@ kernel outer_sum: product {
 }
 """
 
+TWICE = """spak 1
+targets card
+device card { arch = sm_80  kind = emulator }
+kernel twice: elementwise {
+  dim N
+  input  x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = 2 * x[i] }
+  law generous: bytes(x) == 1
+  law thrifty: bytes(x) == N * sizeof(x)
+  law few: cubin.registers <= 64
+  schedule grid_stride { knob threads in {128} }
+  verify { tolerance ulp(y)  shapes N in 1..64  cases 3 }
+}
+"""
+"""A kernel for the emulator: one law of it does not hold."""
+
 
 def invoke(*arguments: str | Path) -> Result:
     """One command in this process. `stdout`, `stderr` and `exit_code` of the result are what a shell sees."""

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from spakc.cli import cli
 from spakc.commands import tune
 from spakc.resources import resource
+from tests.unit.cli.invoke import TWICE
 from tests.unit.tune.test_tune import Pretended, on_a_device, request, takes, written  # noqa: F401 (a fixture)
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
@@ -129,26 +130,13 @@ def test_the_architect_is_told_what_the_laws_do(two: Path) -> None:
 
 def test_the_architect_is_told_what_is_stale_and_violated(tmp_path: Path) -> None:
     path = tmp_path / "mine.spak"
-    text = """spak 1
-targets card
-device card { arch = sm_80  kind = emulator }
-kernel twice: elementwise {
-  dim N
-  input  x: f32 [N]
-  output y: f32 [N]
-  math { y[i] = 2 * x[i] }
-  law generous: bytes(x) == 1
-  schedule grid_stride { knob threads in {128} }
-  verify { tolerance ulp(y)  shapes N in 1..64  cases 3 }
-}
-"""
-    path.write_text(text)
+    path.write_text(TWICE)
     verified = CliRunner().invoke(cli, ["verify", str(path)])
     assert verified.exit_code == 3, verified.output
     data = contract(path, "architect")
     assert [row["statement"] for row in data["violated"]] == ["law twice.generous"]
     assert not data["stale"]
-    path.write_text(text.replace("2 * x[i]", "3 * x[i]"))
+    path.write_text(TWICE.replace("2 * x[i]", "3 * x[i]"))
     stale = contract(path, "architect")["stale"]
     assert "verify twice" in [row["statement"] for row in stale] and all(row["because"] for row in stale)
 

@@ -60,36 +60,39 @@ def test_stmatrix(hopper: Machine, count: int, transposed: bool) -> None:
     assert np.array_equal(y, x.transpose(0, 2, 1) if transposed else x)
 
 
+MMA = """
+struct P { const ELEMENT* a; const ELEMENT* b; f32* d; };
+SPAK_KERNEL(kernel, P, 32) {
+  const u32 g = lane_index() / 4, t = lane_index() % 4 * 2;
+  Reg<u32, 4> a;
+  Reg<u32, 2> b;
+  Reg<f32, 4> d;
+  SPAK_UNROLL
+  for (u32 i = 0; i < 4; i++) {
+    const ELEMENT* p = params.a + (g + (i & 1) * 8) * 16 + t + (i >> 1) * 8;
+    a[i] = pack_bits(load(p), load(p + 1));
+    d[i] = START;
+  }
+  SPAK_UNROLL
+  for (u32 i = 0; i < 2; i++) {
+    const ELEMENT* p = params.b + (t + i * 8) * 8 + g;
+    b[i] = pack_bits(load(p), load(p + 8));
+  }
+  mma_m16n8k16<ELEMENT>(d, a, b);
+  SPAK_UNROLL
+  for (u32 i = 0; i < 4; i++) store(params.d + (g + (i >> 1) * 8) * 8 + t + (i & 1), d[i]);
+}
+"""
+"""One product by a warp; `ELEMENT` of both operands, `START` of accumulator i."""
+
+
 @pytest.mark.parametrize("element", ["bf16", "f16"])
 def test_mma(machine: Machine, element: str) -> None:
-    source = """
-    struct P { const ELEMENT* a; const ELEMENT* b; f32* d; };
-    SPAK_KERNEL(kernel, P, 32) {
-      const u32 g = lane_index() / 4, t = lane_index() % 4 * 2;
-      Reg<u32, 4> a;
-      Reg<u32, 2> b;
-      Reg<f32, 4> d;
-      SPAK_UNROLL
-      for (u32 i = 0; i < 4; i++) {
-        const ELEMENT* p = params.a + (g + (i & 1) * 8) * 16 + t + (i >> 1) * 8;
-        a[i] = pack_bits(load(p), load(p + 1));
-        d[i] = f32(i);
-      }
-      SPAK_UNROLL
-      for (u32 i = 0; i < 2; i++) {
-        const ELEMENT* p = params.b + (t + i * 8) * 8 + g;
-        b[i] = pack_bits(load(p), load(p + 8));
-      }
-      mma_m16n8k16<ELEMENT>(d, a, b);
-      SPAK_UNROLL
-      for (u32 i = 0; i < 4; i++) store(params.d + (g + (i >> 1) * 8) * 8 + t + (i & 1), d[i]);
-    }
-    """
     rng = np.random.default_rng(1)
     a, b = rng.integers(-16, 17, (16, 16)), rng.integers(-16, 17, (16, 8))
     d = np.zeros((16, 8), np.float32)
     params = Params().input("a", encode16(a, element)).input("b", encode16(b, element)).output("d", d)
-    machine.run(source, params, {"ELEMENT": element})
+    machine.run(MMA, params, {"ELEMENT": element, "START": "f32(i)"})
     rows, columns = np.meshgrid(np.arange(16), np.arange(8), indexing="ij")
     assert np.array_equal(d, a @ b + (rows // 8) * 2 + columns % 2)
 
@@ -117,34 +120,11 @@ def test_wgmma_widths(hopper: Machine, n: int) -> None:
 
 def test_a_matrix_unit_rounds_toward_zero(machine: Machine) -> None:
     """1 plus three quarters of the distance to the next number is 1, whichever sign both have."""
-    source = """
-    struct P { const bf16* a; const bf16* b; f32* d; };
-    SPAK_KERNEL(kernel, P, 32) {
-      const u32 g = lane_index() / 4, t = lane_index() % 4 * 2;
-      Reg<u32, 4> a;
-      Reg<u32, 2> b;
-      Reg<f32, 4> d;
-      SPAK_UNROLL
-      for (u32 i = 0; i < 4; i++) {
-        const bf16* p = params.a + (g + (i & 1) * 8) * 16 + t + (i >> 1) * 8;
-        a[i] = pack_bits(load(p), load(p + 1));
-        d[i] = i < 2 ? 1.0f : -1.0f;
-      }
-      SPAK_UNROLL
-      for (u32 i = 0; i < 2; i++) {
-        const bf16* p = params.b + (t + i * 8) * 8 + g;
-        b[i] = pack_bits(load(p), load(p + 8));
-      }
-      mma_m16n8k16<bf16>(d, a, b);
-      SPAK_UNROLL
-      for (u32 i = 0; i < 4; i++) store(params.d + (g + (i >> 1) * 8) * 8 + t + (i & 1), d[i]);
-    }
-    """
     a, b = np.zeros((16, 16)), np.zeros((16, 8))
     a[:8, 3], a[8:, 3], b[3] = 0.75, -0.75, 2.0**-23
     d = np.zeros((16, 8), np.float32)
     params = Params().input("a", encode16(a, "bf16")).input("b", encode16(b, "bf16")).output("d", d)
-    machine.run(source, params)
+    machine.run(MMA, params, {"ELEMENT": "bf16", "START": "i < 2 ? 1.0f : -1.0f"})
     assert (d[:8] == 1).all() and (d[8:] == -1).all()
 
 

@@ -14,23 +14,7 @@ from spakc.diagnostics import Sink
 from spakc.evidence import evidence_path, read_evidence
 from spakc.status import status
 from spakc.subjects import subject_now
-from tests.unit.cli.invoke import invoke
-
-TEXT = """spak 1
-targets card
-device card { arch = sm_80  kind = emulator }
-kernel twice: elementwise {
-  dim N
-  input  x: f32 [N]
-  output y: f32 [N]
-  math { y[i] = 2 * x[i] }
-  law generous: bytes(x) == 1
-  law thrifty: bytes(x) == N * sizeof(x)
-  law few: cubin.registers <= 64
-  schedule grid_stride { knob threads in {128} }
-  verify { tolerance ulp(y)  shapes N in 1..64  cases 3 }
-}
-"""
+from tests.unit.cli.invoke import TWICE, invoke
 
 Verdicts = dict[str, str]
 
@@ -39,7 +23,7 @@ Verdicts = dict[str, str]
 def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Callable[[bytes], Verdicts]]:
     """The evidence of a file where some statements hold and one does not, and what other bytes would say."""
     path = tmp_path_factory.mktemp("damage") / "mine.spak"
-    path.write_text(TEXT)
+    path.write_text(TWICE)
     assert invoke("verify", path).exit_code == 3
     checked = driver.check_file(path)
     now = subject_now(checked.module, driver.emit_files(driver.plan_file(checked)), BASE_OPTIONS)
