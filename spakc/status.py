@@ -21,6 +21,7 @@ from spakc.implement.judge import judge_held
 from spakc.ir.constraint import Env
 from spakc.ir.module import Module
 from spakc.ir.ops import Query, Ref
+from spakc.ir.points import label_asked
 from spakc.ir.queries import Means
 from spakc.record import record
 from spakc.verdicts import (
@@ -116,17 +117,17 @@ def _laws(checked: CheckedModule) -> Iterator[LawStatus]:
 
 
 def compile_time_counts(checked: CheckedModule) -> Counter:
-    """Answers `parameters(e)` and `flops(e)` of an experiment; None for a sweep, whose points differ, and
-    where they hang on a corpus that nobody has read."""
+    """Answers `parameters(e)` and `flops(e)` of an experiment, of a sweep at the point that is asked for; None where
+    they hang on a corpus that nobody has read."""
 
     def counted(query: Query) -> float | None:
         named = query.args[0] if query.args else None
         facts = checked.experiments.get(named.name) if isinstance(named, Ref) else None
         if facts is None or query.name not in ("parameters", "flops"):
             return None
-        counts = {point.count for point in facts.points.get(DEFAULT, ())}
-        (count, *others) = counts or {None}
-        if count is None or others:
+        label = label_asked(query, facts.experiment)
+        count = next((point.count for point in facts.points.get(DEFAULT, ()) if point.label == label), None)
+        if count is None:
             return None
         return float(count.parameters if query.name == "parameters" else count.flops)
 

@@ -22,6 +22,7 @@ from spakc.ir.experiment import Experiment, Phased, Protocol
 from spakc.ir.model import Model
 from spakc.ir.module import Module
 from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
+from spakc.ir.points import label_of
 from spakc.ir.types import NUMBER
 from spakc.ir.visit import walk
 from spakc.lower.resolve import nearest
@@ -156,7 +157,7 @@ class _Check:
             optimizer, lr = self._optimizer(groups), self._lr(groups)
             if hypers is None or train is None or optimizer is None or lr is None:
                 return
-            label = ",".join(f"{name}={_plain(value)}" for name, value in chosen.items())
+            label = label_of({name: value.value for name, value in chosen.items()})
             yield Point(label, hypers, train, optimizer, lr, self._count(hypers, train))
 
     def _groups(self, profile: Mapping[str, Expr]) -> dict[str, dict[str, Expr]] | None:
@@ -185,9 +186,9 @@ class _Check:
         self._known(groups["train"], TRAIN_KEYS, "setting", "`train`")
         return groups
 
-    def _choices(self) -> Iterator[dict[str, Expr]]:
+    def _choices(self) -> Iterator[dict[str, Const]]:
         """The points of the sweep; one empty choice without `vary`."""
-        axes: list[list[dict[str, Expr]]] = []
+        axes: list[list[dict[str, Const]]] = []
         for names, domain in self.experiment.vary:
             for name in names:
                 if name not in self.model.hypers and name not in TRAIN_KEYS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from spakc.check.check_data import DatasetFacts
@@ -17,6 +18,7 @@ from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.experiment import Gate, Split
 from spakc.ir.module import Module
 from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
+from spakc.ir.points import at_point, points_of
 from spakc.ir.queries import Means
 from spakc.ir.visit import walk
 
@@ -106,13 +108,12 @@ def _readouts(module: Module, experiment: str, code: ModelCode) -> list[dict[str
         found["exit", None] = None
         found[code.halting.mode, None] = None
     for claim in module.claims.values():
-        for node in walk(claim.proposition):
-            if not (isinstance(node, Query) and node.name == "accuracy"):
-                continue
-            subject = node.args[0]
-            if not (isinstance(subject, Ref) and subject.name == experiment):
-                continue
-            named = dict(node.named)
+        asked = [
+            node for node in walk(claim.proposition) if isinstance(node, Query) and node.name == "accuracy"
+        ]
+        mine = [q for q in asked if isinstance(q.args[0], Ref) and q.args[0].name == experiment]
+        for query, point in product(mine, points_of(claim) if mine else ()):
+            named = dict(at_point(query, dict(point)).named)
             readout = named.get("readout")
             mode = readout.name if isinstance(readout, Ref) else "last"
             loops = evaluate(named["loops"], Env()) if "loops" in named else None

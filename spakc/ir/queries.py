@@ -68,7 +68,8 @@ class Parameter:
 class QuerySpec:
     """`bare`: written without parentheses (`cubin.registers`, `loss`). `variadic`: the last positional
     parameter may repeat. `open_named`: named arguments are what the first argument declares (a kernel's dims
-    and options). `means` None: whatever its arguments need. `unit` None: the unit of its first argument."""
+    and options). `swept`: named arguments also say at which point of the experiment's sweep. `means` None:
+    whatever its arguments need. `unit` None: the unit of its first argument."""
 
     name: str
     positional: tuple[Parameter, ...] = ()
@@ -80,6 +81,7 @@ class QuerySpec:
     bare: bool = False
     variadic: bool = False
     open_named: bool = False
+    swept: bool = False
 
     @property
     def arity(self) -> tuple[int, int | None]:
@@ -175,12 +177,28 @@ _MEASUREMENTS = (
         ),
         _places(Place.claim, Place.protocol),
         Means.measurement,
+        swept=True,
     ),
     QuerySpec(
-        "memory", (Parameter("experiment", Kind.experiment),), (), _CLAIM, Means.measurement, "int", BYTES
+        "memory",
+        (Parameter("experiment", Kind.experiment),),
+        (),
+        _CLAIM,
+        Means.measurement,
+        "int",
+        BYTES,
+        swept=True,
     ),
-    QuerySpec("parameters", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, "int"),
-    QuerySpec("flops", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, unit=Unit(flop=1)),
+    QuerySpec("parameters", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, "int", swept=True),
+    QuerySpec(
+        "flops",
+        (Parameter("of", Kind.trained),),
+        (),
+        _MEASURED,
+        Means.proof,
+        unit=Unit(flop=1),
+        swept=True,
+    ),
 )
 
 _DATASETS = (

@@ -460,6 +460,21 @@ _EXPERIMENTS: tuple[Code, ...] = (
         right=_experiment(),
     ),
     Code(
+        "SPAK554",
+        "a sweep without its point",
+        "Each point of `vary` is an experiment of its own: runs of different points are no seeds of one another. A "
+        "claim about a sweep says which point it means, with a value for every name that varies; `for every` may run "
+        "over them.",
+        wrong=_experiment(
+            model="model M", rest="vary width in {16, 32}", after="claim small: parameters(e) <= 100_000\n"
+        ),
+        right=_experiment(
+            model="model M",
+            rest="vary width in {16, 32}",
+            after="claim small: parameters(e, width = 16) <= 100_000\n",
+        ),
+    ),
+    Code(
         "SPAK559",
         "a run cannot go on",
         "A corpus is missing or has another hash than the file says, a profile or a point of a sweep is "

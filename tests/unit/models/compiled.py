@@ -10,6 +10,7 @@ from spakc import driver
 from spakc.check.check_data import DatasetFacts, check_data
 from spakc.check.check_experiment import ExperimentFacts, check_experiments
 from spakc.check.check_model import check_models
+from spakc.check.check_points import check_points
 from spakc.check.model_shapes import Shapes
 from spakc.diagnostics import Sink, SpakError
 from spakc.emit.torch_glue import emit_experiments
@@ -88,6 +89,7 @@ def _check(program: Program, sink: Sink) -> Compiled | None:
     if sink.has_errors:
         return None
     experiments = check_experiments(module, shapes, data, sink)
+    check_points(module, experiments, sink)
     return Compiled(module, dict(shapes), dict(data), dict(experiments))
 
 
