@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
+import jinja2
+
 from spakc.check.check_data import DatasetFacts
 from spakc.check.check_experiment import ExperimentFacts, Point
 from spakc.check.model_shapes import Shapes
-from spakc.emit.environment import environment
 from spakc.emit.model_code import ModelCode
 from spakc.emit.model_text import hyper_name
 from spakc.ir.constraint import Env, Unknown, evaluate
@@ -33,20 +34,19 @@ def emit_experiments(
     shapes: Mapping[str, Shapes],
     data: Mapping[str, DatasetFacts],
     experiments: Mapping[str, ExperimentFacts],
-    templates: Mapping[str, str],
+    templates: jinja2.Environment,
 ) -> dict[str, str]:
     """The files of every experiment by path in the artifact.
 
-    Needs what `check_models`, `check_data` and `check_experiments` found, and the texts of templates/torch
-    by name. Deterministic. Everything in experiment.json is data that the runtime interprets."""
-    known = environment(templates)
+    Needs what `check_models`, `check_data` and `check_experiments` found, and templates/torch. Deterministic.
+    Everything in experiment.json is data that the runtime interprets."""
     files: dict[str, str] = {}
     for name, facts in sorted(experiments.items()):
         model = module.models[facts.experiment.model]
         defaults = next(iter(facts.points["default"]))
         code = ModelCode(model, shapes[model.name], defaults.hypers)
         folder = f"models/{name}"
-        files[f"{folder}/model.py"] = known.get_template(_MODEL).render(
+        files[f"{folder}/model.py"] = templates.get_template(_MODEL).render(
             model=code, experiment=name, source=model.span.source.name.rpartition("/")[2]
         )
         described = _experiment(module, facts, data[facts.experiment.data[0]], code)

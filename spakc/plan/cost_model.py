@@ -157,9 +157,8 @@ class ProductShape:
         return self.batch * (rows * depth + columns * depth + rows * columns) * self.element
 
     @property
-    def handed_on(self) -> float:
+    def handed_on(self) -> Amount:
         """Bytes that a left operand of this size moves to memory and back."""
-        assert isinstance(self.rows, int | float) and isinstance(self.depth, int | float)
         return 2 * self.rows * self.depth * self.element
 
     def multiprocessors(self, target: Target) -> Amount:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from spak_runtime.manifest import Expression
 from spakc.ir.constraint import Env, evaluate, implication
 from spakc.ir.module import Prefer
@@ -28,7 +30,7 @@ from spakc.plan.problem import (
     PanelProblem,
     ProductProblem,
 )
-from spakc.plan.select import REFERENCE_SHAPES
+from spakc.plan.select import REFERENCE_SHAPES, all_references
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.terms import Amount, Term, expression_of
@@ -106,24 +108,17 @@ def at_references(
 ) -> tuple[float, ...]:
     """The same, with all attention, or every product where there is none, of each of the reference shapes."""
     attention = [s for s in steps if isinstance(s[0], AttentionProblem | AttentionGradientProblem)]
-    found = []
-    for shape in REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES:
-        total = 0.0
-        for problem, template, config in attention or steps:
-            at: ProductShape | AttentionShape
-            if isinstance(shape, ProductShape):
-                at = shape
-            else:
-                assert isinstance(problem, AttentionProblem | AttentionGradientProblem)
-                batch, queries, keys, depth = shape
-                at = _attention(problem, batch, queries, keys, depth, depth, None)
-            seconds = _time(problem, template, config, at, signature, known).seconds
-            assert isinstance(seconds, int | float), "the sizes of reference shapes are known"
-            total += seconds
-        if isinstance(shape, ProductShape):
-            total += len(signature.carried) * (shape.handed_on / known.bandwidth + HANDED_ON)
-        found.append(total * correction)
-    return tuple(found)
+    total: Amount = 0.0
+    for problem, template, config in attention or steps:
+        at: ProductShape | AttentionShape = all_references()
+        if isinstance(problem, AttentionProblem | AttentionGradientProblem):
+            batch, queries, keys, depth = np.array(REFERENCE_ATTENTIONS, float).T
+            at = _attention(problem, batch, queries, keys, depth, depth, None)
+        total = total + _time(problem, template, config, at, signature, known).seconds
+    if not attention:
+        total = total + len(signature.carried) * (all_references().handed_on / known.bandwidth + HANDED_ON)
+    count = len(REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES)
+    return tuple(np.broadcast_to(np.asarray(total) * correction, count).tolist())
 
 
 def _amount(group: tuple[IndexRange, ...]) -> Amount:

@@ -30,7 +30,10 @@ from spak_runtime.training.scopes import scope
 from spak_runtime.training.seeds import mix
 
 LOG_EVERY = 10
-SAVE_SECONDS = 15.0
+SAVE_SECONDS = 5.0
+"""Between checkpoints that take up to `QUICK_SAVE` seconds to write; proportionally more between others, so that a
+twentieth of the time goes into them at most."""
+QUICK_SAVE = 0.25
 EAGER_STEPS = 8
 """Steps before one is captured: kernels are built and loaded, memory is allocated, one step is profiled."""
 
@@ -100,7 +103,8 @@ class Trainer:
         """Goes on from `self.step` to `steps`; `batches` starts at that step. `schedule` is the number of
         steps that rates and phases are laid out over (default `steps`). `every[n](step)` is called after
         every n-th step and its answer is logged. Checkpoints are written to `save_to` at the end and every
-        `save_seconds`. Each step runs inside of `around(step)`."""
+        `save_seconds` (longer where writing one takes long, see `QUICK_SAVE`). Each step runs inside of
+        `around(step)`."""
         with own_stream(self.device) as stream:
             self._train(
                 batches, steps, schedule or steps, progress, log, save_to, save_seconds, every, around, stream
@@ -123,6 +127,7 @@ class Trainer:
         self.optimizer.prepare(self.step, schedule)
         first, replay = self.step, None
         saved = started = time.monotonic()
+        wait = save_seconds
         while self.step < steps:
             with around(self.step) if around is not None else contextlib.nullcontext():
                 with scope("data"):
@@ -153,10 +158,11 @@ class Trainer:
                     if log is not None:
                         log.write(step=self.step, **answer)
             now = time.monotonic()
-            if save_to is not None and (last or now - saved >= save_seconds):
+            if save_to is not None and (last or now - saved >= wait):
                 self.seconds += now - started
                 started = saved = now
                 self.save(save_to, log)
+                wait = save_seconds * max(1.0, (time.monotonic() - now) / QUICK_SAVE)
 
     def _captured(self, batch: Batch, stream: torch.cuda.Stream) -> CapturedStep | None:
         """A step as a graph; None where it cannot be one, and `captured` says why."""

@@ -13,6 +13,7 @@ from spakc.check.check_model import check_models
 from spakc.check.check_points import check_points
 from spakc.check.model_shapes import Shapes
 from spakc.diagnostics import Sink, SpakError
+from spakc.emit.environment import environment
 from spakc.emit.torch_glue import emit_experiments
 from spakc.ir.module import Module
 from spakc.lower.lower import lower
@@ -24,7 +25,7 @@ from spakc.syntax.parse import parse
 ROOT = Path(__file__).parents[3]
 ADDITION = ROOT / "examples/looplm/addition.spak"
 NANOGPT = ROOT / "examples/nanogpt/nanogpt.spak"
-TEMPLATES = {path.name: path.read_text() for path in (ROOT / "templates/torch").glob("*.j2")}
+TEMPLATES = environment({path.name: path.read_text() for path in (ROOT / "templates/torch").glob("*.j2")})
 
 
 @dataclass(frozen=True)
