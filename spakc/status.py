@@ -300,7 +300,7 @@ def render(page: Sequence[StatementStatus], width: int = 120) -> str:
         cells = [cut(cell, w).ljust(w) for cell, w in zip(row, widths, strict=True)]
         line = "  ".join([*cells, _since(entry)]).rstrip()
         lines.append(line)
-        more = [text for text in (entry.status.note, *_stale(entry)) if text]
+        more = [text for text in (entry.status.note, *stale_text(entry)) if text]
         lines.extend(f"    {cut(text, width - 4)}" for text in more)
     return "\n".join([*lines, "", summary(page)]) + "\n"
 
@@ -317,7 +317,8 @@ def _since(entry: StatementStatus) -> str:
     return " ".join(part for part in (entry.device, entry.date[:10]) if part)
 
 
-def _stale(entry: StatementStatus) -> tuple[str, ...]:
+def stale_text(entry: StatementStatus) -> tuple[str, ...]:
+    """What first came to differ since the evidence was recorded, and how much more did; nothing of what is fresh."""
     if not entry.stale_because:
         return ()
     first, *rest = entry.stale_because

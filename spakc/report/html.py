@@ -12,7 +12,7 @@ from spakc.report.svg import Axis, Series, bars, chart
 from spakc.report.table import HEAD, TOLD, Entry
 from spakc.report.times import Roof, Timing
 from spakc.statistics import wilson
-from spakc.status import StatementStatus, evidence_text, summary
+from spakc.status import StatementStatus, evidence_text, stale_text, summary
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -98,10 +98,8 @@ def _statements(page: Sequence[StatementStatus]) -> str:
     for entry in page:
         if not entry.status.applicable:
             continue
-        stale = f"stale: {', '.join(entry.stale_because)}" if entry.stale_because else ""
-        notes = "".join(
-            f'<div class="note">{escape(text)}</div>' for text in (entry.status.note, stale) if text
-        )
+        noted = (entry.status.note, *stale_text(entry))
+        notes = "".join(f'<div class="note">{escape(text)}</div>' for text in noted if text)
         where = " ".join(part for part in (entry.device, entry.date[:10]) if part)
         verdict = entry.status.verdict.value
         rows.append(
