@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -84,13 +85,14 @@ class Subject:
         return any(header in reachable(self.files[source], self.headers) for source in self.sources)
 
     def draw(self, count: int, seed: int, ran: Callable[[Case], Observed | None]) -> None:
-        """Draws the cases that it judges by; the same seed draws the same ones. `ran` runs a case of the kernel as
-        it is. Leaves none where there is no case."""
+        """Draws the cases that it judges by; the same seed draws the same ones, others for each variant. `ran` runs a
+        case of the kernel as it is. Leaves none where there is no case."""
         if self.trials or not self.members:
             return
         try:
             shapes = Shapes(self.tested)
-            drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, seed)
+            own = zlib.crc32(f"{seed} {self.name}".encode())
+            drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, own)
         except NoCase:
             return
         shown = [(case, {**_look(case), **_reach(ran(case))}) for case in drawn]
@@ -114,6 +116,7 @@ def _look(case: Case) -> Features:
     for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
         for each in table.items():
             found[kind, each] = 4
+            found[kind, (each, case.values)] = 2
     found["values", case.values] = 4
     found["mode", case.mode] = 4
     found["again", case.again] = 2

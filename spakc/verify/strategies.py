@@ -59,6 +59,9 @@ COMFORTABLE = range(8, 49)
 OFTEN = 4
 """How much oftener a number has its default than any other value: what most calls ask for."""
 
+NUMBERS = (0.5, 20.0)
+"""Of a number that is 0 by default, the others: less than most values that it meets, and more than most."""
+
 _UNIT_BYTES = 16
 
 
@@ -263,11 +266,11 @@ def _options(draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[st
         if isinstance(default, Unknown | str):
             reject()
         if option.dtype is DType.f32:
-            halves = (0.5, 6.0) if default == 0 else (float(default) / 2,)
-            options[name] = draw(st.sampled_from((float(default),) * OFTEN + halves))
+            others = NUMBERS if default == 0 else (float(default) / 2,)
+            options[name] = draw(st.sampled_from((float(default),) * OFTEN + others))
         else:
-            others = (1, 2, 7, 33) if default == 0 else (max(1, int(default) // 2),)
-            options[name] = draw(st.sampled_from((int(default),) * OFTEN + others))
+            whole = (1, 2, 7, 33) if default == 0 else (max(1, int(default) // 2),)
+            options[name] = draw(st.sampled_from((int(default),) * OFTEN + whole))
     return options
 
 
