@@ -57,14 +57,17 @@ def sanitizer() -> str | None:
     )
 
 
-def under(path: str, tool: str, what: str, command: tuple[str, ...], seconds: float = SECONDS) -> Found:
-    """Runs a program, and what it starts, under one tool; ends it after so long."""
+def under(
+    path: str, tool: str, what: str, command: tuple[str, ...], device: int = 0, seconds: float = SECONDS
+) -> Found:
+    """Runs a program, and what it starts, under one tool on one device; ends it after so long."""
     options = ("--target-processes", "all", "--report-api-errors", "no", "--error-exitcode", "9")
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
         program = subprocess.Popen(
             [path, "--tool", tool, *options, *command],
             cwd=ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": str(device)},
             stdout=said,
             stderr=said,
             start_new_session=True,
@@ -103,15 +106,21 @@ def by_hand(folder: Path) -> tuple[str, ...]:
 
 
 def everything(path: str, cases: int, seconds: float = SECONDS) -> Iterator[Found]:
-    """Every tool over every kernel, side by side, as they end."""
+    """Every tool over every kernel, side by side, on all devices that there are, as they end."""
+    import torch
+
+    devices = torch.cuda.device_count()
     with tempfile.TemporaryDirectory(prefix="spak-sanitize-") as name, ThreadPoolExecutor() as pool:
         running = []
-        for tool in TOOLS:
+        for number, tool in enumerate(TOOLS):
             programs = {
                 "generated kernels": (*LAUNCH, "--cases", str(cases)),
                 "hand-written kernels": by_hand(Path(name, tool)),
             }
-            running += [pool.submit(under, path, tool, w, each, seconds) for w, each in programs.items()]
+            device = number % devices
+            running += [
+                pool.submit(under, path, tool, what, each, device, seconds) for what, each in programs.items()
+            ]
         yield from (each.result() for each in as_completed(running))
 
 
