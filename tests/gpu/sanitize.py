@@ -97,6 +97,7 @@ def by_hand(folder: Path) -> tuple[str, ...]:
         "spakc",
         "verify",
         str(copy / "train.spak"),
+        "--kernel",
         "swiglu",
         "--on",
         "gpu",
