@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,8 +27,12 @@ from spakc.verify.tested import UnderTest
 SPECIALISATIONS = 5
 """Of a variant: each next one has most choices that none before has."""
 
-DRAWN = 8
-"""Of as many cases as are drawn, one is kept: the most telling ones."""
+DRAWN, RAN = 8, 3
+"""Of as many cases as are drawn, one is kept: the most telling ones. Of these, as many are run, to see what lines they
+come to."""
+
+TILE = 16
+"""The least knob that may be the side of a tile."""
 
 LINE, TURNS = 20, 5
 """How much it counts that a case comes to a line that none before did; turns of a thread at a line are told apart up to
@@ -95,7 +100,9 @@ class Subject:
             drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, own)
         except NoCase:
             return
-        shown = [(case, {**_look(case), **_reach(ran(case))}) for case in drawn]
+        tiles = sorted({n for n in self.tested.variant.config.values() if type(n) is int and n >= TILE})
+        likely = _telling([(case, _look(case, tiles)) for case in drawn], RAN * count)
+        shown = [(case, {**_look(case, tiles), **_reach(ran(case))}) for case in likely]
         for case in sorted(_telling(shown, count), key=lambda case: shapes.cost(case.dims)):
             try:
                 self.trials.append(Trial(case, reference(self.tested, case)))
@@ -107,9 +114,16 @@ Features = dict[tuple[str, object], int]
 """What a case shows, and how much that counts."""
 
 
-def _look(case: Case) -> Features:
-    """What can be seen of a case: long dims above all, for these take several tiles, stages and turns."""
+def _look(case: Case, tiles: Sequence[int]) -> Features:
+    """What can be seen of a case: long dims above all, for these take several tiles, stages and turns; and what is left
+    of a dim beside whole tiles, or of the difference of two (a mask may begin there)."""
     found: Features = {}
+    for tile in tiles:
+        for one, other in itertools.combinations((*case.dims, ""), 2):
+            left = case.dims[one] - case.dims.get(other, 0)
+            rest = min(left % tile, -left % tile)
+            if abs(left) >= tile and rest <= 2:
+                found[f"{one} - {other}", (tile, left % tile)] = 3
     for name, size in case.dims.items():
         found[name, size.bit_length()] = size.bit_length()
         found[name, "whole" if size % 16 == 0 else "one" if size == 1 else "ragged"] = 4
