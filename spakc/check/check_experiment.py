@@ -19,7 +19,7 @@ from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members, rows
 from spakc.ir.experiment import Experiment, Phased, Protocol
-from spakc.ir.model import Model
+from spakc.ir.model import Loop, Model, runs_of
 from spakc.ir.module import Module
 from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
 from spakc.ir.points import label_of
@@ -126,6 +126,7 @@ class _Check:
         self._known(experiment.overrides, self.model.hypers, "hyper", f"model `{self.model.name}`")
         self._known(experiment.train, TRAIN_KEYS, "setting", "`train`")
         self._protocol()
+        self._answers()
         for profile, settings in ((DEFAULT, {}), *experiment.profiles.items()):
             points = tuple(self._points(settings))
             facts.points[profile] = points
@@ -243,7 +244,7 @@ class _Check:
         context, size = int(train.get("context", 1)), data.vocabulary_size
         if data.vocabulary is not None:
             text, number = data.longest_text, data.longest_number
-            sizes = Sizes(len(data.vocabulary), text, number, len(data.separators) + 1)
+            sizes = Sizes(len(data.vocabulary), text, number, len(data.separators) + 1, data.trained_run)
         else:  # of a corpus not yet read nothing is counted, but every size is looked at
             sizes = Sizes(size or 1, context, context, 1)
         try:
@@ -394,6 +395,20 @@ class _Check:
             self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
             return None
         return value
+
+    def _answers(self) -> None:
+        """Loops whose number is the input's would tell a token how long the answer behind it is."""
+        loops = [
+            step for step in self.model.forward.body if isinstance(step, Loop) and runs_of(step) is not None
+        ]
+        if loops and self.data.dataset.answer != "parallel":
+            self.error(
+                "SPAK555",
+                f"model `{self.model.name}` counts its loops by the input, which holds the answer",
+                self.experiment.span,
+                f"trained on `{self.data.dataset.name}`",
+                "say `answer parallel` in the dataset: then nothing of an answer is read before it is given",
+            )
 
     # ---- protocol and laws --------------------------------------------------------------------------
 

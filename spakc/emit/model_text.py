@@ -16,12 +16,12 @@ _WIDTH = 102  # of a statement in a method: 110 less two indentations
 # fmt: off
 _RESERVED = frozenset((
     *keyword.kwlist, *dir(builtins), *"ijkmn", "F", "Any", "Collection", "Tensor", "config",
-    "dataclass", "freeze", "halted", "loop", "loops", "math", "nn", "ops", "previous", "read_at",
+    "count", "dataclass", "freeze", "halted", "loop", "loops", "math", "nn", "ops", "previous", "read_at",
     "readings", "self", "sure", "table", "torch",
 ))
 """Names that a method of the generated file uses for something else."""
 _CLASSES = frozenset((
-    "Attention", "Config", "Coupled", "Embedding", "LayerNorm", "Linear", "MLP", "Places", "RMSNorm",
+    "Attention", "Config", "Coupled", "Embedding", "LayerNorm", "Linear", "LongestRun", "MLP", "Places", "RMSNorm",
     "Relative", "Rope", "Steps", "Window",
 ))
 _ATTRIBUTES = frozenset((
@@ -35,8 +35,8 @@ _ATTRIBUTES = frozenset((
 ))
 """What an nn.Module, or the generated root, has already."""
 # fmt: on
-_FACTS = ("vocab", "kinds", "markers", "max_length", "max_digits")
-_PLACES = re.compile(r"(rope|relative|window|position|coupled)(_\d+)?\Z")
+_FACTS = ("vocab", "kinds", "markers", "max_length", "max_digits", "blank", "trained_run")
+_PLACES = re.compile(r"(rope|relative|window|position|coupled|longest)(_\d+)?\Z")
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _STRENGTH = {"or": 1, "and": 2, "not": 3} | dict.fromkeys(_COMPARE, 4) | {"add": 5, "sub": 5}
@@ -80,8 +80,9 @@ def flag(node: Expr | None, default: bool) -> bool:
 
 
 def scalar(node: Expr, prefix: str) -> str:
-    """A value known before training, over hypers behind `prefix`."""
-    return tensor_text(node, prefix, ())
+    """A value known before training, over hypers behind `prefix`; of loops whose number is the input's, those that
+    the longest document trained on needs."""
+    return tensor_text(node, prefix, (), lambda _: f"{prefix}trained_run")
 
 
 def tensor_text(

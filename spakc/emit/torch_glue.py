@@ -173,6 +173,7 @@ def _split(split: Split, facts: DatasetFacts, part: list[float] | None) -> dict[
         "size": split.size,
         "weight": split.weight,
         "part": part,
+        "given": {name: expression(value) for name, value in split.given.items()},
     }
 
 
@@ -239,6 +240,8 @@ def expression(node: Expr) -> Any:
             mode = readout.name if isinstance(readout, Ref) else "last"
             arguments = [expression(argument) for argument in node.args]
             return ["accuracy", *arguments, mode, None if loops is None else expression(loops)]
+        case Query(name="digits"):
+            return ["digits", *(expression(part) for part in (*node.args, *dict(node.named).values()))]
         case Query():
             return [node.name, *(expression(argument) for argument in node.args)]
     raise AssertionError(f"check lets no {type(node).__name__} through")

@@ -202,7 +202,9 @@ _MEASUREMENTS = (
 )
 
 _DATASETS = (
-    QuerySpec("digits", (Parameter("count"),), (), _DATA, Means.none, "int"),
+    QuerySpec("digits", (Parameter("count"),), (_optional("below"),), _DATA, Means.none, "int"),
+    QuerySpec("digit_sum", (_X,), (), _DATA_LAW, Means.cases, "int"),
+    QuerySpec("complement", (_X,), (), _DATA_LAW, Means.cases, "int"),
     QuerySpec("reverse", (_X,), (), _DATA, Means.none, "text"),
     QuerySpec("characters", (Parameter("source"),), (_optional("vocabulary"),), _DATA, Means.none, "text"),
     QuerySpec("corpus", (Parameter("name", Kind.string),), (), _DATA, Means.none, "text"),
@@ -294,6 +296,7 @@ _OPERATIONS = (
         _MODEL,
         result="value",
     ),
+    QuerySpec("longest_run", (Parameter("tokens"),), (), _MODEL, result="int"),
     QuerySpec("rope", (_optional("base"),), (_INDEX,), _MODEL, result="value"),
     QuerySpec("relative", (), (Parameter("clip"), _INDEX, _optional("scale")), _MODEL, result="value"),
     QuerySpec("window", (), (Parameter("clip"), _INDEX, _optional("scale")), _MODEL, result="value"),

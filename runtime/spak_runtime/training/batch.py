@@ -10,6 +10,8 @@ from torch import Tensor
 
 END = "<end>"
 PAD = "<pad>"
+BLANK = "<blank>"
+"""What a model is given in place of an answer, where it answers all at once."""
 
 
 @dataclass(frozen=True, slots=True)

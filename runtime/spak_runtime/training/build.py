@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from spak_runtime.artifact import Artifact
-from spak_runtime.training.batch import Vocabulary
+from spak_runtime.training.batch import BLANK, Vocabulary
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.loop import Trainer
@@ -96,8 +96,8 @@ def subject() -> str:
 
 
 def token_kinds(vocabulary: Vocabulary, separators: tuple[str, ...]) -> tuple[int, ...]:
-    """Of each token: 0 a digit, 1, 2 … a separator, the next one everything else."""
-    kinds = {str(digit): 0 for digit in range(10)} | {s: i for i, s in enumerate(separators, 1)}
+    """Of each token: 0 a digit, or a blank that may become one, 1, 2 … a separator, the next one everything else."""
+    kinds = {str(digit): 0 for digit in range(10)} | {s: i for i, s in enumerate(separators, 1)} | {BLANK: 0}
     return tuple(kinds.get(token, len(separators) + 1) for token in vocabulary.tokens)
 
 
@@ -112,6 +112,7 @@ def _facts(experiment: Experiment, settings: Settings, data: Data) -> dict[str, 
     facts["markers"] = tuple(data.vocabulary.number(marker) for marker in experiment.model.markers)
     if isinstance(data, DocumentData):
         facts["max_length"], facts["max_digits"] = data.max_length(), data.max_digits()
+        facts["blank"], facts["trained_run"] = data.blank, data.trained_run()
     else:
         facts["max_length"] = facts["max_digits"] = int(settings.train["context"])
     return facts

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spak_runtime.artifact import Artifact
 from spak_runtime.training import build, checkpoint, evaluate, kernels, spec
@@ -32,7 +32,12 @@ SMOKE_BATCH = 32
 _QUICK = 200
 _WINDOWS = 200
 
+_BY_LOOPS = 1000
+"""Documents of a split by which accuracy is read off loop by loop."""
+
 LAST = Readout("last", "last", None)
+BEYOND = 2
+"""Accuracy is read off at every loop up to so many times those trained."""
 
 
 def run_experiment(
@@ -301,7 +306,16 @@ class _Run:
             by_digits[str(digits)] = [int(among.sum()), len(among)]
         bits = torch.nn.functional.pad(answers.correct.to(torch.uint8), (0, -count % 8)).view(-1, 8)
         packed = (bits << torch.arange(7, -1, -1, dtype=torch.uint8)).sum(1).to(torch.uint8)
+        seen: dict[str, Any] = {}
+        if answers.depth is not None:
+            seen["halting"] = _halting(answers.depth, documents.digits)
+        supervised = getattr(self.model, "supervised", None)
+        if readout == LAST and supervised is not None:
+            some = documents.select(torch.arange(min(count, _BY_LOOPS)))
+            right = evaluate.by_loops(self.model, some, BEYOND * supervised[-1], self.device)
+            seen["by_loops"] = {"n": len(some.tokens), "correct": right}
         return {
+            **seen,
             "split": split,
             "readout": readout.name,
             "n": count,
@@ -349,6 +363,17 @@ class _Run:
             "computed": [dataclasses.asdict(row) for row in self.ops.table()],
             "notes": notes,
         }
+
+
+def _halting(depth: Tensor, digits: Tensor) -> dict[str, list[float]]:
+    """By the digits of the longest number: the mean loop at which the first, second … token of an answer halted."""
+    found = {}
+    for number in sorted(set(digits.tolist())):
+        mine = depth[digits == number]
+        counts = (mine > 0).sum(0)
+        means = mine.sum(0)[counts > 0] / counts[counts > 0]
+        found[str(number)] = [round(mean, 3) for mean in means.tolist()]
+    return found
 
 
 def _gate(gate: GateResult) -> dict[str, Any]:
