@@ -24,6 +24,7 @@ from spak_runtime.training.ops import Ops
 from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.seeds import seeded
 from spak_runtime.training.spec import Experiment, Settings, TrainingError
+from spak_runtime.training.together import Group
 
 Data = DocumentData | CharacterData
 
@@ -59,9 +60,15 @@ def build_model(
 
 
 def build_trainer(
-    experiment: Experiment, settings: Settings, model: nn.Module, ops: Ops, device: torch.device, seed: int
+    experiment: Experiment,
+    settings: Settings,
+    model: nn.Module,
+    ops: Ops,
+    device: torch.device,
+    seed: int,
+    group: Group | None = None,
 ) -> Trainer:
-    """A trainer at step 0 with the settings of the experiment."""
+    """A trainer at step 0 with the settings of the experiment, of the processes of `group` one."""
     decayed = model.decayed()  # type: ignore[operator]
     optimizer = Optimizer(model.parameters(), decayed, settings.optimizer, settings.lr, ops)
     clip = settings.train.get("clip")
@@ -74,6 +81,7 @@ def build_trainer(
         str(settings.train.get("precision", "f32")),
         None if clip is None else float(clip),
         random=bool(_RANDOM_OPS & set(experiment.model.ops)),
+        group=group,
     )
 
 

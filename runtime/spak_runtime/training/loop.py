@@ -28,6 +28,7 @@ from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.progress import Progress
 from spak_runtime.training.scopes import scope
 from spak_runtime.training.seeds import mix
+from spak_runtime.training.together import Group
 
 LOG_EVERY = 10
 SAVE_SECONDS = 5.0
@@ -63,7 +64,7 @@ class Log:
 class Trainer:
     """Trains one model. `precision` "bf16" means autocast, on CUDA alone; weights and sums stay float32.
     `random` says that the model itself draws (dropout, random offsets), from a generator seeded anew for
-    every step.
+    every step. `group` are the processes that share out the batches; each has the same weights.
 
     On CUDA the steps run on a stream of their own. After the first few, a step is captured in a CUDA graph and
     replayed from then on, unless `capture` is false or the model draws; `captured` is "yes", or "no: " and why.
@@ -79,6 +80,7 @@ class Trainer:
     precision: str
     clip: float | None
     random: bool = False
+    group: Group | None = None
     capture: bool = True
     step: int = 0
     loss: float = float("nan")
@@ -166,8 +168,15 @@ class Trainer:
 
     def _captured(self, batch: Batch, stream: torch.cuda.Stream) -> CapturedStep | None:
         """A step as a graph; None where it cannot be one, and `captured` says why."""
-        if self.random or not self.capture:
-            self.captured = "no: the model draws" if self.random else "no: not asked for"
+        if self.random or not self.capture or self.group is not None:
+            why = (
+                "the model draws"
+                if self.random
+                else "not asked for"
+                if not self.capture
+                else "several devices"
+            )
+            self.captured = f"no: {why}"
             return None
 
         def work(static: Batch) -> tuple[Tensor, Tensor | None]:
@@ -186,9 +195,14 @@ class Trainer:
 
     def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         with self._randomness(), self.autocast(), self.ops.one_forward(), scope("mean"):
-            loss = answer_loss(self.model, batch, self.ops)
+            counted = batch.mask.sum()
+            mine = batch if self.group is None else self.group.part(batch)
+            loss = answer_loss(self.model, mine, self.ops, counted)
         with scope("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
+        if self.group is not None:
+            with scope("sum"):
+                loss = self.group.sum(loss.detach(), self.model.parameters())
         norm = None
         if self.clip is not None:
             with scope("clip"):
@@ -202,7 +216,8 @@ class Trainer:
             return
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(mix("model", self.seed, self.step))
+            ranked = () if self.group is None else (self.group.rank,)
+            torch.manual_seed(mix("model", self.seed, self.step, *ranked))
             yield
 
     def autocast(self) -> torch.autocast:
@@ -237,9 +252,9 @@ class Trainer:
         return state
 
 
-def answer_loss(model: nn.Module, batch: Batch, ops: Ops) -> Tensor:
+def answer_loss(model: nn.Module, batch: Batch, ops: Ops, counted: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of the tokens that count, averaged over the supervised loops of a model that has
-    such."""
+    such. `counted` is how many tokens count where the batch is a part of another."""
     supervised = getattr(model, "supervised", None)
     readings = [model(batch.inputs)] if supervised is None else model(batch.inputs, read_at=supervised)
     targets, mask = batch.targets.flatten(), batch.mask.flatten()
@@ -247,4 +262,4 @@ def answer_loss(model: nn.Module, batch: Batch, ops: Ops) -> Tensor:
     for logits in readings:
         each = ops.loss(logits.flatten(0, 1), targets)
         total = total + (each * mask).sum()
-    return total / (mask.sum() * len(readings))
+    return total / ((mask.sum() if counted is None else counted) * len(readings))

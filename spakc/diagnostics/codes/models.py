@@ -539,6 +539,15 @@ _EXPERIMENTS: tuple[Code, ...] = (
         wrong='spakc sample nanogpt.spak baby --prompt "The "   # before any run',
         right='spakc run nanogpt.spak baby && spakc sample nanogpt.spak baby --prompt "The "',
     ),
+    Code(
+        "SPAK563",
+        "fewer GPUs than asked for",
+        "`spakc run --gpus N` shares out every batch of a run over N GPUs of this machine, one process each, and "
+        "does one run after the other. A run on fewer would sum in another order and end in other bits, so it is "
+        "not done instead.",
+        wrong="spakc run nanogpt.spak gpt2 --gpus 8   # on a machine with two",
+        right="spakc run nanogpt.spak gpt2 --gpus 2",
+    ),
 )
 
 TABLE: tuple[Code, ...] = (*_MODELS, *_DATASETS, *_EXPERIMENTS)
