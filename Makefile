@@ -55,9 +55,9 @@ bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up
 	$(PYTHON) -m pytest -q tests/packaging/budgets.py
 
 bench-verify: $(ENV) ## how long verification takes on the emulator, beside its reach, and CLEAN clean cases
-	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN)
+	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN) --jobs $(JOBS)
 
-bench-clean: $(ENV) ## 10,000 cases of kernels that are right: false alarms; goes on where it was (out/clean_cases.jsonl)
-	$(PYTHON) -m tests.property.clean_cases --cases 10000
+bench-clean: $(ENV) ## 10,000 cases of kernels that are right, JOBS at a time: false alarms; goes on where it was (out/clean_cases.jsonl)
+	$(PYTHON) -m tests.property.clean_cases --cases 10000 --jobs $(JOBS)
 
 .PHONY: help run test lint golden docs gpu sanitize fuzz wheel bench-check bench-verify bench-clean

@@ -51,7 +51,7 @@ WORK = 4_000_000
 """Of a case: points of its largest equation, ELEMENT for each element of a tensor and THREAD for each thread of its
 launches. What the emulator computes in a fraction of a second."""
 ELEMENT = 16
-THREAD = 8
+THREAD = 64
 
 COMFORTABLE = range(8, 49)
 """Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
