@@ -44,6 +44,9 @@ gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` wit
 sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run` where it is not installed
 	$(PYTHON) -m tests.gpu.sanitize
 
+selftest: $(ENV) ## damage every kernel in one place at a time, JOBS at once: does verify see it? goes on where it was (out/selftest.jsonl)
+	$(PYTHON) -m spakc selftest --jobs $(JOBS)
+
 fuzz: $(ENV)     ## INPUTS (a million) random inputs through check, fmt and the language server, JOBS at a time; goes on where it was; failures lie in out/fuzz
 	nice -n 19 $(PYTHON) -m tests.fuzz.campaign --inputs $(INPUTS) --jobs $(JOBS) --minutes $(MINUTES)
 
@@ -60,4 +63,4 @@ bench-verify: $(ENV) ## how long verification takes on the emulator, beside its 
 bench-clean: $(ENV) ## 10,000 cases of kernels that are right, JOBS at a time: false alarms; goes on where it was (out/clean_cases.jsonl)
 	$(PYTHON) -m tests.property.clean_cases --cases 10000 --jobs $(JOBS)
 
-.PHONY: help run test lint golden docs gpu sanitize fuzz wheel bench-check bench-verify bench-clean
+.PHONY: help run test lint golden docs gpu sanitize selftest fuzz wheel bench-check bench-verify bench-clean
