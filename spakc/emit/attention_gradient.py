@@ -6,15 +6,23 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from spakc.emit.attention import condition_code, in_log2, operand_rows, texts, under, uniform_conditions
+from spakc.emit.attention import (
+    condition_code,
+    in_log2,
+    operand_rows,
+    reads_plainly,
+    texts,
+    under,
+    uniform_conditions,
+)
 from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
-from spakc.emit.groups import Group, index_group, with_indices
+from spakc.emit.groups import Group, index_group, store_statement, with_indices
 from spakc.emit.source_map import from_math
 from spakc.emit.tile_mask import tile_truth
 from spakc.ir.ops import Expr, Load, RefKind
 from spakc.ir.simplify import TRUE
 from spakc.ir.visit import references, walk
-from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, Store
+from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, Store, WholeGradientProblem
 
 
 def attention_gradient_context(problem: AttentionGradientProblem, scope: Scope) -> dict[str, Any]:
@@ -61,6 +69,30 @@ def attention_gradient_context(problem: AttentionGradientProblem, scope: Scope) 
     return context
 
 
+def whole_gradient_context(problem: WholeGradientProblem, scope: Scope) -> dict[str, Any]:
+    """The same for a gradient in one launch: `query_outputs` are in registers like those of keys, `score_writes` are
+    statements on one element."""
+    part = problem.by_keys
+    tile = (part.query, part.key, part.depth, part.value_depth)
+    names = (part.dot, problem.slope, *part.accumulators)
+    inner = with_indices(scope, (*part.batch, *part.space, *tile)).with_locals(
+        {name: Code(identifier("v", name), "f32") for name in names}
+    )
+    context = attention_gradient_context(part, scope)
+    context["slope"] = identifier("v", problem.slope)
+    context["result"] = operand_rows(problem.result_operand, part.query, part.value_depth, inner)
+    context["query_outputs"] = [_output(store, part, inner, part.query) for store in problem.query_outputs]
+    context["score_writes"] = [store_statement(store, inner, 10) for store in problem.score_outputs]
+    context["passes"] = bool(part.passing)
+    context["clamped"] = reads_plainly((part.score, part.slope))
+    code = texts(
+        {name: value for name, value in context.items() if name not in ("space", "passing", "delta")}
+    )
+    context["space"] = index_group(part.space, scope, code)
+    context["passing"] = _unused_too(index_group(part.passing, scope, code))
+    return context
+
+
 def _unused_too(group: Group) -> dict[str, str]:
     """The same indices, declared in several places of which not all use each."""
     return {
@@ -102,10 +134,13 @@ def _cases(problem: AttentionGradientProblem, scope: Scope) -> list[dict[str, st
     return cases
 
 
-def _output(store: Store, problem: AttentionGradientProblem, scope: Scope) -> dict[str, str]:
+def _output(
+    store: Store, problem: AttentionGradientProblem, scope: Scope, row: IndexRange | None = None
+) -> dict[str, str]:
+    """`row`: the index along the rows, where it is not that of what the problem keeps."""
     weighted = problem.accumulators[1] in references(store.value, RefKind.local)
     along = problem.value_depth if weighted else problem.depth
-    rows = operand_rows(Operand(store.tensor, store.indices), problem.own, along, scope)
+    rows = operand_rows(Operand(store.tensor, store.indices), row or problem.own, along, scope)
     return {
         "type": rows["type"],
         "of_weights": "true" if weighted else "",

@@ -355,7 +355,9 @@ class _Writer:
     # ---- expressions ------------------------------------------------------------------------------------
 
     def text(self, node: Expr) -> str:
-        return tensor_text(node, "self.config.", self.code.markers, self._query)
+        written = tensor_text(node, "self.config.", self.code.markers, self._query)
+        self.code.features |= {"added"} if "_plus(" in written else set()
+        return written
 
     def _query(self, node: Query) -> str:
         code = self.code

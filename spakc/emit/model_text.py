@@ -111,6 +111,11 @@ def tensor_text(
 
     def apply(node: Apply) -> str:
         mine = _STRENGTH.get(node.op, 9)
+        match node:
+            case Apply("add", (some, Apply("where", (wanted, more, Const(value=0))))) if query is not None:
+                tight = _STRENGTH["and"]
+                if "seen_" not in write(wanted, 0):
+                    return f"_plus({write(some, 0)}, {write(wanted, tight)} and {write(more, tight + 1)})"
         if node.op in _INFIX or node.op in _COMPARE or node.op in ("and", "or"):
             sign = _INFIX.get(node.op) or _COMPARE.get(node.op) or node.op
             left, right = node.args

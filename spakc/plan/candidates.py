@@ -16,7 +16,13 @@ from spakc.ir.module import Device, Kernel, Schedule
 from spakc.ir.queries import Means
 from spakc.plan.guards import guard_of
 from spakc.plan.launch import Config, Signature, StepProblem
-from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, ProductProblem, RowsProblem
+from spakc.plan.problem import (
+    AttentionGradientProblem,
+    AttentionProblem,
+    ProductProblem,
+    RowsProblem,
+    WholeGradientProblem,
+)
 from spakc.plan.resources import refusal
 from spakc.plan.select import Candidate
 from spakc.plan.steps import Steps
@@ -51,7 +57,7 @@ class Narrowed:
 
 def lead_of(steps: Steps) -> StepProblem:
     """The step that a schedule is about: the first product or attention, else the first step."""
-    leads = (ProductProblem, AttentionProblem, AttentionGradientProblem)
+    leads = (ProductProblem, AttentionProblem, AttentionGradientProblem, WholeGradientProblem)
     return next((p for p in steps.problems if isinstance(p, leads)), steps.problems[0])
 
 

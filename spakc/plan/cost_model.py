@@ -110,6 +110,9 @@ ATTENTION_ENDS = 1.2
 BLOCK_START = 2.1e-6
 """Seconds of a block of attention from its start to its first product and from the last to its end."""
 
+PACKED_BLOCK = 2.5e-6
+"""Seconds in which a block of attention by `packed` copies its problems, computes them and stores what came out."""
+
 UNEVEN = 0.3
 """Share that blocks which stay lose where a mask makes tiles unlike each other: they have fixed tiles each."""
 
@@ -216,6 +219,8 @@ def attention_time(
     sms = target.sms if shape.sms is None else shape.sms
     if "consumers" in config:
         return _warp_specialized_attention(config, shape, target)
+    if "length" in config:
+        return _packed_attention(config, resident, shape, sms, target)
     own, other = ("tile_own", "tile_other") if "tile_own" in config else ("tile_q", "tile_k")
     tile, step_rows = _number(config, own), _number(config, other)
     tiles = shape.batch * ceil_div(shape.rows, tile)
@@ -234,8 +239,26 @@ def attention_time(
         waiting = copies + STEP_LATENCY / together
     step = products + waiting + STEP_OVERHEAD
     _, limit = _slowest({"tensor cores": products, "copies from the cache": waiting})
-    ends = together * BLOCK_START if own == "tile_q" else 0.0
-    return Estimate(LAUNCH + rounds * (ceil_div(shape.others, step_rows) * step + ends), limit)
+    steps = ceil_div(shape.others, step_rows) * step
+    return Estimate(LAUNCH + rounds * (steps + together * BLOCK_START), limit)
+
+
+def _packed_attention(
+    config: Config, resident: int, shape: AttentionShape, sms: Amount, target: Target
+) -> Estimate:
+    """Of blocks that hold whole problems, so that all is moved once. Larger problems, which no call brings here, count
+    as if they were cut into such."""
+    rows = _number(config, "length")
+    blocks = ceil_div(shape.batch, _number(config, "warps") * 16 // rows)
+    pieces = ceil_div(shape.rows, rows) * ceil_div(shape.others, rows)
+    moved = shape.batch * (shape.rows + shape.others) * shape.columns * 2.0
+    seconds, limit = _slowest(
+        {
+            "latency of copies": ceil_div(blocks, sms * resident) * PACKED_BLOCK,
+            "memory": moved / target.bandwidth,
+        }
+    )
+    return Estimate(LAUNCH + pieces * seconds, limit)
 
 
 def _warp_specialized_attention(config: Config, shape: AttentionShape, target: Target) -> Estimate:

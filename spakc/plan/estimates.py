@@ -29,6 +29,7 @@ from spakc.plan.problem import (
     Operand,
     PanelProblem,
     ProductProblem,
+    WholeGradientProblem,
 )
 from spakc.plan.select import REFERENCE_SHAPES, all_references
 from spakc.plan.template import Template
@@ -36,7 +37,8 @@ from spakc.plan.templates_product import size
 from spakc.plan.terms import Amount, Term, expression_of
 from spakc.target import Target
 
-TimedProblem = ProductProblem | AttentionProblem | AttentionGradientProblem | PanelProblem
+TimedAttention = AttentionProblem | AttentionGradientProblem | WholeGradientProblem
+TimedProblem = ProductProblem | PanelProblem | TimedAttention
 PlannedStep = tuple[TimedProblem, Template, Config]
 """A launch that computes a product or attention, its template and its knobs."""
 
@@ -81,15 +83,10 @@ def at_a_call(
                 else Term(["eq", signature.stride(right.tensor, across), 1]),
             )
         else:
-            groups = (
-                problem.batch,
-                (problem.query,),
-                (problem.key,),
-                (problem.depth,),
-                (problem.value_depth,),
-            )
+            part = problem.by_keys if isinstance(problem, WholeGradientProblem) else problem
+            groups = (part.batch, (part.query,), (part.key,), (part.depth,), (part.value_depth,))
             batch, queries, keys, depth, value_depth = map(_amount, groups)
-            shape = _attention(problem, batch, queries, keys, depth, value_depth, sms, _masked(problem))
+            shape = _attention(part, batch, queries, keys, depth, value_depth, sms, _masked(part))
         times.append(_time(problem, template, config, shape, signature, known).seconds)
     if not times:
         return None
@@ -107,13 +104,14 @@ def at_references(
     steps: Sequence[PlannedStep], signature: Signature, known: Target, correction: float
 ) -> tuple[float, ...]:
     """The same, with all attention, or every product where there is none, of each of the reference shapes."""
-    attention = [s for s in steps if isinstance(s[0], AttentionProblem | AttentionGradientProblem)]
+    attention = [s for s in steps if isinstance(s[0], TimedAttention)]
     total: Amount = 0.0
     for problem, template, config in attention or steps:
         at: ProductShape | AttentionShape = all_references()
-        if isinstance(problem, AttentionProblem | AttentionGradientProblem):
+        if isinstance(problem, TimedAttention):
+            part = problem.by_keys if isinstance(problem, WholeGradientProblem) else problem
             batch, queries, keys, depth = np.array(REFERENCE_ATTENTIONS, float).T
-            at = _attention(problem, batch, queries, keys, depth, depth, None)
+            at = _attention(part, batch, queries, keys, depth, depth, None)
         total = total + _time(problem, template, config, at, signature, known).seconds
     if not attention:
         total = total + len(signature.carried) * (all_references().handed_on / known.bandwidth + HANDED_ON)

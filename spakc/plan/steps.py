@@ -20,6 +20,7 @@ from spakc.plan.problem import (
     ProductProblem,
     RowsProblem,
     Store,
+    WholeGradientProblem,
 )
 from spakc.record import record
 
@@ -114,6 +115,8 @@ def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
         return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
     if isinstance(problem, PanelProblem):
         return (*ranges_of(problem.rows), *ranges_of(problem.product))
+    if isinstance(problem, WholeGradientProblem):
+        return ranges_of(problem.by_keys)
     if isinstance(problem, AttentionGradientProblem):
         batch = dict.fromkeys((*problem.space, *problem.batch))
         return (*batch, problem.query, problem.key, problem.depth, problem.value_depth)

@@ -27,6 +27,11 @@ def _rows(problem: AttentionGradientProblem) -> list[tuple[Operand, IndexRange, 
 
 def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, AttentionGradientProblem)
+    return rows_refusal(problem, signature) or no_double(problem, signature)
+
+
+def rows_refusal(problem: AttentionGradientProblem, signature: Signature) -> str | None:
+    """Why rows of what is multiplied are none that tensor cores work on."""
     if problem.accumulate is not DType.f32:
         return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
     for operand, row, along in _rows(problem):
@@ -39,15 +44,19 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
             return f"`{name}` is not indexed by {row.name} and {along.name} alone"
         if set(signature.contiguous_axes(name)) != {operand.axis_of(along.name)}:
             return f"rows of `{name}` do not lie in one piece"
-    return depth_refusal(problem, signature) or no_double(problem, signature)
+    return depth_refusal(problem, signature)
 
 
 def _requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
     assert isinstance(problem, AttentionGradientProblem)
+    return Requirements(tuple(rows_guards(problem, signature)))
+
+
+def rows_guards(problem: AttentionGradientProblem, signature: Signature) -> list[Guard]:
     guards: list[Guard] = same_half_precision([o.tensor for o in problem.operands], signature)
     for operand, row, along in _rows(problem):
         guards += operand_guards(operand, row.name, along.name, signature)
-    return Requirements(tuple(guards))
+    return guards
 
 
 def _shared_bytes(problem: AttentionGradientProblem, signature: Signature, config: Config) -> Expression:
