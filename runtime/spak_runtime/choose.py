@@ -78,8 +78,14 @@ class Chooser:
         self.facts = facts or {}
         self._compiled = [_compile(kernel.name, variant) for variant in kernel.variants]
 
-    def choose(self, target: Target, environment: Environment) -> Choice:
-        """The variant for the call that `environment` describes (its knobs and facts are ignored).
+    @property
+    def unordered(self) -> bool:
+        """Whether some variant has other last bits from run to run."""
+        return any(launch.unordered for variant in self.kernel.variants for launch in variant.launches)
+
+    def choose(self, target: Target, environment: Environment, same_bits: bool = False) -> Choice:
+        """The variant for the call that `environment` describes (its knobs and facts are ignored); with `same_bits`,
+        of those that compute the same bits every time.
 
         Raises ArchError where no variant is for this architecture, NoVariantError where each one has a
         guard that does not hold; both list what was asked.
@@ -93,6 +99,9 @@ class Chooser:
                 rejected.append(
                     Rejection(variant.id, "arch", f"lawful on {lawful}; the device is {target.archs[0]}")
                 )
+                continue
+            if same_bits and any(launch.unordered for launch in variant.launches):
+                rejected.append(Rejection(variant.id, "deterministic", "it adds up in any order"))
                 continue
             facts = {**self.facts.get(arch, {}), **target.facts}
             full = replace(environment, knobs=variant.config, facts=facts)

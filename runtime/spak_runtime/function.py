@@ -100,6 +100,8 @@ class KernelFunction:
         self._plans: dict[Any, CudaPlan] = {}
         self._calls: dict[Any, Known] = {}
         self._recent: tuple[RecentCall, ...] = ()
+        self._unordered = self._chooser.unordered
+        self._same_bits = False
         # All that a tracer would meet exists before it comes.
         self.operator = ops.register(shared.namespace, self.signature, self._compute_flat)
         self._derivatives = tuple(Derivative(g, shared.kernel(g.kernel)) for g in spec.gradients)
@@ -127,6 +129,8 @@ class KernelFunction:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if is_compiling():
             return self._general(self.signature.bind(args, kwargs))
+        if self._unordered:
+            self._follow()
         for recent in self._recent:
             outputs = recent.run(args, kwargs)
             if outputs is not None:
@@ -244,6 +248,8 @@ class KernelFunction:
     def _compute(self, call: Arguments) -> list[torch.Tensor]:
         if _is_on_cpu(call):
             return self._maths.run(call, self.signature.resolve(call))
+        if self._unordered:
+            self._follow()
         key = _argument_key(call)
         plan = self._plans.get(key) or self._plan(call, self.signature.resolve(call))
         tensors = [call.inputs.get(name, call.outputs.get(name)) for name in self._slots]
@@ -264,7 +270,14 @@ class KernelFunction:
         return plan
 
     def _choose(self, resolved: Resolved) -> Choice:
-        return self._chooser.choose(target_of(resolved.device.index), resolved.environment)
+        same_bits = self._unordered and _deterministic()
+        return self._chooser.choose(target_of(resolved.device.index), resolved.environment, same_bits)
+
+    def _follow(self) -> None:
+        """Forgets what was chosen before the caller changed their mind about deterministic algorithms."""
+        if self._same_bits != _deterministic():
+            self._plans, self._calls, self._recent = {}, {}, ()
+            self._same_bits = not self._same_bits
 
     def _explanation(self, resolved: Resolved, choice: Choice) -> Explanation:
         where = f"{resolved.device} ({target_of(resolved.device.index).name}, {choice.arch})"
@@ -312,6 +325,7 @@ def _call_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tuple(parts)
 
 
+_deterministic = torch.are_deterministic_algorithms_enabled
 _modes = torch._C._len_torch_dispatch_stack
 _transforms = torch._C._functorch.peek_interpreter_stack
 

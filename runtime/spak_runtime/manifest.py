@@ -101,7 +101,8 @@ class Launch:
     """One kernel launch of a variant. `source` is relative to the artifact, `entry` an extern "C" name. It takes one
     struct of all `params`, or with `one_by_one` each as an argument of its own, in the order and type of the struct's
     fields. One that `overlaps` may begin before the kernel before it in its stream has ended: it waits by itself,
-    before it touches memory (programmatic dependent launch, sm_90)."""
+    before it touches memory (programmatic dependent launch, sm_90). What an `unordered` one adds up in memory has other
+    last bits from run to run."""
 
     source: str
     entry: str
@@ -112,6 +113,7 @@ class Launch:
     cluster: tuple[int, int, int] = (1, 1, 1)
     one_by_one: bool = False
     overlaps: bool = False
+    unordered: bool = False
 
 
 @record

@@ -161,4 +161,5 @@ def _launch(plan: LaunchPlan) -> Launch:
         plan.cluster,
         plan.one_by_one,
         plan.overlaps,
+        plan.unordered,
     )

@@ -87,7 +87,7 @@ def score_code(problem: AttentionProblem, inner: Scope) -> dict[str, Any]:
             {
                 "condition": condition_code(chosen, inner),
                 "logit": _return(logit, inner, problem, 10),
-                "factor": _factor(logit, problem.dot, inner),
+                "factor": factor_of_dot(logit, problem.dot, inner),
             }
         )
     return {
@@ -109,7 +109,7 @@ def reads_plainly(exprs: Sequence[Expr]) -> bool:
     return all(isinstance(index, Ref) and index.kind is RefKind.index for index in indices)
 
 
-def _factor(logit: Expr, dot: str, scope: Scope) -> str:
+def factor_of_dot(logit: Expr, dot: str, scope: Scope) -> str:
     """What the dot product is multiplied by where a logit is nothing more; else empty."""
     match logit:
         case Apply("mul", (factor, Ref(name, RefKind.local))) if name == dot:

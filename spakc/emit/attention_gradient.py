@@ -4,10 +4,12 @@ element."""
 from __future__ import annotations
 
 import itertools
+from dataclasses import asdict
 from typing import Any
 
 from spakc.emit.attention import (
     condition_code,
+    factor_of_dot,
     in_log2,
     operand_rows,
     reads_plainly,
@@ -16,12 +18,12 @@ from spakc.emit.attention import (
     uniform_conditions,
 )
 from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
-from spakc.emit.groups import Group, index_group, store_statement, with_indices
+from spakc.emit.groups import Group, index_group, mapped, store_statement, with_indices
 from spakc.emit.source_map import from_math
-from spakc.emit.tile_mask import tile_truth
-from spakc.ir.ops import Expr, Load, RefKind
+from spakc.emit.tile_mask import is_uniform, limits, tile_truth
+from spakc.ir.ops import Expr, Load
 from spakc.ir.simplify import TRUE
-from spakc.ir.visit import references, walk
+from spakc.ir.visit import walk
 from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, Store, WholeGradientProblem
 
 
@@ -47,22 +49,27 @@ def attention_gradient_context(problem: AttentionGradientProblem, scope: Scope) 
         "value_index": _index(problem.value_depth),
         "dot": dot.text,
         "sums": [code.text for code in sums],
-        "own_dots": operand_rows(own_key, own, problem.depth, inner),
-        "own_others": operand_rows(own_value, own, problem.value_depth, inner),
-        "passing_dots": operand_rows(other_key, other, problem.depth, inner),
-        "passing_others": operand_rows(other_value, other, problem.value_depth, inner),
+        "own_dots": _rows(0, own_key, own, problem.depth, inner),
+        "own_others": _rows(1, own_value, own, problem.value_depth, inner),
+        "passing_dots": _rows(2, other_key, other, problem.depth, inner),
+        "passing_others": _rows(3, other_value, other, problem.value_depth, inner),
         "lse": _along(problem.lse, problem.query, inner),
         "delta": _along(problem.delta, problem.query, inner),
         "mask": from_math(f"return {expression(mask, inner).text};", mask.span or problem.span, 4),
         "tile_mask": tile_truth(mask, (problem.query.name, problem.key.name), inner),
+        "limits": _limits(mask, problem, inner),
         "condition": " && ".join(
             f"{expression(ref, inner).text} == {expression(expr, inner).text}"
             for ref, expr in problem.conditions
         ),
         "cases": _cases(problem, inner),
         "loads": any(isinstance(n, Load) for e in (problem.score, problem.slope) for n in walk(e)),
-        "outputs": [_output(store, problem, inner) for store in problem.outputs],
+        "outputs": [_output(role, store, problem, inner) for role, store in enumerate(problem.outputs, 4)],
     }
+    if problem.added is not None:
+        target = Operand(problem.added.tensor, problem.added.indices)
+        role = 4 + len(problem.outputs)
+        context["added"] = _rows(role, target, problem.query, problem.depth, inner)
     code = texts(context)
     context["space"] = index_group(problem.space, scope, code)
     context["passing"] = _unused_too(index_group(problem.passing, scope, code))
@@ -81,7 +88,10 @@ def whole_gradient_context(problem: WholeGradientProblem, scope: Scope) -> dict[
     context = attention_gradient_context(part, scope)
     context["slope"] = identifier("v", problem.slope)
     context["result"] = operand_rows(problem.result_operand, part.query, part.value_depth, inner)
-    context["query_outputs"] = [_output(store, part, inner, part.query) for store in problem.query_outputs]
+    context["query_outputs"] = [
+        _output(role, store, part, inner, part.query)
+        for role, store in enumerate(problem.query_outputs, 4 + len(part.outputs))
+    ]
     context["score_writes"] = [store_statement(store, inner, 10) for store in problem.score_outputs]
     context["passes"] = bool(part.passing)
     context["clamped"] = reads_plainly((part.score, part.slope))
@@ -91,6 +101,18 @@ def whole_gradient_context(problem: WholeGradientProblem, scope: Scope) -> dict[
     context["space"] = index_group(part.space, scope, code)
     context["passing"] = _unused_too(index_group(part.passing, scope, code))
     return context
+
+
+def _rows(role: int, operand: Operand, outer: IndexRange, along: IndexRange, scope: Scope) -> dict[str, str]:
+    """As `operand_rows`, and its tensor map where a template has one."""
+    axes = (operand.axis_of(outer.name), operand.axis_of(along.name))
+    return operand_rows(operand, outer, along, scope) | mapped(role, operand, axes, scope)
+
+
+def _limits(mask: Expr, problem: AttentionGradientProblem, scope: Scope) -> list[dict[str, Any]] | None:
+    """The mask as limits of the rows that pass by, for each of those that stay; None where it is not of that form."""
+    found = limits(mask, problem.other.name, problem.own.name, scope)
+    return None if found is None else [asdict(limit) for limit in found]
 
 
 def _unused_too(group: Group) -> dict[str, str]:
@@ -119,6 +141,8 @@ def _cases(problem: AttentionGradientProblem, scope: Scope) -> list[dict[str, st
         cases.append(
             {
                 "condition": condition_code(chosen, scope),
+                "factor": factor_of_dot(logit, problem.dot, scope) if is_uniform(slope) else "",
+                "slope_factor": as_float(expression(slope, scope)) if is_uniform(slope) else "",
                 "logit": from_math(
                     f"const f32 logit = {as_float(expression(logit, scope))};",
                     problem.score.span or problem.span,
@@ -135,12 +159,12 @@ def _cases(problem: AttentionGradientProblem, scope: Scope) -> list[dict[str, st
 
 
 def _output(
-    store: Store, problem: AttentionGradientProblem, scope: Scope, row: IndexRange | None = None
+    role: int, store: Store, problem: AttentionGradientProblem, scope: Scope, row: IndexRange | None = None
 ) -> dict[str, str]:
     """`row`: the index along the rows, where it is not that of what the problem keeps."""
-    weighted = problem.accumulators[1] in references(store.value, RefKind.local)
+    weighted = problem.of_weights(store)
     along = problem.value_depth if weighted else problem.depth
-    rows = operand_rows(Operand(store.tensor, store.indices), row or problem.own, along, scope)
+    rows = _rows(role, Operand(store.tensor, store.indices), row or problem.own, along, scope)
     return {
         "type": rows["type"],
         "of_weights": "true" if weighted else "",
@@ -148,6 +172,8 @@ def _output(
         "origin": rows["origin"],
         "stride_row": rows["stride_outer"],
         "stride_column": rows["stride_k"],
+        "map": rows["map"],
+        "coordinates": rows["coordinates"],
     }
 
 

@@ -1,5 +1,6 @@
-"""The gradient of attention without scores in memory, as three launches: what a row of queries subtracts from its
-slopes, then the gradients of keys and values by tiles of keys, then that of queries by tiles of queries. And as one
+"""The gradient of attention without scores in memory, as launches: what a row of queries subtracts from its slopes,
+then the gradients of keys and values by tiles of keys. That of queries by tiles of queries in a launch of its own;
+or by the same blocks, which add their parts in float32 to a tensor that was zero, and it is rounded last. And as one
 launch for problems that stay on chip as a whole, which may also write the gradient of what the score adds for each
 query and key.
 
@@ -26,10 +27,12 @@ from spakc.plan.problem import (
     AttentionGradientProblem,
     AttentionProblem,
     ChainProblem,
+    ElementwiseProblem,
     IndexRange,
     Local,
     Operand,
     RowsProblem,
+    StageProblem,
     Store,
     WholeGradientProblem,
 )
@@ -81,7 +84,7 @@ def fused_gradient(
     saves = tuple(n for n in forward.tensors if n in (*derivation.saves, output.tensor, lse.tensor))
     stores = (output, lse)
     chain, whole = _launches(forward, read_back, problem, stores, given[0], names, added)
-    ways = [] if added else [Way("fused", chain)]
+    ways = [] if added else [*_joined(chain, taken_names(read_back)), Way("fused", chain)]
     apart = _ungrouped(problem)
     if apart is not None:  # before the others, which it is one of where it may be called
         _, own = _launches(forward, read_back, apart[0], stores, given[0], names, added)
@@ -314,6 +317,38 @@ def _launches(
     of_queries = tuple(replace(store, value=sums) for store in by_queries)
     whole = WholeGradientProblem(kernel.name, by_keys, result, of_logit, of_queries, by_scores)
     return ChainProblem(kernel.name, tuple(stages), carried), whole
+
+
+def _joined(chain: ChainProblem, taken: set[str]) -> list[Way]:
+    """The same where the gradient of queries is added up by the blocks of keys: zeros before, a rounding after them."""
+    if len(chain.stages) != 3:
+        return []
+    rows, by_keys, by_queries = chain.stages
+    assert isinstance(rows, RowsProblem)
+    assert isinstance(by_keys, AttentionGradientProblem) and isinstance(by_queries, AttentionGradientProblem)
+    (subtracted,), (store,) = rows.row_outputs, by_queries.outputs
+    name = fresh("sum", {*taken, subtracted.tensor})
+    added = replace(store, tensor=name)
+    stages: list[StageProblem] = []
+    if (
+        by_keys.depth.extent == by_keys.value_depth.extent
+    ):  # the pass over rows of values fills rows of queries
+        along = {by_keys.depth.name: by_keys.value_depth.ref}
+        indices = tuple(along.get(index_name(index) or "", index) for index in store.indices)
+        zeros = Store(name, indices, ZERO, span=store.span)
+        stages.append(replace(rows, element_outputs=(zeros,)))
+        first: tuple[tuple[str, ...], ...] = ((subtracted.tensor, name),)
+    else:
+        space = (*rows.kept, by_keys.depth)
+        zeros = replace(added, value=ZERO)
+        stages += [rows, ElementwiseProblem(rows.kernel, space, (), (zeros,))]
+        first = ((subtracted.tensor,), (name,))
+    stages.append(replace(by_keys, added=added))
+    rounded = replace(store, value=Load(name, store.indices))
+    stages.append(
+        replace(rows, reduced=(by_keys.depth,), steps=(), row_outputs=(), element_outputs=(rounded,))
+    )
+    return [Way("joined", ChainProblem(rows.kernel, tuple(stages), (*first, (), ())))]
 
 
 def _by_keys(

@@ -19,6 +19,7 @@ from spakc.plan.launch import Config, Signature, StepProblem
 from spakc.plan.problem import (
     AttentionGradientProblem,
     AttentionProblem,
+    ElementwiseProblem,
     ProductProblem,
     RowsProblem,
     WholeGradientProblem,
@@ -28,7 +29,7 @@ from spakc.plan.select import Candidate
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue, Template
 from spakc.plan.templates import default_templates, fallback
-from spakc.plan.templates_held import BESIDE
+from spakc.plan.templates_held import BESIDE, NARROW_BESIDE
 from spakc.record import record
 from spakc.target import Target
 
@@ -179,8 +180,19 @@ def _templates_for(wanted: Template, problem: StepProblem, steps: Steps) -> Call
         return lambda _config: wanted
     found = fallback(problem, steps.signature)
     assert found is not None, "a step without any template is found out before its kernel has variants"
-    beside = wanted.tensor_cores and isinstance(problem, RowsProblem)
-    if not beside or BESIDE.cannot(problem, steps.signature) is not None:
+    beside = _beside(steps)
+    if not (wanted.tensor_cores and isinstance(problem, RowsProblem)):
         return lambda _config: found
-    meant = BESIDE.defaults.items()
-    return lambda config: BESIDE if all(config.get(name, value) == value for name, value in meant) else found
+    if beside.cannot(problem, steps.signature) is not None:
+        return lambda _config: found
+    meant = beside.defaults.items()
+    return lambda config: beside if all(config.get(name, value) == value for name, value in meant) else found
+
+
+def _beside(steps: Steps) -> Template:
+    """What computes rows beside tensor cores. Element-wise steps have as many threads, so that a row may not have too
+    few for them."""
+    rows = [each for each in steps.problems if isinstance(each, RowsProblem)]
+    narrow = all(NARROW_BESIDE.cannot(each, steps.signature) is None for each in rows)
+    elementwise = any(isinstance(each, ElementwiseProblem) for each in steps.problems)
+    return NARROW_BESIDE if narrow and not elementwise else BESIDE

@@ -110,6 +110,12 @@ ATTENTION_ENDS = 1.2
 BLOCK_START = 2.1e-6
 """Seconds of a block of attention from its start to its first product and from the last to its end."""
 
+GRADIENT_PRODUCTS = 0.55
+"""Of a step of the gradient of attention by wgmma: what its products reach of the tensor rate."""
+
+GRADIENT_UNEVEN = 0.5
+"""Share that its blocks lose where they stay and a mask makes tiles unlike each other."""
+
 PACKED_BLOCK = 2.5e-6
 """Seconds in which a block of attention by `packed` copies its problems, computes them and stores what came out."""
 
@@ -217,6 +223,8 @@ def attention_time(
         flops = 2.0 * shape.batch * shape.rows * shape.others * shape.columns
         return Estimate(LAUNCH + flops / (NAIVE_ATTENTION * target.fma_flops), "loads")
     sms = target.sms if shape.sms is None else shape.sms
+    if template.family == "attention_gradient" and "consumers" in config:
+        return _keys_of_gradient(config, shape, target)
     if "consumers" in config:
         return _warp_specialized_attention(config, shape, target)
     if "length" in config:
@@ -278,6 +286,21 @@ def _warp_specialized_attention(config: Config, shape: AttentionShape, target: T
         seconds = ceil_div(tiles, sms) * tile * (1 + UNEVEN * others_differ)
     else:
         seconds = greatest((1.0, tiles / sms)) * (tile + BLOCK_START)
+    return Estimate(PERSISTENT_LAUNCH + seconds, "tensor cores")
+
+
+def _keys_of_gradient(config: Config, shape: AttentionShape, target: Target) -> Estimate:
+    """Of blocks of keys, one on each multiprocessor, that queries pass by."""
+    sms = target.sms if shape.sms is None else shape.sms
+    rows, others = _number(config, "tile_k"), _number(config, "tile_q")
+    step = shape.columns * (2.0 * rows * others / (target.tensor_flops / target.sms)) / GRADIENT_PRODUCTS
+    tile = ceil_div(shape.others, others) * step
+    tiles = shape.batch * ceil_div(shape.rows, rows)
+    rounds = ceil_div(tiles, sms)
+    if config["grid"] == "persistent":
+        seconds = rounds * tile * (1 + GRADIENT_UNEVEN * shape.masked)
+    else:
+        seconds = rounds * (tile + BLOCK_START)
     return Estimate(PERSISTENT_LAUNCH + seconds, "tensor cores")
 
 

@@ -152,8 +152,9 @@ def _attention(
     columns = depth + value_depth
     if isinstance(problem, AttentionGradientProblem):
         columns = columns + depth + (value_depth if problem.by_keys else 0)
+        columns = columns + (depth if problem.added is not None else 0)
         if problem.by_keys:
-            return AttentionShape(batch, keys, queries, columns, sms)
+            return AttentionShape(batch, keys, queries, columns, sms, masked)
     return AttentionShape(batch, queries, keys, columns, sms, masked)
 
 

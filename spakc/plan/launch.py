@@ -101,7 +101,7 @@ class Signature:
 class LaunchPlan:
     """`template` is the path of the template, `source` that of the file in the artifact; several launches may
     share neither. `grid`, `threads` and `shared_bytes` are manifest expressions. A source that was written by hand is
-    `text`: it has no problem and no template. `one_by_one` as in manifest.Launch."""
+    `text`: it has no problem and no template. `one_by_one` and `unordered` as in manifest.Launch."""
 
     problem: StepProblem | None
     family: str
@@ -116,6 +116,7 @@ class LaunchPlan:
     text: str = ""
     one_by_one: bool = False
     overlaps: bool = False
+    unordered: bool = False
 
 
 @record
@@ -218,7 +219,7 @@ def expressions_of(problem: StepProblem) -> Iterator[Expr]:
         yield from (problem.lse, problem.delta, *(expr for _, expr in problem.conditions))
         groups = (*problem.batch, *problem.space, problem.query, problem.key)
         groups = (*groups, problem.depth, problem.value_depth)
-        stores = problem.outputs
+        stores = problem.outputs if problem.added is None else (*problem.outputs, problem.added)
     else:
         yield from (local.value for local in problem.locals)
         groups = problem.space

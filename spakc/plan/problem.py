@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from spakc.ir.ops import Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
+from spakc.ir.visit import references
 from spakc.record import record
 from spakc.source import Span
 
@@ -224,7 +225,8 @@ class AttentionGradientProblem:
     `slope` is the derivative of `score` by the dot product, over the same variables. Either `by_keys`: results are
     those of keys and values, of every point of `space`; `passing` are the other batch indices, which are summed
     over where all of `conditions` hold (an index of `space` is equal to an expression over batch indices). Or the
-    result is that of queries, `space` is the batch. `accumulators` name the sums of slopes and of weights.
+    result is that of queries, `space` is the batch. `accumulators` name the sums of slopes and of weights. With `added`
+    a problem by keys also adds its part of grad_of_query to a tensor in memory, which is zero before the launch.
     """
 
     kernel: str
@@ -250,7 +252,12 @@ class AttentionGradientProblem:
     accumulators: tuple[str, str]
     outputs: tuple[Store, ...]
     accumulate: DType
+    added: Store | None = None
     span: Span | None = field(default=None, compare=False, repr=False)  # of the softmax
+
+    def of_weights(self, store: Store) -> bool:
+        """Whether an output is the sum of weights, not that of slopes."""
+        return self.accumulators[1] in references(store.value, RefKind.local)
 
     @property
     def operands(self) -> tuple[Operand, Operand, Operand, Operand]:

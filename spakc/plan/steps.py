@@ -101,6 +101,8 @@ def stores_of(problem: StepProblem) -> tuple[Store, ...]:
         return (*problem.outputs, *problem.row_outputs)
     if isinstance(problem, PanelProblem):
         return (*problem.rows.row_outputs, *problem.product.outputs)
+    if isinstance(problem, AttentionGradientProblem) and problem.added is not None:
+        return (*problem.outputs, problem.added)
     return problem.outputs
 
 

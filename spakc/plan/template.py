@@ -51,10 +51,10 @@ class Template:
     `requirements` are what a call must satisfy beyond what the file promises; a template with none of them is
     an answer for every legal call. `resources` are estimates of what one block takes, before anything is
     compiled. `portfolio` is how many configs of one schedule are built at most on one architecture, beside those
-    that the file names. With `overlaps` a launch waits by itself for the kernel before it. `refuses` says why a config
-    whose knobs are lawful one by one cannot be built, `params` are the fields of the parameter struct. `ladder` are
-    configs that are built, in this order, where no cost model ranks them, instead of the defaults. All functions are
-    pure.
+    that the file names. With `overlaps` a launch waits by itself for the kernel before it; one that is `unordered`
+    adds up in memory in whatever order blocks come. `refuses` says why a config whose knobs are lawful one by one
+    cannot be built, `params` are the fields of the parameter struct. `ladder` are configs that are built, in this
+    order, where no cost model ranks them, instead of the defaults. All functions are pure.
     """
 
     family: str
@@ -70,6 +70,7 @@ class Template:
     tensor_cores: bool = False
     portfolio: int = 2
     overlaps: bool = False
+    unordered: bool = False
     refuses: Callable[[StepProblem, Signature, Config], str | None] = lambda _problem, _signature, _config: (
         None
     )

@@ -17,6 +17,7 @@ from spakc.plan.problem import (
 from spakc.plan.template import Template
 from spakc.plan.templates_attention import V1_NAIVE, V2_ONLINE, V3_PIPELINED
 from spakc.plan.templates_attention_gradient import GRADIENT_TILES
+from spakc.plan.templates_attention_gradient_tma import GRADIENT_TMA
 from spakc.plan.templates_attention_packed import GRADIENT_PACKED, PACKED
 from spakc.plan.templates_attention_tma import V4_TMA
 from spakc.plan.templates_chain import PANEL
@@ -41,6 +42,7 @@ TEMPLATES: tuple[Template, ...] = (
     V3_PIPELINED,
     V4_TMA,
     PACKED,
+    GRADIENT_TMA,
     GRADIENT_TILES,
     GRADIENT_PACKED,
     PANEL,
@@ -100,7 +102,7 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
     if isinstance(problem, PanelProblem):
         return (PANEL,)
     if isinstance(problem, AttentionGradientProblem):
-        return (GRADIENT_TILES,)
+        return (GRADIENT_TMA, GRADIENT_TILES)
     if isinstance(problem, WholeGradientProblem):
         return (GRADIENT_PACKED,)
     return (HELD, WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)

@@ -16,7 +16,7 @@ _ELEMENT, _ROW = 2, 8
 """Bytes of an element of a tile; of what is known of a row beside its elements."""
 
 
-def _rows(problem: AttentionGradientProblem) -> list[tuple[Operand, IndexRange, IndexRange]]:
+def rows_of(problem: AttentionGradientProblem) -> list[tuple[Operand, IndexRange, IndexRange]]:
     return [
         (problem.query_operand, problem.query, problem.depth),
         (problem.key_operand, problem.key, problem.depth),
@@ -27,6 +27,8 @@ def _rows(problem: AttentionGradientProblem) -> list[tuple[Operand, IndexRange, 
 
 def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, AttentionGradientProblem)
+    if problem.added is not None:
+        return "its blocks add nothing to what others compute"
     return rows_refusal(problem, signature) or no_double(problem, signature)
 
 
@@ -34,7 +36,7 @@ def rows_refusal(problem: AttentionGradientProblem, signature: Signature) -> str
     """Why rows of what is multiplied are none that tensor cores work on."""
     if problem.accumulate is not DType.f32:
         return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
-    for operand, row, along in _rows(problem):
+    for operand, row, along in rows_of(problem):
         name = operand.tensor
         if not set(HALF) & set(signature.alternatives(name)):
             return f"tensor cores multiply bf16 or f16, and `{name}` is neither"
@@ -54,7 +56,7 @@ def _requirements(problem: StepProblem, signature: Signature, _: Config) -> Requ
 
 def rows_guards(problem: AttentionGradientProblem, signature: Signature) -> list[Guard]:
     guards: list[Guard] = same_half_precision([o.tensor for o in problem.operands], signature)
-    for operand, row, along in _rows(problem):
+    for operand, row, along in rows_of(problem):
         guards += operand_guards(operand, row.name, along.name, signature)
     return guards
 

@@ -215,6 +215,17 @@ def _grid(value: KnobValue) -> bool:
     return value in ("persistent", "tiles")
 
 
+GRID = TemplateKnob(
+    "grid",
+    "word",
+    "persistent or tiles",
+    _grid,
+    "persistent",
+    "whether blocks stay and compute tile after tile, or there is one for each tile",
+    ("persistent", "tiles"),
+    at_launch=True,
+)
+
 V4_TMA = Template(
     family="attention",
     name="v4_tma",
@@ -257,16 +268,7 @@ V4_TMA = Template(
             "how many compute, beside one that copies",
             (1, 2, 3),
         ),
-        TemplateKnob(
-            "grid",
-            "word",
-            "persistent or tiles",
-            _grid,
-            "persistent",
-            "whether blocks stay and compute tile after tile, or there is one for each tile",
-            ("persistent", "tiles"),
-            at_launch=True,
-        ),
+        GRID,
         TemplateKnob(
             "polynomial",
             "column pairs",

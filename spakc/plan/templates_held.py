@@ -10,6 +10,7 @@ from spakc.plan.launch import Config, Requirements, Signature, StepProblem, lowe
 from spakc.plan.problem import RowsProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
+from spakc.plan.templates_attention import compiled_sizes
 from spakc.plan.templates_product import size
 from spakc.plan.templates_rows import REDUCER_BYTES, SHORT_ROW, along_rows
 from spakc.plan.vector_guards import vector_requirements
@@ -21,6 +22,9 @@ _LADDER = ((32, 3), (32, 4), (256, 2), (256, 4), (1024, 2))
 _ROWS, _ROWS_WITH_COLUMNS, _SHORT_ROWS_WITH_COLUMNS = 4, 8, 16
 """Rows of a block where each is one warp's. Sums down columns want few blocks: each writes a part of all columns. Rows
 that are one vector a thread leave registers for more of them."""
+
+_NARROW = 128
+"""Elements of a row that eight threads read in few vectors."""
 
 _LONGEST_WAY = (256, 0)
 """Rows longer than registers hold are read once for each pass, from the cache after the first."""
@@ -34,7 +38,7 @@ def _number(config: Config, knob: str) -> int:
 
 def _rows(config: Config) -> int:
     """Rows that a block computes at a time."""
-    return _number(config, "rows") if config["threads"] == 32 else 1
+    return _number(config, "rows") if _number(config, "threads") <= 32 else 1
 
 
 def _cannot(problem: StepProblem, signature: Signature) -> str | None:
@@ -54,6 +58,8 @@ def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str 
     assert isinstance(problem, RowsProblem)
     if _number(config, "chunks") == 0 and problem.column_sums:
         return "the columns of a row that is not held have no registers to be summed in"
+    if _number(config, "threads") < 32 and problem.column_sums:
+        return "several rows of a warp do not sum down columns"
     if _number(config, "chunks") > 0 and not row_passes(problem, signature).held:
         return "no pass reads what another has read: there is nothing to hold"
     return None
@@ -75,7 +81,7 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
     if chunks > 0:
         most = threads * vector * chunks
         guards.append(Guard("held", ["le", length, most], f"registers hold rows of up to {most} elements"))
-    elif threads == 32:
+    elif threads <= 32:
         reason = f"a row of up to {SHORT_ROW} elements is one warp's work"
         guards.append(Guard("short_rows", ["le", length, SHORT_ROW], reason))
     return Requirements(tuple(guards))
@@ -129,13 +135,13 @@ HELD = Template(
     family="rows",
     name="held",
     path="rows/held.cu.j2",
-    summary="a warp or a block computes one row, which it reads once, in vectors, and holds in registers",
+    summary="some threads, a warp or a block compute one row, read once, in vectors, and held in registers",
     knobs=(
         TemplateKnob(
             "threads",
             "threads",
-            "32, 128, 256, 512 or 1024",
-            one_of(32, 128, 256, 512, 1024),
+            "8, 16, 32, 128, 256, 512 or 1024",
+            one_of(8, 16, 32, 128, 256, 512, 1024),
             256,
             "threads that share a row",
             (32, 256, 512, 1024),
@@ -158,7 +164,7 @@ HELD = Template(
             "1, 2, 4, 8, 16 or 32",
             one_of(1, 2, 4, 8, 16, 32),
             _ROWS,
-            "rows that a block computes at a time, where 32 threads share one",
+            "rows that a block computes at a time, where at most 32 threads share one",
             (_ROWS, _ROWS_WITH_COLUMNS, _SHORT_ROWS_WITH_COLUMNS),
         ),
         TemplateKnob(
@@ -180,6 +186,14 @@ HELD = Template(
 )
 
 
+def _long(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, RowsProblem)
+    sizes = [compiled_sizes(index, signature) for index in problem.reduced]
+    if any(known is None or max(known) > _NARROW for known in sizes):
+        return f"rows may be longer than {_NARROW} elements"
+    return _cannot(problem, signature)
+
+
 BESIDE = replace(
     HELD,
     knobs=tuple(
@@ -190,3 +204,13 @@ BESIDE = replace(
 )
 """The same for rows that a launch beside a product or attention computes: a warp a row, which reads it again in each
 pass. Calls have many rows of one head or one token there; where a row is long, this is slower and as right."""
+
+NARROW_BESIDE = replace(
+    BESIDE,
+    knobs=tuple(
+        replace(knob, default={"threads": 8, "rows": 16}.get(knob.name, knob.default))
+        for knob in BESIDE.knobs
+    ),
+    cannot=_long,
+)
+"""The same for rows that are known to be narrow, such as those of one head: eight threads a row."""

@@ -63,7 +63,7 @@ def operand_map(
 
 
 def rows_map(
-    role: int, operand: Operand, outer: IndexRange, along: IndexRange, tile: int, signature: Signature
+    role: int, operand: Operand, outer: IndexRange, along: IndexRange, tile: Expression, signature: Signature
 ) -> Param:
     """The map of an operand whose rows lie in one piece: boxes of `tile` rows and 64 columns."""
     name, across = operand.tensor, operand.axis_of(outer.name)

@@ -276,6 +276,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
                 shape.shared_bytes,
                 shape.cluster,
                 overlaps=template.overlaps,
+                unordered=template.unordered,
             )
         )
     return VariantPlan(

@@ -36,7 +36,8 @@ class Case:
     `pads` are the elements between the rows of a tensor (columns, where it lies that way) and `offsets`
     those before its first; a tensor that is not named has none. `data` is the seed of the values, `seed`
     and `mode` that of the order in which the emulator runs threads and lets copies land, `contract` whether
-    products and sums are fused. `again` runs it in another order, too, and wants the same bits.
+    products and sums are fused. `again` runs it in another order, too, and wants the same bits, or where
+    the variant adds in any order, results that are right as well.
     """
 
     kernel: str

@@ -265,6 +265,9 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, units: float) -> str:
 def check(forward: KernelFunction | None, backward: KernelFunction | None, dtype: torch.dtype) -> str:
     """What is wrong with one of the two passes, or nothing."""
     refused = 0
+    kernel = forward or backward
+    assert kernel is not None
+    same_bits = not any(launch.unordered for variant in kernel.spec.variants for launch in variant.launches)
     for shape, how in CHECKS:
         inputs = shape.inputs(dtype)
         wide = {name: t.double().requires_grad_() for name, t in inputs.items()}
@@ -283,6 +286,7 @@ def check(forward: KernelFunction | None, backward: KernelFunction | None, dtype
         except NoVariantError:
             refused += 1
             continue
+        runs = runs if same_bits else []
         if not wrong and any(
             not torch.equal(a, b) for run in runs[1:] for a, b in zip(run, runs[0], strict=True)
         ):

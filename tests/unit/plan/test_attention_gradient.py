@@ -9,7 +9,12 @@ import pytest
 from spakc.diagnostics import Sink
 from spakc.ir.inline import index_name
 from spakc.plan.plan import Plan, plan
-from spakc.plan.problem import AttentionGradientProblem, RowsProblem, WholeGradientProblem
+from spakc.plan.problem import (
+    AttentionGradientProblem,
+    ElementwiseProblem,
+    RowsProblem,
+    WholeGradientProblem,
+)
 from tests.unit.emit.planned import checked
 
 ATTENTION = """spak 1
@@ -40,12 +45,14 @@ def planned(
     outputs: str = "  output L: f32 [B, H, S]\n",
     more: str = "    L[b, h, q] = logsumexp[k](X[b, h, q, k])\n",
     wanted: str = "Q, K, V",
+    archs: tuple[str, ...] = (),
+    text: str = ATTENTION,
 ) -> Plan:
     path = folder / "file.spak"
     path.write_text(
-        ATTENTION.format(score=score, value=value, inputs=inputs, outputs=outputs, more=more, wanted=wanted)
+        text.format(score=score, value=value, inputs=inputs, outputs=outputs, more=more, wanted=wanted)
     )
-    return plan(checked(path), (), Sink())
+    return plan(checked(path), archs, Sink())
 
 
 def schedules(found: Plan) -> list[str]:
@@ -62,6 +69,32 @@ def test_three_launches_and_the_output_is_read_back(tmp_path: Path) -> None:
     assert [tensor.name for tensor in first.workspace] == ["delta"]
     assert found.kernels["f"].gradients[0].saves == ("O", "L")
     assert [guard.law for guard in found.kernels["f_gradient"].variants[-1].guards] == ["f.groups"]
+
+
+def test_blocks_of_keys_add_to_the_gradient_of_queries_where_there_is_wgmma(tmp_path: Path) -> None:
+    found = planned(tmp_path, archs=("sm_80", "sm_90a")).kernels["f_gradient"]
+    joined = [variant for variant in found.variants if variant.schedule == "joined_gradient_tma"]
+    assert joined and all(variant.archs == ("sm_90a",) for variant in joined)
+    zeroed, added, rounded = (launch.problem for launch in joined[0].launches)
+    assert isinstance(added, AttentionGradientProblem) and added.added is not None
+    assert isinstance(zeroed, RowsProblem) and isinstance(rounded, RowsProblem)
+    assert zeroed.element_outputs[0].tensor == added.added.tensor
+    assert [launch.unordered for launch in joined[0].launches] == [False, True, False]
+    assert [tensor.name for tensor in joined[0].workspace] == ["delta", added.added.tensor]
+
+
+def test_values_of_another_width_are_zeroed_apart(tmp_path: Path) -> None:
+    wide = ATTENTION.replace("D in {{64, 128}}", "D in {{64, 128}}, E in {{64}}")
+    wide = wide.replace(
+        "input  K, V: bf16 [B, G, T, D]", "input  K: bf16 [B, G, T, D]\n  input V: bf16 [B, G, T, E]"
+    )
+    wide = wide.replace("output O: bf16 [B, H, S, D]", "output O: bf16 [B, H, S, E]")
+    wide = wide.replace("O[b, h, q, d] = ", "O[b, h, q, e] = ")
+    value = VALUE.replace("V[b, h // (H // G), k, d]", "V[b, h // (H // G), k, e]")
+    found = planned(tmp_path, value=value, archs=("sm_90a",), text=wide).kernels["f_gradient"].variants[0]
+    kinds = [type(launch.problem) for launch in found.launches]
+    assert found.schedule == "joined_gradient_tma"
+    assert kinds == [RowsProblem, ElementwiseProblem, AttentionGradientProblem, RowsProblem]
 
 
 def test_heads_of_a_group_are_summed_inside_of_a_block(tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ struct LanesOfWarp {
     warp_reduce<Lanes>(part);
     return part;
   }
+  template <class... Reducers>
+  SPAK_DEVICE void reduce(Reducers&... parts) const {
+    warp_reduce<Lanes>(parts...);
+  }
 };
 
 // All threads of the block. `scratch` has REDUCER_BYTES for each warp and each part that is reduced at once.
@@ -163,7 +167,7 @@ struct BlockGroup {
   }
 };
 
-// The threads of one row: a warp, or all of the block.
+// The threads of one row: a part of a warp, a warp, or all of the block.
 template <u32 Threads>
 struct RowGroup : BlockGroup<Threads> {
   using BlockGroup<Threads>::BlockGroup;
@@ -171,6 +175,14 @@ struct RowGroup : BlockGroup<Threads> {
 template <>
 struct RowGroup<32> : WarpGroup {
   using WarpGroup::WarpGroup;
+};
+template <>
+struct RowGroup<16> : LanesOfWarp<16> {
+  SPAK_DEVICE explicit RowGroup(u32) {}
+};
+template <>
+struct RowGroup<8> : LanesOfWarp<8> {
+  SPAK_DEVICE explicit RowGroup(u32) {}
 };
 
 // The threads of one lane number: 32 such groups in a block. `scratch` has REDUCER_BYTES for each thread.

@@ -42,10 +42,11 @@ struct Ring {
     else return 0;
   }
 
-  // One thread, before a fence and a barrier. `readers` is the number of warps in one block that release each slot.
-  SPAK_DEVICE void init(u32 readers) const {
+  // One thread, before a fence and a barrier. `readers` is the number of warps in one block that release each slot, `fillers` of
+  // those that fill it.
+  SPAK_DEVICE void init(u32 readers, u32 fillers = 1) const {
     for (u32 slot = 0; slot < Slots; slot++) {
-      mbarrier_init(full(slot), 1);
+      mbarrier_init(full(slot), fillers);
       mbarrier_init(empty(slot), readers * Cluster);
     }
   }
@@ -55,6 +56,12 @@ struct Ring {
   SPAK_DEVICE void fill_begin(const Place& place, u32 bytes) const {
     mbarrier_wait(empty(place.slot), place.round ^ 1);
     mbarrier_arrive_expect(full(place.slot), bytes);
+  }
+  // The same of a warp that writes the slot itself: all lanes wait and write, then one reports for all.
+  SPAK_DEVICE void fill_wait(const Place& place) const { mbarrier_wait(empty(place.slot), place.round ^ 1); }
+  SPAK_DEVICE void filled(u32 slot) const {
+    sync_warp();
+    if (lane_index() == 0) mbarrier_arrive(full(slot));
   }
   // A reader: waits until the slot holds what was asked for.
   SPAK_DEVICE void wait(const Place& place) const { mbarrier_wait(full(place.slot), place.round); }
@@ -66,6 +73,11 @@ struct Ring {
       if constexpr (Cluster > 1) mbarrier_arrive_remote(empty(slot), lane_index());
       else mbarrier_arrive(empty(slot));
     }
+  }
+  // The same where the lanes have read the slot themselves.
+  SPAK_DEVICE void leave(u32 slot) const {
+    sync_warp();
+    release(slot);
   }
 
  private:

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "spak/functions.cuh"
+#include "spak/operand_tile.cuh"
 #include "spak/tile_mask.cuh"
 
 namespace spak {
@@ -42,6 +43,18 @@ struct RowTile {
   // As the right operand of a sum that runs along the rows: the same for the rows from 16 * step on.
   SPAK_DEVICE static u32 along_rows(u32 tile) { return static_cast<u32>(rows_of(tile)); }
   SPAK_DEVICE static u64 rows(u32 word, u32 step) { return (rows_of(0) >> 32 << 32) | (word + step * (16 * 128 / 16)); }
+
+  // Writes 16 * Steps columns of the sixteen rows of each warp, from `row` on those of a warpgroup: fragments as `round_weights`
+  // leaves them.
+  template <u32 Steps>
+  SPAK_DEVICE static void store(u32 tile, u32 row, const Reg<u32, Steps, 4>& fragments) {
+    static_assert(Steps * 16 == Columns, "whole rows");
+    const u32 thread = opaque(thread_index());  // lest addresses occupy registers while products run
+    const u32 own = row + thread % 128 / 32 * 16 + thread % 16;
+    SPAK_UNROLL
+    for (u32 step = 0; step < Steps; step++)
+      stmatrix_x4(tile + step / 4 * slab_bytes + own * 128 + swizzled_chunk<8>(own, step % 4 * 2 + thread % 32 / 16) * 16, fragments[step]);
+  }
 
  private:
   SPAK_DEVICE static u64 columns_of(u32 address) { return wgmma_descriptor(address, 16, 1024, Swizzle::b128); }
@@ -82,9 +95,9 @@ SPAK_DEVICE void for_each_score(Reg<f32, N>& scores, i32 row, i32 column, const 
     scores[i] = function(scores[i], row + static_cast<i32>(i / 2 % 2 * 8), column + static_cast<i32>(i / 4 * 8 + i % 2));
 }
 
-// Scores of keys outside of range(row) become -inf. (row, column) is the place of the thread's first element.
+// Scores of columns outside of range(row) become `outside`. (row, column) is the place of the thread's first element.
 template <u32 N, class RangeOfRow>
-SPAK_DEVICE void keep_range(Reg<f32, N>& scores, i32 row, i32 column, const RangeOfRow& range) {
+SPAK_DEVICE void keep_range(Reg<f32, N>& scores, i32 row, i32 column, const RangeOfRow& range, f32 outside = -infinity_f32()) {
   const Range one = range(row), other = range(row + 8);
   Reg<i32, 2> first, last;
   first[0] = one.first - column;
@@ -95,12 +108,12 @@ SPAK_DEVICE void keep_range(Reg<f32, N>& scores, i32 row, i32 column, const Rang
   if (vote_any(minimum(last[0], last[1]) < furthest)) {
     SPAK_UNROLL
     for (u32 i = 0; i < N; i++)
-      if (static_cast<i32>(i / 4 * 8 + i % 2) > last[i / 2 % 2]) scores[i] = -infinity_f32();
+      if (static_cast<i32>(i / 4 * 8 + i % 2) > last[i / 2 % 2]) scores[i] = outside;
   }
   if (vote_any(maximum(first[0], first[1]) > 0)) {
     SPAK_UNROLL
     for (u32 i = 0; i < N; i++)
-      if (static_cast<i32>(i / 4 * 8 + i % 2) < first[i / 2 % 2]) scores[i] = -infinity_f32();
+      if (static_cast<i32>(i / 4 * 8 + i % 2) < first[i / 2 % 2]) scores[i] = outside;
   }
 }
 
