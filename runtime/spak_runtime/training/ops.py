@@ -19,7 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from spak_runtime.errors import SpakRuntimeError
 from spak_runtime.training import meanings
+from spak_runtime.training.attention import Attention, OfScores, Turn, heads_of
 from spak_runtime.training.meanings import NAMES, first_output, known_options
+from spak_runtime.training.products import Loss, Product, padded
 from spak_runtime.training.scopes import named
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class Ops:
     def of_scores(self, table: Tensor, row: Tensor, hidden: Tensor) -> Tensor:
         """What every head adds to its scores, [B, heads, T, K]: the entries of a short table [rows, heads] at `row`
         [B, T, K], minus infinity where a key is hidden."""
-        found: Tensor = _OfScores.apply(table, row, hidden)  # type: ignore[no-untyped-call]
+        found: Tensor = OfScores.apply(table, row, hidden)  # type: ignore[no-untyped-call]
         return found
 
     # ---- operations of the model --------------------------------------------------------------------
@@ -114,13 +116,13 @@ class Ops:
         if kernel is None:
             return F.linear(x, weight, bias)
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        cast = self.once((weight,), lambda: _padded(weight.detach(), dtype))
+        cast = self.once((weight,), lambda: padded(weight.detach(), dtype))
         added = None
         if bias is not None and self._forms["linear"] == "bias":
             shift, bias = bias, None
             more = cast.shape[0] - weight.shape[0]
             added = shift, self.once((shift,), lambda: F.pad(shift.detach().to(dtype), (0, more)))
-        y: Tensor = _Product.apply(rows, weight, cast, *(added or (None, None)), kernel)  # type: ignore[no-untyped-call]
+        y: Tensor = Product.apply(rows, weight, cast, *(added or (None, None)), kernel)  # type: ignore[no-untyped-call]
         self._computed("linear", kernel, rows, cast.t(), *(added or ())[1:])
         y = y.view(*x.shape[:-1], weight.shape[0])
         return y if bias is None else y + bias.to(dtype)
@@ -153,7 +155,7 @@ class Ops:
             if missing := sorted(wanted.keys() - known_options(kernel, wanted).keys()):
                 self._by_torch("attention", f"{kernel.spec.name} has no option {missing[0]}", excepted=True)
             else:
-                turn = None if place is None else _Turn(*place, base, self._rotation(place, dtype))
+                turn = None if place is None else Turn(*place, base, self._rotation(place, dtype))
                 parts = tuple(part.to(dtype) for part in projected)
                 y = self._attend(kernel, parts, heads, groups or heads, turn, bias, wanted)
                 if y is not None:
@@ -229,7 +231,7 @@ class Ops:
         if kernel is None:
             return meanings.loss(logits, targets)
         numbers = targets.int()
-        each: Tensor = _Loss.apply(kernel, logits, numbers)  # type: ignore[no-untyped-call]
+        each: Tensor = Loss.apply(kernel, logits, numbers)  # type: ignore[no-untyped-call]
         self._computed("loss", kernel, logits, numbers)
         return each
 
@@ -295,7 +297,7 @@ class Ops:
         projected: tuple[Tensor, ...],
         heads: int,
         groups: int,
-        turn: _Turn | None,
+        turn: Turn | None,
         bias: Tensor | None,
         options: Mapping[str, Any],
     ) -> Tensor | None:
@@ -311,7 +313,7 @@ class Ops:
         except SpakRuntimeError as error:
             self._by_torch("attention", error.message.splitlines()[0])
             return None
-        y: Tensor = _Attention.apply(kernel, (heads, groups), turn, options, bias, *projected)  # type: ignore[no-untyped-call]
+        y: Tensor = Attention.apply(kernel, (heads, groups), turn, options, bias, *projected)  # type: ignore[no-untyped-call]
         self._computed("attention", kernel, *given, **options)
         if turn is not None and turn.kernel is not None:
             self._computed("rotation", turn.kernel, q, base=turn.base)
@@ -327,244 +329,6 @@ class Ops:
         if key not in self._rows:
             name, variant = kernel.spec.name, kernel.explain(*args, **kwargs).variant
             self._rows[key] = Computed(op, self.phase, name, f"{name} ({variant})", "")
-
-
-class _Product(torch.autograd.Function):
-    """x W^T (+ b) and its gradients, all three products by one kernel of the product family, which reads `cast`: W in
-    the dtype that is worked in, with rows of zeros behind it (`_padded`), and `shift`: b like that. The gradients of
-    W and b have the dtypes of W (where the kernel writes it) and b, so that a block that is used in many loops sums
-    its gradients in float32."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        cast: Tensor,
-        bias: Tensor | None,
-        shift: Tensor | None,
-        kernel: KernelFunction,
-    ) -> Tensor:
-        x = _spaced(x)
-        ctx.save_for_backward(x, cast)
-        ctx.kernel, ctx.dtype, ctx.columns = kernel, weight.dtype, weight.shape[0]
-        ctx.bias = None if bias is None else bias.dtype
-        y = x.new_empty(x.shape[0], cast.shape[0])
-        _multiply(kernel, x, cast.t(), out=y, bias=shift)
-        return y[:, : weight.shape[0]]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, cast = ctx.saved_tensors
-        grad = _spaced(grads[0])
-        grad_x = _multiply(ctx.kernel, grad, cast[: ctx.columns]) if ctx.needs_input_grad[0] else None
-        grad_weight = _multiply(ctx.kernel, grad.t(), x, ctx.dtype) if ctx.needs_input_grad[1] else None
-        grad_bias = grad.sum(0, dtype=ctx.bias) if ctx.needs_input_grad[3] else None
-        return grad_x, grad_weight, None, grad_bias, None, None
-
-
-class _Loss(torch.autograd.Function):
-    """The loss of every row, whose gradient has rows that a product reads as they are."""
-
-    @staticmethod
-    def forward(ctx: Any, kernel: KernelFunction, logits: Tensor, targets: Tensor) -> Tensor:
-        results = kernel(logits, targets)
-        outputs = results if isinstance(results, tuple) else (results,)
-        ctx.save_for_backward(logits, targets, *outputs)
-        ctx.kernel = kernel
-        return first_output(results)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        signature = ctx.kernel.signature
-        names = (*signature.inputs, *signature.outputs)
-        values = dict(zip(names, ctx.saved_tensors, strict=True))
-        logits = ctx.saved_tensors[0]
-        found = _rows(logits, logits.shape[1])
-        ctx.kernel.differentiate(values, {signature.outputs[0]: grads[0]}, {}, {names[0]: found})
-        return None, found, None
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """How queries and keys are turned: by cosines and sines, or by a kernel that knows the base of their angles."""
-
-    cos: Tensor
-    sin: Tensor
-    base: float
-    kernel: KernelFunction | None
-
-    def forward(self, x: Tensor, out: Tensor) -> None:
-        """Of x [B, T, heads, D], to `out` of the same shape."""
-        if self.kernel is not None:
-            self.kernel(x, base=self.base, out=out)
-        else:
-            out.copy_(meanings.rotate(x.transpose(1, 2), self.cos, self.sin).transpose(1, 2))
-
-    def backward(self, grad: Tensor, out: Tensor) -> None:
-        """The gradient of x from that of what was turned: it is turned back."""
-        if self.kernel is not None:
-            (given, *_), (turned, *_) = self.kernel.signature.inputs, self.kernel.signature.outputs
-            self.kernel.differentiate({}, {turned: grad}, {"base": self.base}, {given: out})
-        else:
-            out.copy_(meanings.rotate(grad.transpose(1, 2), self.cos, -self.sin).transpose(1, 2))
-
-
-class _Attention(torch.autograd.Function):
-    """Attention of heads that lie as the products beside it write and read them: nothing is copied to put heads one
-    behind the other, neither here nor on the way back."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        kernel: KernelFunction,
-        sizes: tuple[int, int],
-        turn: _Turn | None,
-        options: Mapping[str, Any],
-        bias: Tensor | None,
-        *projected: Tensor,
-    ) -> Tensor:
-        heads, groups = sizes
-        parts = heads_of(projected, heads, groups)
-        if turn is not None:
-            runs = _runs(projected, heads, groups)
-            turned = [torch.empty_like(run, memory_format=torch.contiguous_format) for run in runs]
-            for run, out in zip(runs, turned, strict=True):
-                turn.forward(run, out)
-            parts = (*_pair(turned, heads), parts[2])
-        y = torch.empty_like(parts[0], memory_format=torch.contiguous_format)
-        inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
-        given = [part.transpose(1, 2) for part in parts] + ([] if bias is None else [bias])
-        results = kernel(*given, out={outputs[0]: y.transpose(1, 2)}, **options)
-        rest = results[1:] if isinstance(results, tuple) else ()
-        ctx.save_for_backward(y, *given, *rest)
-        ctx.names = (*inputs[: len(given)], *outputs[1:])
-        ctx.given = kernel, sizes, turn, options
-        ctx.shapes = tuple(part.shape for part in projected)
-        return y.flatten(2)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        kernel, (heads, groups), turn, options = ctx.given
-        y, *given = ctx.saved_tensors
-        inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
-        values = {outputs[0]: y.transpose(1, 2), **dict(zip(ctx.names, given, strict=True))}
-        grad = _split(grads[0], heads, -1).transpose(1, 2)
-        found = tuple(y.new_empty(shape) for shape in ctx.shapes)
-        query, key, value = heads_of(found, heads, groups)
-        runs = [] if turn is None else _runs(found, heads, groups)
-        turned = [torch.empty_like(run, memory_format=torch.contiguous_format) for run in runs]
-        if turned:
-            query, key = _pair(turned, heads)
-        outs = [part.transpose(1, 2) for part in (query, key, value)]
-        slopes = kernel.differentiate(
-            values, {outputs[0]: grad}, options, dict(zip(inputs[:3], outs, strict=True))
-        )
-        if turn is not None:
-            for grad, run in zip(turned, runs, strict=True):
-                turn.backward(grad, run)
-        return (None, None, None, None, slopes[inputs[3]] if ctx.needs_input_grad[4] else None, *found)
-
-
-class _OfScores(torch.autograd.Function):
-    """Entries of a table as the scores of heads lie. The gradient of the table is a product with the rows' indicators,
-    one for each sample, summed over samples: without the sort of an embedding's, and with the same bits every time."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, row: Tensor, hidden: Tensor) -> Tensor:
-        samples, heads = len(row), table.shape[1]
-        ctx.save_for_backward(row, hidden)
-        ctx.rows = len(table)
-        places = row.reshape(samples, 1, -1).expand(samples, heads, -1)
-        found = table.t().expand(samples, heads, -1).gather(2, places).view(samples, heads, *row.shape[1:])
-        return found.masked_fill_(hidden[:, None], -torch.inf)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        row, hidden = ctx.saved_tensors
-        with torch.autocast(grads[0].device.type, enabled=False):
-            known = torch.where(hidden, ctx.rows, row).flatten(1)
-            of_row = known[..., None] == torch.arange(ctx.rows, device=row.device)
-            found = torch.bmm(grads[0].flatten(2), of_row.to(grads[0].dtype)).sum(0).t()
-        return found, None, None
-
-
-def heads_of(projected: tuple[Tensor, ...], heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries [B, T, heads, D], keys and values [B, T, groups, D] as views of what products wrote: all of them in one
-    tensor, or queries in one and the two others in another."""
-    if len(projected) == 1:
-        parts = _split(projected[0], 3, heads, -1)
-        return parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
-    pair = _split(projected[1], 2, groups, -1)
-    return _split(projected[0], heads, -1), pair[:, :, 0], pair[:, :, 1]
-
-
-def _split(x: Tensor, *sizes: int) -> Tensor:
-    """x [B, T, C] with its last axis split."""
-    return x.reshape(*x.shape[:2], *sizes)
-
-
-def _runs(projected: tuple[Tensor, ...], heads: int, groups: int) -> list[Tensor]:
-    """What is turned, [B, T, heads, D]: queries and keys in one where they lie one behind the other."""
-    if len(projected) == 1:
-        return [_split(projected[0], 3 * heads, -1)[:, :, : 2 * heads]]
-    return list(heads_of(projected, heads, groups)[:2])
-
-
-def _pair(turned: list[Tensor], heads: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys of tensors like `_runs`."""
-    if len(turned) == 1:
-        return turned[0][:, :, :heads], turned[0][:, :, heads:]
-    return turned[0], turned[1]
-
-
-def _multiply(
-    kernel: KernelFunction,
-    a: Tensor,
-    b: Tensor,
-    wanted: torch.dtype | None = None,
-    out: Tensor | None = None,
-    bias: Tensor | None = None,
-) -> Tensor:
-    """a b (+ bias) by a kernel that may know fewer layouts than torch has, in the dtype `wanted` if the kernel writes
-    it, or written to `out`."""
-    inputs = [tensor for tensor in kernel.spec.tensors if tensor.role == "input"]
-    a, b = (
-        tensor if tensor.is_contiguous() or "column" in spec.layouts else tensor.contiguous()
-        for tensor, spec in zip((a, b), inputs, strict=False)
-    )
-    if out is not None:
-        return first_output(kernel(a, b, *([] if bias is None else [bias]), out=out))
-    output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
-    writes = wanted if wanted is not None and NAMES[wanted] in output.dtypes else None
-    return first_output(kernel(a, b) if writes is None else kernel(a, b, dtype=writes))
-
-
-def _spaced(matrix: Tensor) -> Tensor:
-    """The same matrix with rows that begin at multiples of 16 bytes, as copies to tensor cores need them: the logits of
-    a vocabulary of 14 have none. A copy costs what it moves, a product without tensor cores many times that."""
-    if matrix.stride(1) == 1 and matrix.stride(0) % (16 // matrix.element_size()) == 0:
-        return matrix
-    return _rows(matrix, matrix.shape[1]).copy_(matrix)
-
-
-def _padded(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A weight [out, in] as a product reads it: in `dtype`, rows at multiples of 16 bytes, and as many rows of zeros
-    behind it that results fill such rows, too: 50,257 logits would leave tensor cores' stores for slower ones."""
-    unit = 16 // dtype.itemsize
-    out, width = weight.shape
-    if out % unit == 0 == width % unit:
-        return weight.to(dtype)
-    made = weight.new_empty(-(-out // unit) * unit, -(-width // unit) * unit, dtype=dtype)[:, :width]
-    made[:out].copy_(weight)
-    made[out:].zero_()
-    return made
-
-
-def _rows(like: Tensor, columns: int) -> Tensor:
-    """Memory for as many rows as `like` has, of so many columns, that begin at multiples of 16 bytes."""
-    unit = 16 // like.element_size()
-    return like.new_empty(like.shape[0], -(-columns // unit) * unit)[:, :columns]
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:

@@ -10,6 +10,8 @@ import torch
 import spak_runtime
 import spakc
 from spak_runtime.training import ops as module
+from spak_runtime.training import products
+from spak_runtime.training.attention import heads_of
 from spak_runtime.training.meanings import attention, rotate
 from spak_runtime.training.ops import Ops
 from spak_runtime.training.spec import TrainingError
@@ -27,13 +29,13 @@ def artifact(tmp_path_factory):
 def test_rows_begin_where_wide_copies_may(artifact, monkeypatch, width, out):
     """A vocabulary of 14, say, whose gradient would be multiplied without tensor cores."""
     asked = []
-    multiply = module._multiply
+    multiply = products.multiply
 
     def recorded(kernel, a, b, *wanted, **out):
         asked.extend((a, b, *([out["out"]] if "out" in out else [])))
         return multiply(kernel, a, b, *wanted, **out)
 
-    monkeypatch.setattr(module, "_multiply", recorded)
+    monkeypatch.setattr(products, "multiply", recorded)
     ops = Ops({"linear": "matmul"}, ("linear",), artifact, torch.device("cuda"))  # asks kernels, on the host
     x = torch.randn(5, 7, width, dtype=torch.bfloat16, requires_grad=True)
     weight = torch.randn(out, width, dtype=torch.bfloat16, requires_grad=True)
@@ -54,13 +56,13 @@ def test_rows_begin_where_wide_copies_may(artifact, monkeypatch, width, out):
 def test_a_weight_is_cast_once_a_step(artifact, monkeypatch, shared):
     """However many loops use it, and its gradients are summed as they are: in float32, without a rounding a loop."""
     asked = []
-    multiply = module._multiply
+    multiply = products.multiply
 
     def recorded(kernel, a, b, *wanted, **out):
         asked.append((a, b))
         return multiply(kernel, a, b, *wanted, **out)
 
-    monkeypatch.setattr(module, "_multiply", recorded)
+    monkeypatch.setattr(products, "multiply", recorded)
     monkeypatch.setattr(module, "_working_dtype", lambda x: torch.bfloat16)
     ops = Ops({"linear": "matmul"}, ("linear",), artifact, torch.device("cuda"))
     torch.manual_seed(0)
@@ -134,9 +136,7 @@ def test_attention_where_heads_lie(heads, groups, positions, by_kernel):
     angle = torch.rand(batch, 1, length, size // 2) if positions == "runs" else angle
     place = None if positions == "none" else (angle.cos(), angle.sin())
     y = ops.attention(*projected, heads=count, groups=groups, place=place, base=500.0)
-    q, k, v = (
-        part.transpose(1, 2).double() for part in module.heads_of(tuple(projected), count, groups or count)
-    )
+    q, k, v = (part.transpose(1, 2).double() for part in heads_of(tuple(projected), count, groups or count))
     if place is not None:
         q, k = (rotate(part, *(each.double() for each in place)) for part in (q, k))
     wanted = torch.nn.functional.scaled_dot_product_attention(
@@ -170,9 +170,7 @@ def test_attention_with_a_bias(heads, groups, softcap):
     hidden = torch.ones(length, length, dtype=torch.bool).triu(1).expand_as(row)
     bias = ops.of_scores(table, row, hidden)
     y = ops.attention(*projected, heads=count, groups=groups, bias=bias, causal=False, softcap=softcap)
-    q, k, v = (
-        part.transpose(1, 2).double() for part in module.heads_of(tuple(projected), count, groups or count)
-    )
+    q, k, v = (part.transpose(1, 2).double() for part in heads_of(tuple(projected), count, groups or count))
     added = torch.nn.functional.embedding(row, table.double()).masked_fill(hidden[..., None], -torch.inf)
     wanted = attention(q, k, v, added.permute(0, 3, 1, 2), False, softcap).transpose(1, 2).flatten(2)
     torch.testing.assert_close(y.double(), wanted, rtol=0.02, atol=0.03)
@@ -217,13 +215,13 @@ def test_a_bias_is_added_by_the_product(artifact, monkeypatch):
     torch.manual_seed(0)
     x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((40, 16), (24, 16), (24,)))
     given = []
-    multiply = module._multiply
+    multiply = products.multiply
 
     def recorded(*args, **kwargs):
         given.append(kwargs.get("bias"))
         return multiply(*args, **kwargs)
 
-    monkeypatch.setattr(module, "_multiply", recorded)
+    monkeypatch.setattr(products, "multiply", recorded)
     y = ops.linear(x, weight, bias)
     assert torch.equal(given[0], bias.bfloat16()) and y.dtype == torch.bfloat16
     right = torch.nn.functional.linear(*(each.bfloat16().double() for each in (x, weight, bias)))
