@@ -9,6 +9,7 @@ from spakc.check.statements import Statement, statements
 from spakc.evidence import Row, Subject, row_of_run
 from spakc.figures import key_of
 from spakc.ir.experiment import Claim, Gate
+from spakc.ir.lanes import Scalar
 from spakc.ir.module import Module
 from spakc.ir.ops import Expr, Query, Ref
 from spakc.ir.points import at_point, label_asked, points_of
@@ -116,20 +117,48 @@ def _tested(statement: Statement, run: Finished) -> dict[str, Any] | None:
 # ---- claims ---------------------------------------------------------------------------------------------
 
 
-def _quantities(module: Module, claim: Claim, runs: Sequence[Finished]) -> Iterator[dict[str, Any]]:
-    """What the runs counted or measured of each query of a claim at each point of its quantifier, one entry a
-    seed. A query about a sweep counts the runs of the point that it names, and no others."""
+@record
+class Asked:
+    """What a query of a claim asks runs for, at one point of the claim's quantifier: `quantity` (accuracy or memory) of
+    an experiment at a point of its sweep; accuracy on a split, by a readout."""
+
+    query: str
+    at: Mapping[str, Scalar]
+    quantity: str
+    experiment: str
+    point: str | None
+    split: str = ""
+    readout: str = ""
+
+
+def asked_by(module: Module, claim: Claim) -> Iterator[Asked]:
+    """Everything that runs can answer. A query about a sweep asks for the point that it names, and no other."""
     for query in dict.fromkeys(_queries([claim.proposition])):
         entity = query.args[0] if query.args else None
         if query.name not in ("accuracy", "memory") or not isinstance(entity, Ref):
             continue
         for point in map(dict, points_of(claim)):
-            asked = at_point(query, point)
-            label = label_asked(asked, module.experiments[entity.name])
-            mine = [run for run in runs if run.experiment == entity.name and run.figures["point"] == label]
-            found = _accuracy(asked, mine) if query.name == "accuracy" else _memory(mine)
-            if found:
-                yield {"query": key_of(query), "at": point, **found}
+            known = at_point(query, point)
+            label = label_asked(known, module.experiments[entity.name])
+            on = _split_and_readout(known) if query.name == "accuracy" else ()
+            yield Asked(key_of(query), point, query.name, entity.name, label, *on)
+
+
+def _split_and_readout(query: Query) -> tuple[str, str]:
+    named, split = dict(query.named), query.args[1]
+    readout = _word(named.get("readout"), "last")
+    if "loops" in named:
+        readout += f"@{key_of(named['loops'])}"
+    return (split.name.rpartition(".")[2] if isinstance(split, Ref) else ""), readout
+
+
+def _quantities(module: Module, claim: Claim, runs: Sequence[Finished]) -> Iterator[dict[str, Any]]:
+    """What the runs counted or measured of all that a claim asks, one entry a seed."""
+    for asked in asked_by(module, claim):
+        mine = [r for r in runs if r.experiment == asked.experiment and r.figures["point"] == asked.point]
+        found = _accuracy(asked, mine) if asked.quantity == "accuracy" else _memory(mine)
+        if found:
+            yield {"query": asked.query, "at": asked.at, **found}
 
 
 def _memory(runs: Sequence[Finished]) -> dict[str, Any]:
@@ -137,17 +166,12 @@ def _memory(runs: Sequence[Finished]) -> dict[str, Any]:
     return {"samples": samples, "rounds": "seeds"} if samples else {}
 
 
-def _accuracy(query: Query, runs: Sequence[Finished]) -> dict[str, Any]:
-    named, split = dict(query.named), query.args[1]
-    wanted = split.name.rpartition(".")[2] if isinstance(split, Ref) else ""
-    readout = _word(named.get("readout"), "last")
-    if "loops" in named:
-        readout += f"@{key_of(named['loops'])}"
+def _accuracy(asked: Asked, runs: Sequence[Finished]) -> dict[str, Any]:
     found = [
         row
         for run in runs
         for row in run.figures["rows"]
-        if row["split"] == wanted and row["readout"] == readout and "correct" in row
+        if row["split"] == asked.split and row["readout"] == asked.readout and "correct" in row
     ]
     if not found or len(found) != len(runs):
         return {}  # a seed whose figures are withheld leaves the claim open, it does not drop out

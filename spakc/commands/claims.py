@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from spakc import driver
 from spakc.check.verdict import Verdict
 from spakc.cli import CLAIM_REFUTED, INCONCLUSIVE, show
 from spakc.commands.status import tell
 from spakc.diagnostics import Sink
 from spakc.known import known_of
+from spakc.report.table import recorded, render_table
 from spakc.status import StatementStatus
 
 BESIDE = "evidence"
@@ -25,10 +28,13 @@ def run(file: Path, source: str, format: str) -> int:
         help = f"`{BESIDE}` stands for the file beside `{file.name}`"
         sink.report("SPAK001", f"there is no file `{source}`", None, help=(help,))
         sink.stop_if_errors()
-    page = known_of(checked, checked.sink, path).page
-    claims = [entry for entry in page if entry.statement.kind == "claim"]
+    known = known_of(checked, checked.sink, path)
+    claims = [entry for entry in known.page if entry.statement.kind == "claim"]
     show(checked.sink.diagnostics, format == "json")
     tell(claims, format)
+    answers = recorded(checked.module, known.rows)
+    if answers and format != "json":
+        click.echo("\n".join(["exact answers, as recorded", *render_table(answers)]))
     return _exit_code(claims)
 
 

@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from spakc.check.check_experiment import count_parameters
+from spakc.check.checked import CheckedModule
+from spakc.evidence import Row
 from spakc.figures import key_of
 from spakc.ir.model import queries
 from spakc.ir.module import Module
 from spakc.ir.ops import Query, Ref
 from spakc.record import record
+from spakc.records import asked_by
 from spakc.statistics import Counts, combined, wilson
 
 LEVEL = 0.99
@@ -88,12 +92,46 @@ def entries(module: Module, runs: Iterable[Mapping[str, Any]]) -> list[Entry]:
                 seeds[figures["seed"]] = row["correct"], row["n"]
     found = []
     for (label, split, readout), seeds in groups.items():
-        texts = list(dict.fromkeys(positions_of(module, models[label])))
         hits, totals = zip(*(seeds[seed] for seed in sorted(seeds)), strict=True)
-        told = any("digit_run" in text for text in texts)
-        shown = ", ".join(texts) or "none"
-        found.append(Entry(label, sizes[label], shown, told, split, readout, Counts(hits, totals)))
+        positions = _positions(module, models[label])
+        found.append(Entry(label, sizes[label], *positions, split, readout, Counts(hits, totals)))
     return found
+
+
+def recorded(checked: CheckedModule, rows: Iterable[Row]) -> list[Entry]:
+    """The same from what the evidence holds of claims, by the latest row of each: what is left where the runs are not
+    at hand."""
+    module, found = checked.module, dict[tuple[str, str, str], Entry]()
+    latest = {
+        row.statement: row for row in sorted(rows, key=lambda row: row.date) if "quantities" in row.figures
+    }
+    for claim in module.claims.values():
+        row = latest.get(f"claim {claim.name}")
+        if row is None:
+            continue
+        known = {(q["query"], tuple(q["at"].items())): q for q in row.figures["quantities"] if "hits" in q}
+        for asked in asked_by(module, claim):
+            counted = known.get((asked.query, tuple(asked.at.items())))
+            if counted is None:
+                continue
+            label = " ".join(filter(None, (asked.experiment, asked.point, row.profile)))
+            facts = checked.experiments[asked.experiment]
+            parameters = count_parameters(facts, row.profile or None, asked.point or "")
+            found[label, asked.split, asked.readout] = Entry(
+                label,
+                parameters or 0,
+                *_positions(module, asked.experiment),
+                asked.split,
+                asked.readout,
+                Counts(tuple(counted["hits"]), tuple(counted["totals"])),
+            )
+    return list(found.values())
+
+
+def _positions(module: Module, experiment: str) -> tuple[str, bool]:
+    """As text, and whether they know the task."""
+    texts = list(dict.fromkeys(positions_of(module, experiment)))
+    return ", ".join(texts) or "none", any("digit_run" in text for text in texts)
 
 
 def positions_of(module: Module, experiment: str) -> Iterator[str]:

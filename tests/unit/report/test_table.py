@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from spakc import driver
-from spakc.report.table import TOLD, entries, render_table
+from spakc.evidence import Row, Subject
+from spakc.report.table import TOLD, entries, recorded, render_table
 from tests.unit.models.compiled import adders
 
 
@@ -53,3 +54,30 @@ def test_a_profile_is_a_row_of_its_own(tmp_path: Path) -> None:
 def test_positions_that_know_the_task_are_named(tmp_path: Path) -> None:
     found = entries(module(tmp_path, "window(clip = 2, index = digit_run)"), [figures("stack", 0, 1000)])
     assert "digit_run" in found[0].cells[2] and render_table(found)[-1] == TOLD
+
+
+def test_what_the_evidence_holds_of_claims_is_shown_without_runs(tmp_path: Path) -> None:
+    path = tmp_path / "adders.spak"
+    claims = "claim long: accuracy(stack, long) >= 50%\nclaim ahead: accuracy(stack, long) > accuracy(wheel, long)\n"
+    path.write_text(adders() + claims)
+    checked = driver.check_file(path).module
+
+    def row(claim: str, date: str, **hits: list[int]) -> Row:
+        counted = [
+            {"query": f"accuracy({name}, long)", "at": {}, "hits": found, "totals": [1000] * len(found)}
+            for name, found in hits.items()
+        ]
+        return Row(f"claim {claim}", "values", "", Subject({}), {"quantities": counted}, date=date)
+
+    rows = [
+        row("long", "2026-01-02", stack=[900, 1000]),
+        row("long", "2026-01-01", stack=[1, 2]),
+        row("ahead", "2026-01-02", stack=[900, 1000], wheel=[0, 0]),
+        row("gone", "2026-01-02", stack=[5]),
+    ]
+    found = recorded(checked, rows)
+    assert [(entry.experiment, entry.split, entry.counts.hits) for entry in found] == [
+        ("stack", "long", (900, 1000)),
+        ("wheel", "long", (0, 0)),
+    ]
+    assert all(entry.parameters > 0 for entry in found)
