@@ -375,6 +375,17 @@ def selftest(format: str, jobs: int | None, cheats: bool, on: str | None, **opti
     return run(Request(**options, jobs=jobs or os.cpu_count() or 1, as_json=format == "json"))
 
 
+def _backends(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
+    """`torch,triton`."""
+    from spakc.bench.baselines import BACKENDS
+
+    found = tuple(dict.fromkeys(filter(None, (word.strip() for word in text.split(",")))))
+    for word in found:
+        if word not in BACKENDS:
+            raise click.BadParameter(f"`{word}` is no backend: {', '.join(BACKENDS)}")
+    return found
+
+
 @cli.command()
 @file_argument
 @click.argument("claims", nargs=-1)
@@ -387,17 +398,29 @@ def selftest(format: str, jobs: int | None, cheats: bool, on: str | None, **opti
     multiple=True,
     help="A call at which hand-written kernels are timed: `M=4096,N=4096`; may be repeated (default: those of claims).",
 )
+@click.option(
+    "--against",
+    default="",
+    callback=_backends,
+    help="Backends that are timed at the calls of claims as well: torch,triton,cutile. One that is absent is skipped.",
+)
 @format_option
 @guarded
 def bench(
-    file: Path, claims: tuple[str, ...], rounds: int, ladder: bool, at: tuple[str, ...], format: str
+    file: Path,
+    claims: tuple[str, ...],
+    rounds: int,
+    ladder: bool,
+    at: tuple[str, ...],
+    against: tuple[str, ...],
+    format: str,
 ) -> int:
     """Time what FILE's CLAIMS (default: all over times of kernels) compare, on this machine's GPU; first hand-written
     kernels beside what is generated."""
     from spakc.commands.bench import Request, run
 
     gc.enable()
-    return run(Request(file, claims, rounds, ladder, format == "json", at))
+    return run(Request(file, claims, rounds, ladder, format == "json", at, against))
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:

@@ -7,13 +7,14 @@ the library has no entry for (another epilogue, a mask that is not causal) has n
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spakc.ir.constraint import Env, lanes
 from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Ref, RefKind
-from spakc.plan.problem import AttentionProblem, Problem, ProductProblem
+from spakc.plan.problem import AttentionProblem, Operand, Problem, ProductProblem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,49 @@ def baseline(
     if isinstance(problem, AttentionProblem):
         return _attention(name, problem, Env().dims(dims).options(options))
     raise NoBaseline(f"{name} is not timed by this command")
+
+
+BACKENDS = ("torch", "triton", "cutile")
+"""What `spakc bench --against` knows: the library's own operations, Triton kernels as torch's compiler writes and tunes
+them, cuTile."""
+
+
+def rivals(
+    backend: str, problem: Problem | None, dims: Mapping[str, int], options: Mapping[str, Scalar]
+) -> dict[str, Baseline]:
+    """All that a backend has for a call, by name. Raises NoBaseline where it is not installed or has nothing."""
+    if backend == "cutile":
+        if not _is_installed("cuda.tile"):
+            raise NoBaseline("cuda-tile is not installed")
+        raise NoBaseline("no kernels are generated for cuTile")
+    if backend == "triton" and not _is_installed("triton"):
+        raise NoBaseline("Triton is not installed")
+    if isinstance(problem, ProductProblem):
+        found = _matmul(problem)
+        return {"torch.matmul": found} if backend == "torch" else {"triton.matmul": _by_triton(found)}
+    if isinstance(problem, AttentionProblem):
+        env = Env().dims(dims).options(options)
+        if backend == "torch":
+            names = ("torch.cudnn_attention", "torch.flash_attention")
+            return {name: _attention(name, problem, env) for name in names}
+        return {"triton.flex_attention": _by_triton(_flex_attention(problem, env))}
+    raise NoBaseline("it has no entry for this family")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+def _by_triton(call: Baseline) -> Baseline:
+    """The same by Triton's templates, each call's configs timed at its first run."""
+    import torch
+
+    options: Any = {"max_autotune": True, "max_autotune_gemm_backends": "TRITON"}
+    compiled: Baseline = torch.compile(call, dynamic=False, options=options)
+    return compiled
 
 
 def _matmul(problem: ProductProblem) -> Baseline:
@@ -61,12 +105,7 @@ def _attention(name: str, problem: AttentionProblem, env: Env) -> Baseline:
 
     backends = {"torch.cudnn_attention": [SDPBackend.CUDNN_ATTENTION]}
     backends["torch.flash_attention"] = [SDPBackend.FLASH_ATTENTION]
-    causal = _is_causal(problem, env)
-    scale = None if problem.scale is None else lanes(problem.scale, env)
-    factor = None if scale is None or scale.some_unknown else float(scale.data)
-    operands = problem.query_operand, problem.key_operand, problem.value_operand
-    if any(len(operand.indices) != 4 for operand in operands):
-        raise NoBaseline(f"{name} is timed for operands of four axes")
+    causal, factor, operands = _is_causal(problem, env), _scale(problem, env), _four_axes(problem, name)
     chosen = backends.get(name)
 
     def call(tensors: Tensors) -> Any:
@@ -79,6 +118,37 @@ def _attention(name: str, problem: AttentionProblem, env: Env) -> Baseline:
             return attend(q, k, v, is_causal=causal, scale=factor, enable_gqa=grouped)
 
     return call
+
+
+def _flex_attention(problem: AttentionProblem, env: Env) -> Baseline:
+    """Torch's attention that takes its mask as a function; over the same operands."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    causal, factor = _is_causal(problem, env), _scale(problem, env)
+    operands = _four_axes(problem, "flex_attention")
+    masks: dict[tuple[int, int, Any], Any] = {}
+
+    def call(tensors: Tensors) -> Any:
+        q, k, v = (tensors[operand.tensor] for operand in operands)
+        key = q.shape[2], k.shape[2], q.device
+        if causal and key not in masks:
+            masks[key] = create_block_mask(lambda _b, _h, i, j: j <= i, None, None, *key[:2], device=q.device)
+        grouped = q.shape[1] != k.shape[1]
+        return flex_attention(q, k, v, block_mask=masks.get(key), scale=factor, enable_gqa=grouped)
+
+    return call
+
+
+def _scale(problem: AttentionProblem, env: Env) -> float | None:
+    scale = None if problem.scale is None else lanes(problem.scale, env)
+    return None if scale is None or scale.some_unknown else float(scale.data)
+
+
+def _four_axes(problem: AttentionProblem, name: str) -> tuple[Operand, Operand, Operand]:
+    operands = problem.query_operand, problem.key_operand, problem.value_operand
+    if any(len(operand.indices) != 4 for operand in operands):
+        raise NoBaseline(f"{name} is timed for operands of four axes")
+    return operands
 
 
 def _is_causal(problem: AttentionProblem, env: Env) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spak_runtime.artifact import Artifact
 from spak_runtime.errors import ArchError, NoVariantError, SpakRuntimeError
-from spakc.bench.baselines import NoBaseline, baseline
+from spakc.bench.baselines import NoBaseline, baseline, rivals
 from spakc.bench.questions import Question, options_of
 from spakc.bench.work import operations
 from spakc.figures import key_of
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 @record
 class Timed:
     """One subject of a question. `seconds` is one figure a round; `by` the variant that answered, or the
-    library operation; `work` the floating-point operations of the call, 1 where its family has none."""
+    library operation; `work` the floating-point operations of the call, 1 where its family has none. No `query`: the
+    claim does not ask for it."""
 
-    query: Query
+    query: Query | None
     subject: str
     by: str
     seconds: tuple[float, ...]
@@ -43,34 +44,43 @@ class Timed:
 @record
 class Answer:
     """`missing` says why nothing was timed; empty where everything was. `clocks` is what the driver said of the
-    device right after."""
+    device right after; `skipped` are backends that were asked for and not timed, with the reason."""
 
     question: Question
     timed: tuple[Timed, ...]
     missing: str = ""
     clocks: str = ""
+    skipped: tuple[str, ...] = ()
 
     @property
     def quantities(self) -> Iterator[dict[str, Any]]:
         """As evidence keeps them: figures of one question were taken in the same rounds."""
         rounds = f"{self.question.statement.id} {dict(self.question.point)}"
         for each in self.timed:
-            samples = each.rates if each.query.name == "speed" else list(each.seconds)
-            point = dict(self.question.point)
-            yield {"query": key_of(each.query), "at": point, "samples": samples, "rounds": rounds}
+            if each.query is not None:
+                samples = each.rates if each.query.name == "speed" else list(each.seconds)
+                point = dict(self.question.point)
+                yield {"query": key_of(each.query), "at": point, "samples": samples, "rounds": rounds}
 
 
 def answer(
-    question: Question, decided: Plan, artifact: Artifact, effort: Effort, by_schedule: bool = False
+    question: Question,
+    decided: Plan,
+    artifact: Artifact,
+    effort: Effort,
+    by_schedule: bool = False,
+    against: Sequence[str] = (),
 ) -> Answer:
-    """Times every subject of a question on the same buffers; `by_schedule` each schedule of a kernel apart."""
+    """Times every subject of a question on the same buffers; `by_schedule` each schedule of a kernel apart; what the
+    backends of `against` have for the same call as well."""
     import torch
 
     from spak_runtime import bench
 
     device = torch.device("cuda")
     subjects: dict[str, Callable[[int], object]] = {}
-    told: list[tuple[Query, str, str, float]] = []
+    told: list[tuple[Query | None, str, str, float]] = []
+    skipped: list[str] = []
     call = question.subjects[0][1]
     spec = artifact[call.kernel].spec
     try:
@@ -93,13 +103,27 @@ def answer(
                 if variant is not None:
                     subjects[name + rung] = functools.partial(_ours, part, sets, asked.options)
                     told.append((query, name + rung, variant, work))
+        problem, options = (
+            decided.kernels[call.kernel].problem,
+            options_of(decided.kernels[call.kernel].kernel, call),
+        )
+        named = {library for _, _, library in question.subjects}
+        for backend in against:
+            try:
+                for name, theirs in rivals(backend, problem, call.dims, options).items():
+                    if name not in named:
+                        theirs(first)  # built, so that what it cannot do is known before anything is timed
+                        subjects[name] = functools.partial(_theirs, theirs, sets)
+                        told.append((None, name, name, operations(problem, call.dims, options) or 1.0))
+            except (NoBaseline, RuntimeError) as why:
+                skipped.append(f"{backend}: skipped: {str(why).splitlines()[0]}")
         seconds = bench.interleaved(subjects, len(sets), effort)
     except NoBaseline as why:
         return Answer(question, (), str(why))
     except (SpakRuntimeError, RuntimeError) as error:
         return Answer(question, (), f"{type(error).__name__}: {str(error).splitlines()[0]}")
     timed = [Timed(query, name, by, tuple(seconds[name]), work) for query, name, by, work in told]
-    return Answer(question, tuple(timed), clocks=clocks())
+    return Answer(question, tuple(timed), clocks=clocks(), skipped=tuple(skipped))
 
 
 def _rungs(kernel: KernelFunction) -> list[tuple[str, KernelFunction]]:

@@ -41,7 +41,7 @@ SCHEMA = "spak-bench/1"
 @record
 class Request:
     """What the command line asks. `claims` empty means all over times of kernels; `at` are calls at which hand-written
-    kernels are timed, instead of those of claims."""
+    kernels are timed, instead of those of claims; `against` are backends that are timed at claims' calls as well."""
 
     file: Path
     claims: tuple[str, ...]
@@ -49,6 +49,7 @@ class Request:
     ladder: bool
     as_json: bool
     at: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
 
 
 def run(request: Request) -> int:
@@ -79,7 +80,7 @@ def run(request: Request) -> int:
         artifact = load(Path(folder) / "artifact")
         effort = Effort(request.rounds)
         for question in clear:
-            answers.append(answer(question, decided, artifact, effort, request.ladder))
+            answers.append(answer(question, decided, artifact, effort, request.ladder, request.against))
             _tell(answers[-1], request.as_json)
         if request.ladder:
             return _draw(request.file, answers)
@@ -194,8 +195,9 @@ def _tell(given: Answer, as_json: bool) -> None:
         click.echo(f"{call}")
         for each in given.timed:
             click.echo(f"  {_line(each, given.timed[0])}")
-        if given.clocks:
-            click.echo(f"  {given.clocks}")
+        for text in (*given.skipped, given.clocks):
+            if text:
+                click.echo(f"  {text}")
 
 
 def _line(each: Timed, ours: Timed) -> str:
@@ -217,6 +219,7 @@ def _json(given: Answer) -> dict[str, Any]:
         "missing": given.missing,
         "device": device_name(),
         "clocks": given.clocks,
+        "skipped": list(given.skipped),
         "subjects": [
             {"name": t.subject, "by": t.by, "seconds": t.seconds, "operations": t.work} for t in given.timed
         ],

@@ -9,11 +9,13 @@ from click.testing import CliRunner
 
 from spak_runtime import bench
 from spakc import driver, load
-from spakc.bench.baselines import NoBaseline, baseline
+from spakc.bench import baselines
+from spakc.bench.baselines import NoBaseline, baseline, rivals
 from spakc.bench.measure import answer
 from spakc.bench.questions import Question, Unclear, questions
 from spakc.bench.work import operations
 from spakc.cli import cli
+from spakc.ir.constraint import Env
 
 FILE = """spak 1
 use std.devices
@@ -111,6 +113,36 @@ def test_the_baseline_of_a_product_is_the_product(planned, layouts, tmp_path: Pa
     assert torch.allclose(kernel(**tensors).float(), theirs.float(), atol=1e-2)
 
 
+def test_backends_compute_what_the_problem_says(planned, tmp_path: Path) -> None:
+    mix, look = planned.kernels["mix"].problem, planned.kernels["look"].problem
+    pair = {"left": torch.randn(5, 7), "right": torch.randn(7, 6)}
+    (product,) = rivals("torch", mix, {"P": 5, "Q": 6, "R": 7}, {}).values()
+    assert torch.allclose(product(pair), pair["left"] @ pair["right"])
+    sizes = {"B": 1, "H": 2, "S": 128, "T": 128, "W": 64}
+    assert set(rivals("torch", look, sizes, {"ahead": False, "near": 0})) == {
+        "torch.cudnn_attention",
+        "torch.flash_attention",
+    }
+    q, k, v = (torch.randn(1, 2, 128, 64) for _ in range(3))
+    for ahead in (False, True):
+        env = Env().dims(sizes).options({"ahead": ahead, "near": 0})
+        theirs = baselines._flex_attention(look, env)({"x": q, "y": k, "z": v})
+        wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=not ahead)
+        assert torch.allclose(theirs, wanted, atol=1e-4)
+
+
+def test_backends_that_are_not_there_say_so(planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "_is_installed", lambda _module: False)
+    mix = planned.kernels["mix"].problem
+    for backend, name in (("triton", "Triton"), ("cutile", "cuda-tile")):
+        with pytest.raises(NoBaseline, match=f"{name} is not installed"):
+            rivals(backend, mix, {"P": 5, "Q": 6, "R": 7}, {})
+    with pytest.raises(NoBaseline, match="no entry for this family"):
+        rivals("torch", None, {}, {})
+    refused = CliRunner().invoke(cli, ["bench", "file.spak", "--against", "torch,fastest"])
+    assert refused.exit_code == 2 and "`fastest` is no backend: torch, triton, cutile" in refused.output
+
+
 def test_the_baseline_of_attention_has_its_mask(planned, tmp_path: Path) -> None:
     path = tmp_path / "file.spak"
     path.write_text(FILE)
@@ -154,6 +186,31 @@ def test_a_call_that_does_not_fit_the_device_says_so(
     monkeypatch.setattr(bench, "operands", full)
     found = answer(question, planned, load(tmp_path / "file.spak"), bench.Effort(1))
     assert found.timed == () and "Tried to allocate 2.00 GiB." in found.missing
+
+
+def test_backends_are_timed_beside_a_claim_and_leave_its_evidence_alone(
+    planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = "claim c on h100: speed(mix, R = 64, dtype = f16) >= 1 TFLOP/s for every (P, Q) in {(8, 16)}\n"
+    (question,) = asked(tmp_path, claim)
+    on_cpu = bench.operands
+
+    def operands(spec, dims, dtype, layouts, seed, _device):
+        return on_cpu(spec, dims, dtype, layouts, seed, torch.device("cpu"))
+
+    def interleaved(subjects, sets, _effort):
+        results = [[call(n) for n in range(sets)] for call in subjects.values()]
+        assert all(torch.allclose(a.float(), b.float(), atol=0.1) for a, b in zip(*results, strict=True))
+        return {name: [1e-6, 2e-6] for name in subjects}
+
+    monkeypatch.setattr(bench, "operands", operands)
+    monkeypatch.setattr(bench, "interleaved", interleaved)
+    monkeypatch.setattr(baselines, "_is_installed", lambda _module: False)
+    kernel = load(tmp_path / "file.spak")
+    found = answer(question, planned, kernel, bench.Effort(2), against=("torch", "triton", "cutile"))
+    assert found.missing == "" and [t.subject for t in found.timed] == ["mix 0", "torch.matmul"]
+    assert [text.partition(":")[0] for text in found.skipped] == ["triton", "cutile"]
+    assert [q["query"] for q in found.quantities] == ["speed(mix, R = 64, dtype = f16)"]
 
 
 def test_a_claim_that_is_not_there_or_is_no_matter_of_time(tmp_path: Path) -> None:
