@@ -10,7 +10,7 @@ from itertools import product
 
 from spakc.check.verdict import LawStatus, Status, Verdict, means_of_law
 from spakc.diagnostics import Sink
-from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, rows
+from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, implication, rows
 from spakc.ir.experiment import Dataset, Split
 from spakc.ir.module import Law, Module
 from spakc.ir.ops import Apply, Const, Expr, Interval, Query, Ref, RefKind
@@ -23,6 +23,11 @@ MOST_CHOICES = 1 << 16
 MOST_TOKENS = 1 << 24
 MOST_DIVISOR = 10**15
 """Below this, ten times a remainder and a digit are a number of 64 bits."""
+
+LAW_OPERATIONS = frozenset(
+    ("add", "sub", "mul", "div", "floordiv", "ceil_div", "mod", "neg", "abs", "min", "max", "floor", "ceil")
+) | frozenset(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "member", "where"))
+"""What a law of data may compute: `OPERATORS` of the runtime's sanity.py, and what it decides by cases."""
 
 END = "<end>"
 PAD = "<pad>"
@@ -378,7 +383,7 @@ class _Check:
 
     def _values(self, node: Expr, bound: Mapping[str, frozenset[int]], split: Split) -> frozenset[int] | None:
         match node:
-            case Const(value=int(value)):
+            case Const(value=int(value)) if _whole(value):
                 return frozenset((value,))
             case Ref(kind=RefKind.parameter) if node.name in bound:
                 return bound[node.name]
@@ -389,11 +394,28 @@ class _Check:
                 return None
             case Interval(by=None):
                 first, last = (self._values(bound_, bound, split) for bound_ in (node.first, node.last))
-                return None if first is None or last is None else frozenset(range(min(first), max(last) + 1))
+                if first is None or last is None:
+                    return None
+                if self._reversed(node, first, last, split):
+                    message = f"a range of digits of split `{split.name}` ends before it begins"
+                    self.error("SPAK529", message, node, f"from {max(first)} to {min(last)} somewhere")
+                    return None
+                return frozenset(range(min(first), max(last) + 1))
         self.error(
             "SPAK526", "a number of digits is a number, a parameter or a range of them", node, "none of these"
         )
         return None
+
+    def _reversed(self, node: Interval, first: frozenset[int], last: frozenset[int], split: Split) -> bool:
+        """Whether some document could have a range without a number. Parameters that are bound together have their
+        values together."""
+        names = tuple(n.name for n in (node.first, node.last) if isinstance(n, Ref))
+        for bound, domain in split.binders:
+            together = rows(domain, Env(), MOST_CHOICES)
+            if len(names) == 2 and set(names) <= set(bound) and not isinstance(together, TooMany | Unknown):
+                start, stop = (bound.index(name) for name in names)
+                return any(row[start] > row[stop] for row in together)  # type: ignore[operator]
+        return max(first) > min(last)
 
     def _vocabulary(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """All characters that a text can hold, in order, with the end, the padding and what stands for an answer
@@ -411,14 +433,22 @@ class _Check:
         node = law.proposition
         if isinstance(node, Query) and node.name == "disjoint" and law.when is None:
             return self._disjoint(law, node, facts)
-        for part in walk(node):
+        parts = [part for whole in (node, law.when) if whole is not None for part in walk(whole)]
+        for part in parts:
             if isinstance(part, Query) and part.name == "disjoint":
                 self.error(
                     "SPAK541", "`disjoint` is a law by itself", part, "a part of one", "write two laws"
                 )
-        queries = [e for e in walk(node) if isinstance(e, Query) and e.name == "max_length"]
+            if isinstance(part, Apply) and part.op not in LAW_OPERATIONS:
+                message = f"`{part.op.removeprefix('cast_')}` has no meaning in a law of data"
+                self.error("SPAK130", message, part, "not here", "laws of data are exact arithmetic")
+        queries = [e for e in parts if isinstance(e, Query) and e.name == "max_length"]
         known = {q: facts.max_digits(_split(q.args[0])) for q in queries if _split(q.args[0]) in facts.digits}
-        value = evaluate(node, Env(queries=known))
+        env = Env(queries=known)
+        if law.when is not None and evaluate(law.when, env) is False:
+            note = "its condition is false"
+            return LawStatus(law, Status(Verdict.undecided, Means.proof, note=note, applicable=False))
+        value = evaluate(implication(node, law.when), env)
         if isinstance(value, bool):
             if not value:
                 self.error("SPAK203", f"law `{law.name}` does not hold", node, "false")

@@ -11,7 +11,7 @@ from typing import Any
 
 from spakc.check.check_data import DatasetFacts
 from spakc.check.check_laws import prove
-from spakc.check.count import Count, Sizes, Unbuildable, Value, count
+from spakc.check.count import MOST_LOOPS, Count, Sizes, Unbuildable, Value, count
 from spakc.check.findings import Findings
 from spakc.check.loops import check_loops
 from spakc.check.model_shapes import Shapes
@@ -427,6 +427,7 @@ class _Check:
                         split = node.args[1]
                         if isinstance(split, Ref) and split.name.rpartition(".")[2] not in splits:
                             self._no_split(split.name, split.span, protocol)
+                        check_readout(node, self.model, self.sink)
 
     def _no_split(self, name: str, span: Span | None, protocol: Protocol) -> None:
         splits = tuple(self.data.dataset.splits)
@@ -473,6 +474,38 @@ class _Check:
         if found is None or split not in found.digits:
             return None
         return found.max_digits(split)
+
+
+def check_readout(query: Query, model: Model, sink: Sink) -> bool:
+    """Whether the model can be read out as `accuracy(…, readout = …, loops = …)` says; reports SPAK129 if not."""
+    named = dict(query.named)
+    wrong: tuple[Expr, str, str] | None = None
+    if (asked := named.get("loops")) is not None:
+        count = evaluate(asked, Env())
+        whole = isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MOST_LOOPS
+        if not whole or _unit(asked):
+            wrong = asked, f"`loops` is a whole number from 1 to {MOST_LOOPS:,}", "this is none"
+        elif not any(isinstance(step, Loop) for step in model.forward.body):
+            wrong = asked, f"model `{model.name}` has no loop in forward", "nothing to count"
+    readout = named.get("readout")
+    if isinstance(readout, Ref) and readout.name != "last" and model.halting is None:
+        wrong = (
+            readout,
+            f"model `{model.name}` has no halting rule",
+            f"nothing to read out by `{readout.name}`",
+        )
+    if wrong is None:
+        return True
+    where, message, label = wrong
+    if not sink.has("SPAK129", where.span):
+        sink.report(
+            "SPAK129",
+            message,
+            where.span,
+            label,
+            help=["say `halting { … }` in the model"] if where is readout else (),
+        )
+    return False
 
 
 def _check_protocol(protocol: Protocol, sink: Sink) -> None:

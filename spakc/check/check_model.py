@@ -98,6 +98,9 @@ class _Check:
             )
         elif not (isinstance(argument, Ref) and argument.name == tokens):
             self.error("SPAK513", f"`longest_run` is that of `{tokens}`", asked.span, "of something else")
+        elif (odd := _uncounted(loop)) is not None:
+            message = "loops that the input counts grow with `longest_run(tokens)`: `+`, `*`, less hypers, over hypers"
+            self.error("SPAK513", message, odd.span, "no number for each document")
         elif self.model.supervise is not None:
             message = "`supervise` counts loops, whose number is the input's here"
             self.error("SPAK516", message, self.model.supervise.span, "only the last one is read")
@@ -292,3 +295,17 @@ def _over_tensors(node: Apply) -> bool:
     """Whether an element-wise operation touches a value of the model."""
     inside = [n for argument in node.args for n in walk(argument)]
     return any(isinstance(n, Query) or (isinstance(n, Ref) and n.kind is RefKind.local) for n in inside)
+
+
+def _uncounted(loop: Loop) -> Apply | None:
+    """What in the number of loops does not grow with `longest_run(tokens)`, or is not computed for every document of a
+    batch at once: a training step runs as often as its longest document needs, and a document without a digit divides
+    nothing."""
+    for bound in children(loop.domain):
+        for node in walk(bound):
+            if isinstance(node, Apply) and (
+                node.op not in ("add", "mul", "sub", "floordiv")
+                or (node.op in ("sub", "floordiv") and any(isinstance(n, Query) for n in walk(node.args[1])))
+            ):
+                return node
+    return None

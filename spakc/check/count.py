@@ -69,8 +69,15 @@ class _Counter:
         self.sizes = sizes
         refs = {(RefKind.hyper, name): value for name, value in hypers.items()}
         loops = [step for step in model.forward.body if isinstance(step, Loop)]
-        runs = {query: sizes.run for loop in loops if (query := runs_of(loop)) is not None}
-        self.env = Env(refs).dims({"vocab": sizes.vocabulary}).bind(queries=runs)
+        asked = [query for loop in loops if (query := runs_of(loop)) is not None]
+        known = Env(refs).dims({"vocab": sizes.vocabulary})
+        self.env = known.bind(queries=dict.fromkeys(asked, sizes.run))
+        for loop in loops:
+            assert isinstance(loop.domain, Interval)
+            fewest = evaluate(loop.domain.last, known.bind(queries=dict.fromkeys(asked, 0)))
+            most = evaluate(loop.domain.last, self.env)
+            if isinstance(fewest, int) and isinstance(most, int) and fewest > most:
+                raise Unbuildable("a document of fewer digits takes no more loops", loop.domain.last.span)
 
     def value(self, node: Expr, what: str, least: int = 1, most: int | None = None) -> int:
         """A size as it is with these hypers."""

@@ -21,7 +21,7 @@ from spakc.ir.module import Module
 from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
 from spakc.ir.points import at_point, points_of
 from spakc.ir.queries import Means
-from spakc.ir.visit import walk
+from spakc.ir.visit import transform, walk
 
 SCHEMA = "spak-experiment/1"
 _MODEL = "model.py.j2"
@@ -146,12 +146,24 @@ def _dataset(facts: DatasetFacts) -> dict[str, Any]:
         "laws": [
             {
                 "name": status.law.name,
-                "proposition": expression(status.law.proposition),
+                "proposition": expression(_known(status.law.proposition, facts)),
+                "when": None if status.law.when is None else expression(_known(status.law.when, facts)),
                 "means": "proof" if status.status.means is Means.proof else "cases",
             }
             for status in facts.laws
         ],
     }
+
+
+def _known(node: Expr, facts: DatasetFacts) -> Expr:
+    """A law with the lengths that the splits of its dataset say."""
+
+    def known(node: Expr) -> Expr:
+        if isinstance(node, Query) and node.name == "max_length" and isinstance(node.args[0], Ref):
+            return Const(facts.max_digits(node.args[0].name.rpartition(".")[2]), span=node.span)
+        return node
+
+    return transform(node, known)
 
 
 def _splits(facts: DatasetFacts) -> dict[str, Any]:
@@ -231,7 +243,8 @@ def expression(node: Expr) -> Any:
         case Apply():
             return [node.op, *(expression(argument) for argument in node.args)]
         case Interval():
-            return ["interval", expression(node.first), expression(node.last)]
+            bounds = (node.first, node.last) if node.by is None else (node.first, node.last, node.by)
+            return ["interval", *map(expression, bounds)]
         case Members() | Tuple():
             return ["set", *(expression(item) for item in node.items)]
         case Query(name="accuracy"):

@@ -58,12 +58,18 @@ def label_of(values: Mapping[str, object]) -> str:
 
 
 def label_asked(query: Query, experiment: Experiment) -> str | None:
-    """The point of the sweep that a query asks about; None unless it says every value that the sweep varies."""
+    """The point of the sweep that a query asks about; None unless it says every value that the sweep varies. A text is
+    no value, whatever number or word it spells."""
     named = dict(query.named)
     values: dict[str, object] = {}
     for name in varied(experiment):
-        value = evaluate(named[name], Env()) if name in named else None
-        if value is None or isinstance(value, Unknown):
+        given = named.get(name)
+        value = None if given is None else evaluate(given, Env())
+        if (
+            value is None
+            or isinstance(value, Unknown)
+            or (isinstance(given, Const) and isinstance(value, str))
+        ):
             return None
         values[name] = value
     return label_of(values)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from spakc.diagnostics import Sink
-from spakc.ir.constraint import Env, members
+from spakc.ir.constraint import Env, Unknown, evaluate, members
 from spakc.ir.experiment import Claim
 from spakc.ir.ops import Domain, Members, RefKind, Tuple
 from spakc.ir.queries import Place
@@ -39,10 +39,14 @@ def _check_values(domain: Members, binder: nodes.Binder, sink: Sink) -> None:
     if not domain.items:
         sink.report("SPAK305", "a claim for every value of an empty set says nothing", span, "empty")
     for item in domain.items:
-        parts = len(item.items) if isinstance(item, Tuple) else 1
-        if parts != names:
-            message = f"{names} name{'s' if names > 1 else ''} and {parts} value{'s' if parts > 1 else ''}"
+        parts = item.items if isinstance(item, Tuple) else (item,)
+        if len(parts) != names:
+            message = f"{names} name{'s' if names > 1 else ''} and {len(parts)} value{'s' if len(parts) > 1 else ''}"
             sink.report("SPAK305", message, item.span or span, "one value for each name")
+        for part in parts:
+            if isinstance(evaluate(part, Env()), Unknown):
+                message = "a claim runs over numbers, sizes, splits and other words of its queries"
+                sink.report("SPAK305", message, part.span or span, "this is none")
 
 
 def _size(domain: Domain) -> int:

@@ -52,6 +52,7 @@ class Judge:
     figures: dict[str, Any] = field(default_factory=dict)
     findings: list[sanity.Finding] = field(default_factory=list)
 
+    @sanity.long_numbers()
     def judge(self, gate: Gate) -> GateResult:
         """Decides a gate whose training, if it has any, is done."""
         self.findings = []

@@ -3,9 +3,13 @@ generator: Python strings and Python integers."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from spak_runtime.training.batch import END, PAD, Vocabulary
@@ -25,6 +29,17 @@ class Finding:
     holds: bool
     cases: int
     detail: str = ""
+
+
+@contextmanager
+def long_numbers() -> Iterator[None]:
+    """Numbers are written and read whatever their length, which Python limits against strangers' texts."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +116,25 @@ def _number(expression: Expression, samples: dict[str, int]) -> int:
 
 
 def check_law(law: DataLaw, data: DocumentData, splits: dict[str, Documents]) -> Finding:
-    """A law of the dataset. One that the compiler has proved is not tested again."""
+    """A law of the dataset. One that the compiler has proved is not tested again; one that has no truth value for a
+    document does not hold."""
     if law.means == "proof":
         return Finding(law.name, True, 0, "proved when the file was compiled")
     if law.proposition[0] == "disjoint":
         return _disjoint(law, data, splits)
-    cases = 0
+    cases, turned = 0, _turned(data.dataset.text)
     for name, documents in splits.items():
         for reading in read(documents, data.vocabulary):
-            cases += 1
-            if not _truth(law.proposition, reading, _turned(data.dataset.text)):
-                return Finding(law.name, False, cases, f"false for {reading.text} of {name}")
-    return Finding(law.name, True, cases)
+            try:
+                if law.when is not None and not _truth(law.when, reading, turned):
+                    continue
+                cases += 1
+                if not _truth(law.proposition, reading, turned):
+                    return Finding(law.name, False, cases, f"false for {reading.text} of {name}")
+            except (ArithmeticError, ValueError) as error:
+                detail = f"has no truth value for {reading.text} of {name}: {error}"
+                return Finding(law.name, False, cases, detail)
+    return Finding(law.name, True, cases, "" if cases else "its condition was never true")
 
 
 def _disjoint(law: DataLaw, data: DocumentData, splits: dict[str, Documents]) -> Finding:
@@ -156,27 +178,52 @@ def _truth(expression: Expression, reading: Reading, turned: bool) -> bool:
             if not re.fullmatch("[0-9]+", digits):
                 return -1
             return int(digits[::-1] if turned else digits)
-        left, *rest = (value(argument) for argument in arguments)
-        if op == "not":
-            return not left
-        return (NUMBERS.get(op) or OPERATORS[op])(left, *rest)
+        if op in ("and", "or"):
+            left, right = arguments
+            return (value(left) and value(right)) if op == "and" else (value(left) or value(right))
+        if op == "where":
+            condition, yes, no = arguments
+            return value(yes if value(condition) else no)
+        if op == "interval":
+            first, last, step = (*map(value, arguments), 1)[:3]
+            return range(int(first), int(last) + 1, int(step))
+        if op == "set":
+            return tuple(map(value, arguments))
+        return (NUMBERS.get(op) or OPERATORS[op])(*map(value, arguments))
 
     return bool(value(expression))
+
+
+def _digits(a: Any) -> list[int]:
+    if isinstance(a, bool) or a != int(a) or a < 0:
+        raise ValueError(f"{a} has no digits")
+    return [int(digit) for digit in str(int(a))]
 
 
 NUMBERS: dict[str, Callable[..., int]] = {
     "add": lambda a, b: a + b,
     "mul": lambda a, b: a * b,
     "mod": lambda a, b: a % b,
-    "digit_sum": lambda a: sum(map(int, str(a))),
-    "complement": lambda a: int("".join(str(9 - int(digit)) for digit in str(a))),
+    "digit_sum": lambda a: sum(_digits(a)),
+    "complement": lambda a: int("".join(str(9 - digit) for digit in _digits(a))),
 }
 """What the numbers of a text are computed by."""
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
+    "div": lambda a, b: Fraction(a) / Fraction(b),
+    "floordiv": lambda a, b: a // b,
+    "ceil_div": lambda a, b: -(-a // b),
+    "neg": lambda a: -a,
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "not": lambda a: not a,
+    "member": lambda a, members: a in members,
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
     "lt": lambda a, b: a < b,
@@ -186,6 +233,7 @@ OPERATORS = {
     "and": lambda a, b: a and b,
     "or": lambda a, b: a or b,
 }
+"""What a law of the data may compute, exactly; `LAW_OPERATIONS` of the compiler's check_data.py is the same list."""
 
 
 def form_of(documents: Documents, vocabulary: Vocabulary) -> str:

@@ -5,6 +5,8 @@ Expressions of a dataset:
     ["sample", a]  ["digits", length, below?]  ["param", n]  ["interval", first, last]
     ["add" | "mul" | "mod", x, y]  ["digit_sum" | "complement", x]  ["reverse", number]  ["text", "="]  ["end"]
     and a number for itself
+Laws of a dataset are over these, ["answer" | "number", …], exact arithmetic, and
+    ["member", x, ["set", …] | ["interval", first, last, step?]]  ["where", condition, x, y]
 Propositions of laws and gates (see `gates.py`):
     ["and" | "or" | "not" | "eq" | "ne" | "lt" | "le" | "gt" | "ge", …]  [query, argument …]  and constants
 """
@@ -48,11 +50,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DataLaw:
-    """`means` is "proof" where the compiler has proved it, else "cases": it is tested on drawn samples."""
+    """`means` is "proof" where the compiler has proved it, else "cases": it is tested on drawn samples, those for which
+    `when` is true."""
 
     name: str
     proposition: Expression
     means: str
+    when: Expression = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,3 +109,32 @@ def test_a_name_that_nothing_varies_is_an_unknown_argument(tmp_path: Path) -> No
     with pytest.raises(SpakError) as error:
         checked(tmp_path, "claim c: accuracy(stack, long, layers = 2) >= 1%\n")
     assert [d.code for d in error.value.diagnostics] == ["SPAK129"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "code"),
+    [
+        ('accuracy(depths, long, layers = "1") > 1%', "SPAK554"),
+        ("parameters(depths, layers = depths) > 1", "SPAK554"),
+        ("accuracy(stack, s) > 1% for every s in {long, lung}", "SPAK120"),
+        ("accuracy(stack, s) > 1% for every s in {3}", "SPAK120"),
+        ("accuracy(stack, s) > 1% for every s in {long, stack}", "SPAK305"),
+        ("accuracy(wheel, long, loops = t) > 1% for every t in {1 // 0}", "SPAK305"),
+        ("accuracy(wheel, long, loops = 0) > 1%", "SPAK129"),
+        ("accuracy(wheel, long, loops = t) > 1% for every t in 0..2", "SPAK129"),
+        ("accuracy(wheel, long, loops = 1.5) > 1%", "SPAK129"),
+        ("accuracy(wheel, long, loops = 1_000_000_000) > 1%", "SPAK129"),
+        ("accuracy(stack, long, loops = 2) > 1%", "SPAK129"),
+        ("accuracy(stack, long, readout = exit) > 1%", "SPAK129"),
+    ],
+)
+def test_what_no_run_can_answer(tmp_path: Path, claim: str, code: str):
+    with pytest.raises(SpakError) as found:
+        checked(tmp_path, f"claim it: {claim}\n")
+    assert [each.code for each in found.value.diagnostics] == [code]
+
+
+def test_what_runs_can_answer(tmp_path: Path):
+    checked(
+        tmp_path, "claim it: accuracy(wheel, s, loops = t) > 1% for every (s, t) in {(long, 1), (held, 9)}\n"
+    )

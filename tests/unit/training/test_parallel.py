@@ -180,3 +180,19 @@ def test_training_evaluation_and_sampling(tmp_path: Path) -> None:
 def test_mistakes_have_their_codes(code: str, changed: str) -> None:
     found = [each for each, _ in diagnostics(changed)]
     assert code in found, found
+
+
+@pytest.mark.parametrize(
+    "loops, code",
+    (
+        ("where(longest_run(tokens) > 1, 3, 4)", "SPAK513"),
+        ("max(longest_run(tokens), 3)", "SPAK513"),
+        ("12 // longest_run(tokens)", "SPAK513"),
+        ("20 - longest_run(tokens)", "SPAK513"),
+        ("longest_run(tokens) % 3 + 1", "SPAK513"),
+        ("(0 - 1) * longest_run(tokens) + 20", "SPAK552"),
+    ),
+)
+def test_loops_that_a_batch_cannot_count(loops: str, code: str) -> None:
+    """A training step runs as often as the longest document trained on needs, so a longer one never needs less."""
+    assert [found for found, _ in diagnostics(text(loops=loops))] == [code]
