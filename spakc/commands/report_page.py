@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spak_runtime.training.figures import read_losses, read_object
+from spak_runtime.training.figures import read_figures, read_losses, read_object
 from spakc.evidence import Row
 from spakc.ir.module import Module
 from spakc.plan.plan import Plan
@@ -57,7 +57,7 @@ def write_page(
 
 
 def _run(path: Path) -> Run | None:
-    figures = read_object(path)
+    figures = read_figures(path)
     if figures is None or figures.get("schema") != FIGURES:
         return None
     return Run(figures, read_losses(path.with_name("log.jsonl")))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,22 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def sealed(figures: Mapping[str, Any]) -> str:
+    """The text of `figures.json`: with a checksum, by which a file that was changed is told from what a run wrote."""
+    return json.dumps({**figures, "checksum": _checksum(figures)}, indent=1, sort_keys=True) + "\n"
+
+
+def read_figures(path: Path) -> dict[str, Any] | None:
+    """The figures of a finished run; None where there are none, or what is there is not what a run wrote."""
+    found = read_object(path)
+    return found if found is not None and found.pop("checksum", None) == _checksum(found) else None
+
+
+def _checksum(figures: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(figures))  # as it is read: keys are texts
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def read_losses(log: Path) -> list[tuple[int, float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from spak_runtime.artifact import Artifact
 from spak_runtime.training import build, checkpoint, evaluate, kernels, spec
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.documents import DocumentData, Documents
-from spak_runtime.training.figures import read_object
+from spak_runtime.training.figures import read_figures, sealed
 from spak_runtime.training.gates import GateResult, Judge
 from spak_runtime.training.loop import SAVE_SECONDS, Log, Trainer, answer_loss
 from spak_runtime.training.ops import Ops
@@ -103,7 +102,7 @@ def run_experiment(
 
 
 def _finished(path: Path, identity: str) -> dict[str, Any] | None:
-    figures = read_object(path)
+    figures = read_figures(path)
     return figures if figures is not None and figures.get("identity") == identity else None
 
 
@@ -147,7 +146,7 @@ class _Run:
         if self.trained is not None:
             checkpoint.save(self.out / "model.safetensors", self.model, None, {"identity": self.identity})
         temporary = self.out / "figures.json.new"
-        temporary.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(sealed(figures), encoding="utf-8")
         temporary.replace(self.out / "figures.json")
         return figures
 

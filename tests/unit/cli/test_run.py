@@ -141,6 +141,27 @@ def test_what_a_run_left_and_something_damaged(name: str, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
 
 
+def test_figures_that_somebody_changed_are_taken_again(tmp_path: Path) -> None:
+    assert run(tmp_path, "--profile", "quick").exit_code == 0
+    left = tmp_path / "out" / "runs" / "e-quick-0" / "figures.json"
+    whole = lasting(left.parent)
+    for changes in (
+        {"rows": "x"},
+        {"gates": None},
+        {"point": 5},
+        {"experiment": "other"},
+        {"loss": "NaN"},
+        None,
+    ):
+        figures = json.loads(left.read_text())
+        if changes is None:
+            figures["rows"][0]["correct"] = -5
+        left.write_text(json.dumps({**figures, **(changes or {})}))
+        result = run(tmp_path, "--profile", "quick")
+        assert result.exit_code == 0, result.output
+        assert lasting(left.parent) == whole
+
+
 def test_a_file_where_runs_should_stand(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "runs").write_text("mine")
@@ -159,7 +180,7 @@ def test_what_the_file_does_not_have(tmp_path: Path) -> None:
 def lasting(folder: Path) -> dict[str, Any]:
     """What a run leaves that does not depend on when it ran."""
     figures = json.loads((folder / "figures.json").read_text())
-    kept = {k: v for k, v in figures.items() if k not in ("date", "seconds")}
+    kept = {k: v for k, v in figures.items() if k not in ("date", "seconds", "checksum")}
     files = ("model.safetensors", "checkpoint.safetensors", "log.jsonl")
     return {"figures": kept, **{name: (folder / name).read_bytes() for name in files}}
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from spak_runtime.training.figures import sealed
 from spakc import driver
 from spakc.bench.questions import Question, questions
 from spakc.commands.report_page import write_page
@@ -195,7 +196,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert invoke("run", file, "-o", folder / "out", "--profile", "quick").exit_code == 0
     strange = folder / "out" / "runs" / "old"
     strange.mkdir()
-    (strange / "figures.json").write_text(json.dumps(figures("e")))
+    (strange / "figures.json").write_text(sealed(figures("e")))
     assert invoke("status", file, "-o", folder / "out", "--html", folder / "page.html").exit_code == 0
     return folder
 
