@@ -15,6 +15,7 @@ import click
 
 from spak_runtime.nvrtc import BASE_OPTIONS
 from spak_runtime.nvrtc import version as nvrtc_version
+from spak_runtime.training.figures import sealed
 from spakc import driver
 from spakc.bench.measure import Answer, Timed, answer, driver_version, ratio
 from spakc.bench.questions import Call, Question, Unclear, questions
@@ -155,7 +156,7 @@ def _ladder(answers: list[Answer]) -> str:
     ]
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     found = {"schema": LADDER, "device": device_name(), "date": date, "calls": calls}
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+    return sealed(found)
 
 
 def _check_names(claims: tuple[str, ...], module: Module, every: list[Question | Unclear]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spak_runtime.training.figures import read_figures, read_losses, read_object
+from spak_runtime.training.figures import read_figures, read_losses
 from spakc.evidence import Row
 from spakc.ir.module import Module
 from spakc.plan.plan import Plan
@@ -64,7 +64,7 @@ def _run(path: Path) -> Run | None:
 
 
 def _ladder(path: Path) -> Ladder | None:
-    found = read_object(path)
+    found = read_figures(path)
     if found is None or found.get("schema") != LADDER:
         return None
     calls = [(each["call"], [(bar["by"], bar["rates"]) for bar in each["bars"]]) for each in found["calls"]]

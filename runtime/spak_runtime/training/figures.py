@@ -19,12 +19,13 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def sealed(figures: Mapping[str, Any]) -> str:
-    """The text of `figures.json`: with a checksum, by which a file that was changed is told from what a run wrote."""
+    """The text of `figures.json`, of `ladder.json`: with a checksum, by which a file that was changed is told from what
+    was measured."""
     return json.dumps({**figures, "checksum": _checksum(figures)}, indent=1, sort_keys=True) + "\n"
 
 
 def read_figures(path: Path) -> dict[str, Any] | None:
-    """The figures of a finished run; None where there are none, or what is there is not what a run wrote."""
+    """What `sealed` wrote; None where there is nothing, or something else."""
     found = read_object(path)
     return found if found is not None and found.pop("checksum", None) == _checksum(found) else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -183,9 +182,11 @@ def test_a_run_on_text_shows_its_losses() -> None:
 def test_a_ladder_is_read(checked: driver.Checked, tmp_path: Path) -> None:
     call = {"call": "mix(P = 1)", "bars": [{"by": "naive.8", "rates": [1e12, 3e12, 2e12]}]}
     ladder = {"schema": "spak-ladder/1", "device": "a card", "date": "2026-01-02", "calls": [call]}
-    (tmp_path / "ladder.json").write_text(json.dumps(ladder))
+    (tmp_path / "ladder.json").write_text(sealed(ladder))
     shown = section(page_of(checked, tmp_path, []), "Ladder")
     assert "naive.8" in shown and "2 TFLOP/s" in shown and "each schedule; a card, 2026-01-02" in shown
+    (tmp_path / "ladder.json").write_text(sealed(ladder).replace('"calls"', '"called"'))
+    assert "naive.8" not in page_of(checked, tmp_path, []), "what was changed is not shown"
 
 
 @pytest.fixture(scope="module")
