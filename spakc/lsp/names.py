@@ -97,6 +97,8 @@ class Names:
             elif type(part) in _MEMBERS:
                 group = {nodes.Split: "split", nodes.Hyper: "hyper"}.get(type(part), "")
                 member = self.declare(nowhere, part.name, _MEMBERS[type(part)], part, share=group)
+                if (group, member.name) == ("split", "train"):
+                    member.fixed = "the split of this name is the one that is trained on"
                 symbol.members[part.name.text] = member
 
     def _join(self, name: str) -> None:

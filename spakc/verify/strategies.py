@@ -123,16 +123,31 @@ class Shapes:
         for name in (*self.free[turn:], *self.free[:turn]):
             if name in dims:
                 continue
-            lawful = self._lawful(name, env, replace(known, dims=dims), least)
+            now = replace(known, dims=dims)
+            lawful: Sequence[int] = self._lawful(name, env, now, least)
             if not lawful:
                 reject()
-            dims[name] = draw(self._among(lawful, plain, dims))
+            if plain:
+                lawful = self._comfortable(name, lawful, env, now)
+            dims[name] = draw(st.sampled_from(lawful) if plain else self._among(lawful, dims))
         return {name: dims[name] for name in self.kernel.dims}
 
-    def _among(self, lawful: Sequence[int], plain: bool, dims: Mapping[str, int]) -> st.SearchStrategy[int]:
-        if plain:
-            inside = [n for n in lawful if n in COMFORTABLE]
-            return st.sampled_from(inside or lawful[-1:])
+    def _comfortable(self, name: str, lawful: Sequence[int], env: Env, known: Environment) -> Sequence[int]:
+        """Those of the lawful sizes for a plain case, which leave a size to every dim that a guard ties to this one."""
+        tied = {other: self._sizes(other, env, known) for other in self.free if other not in known.dims}
+
+        def leaves_some(size: int) -> bool:
+            dims = {**known.dims, name: size}
+            return all(
+                any(_may_hold(guards, known, {**dims, other: n}) for n in sizes)
+                for other, sizes in tied.items()
+                if (guards := [holds for holds, of in self._guards if of == {name, other}])
+            )
+
+        fitting = [n for n in lawful if leaves_some(n)]
+        return [n for n in fitting if n in COMFORTABLE] or fitting[-1:] or lawful[-1:]
+
+    def _among(self, lawful: Sequence[int], dims: Mapping[str, int]) -> st.SearchStrategy[int]:
         beside = {size + step for size in dims.values() for step in self._steps}
         some = ([n for n in lawful if n in self._edges], [n for n in lawful if n in beside], lawful)
         return st.one_of(*(st.sampled_from(sizes) for sizes in some if sizes))

@@ -12,7 +12,7 @@ from spakc import resources
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "package")
-    monkeypatch.setattr(resources, "_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(resources, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
