@@ -44,9 +44,6 @@ gpu: $(ENV)      ## the tests that need a GPU; they say `not run: no device` wit
 sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run` where it is not installed
 	$(PYTHON) -m tests.gpu.sanitize
 
-selftest: $(ENV) ## damage every kernel in one place at a time, JOBS at once: does verify see it? goes on where it was (out/selftest.jsonl)
-	$(PYTHON) -m spakc selftest --jobs $(JOBS)
-
 fuzz: $(ENV)     ## INPUTS (a million) random inputs through check, fmt and the language server, JOBS at a time; goes on where it was; failures lie in out/fuzz
 	nice -n 19 $(PYTHON) -m tests.fuzz.campaign --inputs $(INPUTS) --jobs $(JOBS) --minutes $(MINUTES)
 
@@ -58,9 +55,9 @@ bench-check: $(ENV) ## how long `spakc check` and `spakc compile` take, start-up
 	$(PYTHON) -m pytest -q tests/packaging/budgets.py
 
 bench-verify: $(ENV) ## how long verification takes on the emulator, beside its reach, and CLEAN clean cases
-	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN) --jobs $(JOBS)
+	$(PYTHON) -m tests.property.bench_verify --clean $(CLEAN)
 
-bench-clean: $(ENV) ## 10,000 cases of kernels that are right, JOBS at a time: false alarms; goes on where it was (out/clean_cases.jsonl)
-	$(PYTHON) -m tests.property.clean_cases --cases 10000 --jobs $(JOBS)
+bench-clean: $(ENV) ## 10,000 cases of kernels that are right: false alarms; goes on where it was (out/clean_cases.jsonl)
+	$(PYTHON) -m tests.property.clean_cases --cases 10000
 
-.PHONY: help run test lint golden docs gpu sanitize selftest fuzz wheel bench-check bench-verify bench-clean
+.PHONY: help run test lint golden docs gpu sanitize fuzz wheel bench-check bench-verify bench-clean

@@ -233,13 +233,6 @@ def compile_command(file: Path, output: Path | None, arch: str, emit: str | None
     show_default=True,
     help="Runs (seeds, points, experiments) side by side on the device.",
 )
-@click.option(
-    "--gpus",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="GPUs that share out the batches of each run; another number of them is another run.",
-)
 @format_option
 @guarded
 def run(
@@ -250,14 +243,13 @@ def run(
     strict: bool,
     fresh: bool,
     jobs: int,
-    gpus: int,
     format: str,
 ) -> int:
     """Check, compile and run FILE's EXPERIMENTS (default: all but sweeps), then judge its claims."""
     from spakc.commands.run import run as run_file
 
     gc.enable()
-    return run_file(file, experiments, output, profile, strict, fresh, jobs, gpus, format)
+    return run_file(file, experiments, output, profile, strict, fresh, jobs, format)
 
 
 @cli.command()

@@ -13,12 +13,11 @@ from spak_runtime.build_worker import build_together
 from spak_runtime.cache import KernelCache, digest
 from spak_runtime.disassemble import disassemble_together
 from spak_runtime.errors import BuildError
-from spak_runtime.manifest import KernelSpec, Variant
+from spak_runtime.manifest import KernelSpec, Manifest, Variant
 from spak_runtime.nvrtc import BuildRequest, Compiled, version
 from spak_runtime.specialise import bindings, build_request
 from spakc import machine_rules
 from spakc.diagnostics import Sink
-from spakc.emit.artifact import kernel_spec
 from spakc.ir.module import Kernel
 from spakc.machine_rules import broken_rules
 from spakc.plan.plan import Plan
@@ -40,6 +39,7 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     SPAK705 at the schedule of a variant that spills, draws a message of `machine_rules.ADVISORIES` or, of those
     with warpgroup products, has its instructions in a bad order. Raises ToolError without nvdisasm.
     """
+    manifest = Manifest.from_json(files["manifest.json"])
     headers = {n.removeprefix("include/"): text for n, text in files.items() if n.startswith("include/")}
     compiler = "nvrtc " + ".".join(map(str, version()))
     cache, sink = KernelCache(), Sink()
@@ -47,7 +47,7 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     cubins = {}
     jobs = [
         _Job(kernel, variant, arch, n, build_request(files, headers, variant, launch, binding, arch))
-        for kernel, variant, arch in _wanted(decided)
+        for kernel, variant, arch in _wanted(decided, manifest)
         for binding in (next(bindings(kernel, variant)),)
         for n, launch in enumerate(variant.launches)
     ]
@@ -127,9 +127,9 @@ def _place(kernel: Kernel, variant: Variant) -> Span:
     return schedule.span if schedule is not None else kernel.span
 
 
-def _wanted(decided: Plan) -> Iterator[tuple[KernelSpec, Variant, str]]:
-    for kernel in decided.kernels.values():
-        spec = kernel_spec(kernel)
+def _wanted(decided: Plan, manifest: Manifest) -> Iterator[tuple[KernelSpec, Variant, str]]:
+    for name, kernel in decided.kernels.items():
+        spec = manifest.kernels[name]
         for arch in decided.archs:
             selected = {variant.id for variant in ahead_of_time(kernel.variants, arch)}
             yield from ((spec, variant, arch) for variant in spec.variants if variant.id in selected)

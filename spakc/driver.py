@@ -242,11 +242,10 @@ def emit_files(decided: Plan) -> dict[str, str]:
 def templates() -> Templates:
     """The templates and headers that ship with the compiler."""
     from spakc.emit.artifact import Templates
-    from spakc.template_cache import TemplateCache
 
     cuda = _texts("cuda", "*.j2")
     headers = {n.removeprefix("include/"): text for n, text in _texts("cuda", "*.cuh").items()}
-    return Templates(cuda, _texts("torch", "*.j2"), headers, TemplateCache())
+    return Templates(cuda, _texts("torch", "*.j2"), headers)
 
 
 def _texts(kind: str, pattern: str) -> dict[str, str]:

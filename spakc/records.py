@@ -11,7 +11,6 @@ from spakc.figures import key_of
 from spakc.ir.experiment import Claim, Gate
 from spakc.ir.module import Module
 from spakc.ir.ops import Expr, Query, Ref
-from spakc.ir.points import at_point, label_asked, points_of
 from spakc.ir.visit import walk
 from spakc.record import record
 
@@ -55,7 +54,7 @@ def rows_of(module: Module, runs: Sequence[Finished], now: Subject, where: Where
             tested = [(run, found) for run in runs if (found := _tested(statement, run)) is not None]
             rows += [_row(statement, run, now, where, found) for run, found in tested[-1:]]
         elif statement.kind == "claim" and about:
-            quantities = list(_quantities(module, statement.body, about))
+            quantities = list(_quantities(statement.body, about))
             if quantities:
                 rows.append(_row(statement, about[-1], now, where, {"quantities": quantities}))
     return rows
@@ -116,42 +115,35 @@ def _tested(statement: Statement, run: Finished) -> dict[str, Any] | None:
 # ---- claims ---------------------------------------------------------------------------------------------
 
 
-def _quantities(module: Module, claim: Claim, runs: Sequence[Finished]) -> Iterator[dict[str, Any]]:
-    """What the runs counted or measured of each query of a claim at each point of its quantifier, one entry a
-    seed. A query about a sweep counts the runs of the point that it names, and no others."""
+def _quantities(claim: Claim, runs: Sequence[Finished]) -> Iterator[dict[str, Any]]:
+    """What the runs counted or measured of each query of a claim, one entry a seed."""
     for query in dict.fromkeys(_queries([claim.proposition])):
+        named = dict(query.named)
         entity = query.args[0] if query.args else None
-        if query.name not in ("accuracy", "memory") or not isinstance(entity, Ref):
-            continue
-        for point in map(dict, points_of(claim)):
-            asked = at_point(query, point)
-            label = label_asked(asked, module.experiments[entity.name])
-            mine = [run for run in runs if run.experiment == entity.name and run.figures["point"] == label]
-            found = _accuracy(asked, mine) if query.name == "accuracy" else _memory(mine)
-            if found:
-                yield {"query": key_of(query), "at": point, **found}
+        mine = [run for run in runs if isinstance(entity, Ref) and run.experiment == entity.name]
+        if query.name == "accuracy" and mine and len(query.args) > 1:
+            yield from _accuracy(query, named, mine)
+        elif query.name == "memory":
+            samples = [run.figures["memory"] for run in mine if run.figures["memory"] is not None]
+            if samples:
+                yield {"query": key_of(query), "at": {}, "samples": samples, "rounds": "seeds"}
 
 
-def _memory(runs: Sequence[Finished]) -> dict[str, Any]:
-    samples = [run.figures["memory"] for run in runs if run.figures["memory"] is not None]
-    return {"samples": samples, "rounds": "seeds"} if samples else {}
-
-
-def _accuracy(query: Query, runs: Sequence[Finished]) -> dict[str, Any]:
-    named, split = dict(query.named), query.args[1]
+def _accuracy(query: Query, named: Mapping[str, Expr], runs: Sequence[Finished]) -> Iterator[dict[str, Any]]:
+    split = query.args[1]
     wanted = split.name.rpartition(".")[2] if isinstance(split, Ref) else ""
     readout = _word(named.get("readout"), "last")
-    if "loops" in named:
-        readout += f"@{key_of(named['loops'])}"
     found = [
         row
         for run in runs
         for row in run.figures["rows"]
         if row["split"] == wanted and row["readout"] == readout and "correct" in row
     ]
-    if not found or len(found) != len(runs):
-        return {}  # a seed whose figures are withheld leaves the claim open, it does not drop out
-    return {"hits": [row["correct"] for row in found], "totals": [row["n"] for row in found]}
+    if len(found) == len(
+        runs
+    ):  # a seed whose figures are withheld leaves the claim open, it does not drop out
+        hits, totals = [row["correct"] for row in found], [row["n"] for row in found]
+        yield {"query": key_of(query), "at": {}, "hits": hits, "totals": totals}
 
 
 def _word(expr: Expr | None, default: str) -> str:

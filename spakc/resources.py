@@ -42,7 +42,7 @@ def derived(name: str, key: str, load: Callable[[str], _T], make: Callable[[], s
     """
     with contextlib.suppress(OSError, ValueError):
         return load((_PACKAGE / "_data" / name).read_text(encoding="utf-8"))
-    cached = cache_folder() / f"{Path(name).stem}-{key[:16]}{Path(name).suffix}"
+    cached = _cache_folder() / f"{Path(name).stem}-{key[:16]}{Path(name).suffix}"
     with contextlib.suppress(OSError, ValueError):
         return load(cached.read_text(encoding="utf-8"))
     text = make()
@@ -51,15 +51,15 @@ def derived(name: str, key: str, load: Callable[[str], _T], make: Callable[[], s
     return load(text)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a whole file or none: another process sees the old content or the new one. Raises OSError."""
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a whole file or none: another process sees the old text or the new one. Raises OSError."""
     import tempfile
 
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -79,8 +79,7 @@ def exchange(one: Path, other: Path) -> bool:
     return bool(rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0)
 
 
-def cache_folder() -> Path:
-    """Where what is derived from these files is kept."""
+def _cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_path("spakc"))

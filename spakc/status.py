@@ -21,7 +21,6 @@ from spakc.implement.judge import judge_held
 from spakc.ir.constraint import Env
 from spakc.ir.module import Module
 from spakc.ir.ops import Query, Ref
-from spakc.ir.points import label_asked
 from spakc.ir.queries import Means
 from spakc.record import record
 from spakc.verdicts import (
@@ -117,17 +116,17 @@ def _laws(checked: CheckedModule) -> Iterator[LawStatus]:
 
 
 def compile_time_counts(checked: CheckedModule) -> Counter:
-    """Answers `parameters(e)` and `flops(e)` of an experiment, of a sweep at the point that is asked for; None where
-    they hang on a corpus that nobody has read."""
+    """Answers `parameters(e)` and `flops(e)` of an experiment; None for a sweep, whose points differ, and
+    where they hang on a corpus that nobody has read."""
 
     def counted(query: Query) -> float | None:
         named = query.args[0] if query.args else None
         facts = checked.experiments.get(named.name) if isinstance(named, Ref) else None
         if facts is None or query.name not in ("parameters", "flops"):
             return None
-        label = label_asked(query, facts.experiment)
-        count = next((point.count for point in facts.points.get(DEFAULT, ()) if point.label == label), None)
-        if count is None:
+        counts = {point.count for point in facts.points.get(DEFAULT, ())}
+        (count, *others) = counts or {None}
+        if count is None or others:
             return None
         return float(count.parameters if query.name == "parameters" else count.flops)
 
@@ -300,7 +299,7 @@ def render(page: Sequence[StatementStatus], width: int = 120) -> str:
         cells = [cut(cell, w).ljust(w) for cell, w in zip(row, widths, strict=True)]
         line = "  ".join([*cells, _since(entry)]).rstrip()
         lines.append(line)
-        more = [text for text in (entry.status.note, *stale_text(entry)) if text]
+        more = [text for text in (entry.status.note, *_stale(entry)) if text]
         lines.extend(f"    {cut(text, width - 4)}" for text in more)
     return "\n".join([*lines, "", summary(page)]) + "\n"
 
@@ -317,8 +316,7 @@ def _since(entry: StatementStatus) -> str:
     return " ".join(part for part in (entry.device, entry.date[:10]) if part)
 
 
-def stale_text(entry: StatementStatus) -> tuple[str, ...]:
-    """What first came to differ since the evidence was recorded, and how much more did; nothing of what is fresh."""
+def _stale(entry: StatementStatus) -> tuple[str, ...]:
     if not entry.stale_because:
         return ()
     first, *rest = entry.stale_because

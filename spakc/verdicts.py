@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,13 @@ from spakc.ir.constraint import (
     implication,
     lanes,
     mentions,
+    rows,
     show,
 )
 from spakc.ir.experiment import Claim, Gate
 from spakc.ir.lanes import Scalar, Value
 from spakc.ir.module import Law
 from spakc.ir.ops import Apply, Expr, Query, Ref, RefKind
-from spakc.ir.points import at_point, points_of
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
 from spakc.record import record
@@ -206,6 +207,18 @@ def _all(judged: Sequence[Judgement], total: int) -> Judgement:
     return Judgement(Verdict.holds, sum(j.witnesses for j in judged), notes)
 
 
+def points_of(claim: Claim) -> Iterator[tuple[tuple[str, Scalar], ...]]:
+    """The points of `for every`, as (name, value) pairs."""
+    axes: list[list[tuple[tuple[str, Scalar], ...]]] = []
+    for names, domain in claim.quantifier:
+        values = rows(domain, Env(), 1 << 16)
+        if not isinstance(values, tuple):
+            raise Malformed("a quantifier without a finite set of constant points")
+        axes.append([tuple(zip(names, row, strict=True)) for row in values])
+    for point in itertools.product(*axes):
+        yield tuple(pair for part in point for pair in part)
+
+
 def _judge_group(
     claim: Claim, points: list[dict[str, Scalar]], found: list[Found], counted: Counter
 ) -> Judgement:
@@ -214,7 +227,7 @@ def _judge_group(
     table: dict[tuple[Query, int], Quantity] = {}
     for query in asked:
         for i, point in enumerate(points):
-            exact = counted(at_point(query, point))
+            exact = counted(query)
             quantity = Exact(exact) if exact is not None else lookup(query, point, found)
             if quantity is None:
                 at = ", ".join(f"{k} = {show(v)}" for k, v in point.items())

@@ -182,7 +182,7 @@ class Manifest:
     schema: str = SCHEMA
 
     def to_json(self) -> str:
-        return json.dumps(self, default=_fields, sort_keys=True) + "\n"
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Manifest:
@@ -193,10 +193,6 @@ class Manifest:
         manifest = _read(Manifest, data, "manifest")
         assert isinstance(manifest, Manifest)
         return manifest
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 @functools.cache

@@ -16,10 +16,10 @@ from spakc.ir.experiment import Claim
 from spakc.ir.lanes import Scalar
 from spakc.ir.module import Kernel, Module
 from spakc.ir.ops import Expr, Query, Ref, RefKind
-from spakc.ir.points import points_of
 from spakc.ir.queries import BASELINES
 from spakc.ir.visit import walk
 from spakc.record import record
+from spakc.verdicts import points_of
 
 TIMED = ("speed", "time")
 

@@ -8,7 +8,6 @@ from spakc.check.check_dtypes import check_math_dtypes, check_proposition
 from spakc.check.check_experiment import check_experiments
 from spakc.check.check_laws import check_laws
 from spakc.check.check_model import check_models
-from spakc.check.check_points import check_points
 from spakc.check.check_space import check_space
 from spakc.check.check_units import check_units
 from spakc.check.checked import CheckedModule, KernelFacts
@@ -45,7 +44,6 @@ def check(module: Module, sink: Sink) -> CheckedModule:
     spaces = check_space(module, sink)
     laws = check_laws(module, spaces, sink)
     experiments = check_experiments(module, models, data, sink)
-    check_points(module, experiments, sink)
     return CheckedModule(module, kernels, spaces, laws, models, data, experiments)
 
 

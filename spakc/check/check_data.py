@@ -21,13 +21,9 @@ MOST_DIGITS = 10_000
 MOST_SAMPLES = 10**8
 MOST_CHOICES = 1 << 16
 MOST_TOKENS = 1 << 24
-MOST_DIVISOR = 10**15
-"""Below this, ten times a remainder and a digit are a number of 64 bits."""
 
 END = "<end>"
 PAD = "<pad>"
-BLANK = "<blank>"
-"""Stands where an answer is to be given in parallel."""
 
 Choices = tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
 
@@ -62,12 +58,8 @@ class DatasetFacts:
                 return len(str(node.value))
             case Ref(kind=RefKind.sample):
                 return max(self.digits[split][node.name], default=0)
-            case Query(name="reverse" | "complement"):
+            case Query(name="reverse"):
                 return self.number_width(node.args[0], split)
-            case Query(name="digit_sum"):
-                return len(str(9 * self.number_width(node.args[0], split)))
-            case Apply(op="mod", args=(_, Const(value=int(divisor)))):
-                return len(str(divisor - 1))
             case Apply(op="add"):
                 return max(self.number_width(side, split) for side in node.args) + 1
             case Apply(op="mul"):
@@ -83,20 +75,6 @@ class DatasetFacts:
             else:
                 total += 1 if _is_end(piece) else self.number_width(piece, split)
         return total
-
-    @property
-    def trained_run(self) -> int:
-        """Digits of the longest number before the answer of any document trained on."""
-        prompt = []
-        for piece in self.dataset.text:
-            prompt.append(piece)
-            if (
-                isinstance(piece, Const)
-                and self.dataset.loss_after is not None
-                and self.dataset.loss_after in str(piece.value)
-            ):
-                break
-        return max(self.number_width(piece, split) for split in self.train for piece in prompt)
 
     @property
     def longest_text(self) -> int:
@@ -141,9 +119,6 @@ class _Check:
         source = self._corpus()
         facts = DatasetFacts(dataset, source)
         names = tuple(dataset.splits)
-        if dataset.answer == "parallel" and (source is not None or dataset.loss_after is None):
-            message = "an answer is given in parallel behind a marker that the text has"
-            self.error("SPAK522", message, dataset, "nothing says where it begins", 'write `loss after "…"`')
         if source is not None:
             self._parts()
             facts.vocabulary_size = self._vocabulary_size()
@@ -260,10 +235,6 @@ class _Check:
                 self.error(
                     "SPAK526", f"`{name}` is nothing that can be drawn", value, "no draw", "write `digits(n)`"
                 )
-                continue
-            below = dict(value.named).get("below")
-            if below is not None and not _constant(below, 2, 11):
-                self.error("SPAK526", "digits are below a number from 2 to 10", below, "this is none")
 
     def _text(self) -> None:
         dataset = self.dataset
@@ -297,18 +268,9 @@ class _Check:
                 pass
             case Const(value=int(value)) if not isinstance(value, bool) and value >= 0:
                 pass
-            case Apply(op="add" | "mul") | Query(name="digit_sum" | "complement"):
+            case Apply(op="add" | "mul"):
                 for side in piece.args:
                     self._piece(side, inner=True)
-            case Apply(op="mod"):
-                self._piece(piece.args[0], inner=True)
-                if not _constant(piece.args[1], 1, MOST_DIVISOR):
-                    self.error(
-                        "SPAK527",
-                        f"a remainder is that of a constant from 1 to below {MOST_DIVISOR:,}",
-                        piece.args[1],
-                        "divided by this",
-                    )
             case _ if not inner and _is_end(piece):
                 pass
             case _:
@@ -317,8 +279,7 @@ class _Check:
                     "this cannot be written into a document",
                     piece,
                     "no piece of a text",
-                    "a piece is a string, a number over samples with `+`, `*`, `%`, `digit_sum` and `complement`, "
-                    "its `reverse(…)`, or `end`",
+                    "a piece is a string, a number over samples with `+` and `*`, its `reverse(…)`, or `end`",
                 )
 
     def _support(self, split: Split, facts: DatasetFacts) -> None:
@@ -346,18 +307,8 @@ class _Check:
                 bound[name] = frozenset(row[column] for row in integers)
         facts.choices[split.name] = tuple(choices)
         facts.digits[split.name] = {
-            name: self._counts(value, bound, split)
-            for name, value in self.dataset.samples.items()
-            if name not in split.given
+            name: self._counts(value, bound, split) for name, value in self.dataset.samples.items()
         }
-        for name, value in split.given.items():
-            self._piece(value, inner=True)
-            if self.errors:
-                return
-            width = facts.number_width(value, split.name)
-            if width > MOST_DIGITS:
-                self.error("SPAK529", f"a number has 1 to {MOST_DIGITS} digits", value, f"up to {width} here")
-            facts.digits[split.name][name] = frozenset(range(1, width + 1))
 
     def _counts(self, sample: Expr, bound: Mapping[str, frozenset[int]], split: Split) -> frozenset[int]:
         """How many digits a sample can have."""
@@ -396,14 +347,13 @@ class _Check:
         return None
 
     def _vocabulary(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """All characters that a text can hold, in order, with the end, the padding and what stands for an answer
-        to be given in parallel; and those of them that stand between numbers, in the order of the text."""
+        """All characters that a text can hold, in order, with the end and the padding; and those of them
+        that stand between numbers, in the order of the text."""
         written = [
             str(p.value) for p in self.dataset.text if isinstance(p, Const) and isinstance(p.value, str)
         ]
         separators = tuple(dict.fromkeys("".join(written)))
-        blank = (BLANK,) if self.dataset.answer == "parallel" else ()
-        return (*sorted({*separators, *"0123456789"}), END, PAD, *blank), separators
+        return (*sorted({*separators, *"0123456789"}), END, PAD), separators
 
     # ---- laws ---------------------------------------------------------------------------------------
 
@@ -411,11 +361,6 @@ class _Check:
         node = law.proposition
         if isinstance(node, Query) and node.name == "disjoint" and law.when is None:
             return self._disjoint(law, node, facts)
-        for part in walk(node):
-            if isinstance(part, Query) and part.name == "disjoint":
-                self.error(
-                    "SPAK541", "`disjoint` is a law by itself", part, "a part of one", "write two laws"
-                )
         queries = [e for e in walk(node) if isinstance(e, Query) and e.name == "max_length"]
         known = {q: facts.max_digits(_split(q.args[0])) for q in queries if _split(q.args[0]) in facts.digits}
         value = evaluate(node, Env(queries=known))
@@ -462,11 +407,6 @@ def _split(node: Expr) -> str:
 
 def _is_end(node: object) -> bool:
     return isinstance(node, Ref) and node.kind is RefKind.symbol and node.name == "end"
-
-
-def _constant(node: Expr, least: int, stop: int) -> bool:
-    """A whole number of the file from `least` to below `stop`."""
-    return isinstance(node, Const) and _whole(node.value) and least <= node.value < stop  # type: ignore[operator]
 
 
 def _whole(value: object) -> bool:

@@ -19,10 +19,9 @@ from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members, rows
 from spakc.ir.experiment import Experiment, Phased, Protocol
-from spakc.ir.model import Loop, Model, runs_of
+from spakc.ir.model import Model
 from spakc.ir.module import Module
 from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
-from spakc.ir.points import label_of
 from spakc.ir.types import NUMBER
 from spakc.ir.visit import walk
 from spakc.lower.resolve import nearest
@@ -126,7 +125,6 @@ class _Check:
         self._known(experiment.overrides, self.model.hypers, "hyper", f"model `{self.model.name}`")
         self._known(experiment.train, TRAIN_KEYS, "setting", "`train`")
         self._protocol()
-        self._answers()
         for profile, settings in ((DEFAULT, {}), *experiment.profiles.items()):
             points = tuple(self._points(settings))
             facts.points[profile] = points
@@ -158,7 +156,7 @@ class _Check:
             optimizer, lr = self._optimizer(groups), self._lr(groups)
             if hypers is None or train is None or optimizer is None or lr is None:
                 return
-            label = label_of({name: value.value for name, value in chosen.items()})
+            label = ",".join(f"{name}={_plain(value)}" for name, value in chosen.items())
             yield Point(label, hypers, train, optimizer, lr, self._count(hypers, train))
 
     def _groups(self, profile: Mapping[str, Expr]) -> dict[str, dict[str, Expr]] | None:
@@ -187,9 +185,9 @@ class _Check:
         self._known(groups["train"], TRAIN_KEYS, "setting", "`train`")
         return groups
 
-    def _choices(self) -> Iterator[dict[str, Const]]:
+    def _choices(self) -> Iterator[dict[str, Expr]]:
         """The points of the sweep; one empty choice without `vary`."""
-        axes: list[list[dict[str, Const]]] = []
+        axes: list[list[dict[str, Expr]]] = []
         for names, domain in self.experiment.vary:
             for name in names:
                 if name not in self.model.hypers and name not in TRAIN_KEYS:
@@ -244,7 +242,7 @@ class _Check:
         context, size = int(train.get("context", 1)), data.vocabulary_size
         if data.vocabulary is not None:
             text, number = data.longest_text, data.longest_number
-            sizes = Sizes(len(data.vocabulary), text, number, len(data.separators) + 1, data.trained_run)
+            sizes = Sizes(len(data.vocabulary), text, number, len(data.separators) + 1)
         else:  # of a corpus not yet read nothing is counted, but every size is looked at
             sizes = Sizes(size or 1, context, context, 1)
         try:
@@ -395,20 +393,6 @@ class _Check:
             self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
             return None
         return value
-
-    def _answers(self) -> None:
-        """Loops whose number is the input's would tell a token how long the answer behind it is."""
-        loops = [
-            step for step in self.model.forward.body if isinstance(step, Loop) and runs_of(step) is not None
-        ]
-        if loops and self.data.dataset.answer != "parallel":
-            self.error(
-                "SPAK555",
-                f"model `{self.model.name}` counts its loops by the input, which holds the answer",
-                self.experiment.span,
-                f"trained on `{self.data.dataset.name}`",
-                "say `answer parallel` in the dataset: then nothing of an answer is read before it is given",
-            )
 
     # ---- protocol and laws --------------------------------------------------------------------------
 

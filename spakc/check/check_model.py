@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from spakc.check.model_shapes import Shapes, infer_model
 from spakc.diagnostics import Sink
-from spakc.ir.model import Loop, Model, Part, Repeat, Step, queries, runs_of
+from spakc.ir.model import Loop, Model, Part, Repeat, Step, queries
 from spakc.ir.module import Module
 from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Interval, Query, Ref, RefKind
-from spakc.ir.visit import children, walk
+from spakc.ir.visit import walk
 from spakc.source import Span
 
 _TENSOR_OPS = frozenset(ACTIVATIONS) | frozenset(
@@ -74,33 +74,8 @@ class _Check:
                 self.error("SPAK513", "a loop counts from 1 in steps of 1", domain.span, "not such a range")
             if outer is not None:
                 self.error("SPAK513", "a loop stands inside another", step.span, "the inner one")
-            self._by_input(step)
         if isinstance(step, Repeat):
             self._known(step.count, "the number of layers")
-
-    def _by_input(self, loop: Loop) -> None:
-        """A loop that each document goes through as often as its longest number says."""
-        asked = runs_of(loop)
-        if asked is None:
-            return
-        forward = self.model.forward
-        tokens = forward.params[0].name if forward.params else ""
-        others = [
-            n for bound in children(loop.domain) for n in walk(bound) if isinstance(n, Query) and n != asked
-        ]
-        argument = asked.args[0] if asked.args else None
-        if asked.name != "longest_run" or others or loop not in forward.body:
-            self.error(
-                "SPAK513",
-                "a loop runs as often as hypers say, or in forward as `longest_run(tokens)` says",
-                asked.span,
-                "neither",
-            )
-        elif not (isinstance(argument, Ref) and argument.name == tokens):
-            self.error("SPAK513", f"`longest_run` is that of `{tokens}`", asked.span, "of something else")
-        elif self.model.supervise is not None:
-            message = "`supervise` counts loops, whose number is the input's here"
-            self.error("SPAK516", message, self.model.supervise.span, "only the last one is read")
 
     def _known(self, expr: Expr, what: str) -> None:
         """Over hypers alone: known before training."""
@@ -154,11 +129,6 @@ class _Check:
                 self.error(
                     "SPAK513", "`step` takes the index of the loop around it", node.span, "no such loop"
                 )
-            elif runs_of(loop) is not None:
-                message = "`step` has a vector for every loop, but their number is the input's"
-                self.error("SPAK513", message, node.span, "no table of a known size")
-        if node.name == "longest_run":
-            self.error("SPAK517", "`longest_run` says how often a loop runs", node.span, "in a body")
         if node.name == "after":
             self.error("SPAK517", "`after` belongs in a halting rule", node.span, "in a body")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spakc.check.model_shapes import Shapes
 from spakc.ir.constraint import Env, evaluate
-from spakc.ir.model import Assign, Loop, Model, Part, Step, runs_of
+from spakc.ir.model import Assign, Loop, Model, Part, Step
 from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import children
 from spakc.record import record
@@ -19,13 +19,12 @@ Value = bool | int | float | str
 @record
 class Sizes:
     """What a dataset adds to a model: tokens of the vocabulary, of the longest text, digits of the longest
-    number, rows of a bias table beyond those for digits, digits of the longest number before an answer trained on."""
+    number, rows of a bias table beyond those for digits."""
 
     vocabulary: int
     tokens: int
     digits: int
     other_kinds: int
-    run: int = 1
 
 
 @record
@@ -53,9 +52,9 @@ MOST_LAYERS = MOST_LOOPS = 100_000
 
 
 def count(model: Model, shapes: Shapes, hypers: Mapping[str, Value], sizes: Sizes) -> Count:
-    """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its arithmetic as
-    often as it runs (where the input says how often: for the longest document trained on); a tied unembedding adds
-    arithmetic alone. Raises Unbuildable at the first size that no model can have."""
+    """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its
+    arithmetic as often as it runs; a tied unembedding adds arithmetic alone. Raises Unbuildable at the first size
+    that no model can have."""
     found = _Counter(model, shapes, hypers, sizes).part(model.forward)
     if found.parameters > MOST_PARAMETERS:
         raise Unbuildable(f"a model of {found.parameters:.1e} parameters", model.span)
@@ -68,9 +67,7 @@ class _Counter:
         self.shapes = shapes
         self.sizes = sizes
         refs = {(RefKind.hyper, name): value for name, value in hypers.items()}
-        loops = [step for step in model.forward.body if isinstance(step, Loop)]
-        runs = {query: sizes.run for loop in loops if (query := runs_of(loop)) is not None}
-        self.env = Env(refs).dims({"vocab": sizes.vocabulary}).bind(queries=runs)
+        self.env = Env(refs).dims({"vocab": sizes.vocabulary})
 
     def value(self, node: Expr, what: str, least: int = 1, most: int | None = None) -> int:
         """A size as it is with these hypers."""

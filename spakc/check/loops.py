@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from spakc.check.count import Unbuildable, Value
 from spakc.ir.constraint import Env, evaluate
-from spakc.ir.model import Loop, Model, runs_of
+from spakc.ir.model import Loop, Model
 from spakc.ir.ops import Apply, Expr, Interval, Query, RefKind
 
 
@@ -15,7 +15,7 @@ def check_loops(model: Model, hypers: Mapping[str, Value]) -> None:
     `earliest` that the loop never reaches, and at a threshold that is no probability."""
     env = Env({(RefKind.hyper, name): value for name, value in hypers.items()})
     loop = next((step for step in model.forward.body if isinstance(step, Loop)), None)
-    if loop is None or not isinstance(loop.domain, Interval) or runs_of(loop) is not None:
+    if loop is None or not isinstance(loop.domain, Interval):
         return
     length = evaluate(loop.domain.last, env)
     assert isinstance(length, int), "counted before"

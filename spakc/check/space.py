@@ -136,23 +136,16 @@ class Space:
 
     def lawful_configs(self, problem: int | None = None) -> Iterator[dict[str, Scalar]]:
         """The lawful choices of the knobs in `axes`, lazily: for one problem, or for any."""
-        return (config for _, config in self.placed_configs(problem))
-
-    def placed_configs(
-        self, problem: int | None = None
-    ) -> Iterator[tuple[tuple[int, ...], dict[str, Scalar]]]:
-        """The same, each with its place in arrays that have the shape of `lawful` for one problem: 0 along a knob that
-        no law tells apart."""
         mask = (
             self.lawful.any(axis=0)
             if problem is None
             else self.lawful[min(problem, self.lawful.shape[0] - 1)]
         )
         free = [axis for axis, n in zip(self.axes, mask.shape, strict=True) if n < len(axis.values)]
-        for place in np.argwhere(mask).tolist():
-            fixed = {axis.name: axis.values[i] for axis, i in zip(self.axes, place, strict=True)}
+        for index in np.argwhere(mask):
+            fixed = {axis.name: axis.values[int(i)] for axis, i in zip(self.axes, index, strict=True)}
             for values in itertools.product(*(axis.values for axis in free)):
-                yield tuple(place), fixed | {axis.name: v for axis, v in zip(free, values, strict=True)}
+                yield fixed | {axis.name: value for axis, value in zip(free, values, strict=True)}
 
 
 def missing_facts(law: Law, device: Device) -> frozenset[str]:

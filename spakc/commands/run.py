@@ -47,12 +47,10 @@ def run(
     strict: bool,
     fresh: bool,
     abreast: int,
-    gpus: int,
     format: str,
 ) -> int:
-    """`abreast` runs go on at a time, or `gpus` share one. Exit 4 if a claim is refuted, 5 if a gate fails or a claim
-    that was asked for stays open, else 0."""
-    _enough(gpus, abreast)
+    """`abreast` runs go on at a time. Exit 4 if a claim is refuted, 5 if a gate fails or a claim that was asked for
+    stays open, else 0."""
     checked = driver.check_file(file)
     show(checked.sink.diagnostics, format == "json")
     out = output or default_output(file)
@@ -65,7 +63,7 @@ def run(
     chosen = profile_of(checked, experiments, profile, say.line)
     driver.write_artifact(files, out / "artifact")
     jobs = _jobs(module, files, experiments, chosen)
-    runs = _train(jobs, out, file, chosen, strict, fresh, abreast, gpus, say)
+    runs = _train(jobs, out, file, chosen, strict, fresh, abreast, say)
     now = subject_now(checked.module, files, BASE_OPTIONS)
     path = evidence_path(file)
     append_evidence(path, rows_of(module, runs, now, _where(module)))
@@ -74,20 +72,6 @@ def run(
     write_page(out / "report.html", out, module, decided, files, page, rows)
     _report(module, page, runs, out, path, say)
     return _exit_code(page, runs, chosen)
-
-
-def _enough(gpus: int, abreast: int) -> None:
-    """SPAK563 where there are fewer GPUs than asked for, or each run would want them at the same time."""
-    if gpus == 1:
-        return
-    import torch
-
-    sink, found = Sink(), torch.cuda.device_count()
-    if found < gpus:
-        sink.report("SPAK563", f"--gpus {gpus} asks for {gpus} GPUs, and there are {found}", None)
-    elif abreast > 1:
-        sink.report("SPAK563", "--gpus takes the GPUs for one run, and --jobs asks for several", None)
-    sink.stop_if_errors()
 
 
 @record
@@ -173,24 +157,19 @@ def _train(
     strict: bool,
     fresh: bool,
     abreast: int,
-    gpus: int,
     say: _Speaker,
 ) -> list[Finished]:
     from spak_runtime import artifact
     from spak_runtime.training.progress import Progress, Quiet, Terminal
     from spak_runtime.training.run import run_experiment
-    from spak_runtime.training.together import together
 
     own = [job for job in jobs if job.same_as is None]
-    calls = {job: _call(job, out, file, profile, strict, gpus) for job in own}
+    calls = {job: _call(job, out, file, profile, strict) for job in own}
     if fresh:
         for call in calls.values():
             _forget(call["out"])
     if abreast > 1 and len(own) > 1:
         _side_by_side(own, calls, out / "artifact", abreast, say)
-    for job in own if gpus > 1 else ():
-        say.line(f"{_label(job)} on {gpus} GPUs")
-        together({k: v for k, v in calls[job].items() if k != "ranks"}, out / "artifact", gpus)
     loaded = artifact.load(out / "artifact")
     runs: list[Finished] = []
     done: dict[tuple[str, str, int], dict[str, Any]] = {}
@@ -210,7 +189,7 @@ def _train(
     return runs
 
 
-def _call(job: Job, out: Path, file: Path, profile: str | None, strict: bool, gpus: int) -> dict[str, Any]:
+def _call(job: Job, out: Path, file: Path, profile: str | None, strict: bool) -> dict[str, Any]:
     """The arguments of `run_experiment` for a job."""
     return {
         "folder": out / "artifact" / "models" / job.experiment,
@@ -220,7 +199,6 @@ def _call(job: Job, out: Path, file: Path, profile: str | None, strict: bool, gp
         "point": job.point,
         "base": file.parent,
         "strict": strict,
-        "ranks": gpus,
     }
 
 

@@ -27,7 +27,7 @@ from spakc.record import record
 from spakc.resources import resource, write_atomically
 from spakc.selftest.journal import Journal, state_of
 from spakc.selftest.judge import Baseline, Verdict, baseline, judge
-from spakc.selftest.plan_of_mutants import Task, cases_of_each, slice_of, tasks_of
+from spakc.selftest.plan_of_mutants import Task, slice_of, tasks_of
 from spakc.selftest.reasons import read_reasons
 from spakc.selftest.score import Outcome, Score, score_text
 from spakc.selftest.subjects import Judged, Subject, by_template, subjects_of
@@ -79,7 +79,7 @@ def run(request: Request) -> int:
         state = state_of((subject for task in every for subject in task.by), request.cases, request.seed)
         journal = Journal(request.output.with_suffix(".jsonl"), state)
         left = [tasks[place] for place in journal.missing([task.mutant for task in tasks])]
-        wrong = _broken(left, request)
+        wrong = _broken(tuple(dict.fromkeys(subject for task in left for subject in task.by)), request)
         if not wrong:
             _judge_all(left, request, journal, started)
         judged = [task for task in tasks if task.mutant.key in journal.known]
@@ -162,7 +162,7 @@ def _score(
 # ---- many processes -----------------------------------------------------------------------------------
 
 _tasks: Sequence[Task] = ()
-_subjects_to_try: Sequence[tuple[Subject, int]] = ()
+_subjects_to_try: Sequence[Subject] = ()
 _request: Request
 """What workers judge: they are copies of this process, made when these are set."""
 
@@ -186,12 +186,11 @@ def _judge_all(tasks: Sequence[Task], request: Request, journal: Journal, starte
         click.echo("\r" + " " * 60 + "\r", err=True, nl=False)
 
 
-def _broken(tasks: Sequence[Task], request: Request) -> list[str]:
-    """Draws the cases of every variant that judges. Returns those that fail as they are: nothing could be learnt from
-    their mutants."""
+def _broken(subjects: Sequence[Subject], request: Request) -> list[str]:
+    """Draws the cases of every variant. Returns those that fail as they are: nothing could be learnt from their
+    mutants."""
     global _subjects_to_try, _request
-    _subjects_to_try, _request = [(s, request.cases * n) for s, n in cases_of_each(tasks).items()], request
-    subjects = [subject for subject, _ in _subjects_to_try]
+    _subjects_to_try, _request = subjects, request
     found: dict[int, Baseline] = dict(_mapped(_try_one, len(subjects), request.jobs))
     for number, subject in enumerate(subjects):
         subject.trials[:] = found[number].trials
@@ -221,5 +220,4 @@ def _judge_one(number: int) -> tuple[int, tuple[Verdict, float]]:
 
 
 def _try_one(number: int) -> tuple[int, Baseline]:
-    subject, cases = _subjects_to_try[number]
-    return number, baseline(subject, cases, _request.seed)
+    return number, baseline(_subjects_to_try[number], _request.cases, _request.seed)

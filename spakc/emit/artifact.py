@@ -38,17 +38,16 @@ bytes."""
 @record
 class Templates:
     """Texts by path: `cuda` below templates/cuda, `torch` below templates/torch (`.j2` files), `headers`
-    below templates/cuda/include. `compiled` may spare the engine to compile them."""
+    below templates/cuda/include."""
 
     cuda: Mapping[str, str]
     torch: Mapping[str, str]
     headers: Mapping[str, str]
-    compiled: jinja2.BytecodeCache | None = None
 
 
 def emit(plan: Plan, templates: Templates) -> dict[str, str]:
     """Every file of the artifact, in order of their paths. Writes nothing, decides nothing."""
-    sources = environment(templates.cuda, templates.compiled)
+    sources = environment(templates.cuda)
     files = {f"include/{name}": text for name, text in templates.headers.items()}
     kernels: dict[str, KernelSpec] = {}
     for kernel in plan.kernels.values():
@@ -57,11 +56,7 @@ def emit(plan: Plan, templates: Templates) -> dict[str, str]:
         files |= cuda_files(kernel, sources)
     checked = plan.checked
     files |= emit_experiments(
-        checked.module,
-        checked.models,
-        checked.data,
-        checked.experiments,
-        environment(templates.torch, templates.compiled),
+        checked.module, checked.models, checked.data, checked.experiments, templates.torch
     )
     facts = {arch: dict(values) for arch, values in plan.facts.items()}
     manifest = Manifest(checked.module.root, plan.archs, kernels, facts, tuple(sorted(checked.experiments)))

@@ -96,17 +96,7 @@ def score_code(problem: AttentionProblem, inner: Scope) -> dict[str, Any]:
         "tile_mask": tile_truth(mask, (problem.query.name, problem.key.name), inner),
         "cases": cases,
         "loads": any(isinstance(node, Load) for node in walk(problem.score)),
-        "clamped": reads_plainly((problem.score,)),
     }
-
-
-def reads_plainly(exprs: Sequence[Expr]) -> bool:
-    """Whether every load of these is at index variables alone: then one of an element inside of the tensors, whether it
-    counts or not, may always be made."""
-    indices = [
-        index for expr in exprs for node in walk(expr) if isinstance(node, Load) for index in node.indices
-    ]
-    return all(isinstance(index, Ref) and index.kind is RefKind.index for index in indices)
 
 
 def factor_of_dot(logit: Expr, dot: str, scope: Scope) -> str:

@@ -12,19 +12,18 @@ from spakc.emit.attention import (
     factor_of_dot,
     in_log2,
     operand_rows,
-    reads_plainly,
     texts,
     under,
     uniform_conditions,
 )
 from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
-from spakc.emit.groups import Group, index_group, mapped, store_statement, with_indices
+from spakc.emit.groups import Group, index_group, mapped, with_indices
 from spakc.emit.source_map import from_math
 from spakc.emit.tile_mask import is_uniform, limits, tile_truth
 from spakc.ir.ops import Expr, Load
 from spakc.ir.simplify import TRUE
 from spakc.ir.visit import walk
-from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, Store, WholeGradientProblem
+from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, Store
 
 
 def attention_gradient_context(problem: AttentionGradientProblem, scope: Scope) -> dict[str, Any]:
@@ -73,33 +72,6 @@ def attention_gradient_context(problem: AttentionGradientProblem, scope: Scope) 
     code = texts(context)
     context["space"] = index_group(problem.space, scope, code)
     context["passing"] = _unused_too(index_group(problem.passing, scope, code))
-    return context
-
-
-def whole_gradient_context(problem: WholeGradientProblem, scope: Scope) -> dict[str, Any]:
-    """The same for a gradient in one launch: `query_outputs` are in registers like those of keys, `score_writes` are
-    statements on one element."""
-    part = problem.by_keys
-    tile = (part.query, part.key, part.depth, part.value_depth)
-    names = (part.dot, problem.slope, *part.accumulators)
-    inner = with_indices(scope, (*part.batch, *part.space, *tile)).with_locals(
-        {name: Code(identifier("v", name), "f32") for name in names}
-    )
-    context = attention_gradient_context(part, scope)
-    context["slope"] = identifier("v", problem.slope)
-    context["result"] = operand_rows(problem.result_operand, part.query, part.value_depth, inner)
-    context["query_outputs"] = [
-        _output(role, store, part, inner, part.query)
-        for role, store in enumerate(problem.query_outputs, 4 + len(part.outputs))
-    ]
-    context["score_writes"] = [store_statement(store, inner, 10) for store in problem.score_outputs]
-    context["passes"] = bool(part.passing)
-    context["clamped"] = reads_plainly((part.score, part.slope))
-    code = texts(
-        {name: value for name, value in context.items() if name not in ("space", "passing", "delta")}
-    )
-    context["space"] = index_group(part.space, scope, code)
-    context["passing"] = _unused_too(index_group(part.passing, scope, code))
     return context
 
 
@@ -158,13 +130,10 @@ def _cases(problem: AttentionGradientProblem, scope: Scope) -> list[dict[str, st
     return cases
 
 
-def _output(
-    role: int, store: Store, problem: AttentionGradientProblem, scope: Scope, row: IndexRange | None = None
-) -> dict[str, str]:
-    """`row`: the index along the rows, where it is not that of what the problem keeps."""
+def _output(role: int, store: Store, problem: AttentionGradientProblem, scope: Scope) -> dict[str, str]:
     weighted = problem.of_weights(store)
     along = problem.value_depth if weighted else problem.depth
-    rows = _rows(role, Operand(store.tensor, store.indices), row or problem.own, along, scope)
+    rows = _rows(role, Operand(store.tensor, store.indices), problem.own, along, scope)
     return {
         "type": rows["type"],
         "of_weights": "true" if weighted else "",

@@ -12,7 +12,7 @@ from typing import Any
 
 from spak_runtime.manifest import Param
 from spakc.emit.attention import attention_context
-from spakc.emit.attention_gradient import attention_gradient_context, whole_gradient_context
+from spakc.emit.attention_gradient import attention_gradient_context
 from spakc.emit.expressions import (
     Code,
     Scope,
@@ -53,7 +53,6 @@ from spakc.plan.problem import (
     ProductProblem,
     RowsProblem,
     Store,
-    WholeGradientProblem,
 )
 from spakc.plan.steps import stores_of
 from spakc.plan.vectors import innermost_offset, row_levels, vector_loads
@@ -86,8 +85,6 @@ def launch_context(launch: LaunchPlan, signature: Signature, title: str, source:
         context |= _panel(problem, signature)
     elif isinstance(problem, AttentionGradientProblem):
         context |= attention_gradient_context(problem, scope)
-    elif isinstance(problem, WholeGradientProblem):
-        context |= whole_gradient_context(problem, scope)
     else:
         context |= _elementwise(problem, signature, scope)
     return {"k": context}

@@ -8,14 +8,11 @@ from collections.abc import Mapping
 import jinja2
 
 
-def environment(
-    templates: Mapping[str, str], compiled: jinja2.BytecodeCache | None = None
-) -> jinja2.Environment:
-    """Renders from a mapping of template paths to their texts; `compiled` may know some already. An undefined name is
-    an error, and nothing is escaped: the output is CUDA or Python, not markup."""
+def environment(templates: Mapping[str, str]) -> jinja2.Environment:
+    """Renders from a mapping of template paths to their texts. An undefined name is an error, and nothing is
+    escaped: the output is CUDA or Python, not markup."""
     return jinja2.Environment(
         loader=jinja2.DictLoader(templates),
-        bytecode_cache=compiled,
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         trim_blocks=True,

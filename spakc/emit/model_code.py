@@ -27,7 +27,7 @@ from spakc.emit.model_text import (
     word,
     wrapped,
 )
-from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step, queries, runs_of
+from spakc.ir.model import Assign, Loop, Model, Part, Repeat, Step, queries
 from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import walk
 from spakc.record import record
@@ -58,7 +58,6 @@ class LoopInfo:
     supervised_first: str
     supervised_last: str
     read: bool
-    by_input: bool = False
 
 
 @record
@@ -186,7 +185,7 @@ class ModelCode:
         count = scalar(loop.domain.last, "self.config.")
         supervise = self.model.supervise
         if supervise is None:
-            return LoopInfo(count, count, count, read=False, by_input=runs_of(loop) is not None)
+            return LoopInfo(count, count, count, read=False)
         domain = supervise.domain
         assert isinstance(domain, Interval)
         first, last = (scalar(bound, "self.config.") for bound in (domain.first, domain.last))
@@ -309,8 +308,6 @@ class _Writer:
         body = self.steps(step.body)
         self.around.pop()
         last = scalar(step.domain.last, "self.config.")
-        if runs_of(step) is not None:
-            return [*lines, *self._by_input(step, carry, index, body)]
         if not (self.is_root and code.loop):
             return [*lines, f"for {index} in range(1, {last} + 1):  # {located(step.span)}", *_indented(body)]
         lines.append("readings = []" if code.loop.read else "")
@@ -333,31 +330,10 @@ class _Writer:
         head = f"for {index} in range(1, (loops or {last}) + 1):  # {located(step.span)}"
         return [*filter(None, lines), head, *_indented(body), *after]
 
-    def _by_input(self, step: Loop, carry: str, index: str, body: list[str]) -> list[str]:
-        """A loop that every document goes through as often as it needs. A training step has no time to ask the
-        device how often that is, and runs as often as any document trained on needs."""
-        code = self.code
-        assert isinstance(step.domain, Interval)
-        code.features.update(("kinds", "digit_run", "longest_run"))
-        longest = code.place("LongestRun(config.kinds, config.blank)", "longest")
-        needed = tensor_text(step.domain.last, "self.config.", (), lambda _: longest)
-        most = scalar(step.domain.last, "self.config.")
-        return [
-            f"count = {needed}  # of each document",
-            "if loops is not None:",
-            "    count = torch.full_like(count, loops)",
-            f"for {index} in range(1, ({most} if self.training else int(count.max())) + 1):  # {located(step.span)}",
-            f"    previous = {carry}",
-            *_indented(body),
-            f"    {carry} = torch.where(({index} <= count)[:, None, None], {carry}, previous)",
-        ]
-
     # ---- expressions ------------------------------------------------------------------------------------
 
     def text(self, node: Expr) -> str:
-        written = tensor_text(node, "self.config.", self.code.markers, self._query)
-        self.code.features |= {"added"} if "_plus(" in written else set()
-        return written
+        return tensor_text(node, "self.config.", self.code.markers, self._query)
 
     def _query(self, node: Query) -> str:
         code = self.code

@@ -16,12 +16,12 @@ _WIDTH = 102  # of a statement in a method: 110 less two indentations
 # fmt: off
 _RESERVED = frozenset((
     *keyword.kwlist, *dir(builtins), *"ijkmn", "F", "Any", "Collection", "Tensor", "config",
-    "count", "dataclass", "freeze", "halted", "loop", "loops", "math", "nn", "ops", "previous", "read_at",
+    "dataclass", "freeze", "halted", "loop", "loops", "math", "nn", "ops", "previous", "read_at",
     "readings", "self", "sure", "table", "torch",
 ))
 """Names that a method of the generated file uses for something else."""
 _CLASSES = frozenset((
-    "Attention", "Config", "Coupled", "Embedding", "LayerNorm", "Linear", "LongestRun", "MLP", "Places", "RMSNorm",
+    "Attention", "Config", "Coupled", "Embedding", "LayerNorm", "Linear", "MLP", "Places", "RMSNorm",
     "Relative", "Rope", "Steps", "Window",
 ))
 _ATTRIBUTES = frozenset((
@@ -35,8 +35,8 @@ _ATTRIBUTES = frozenset((
 ))
 """What an nn.Module, or the generated root, has already."""
 # fmt: on
-_FACTS = ("vocab", "kinds", "markers", "max_length", "max_digits", "blank", "trained_run")
-_PLACES = re.compile(r"(rope|relative|window|position|coupled|longest)(_\d+)?\Z")
+_FACTS = ("vocab", "kinds", "markers", "max_length", "max_digits")
+_PLACES = re.compile(r"(rope|relative|window|position|coupled)(_\d+)?\Z")
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _STRENGTH = {"or": 1, "and": 2, "not": 3} | dict.fromkeys(_COMPARE, 4) | {"add": 5, "sub": 5}
@@ -80,9 +80,8 @@ def flag(node: Expr | None, default: bool) -> bool:
 
 
 def scalar(node: Expr, prefix: str) -> str:
-    """A value known before training, over hypers behind `prefix`; of loops whose number is the input's, those that
-    the longest document trained on needs."""
-    return tensor_text(node, prefix, (), lambda _: f"{prefix}trained_run")
+    """A value known before training, over hypers behind `prefix`."""
+    return tensor_text(node, prefix, ())
 
 
 def tensor_text(
@@ -111,11 +110,6 @@ def tensor_text(
 
     def apply(node: Apply) -> str:
         mine = _STRENGTH.get(node.op, 9)
-        match node:
-            case Apply("add", (some, Apply("where", (wanted, more, Const(value=0))))) if query is not None:
-                tight = _STRENGTH["and"]
-                if "seen_" not in write(wanted, 0):
-                    return f"_plus({write(some, 0)}, {write(wanted, tight)} and {write(more, tight + 1)})"
         if node.op in _INFIX or node.op in _COMPARE or node.op in ("and", "or"):
             sign = _INFIX.get(node.op) or _COMPARE.get(node.op) or node.op
             left, right = node.args

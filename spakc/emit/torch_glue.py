@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from itertools import product
 from typing import Any
-
-import jinja2
 
 from spakc.check.check_data import DatasetFacts
 from spakc.check.check_experiment import ExperimentFacts, Point
 from spakc.check.model_shapes import Shapes
+from spakc.emit.environment import environment
 from spakc.emit.model_code import ModelCode
 from spakc.emit.model_text import hyper_name
 from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.experiment import Gate, Split
 from spakc.ir.module import Module
 from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
-from spakc.ir.points import at_point, points_of
 from spakc.ir.queries import Means
 from spakc.ir.visit import walk
 
@@ -34,19 +31,20 @@ def emit_experiments(
     shapes: Mapping[str, Shapes],
     data: Mapping[str, DatasetFacts],
     experiments: Mapping[str, ExperimentFacts],
-    templates: jinja2.Environment,
+    templates: Mapping[str, str],
 ) -> dict[str, str]:
     """The files of every experiment by path in the artifact.
 
-    Needs what `check_models`, `check_data` and `check_experiments` found, and templates/torch. Deterministic.
-    Everything in experiment.json is data that the runtime interprets."""
+    Needs what `check_models`, `check_data` and `check_experiments` found, and the texts of templates/torch
+    by name. Deterministic. Everything in experiment.json is data that the runtime interprets."""
+    known = environment(templates)
     files: dict[str, str] = {}
     for name, facts in sorted(experiments.items()):
         model = module.models[facts.experiment.model]
         defaults = next(iter(facts.points["default"]))
         code = ModelCode(model, shapes[model.name], defaults.hypers)
         folder = f"models/{name}"
-        files[f"{folder}/model.py"] = templates.get_template(_MODEL).render(
+        files[f"{folder}/model.py"] = known.get_template(_MODEL).render(
             model=code, experiment=name, source=model.span.source.name.rpartition("/")[2]
         )
         described = _experiment(module, facts, data[facts.experiment.data[0]], code)
@@ -108,12 +106,13 @@ def _readouts(module: Module, experiment: str, code: ModelCode) -> list[dict[str
         found["exit", None] = None
         found[code.halting.mode, None] = None
     for claim in module.claims.values():
-        asked = [
-            node for node in walk(claim.proposition) if isinstance(node, Query) and node.name == "accuracy"
-        ]
-        mine = [q for q in asked if isinstance(q.args[0], Ref) and q.args[0].name == experiment]
-        for query, point in product(mine, points_of(claim) if mine else ()):
-            named = dict(at_point(query, dict(point)).named)
+        for node in walk(claim.proposition):
+            if not (isinstance(node, Query) and node.name == "accuracy"):
+                continue
+            subject = node.args[0]
+            if not (isinstance(subject, Ref) and subject.name == experiment):
+                continue
+            named = dict(node.named)
             readout = named.get("readout")
             mode = readout.name if isinstance(readout, Ref) else "last"
             loops = evaluate(named["loops"], Env()) if "loops" in named else None
@@ -173,7 +172,6 @@ def _split(split: Split, facts: DatasetFacts, part: list[float] | None) -> dict[
         "size": split.size,
         "weight": split.weight,
         "part": part,
-        "given": {name: expression(value) for name, value in split.given.items()},
     }
 
 
@@ -240,8 +238,6 @@ def expression(node: Expr) -> Any:
             mode = readout.name if isinstance(readout, Ref) else "last"
             arguments = [expression(argument) for argument in node.args]
             return ["accuracy", *arguments, mode, None if loops is None else expression(loops)]
-        case Query(name="digits"):
-            return ["digits", *(expression(part) for part in (*node.args, *dict(node.named).values()))]
         case Query():
             return [node.name, *(expression(argument) for argument in node.args)]
     raise AssertionError(f"check lets no {type(node).__name__} through")

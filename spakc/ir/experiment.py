@@ -11,15 +11,13 @@ from spakc.record import record
 
 @record
 class Split(Declared):
-    """Either `binders` over the dataset's parameters (with `size`, `weight`) or `fraction` of a corpus. `given` are
-    samples that follow from the others there instead of being drawn."""
+    """Either `binders` over the dataset's parameters (with `size`, `weight`) or `fraction` of a corpus."""
 
     name: str
     binders: tuple[tuple[tuple[str, ...], Domain], ...]
     size: int | None
     weight: float | None  # share of a mixture, 0..1
     fraction: float | None
-    given: Mapping[str, Expr]
 
 
 @record

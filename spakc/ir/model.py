@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from spakc.ir.module import Declared, Law, Let
 from spakc.ir.ops import Domain, Expr, Query
-from spakc.ir.visit import children, walk
+from spakc.ir.visit import walk
 from spakc.record import record
 
 
@@ -87,12 +87,6 @@ class Model(Declared):
         """The part that a query calls, or None for an operation."""
         prefix, _, name = node.name.partition(".")
         return self.parts.get(name) if prefix == "part" else None
-
-
-def runs_of(loop: Loop) -> Query | None:
-    """What makes the number of loops the input's: `longest_run(tokens)`; None where hypers say it."""
-    found = (node for bound in children(loop.domain) for node in walk(bound) if isinstance(node, Query))
-    return next(found, None)
 
 
 def queries(body: tuple[Step, ...]) -> Iterator[Query]:

@@ -68,8 +68,7 @@ class Parameter:
 class QuerySpec:
     """`bare`: written without parentheses (`cubin.registers`, `loss`). `variadic`: the last positional
     parameter may repeat. `open_named`: named arguments are what the first argument declares (a kernel's dims
-    and options). `swept`: named arguments also say at which point of the experiment's sweep. `means` None:
-    whatever its arguments need. `unit` None: the unit of its first argument."""
+    and options). `means` None: whatever its arguments need. `unit` None: the unit of its first argument."""
 
     name: str
     positional: tuple[Parameter, ...] = ()
@@ -81,7 +80,6 @@ class QuerySpec:
     bare: bool = False
     variadic: bool = False
     open_named: bool = False
-    swept: bool = False
 
     @property
     def arity(self) -> tuple[int, int | None]:
@@ -177,34 +175,16 @@ _MEASUREMENTS = (
         ),
         _places(Place.claim, Place.protocol),
         Means.measurement,
-        swept=True,
     ),
     QuerySpec(
-        "memory",
-        (Parameter("experiment", Kind.experiment),),
-        (),
-        _CLAIM,
-        Means.measurement,
-        "int",
-        BYTES,
-        swept=True,
+        "memory", (Parameter("experiment", Kind.experiment),), (), _CLAIM, Means.measurement, "int", BYTES
     ),
-    QuerySpec("parameters", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, "int", swept=True),
-    QuerySpec(
-        "flops",
-        (Parameter("of", Kind.trained),),
-        (),
-        _MEASURED,
-        Means.proof,
-        unit=Unit(flop=1),
-        swept=True,
-    ),
+    QuerySpec("parameters", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, "int"),
+    QuerySpec("flops", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, unit=Unit(flop=1)),
 )
 
 _DATASETS = (
-    QuerySpec("digits", (Parameter("count"),), (_optional("below"),), _DATA, Means.none, "int"),
-    QuerySpec("digit_sum", (_X,), (), _DATA_LAW, Means.cases, "int"),
-    QuerySpec("complement", (_X,), (), _DATA_LAW, Means.cases, "int"),
+    QuerySpec("digits", (Parameter("count"),), (), _DATA, Means.none, "int"),
     QuerySpec("reverse", (_X,), (), _DATA, Means.none, "text"),
     QuerySpec("characters", (Parameter("source"),), (_optional("vocabulary"),), _DATA, Means.none, "text"),
     QuerySpec("corpus", (Parameter("name", Kind.string),), (), _DATA, Means.none, "text"),
@@ -296,7 +276,6 @@ _OPERATIONS = (
         _MODEL,
         result="value",
     ),
-    QuerySpec("longest_run", (Parameter("tokens"),), (), _MODEL, result="int"),
     QuerySpec("rope", (_optional("base"),), (_INDEX,), _MODEL, result="value"),
     QuerySpec("relative", (), (Parameter("clip"), _INDEX, _optional("scale")), _MODEL, result="value"),
     QuerySpec("window", (), (Parameter("clip"), _INDEX, _optional("scale")), _MODEL, result="value"),

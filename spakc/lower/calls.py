@@ -108,8 +108,6 @@ def _named_arguments(
     known = {parameter.name: parameter for parameter in spec.named}
     if spec.open_named:
         known |= _subject_parameters(subject)
-    if spec.swept and subject is not None:
-        known |= {name: Parameter(name) for name in subject.varies}
     given: dict[str, nodes.Name] = {}
     values: list[tuple[str, Expr]] = []
     for argument in named:

@@ -131,7 +131,6 @@ def _declare(file: nodes.File, scope: Scope, sink: Sink) -> None:
     for item, entry in own:
         if isinstance(item, nodes.Experiment):
             entry.members = _splits_of(item, experiments, scope)
-            entry.varies = _varied_by(item, experiments, scope)
     check_unique([item.name for item in file.items if isinstance(item, nodes.Law)], "a law", sink)
     check_unique([item.name for item in file.items if isinstance(item, nodes.Claim)], "a claim", sink)
 
@@ -204,24 +203,6 @@ def _splits_of(
         if item.like.text not in experiments:
             parent = scope.find(item.like.text)
             return parent.members if parent is not None and parent.what == "an experiment" else None
-        item = experiments[item.like.text]
-
-
-def _varied_by(
-    item: nodes.Experiment, experiments: Mapping[str, nodes.Experiment], scope: Scope
-) -> tuple[str, ...]:
-    """What the experiment's sweep varies, its own or that of the experiment it is like."""
-    seen: set[str] = set()
-    while True:
-        varies = [part for part in item.items if isinstance(part, nodes.Vary)]
-        if varies:
-            return tuple(name.text for binder in varies[0].binders for name in binder.names)
-        if item.like is None or item.like.text in seen:
-            return ()
-        seen.add(item.like.text)
-        if item.like.text not in experiments:
-            parent = scope.find(item.like.text)
-            return parent.varies if parent is not None else ()
         item = experiments[item.like.text]
 
 

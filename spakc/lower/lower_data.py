@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 from spakc.diagnostics import Sink
 from spakc.ir.experiment import Dataset, Split
-from spakc.ir.ops import Domain, Expr, Ref, RefKind
+from spakc.ir.ops import Domain, Expr, RefKind
 from spakc.ir.queries import Place
-from spakc.ir.visit import walk
 from spakc.lower.expressions import base_value, lower_domain, lower_expression
 from spakc.lower.files import declarations
 from spakc.lower.program import Program
@@ -49,9 +47,6 @@ def _lower(node: nodes.Dataset, file_scope: Scope, sink: Sink) -> Dataset:
             scope.add(item.name, "a sample", RefKind.sample, sink)
             samples.setdefault(item.name.text, value)
     for item in node.items:
-        if isinstance(item, nodes.Split) and item.given:
-            splits[item.name.text] = replace(splits[item.name.text], given=_given(item, samples, scope, sink))
-    for item in node.items:
         if isinstance(item, nodes.Let):
             scope.add_let(item, sink)
     texts = [item for item in node.items if isinstance(item, nodes.Text)]
@@ -75,27 +70,6 @@ def _lower(node: nodes.Dataset, file_scope: Scope, sink: Sink) -> Dataset:
     )
 
 
-def _given(item: nodes.Split, samples: Mapping[str, Expr], scope: Scope, sink: Sink) -> dict[str, Expr]:
-    """The samples that a split gives instead of drawing them, over those that it draws."""
-    names = [sample.name.text for sample in item.given]
-    found: dict[str, Expr] = {}
-    for sample in item.given:
-        name, value = sample.name, lower_expression(sample.value, scope, sink)
-        if name.text not in samples:
-            known = ", ".join(samples) or "none"
-            message = f"split `{item.name.text}` gives `{name.text}`, which is no sample"
-            sink.report("SPAK553", message, name.span, "not drawn anyway", help=[f"there is {known}"])
-        elif name.text in found:
-            sink.report("SPAK553", f"`{name.text}` is given twice", name.span, "again here")
-        else:
-            for node in walk(value):
-                if isinstance(node, Ref) and node.kind is RefKind.sample and node.name in names:
-                    message = f"`{name.text}` is given over `{node.name}`, which is given itself"
-                    sink.report("SPAK553", message, node.span, "not drawn in this split")
-            found[name.text] = value
-    return found
-
-
 def _splits(node: nodes.Dataset, dataset: str, scope: Scope, sink: Sink) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     for item in node.items:
@@ -112,8 +86,7 @@ def _splits(node: nodes.Dataset, dataset: str, scope: Scope, sink: Sink) -> dict
         scope.add(item.name, "a split", RefKind.entity, sink, ref=f"{dataset}.{item.name.text}")
         share, part = (None if p is None else float(base_value(p)[0]) for p in (item.weight, item.fraction))
         splits.setdefault(
-            item.name.text,
-            Split(item.name.text, tuple(binders), item.size, share, part, {}, span=item.name.span),
+            item.name.text, Split(item.name.text, tuple(binders), item.size, share, part, span=item.name.span)
         )
     return splits
 

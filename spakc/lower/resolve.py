@@ -38,8 +38,7 @@ class Entry:
 
     `what` says in words what it is ("a knob", "a split"). `ref` is the name in the IR. `members` are what may
     stand behind a dot (None: anything, decided later). `words` are the values of an enumerated option or
-    knob. A `let` has `value` and the scope it stands in. A `callee` may be called: a part of a model. `varies` are
-    the names that an experiment's sweep varies."""
+    knob. A `let` has `value` and the scope it stands in. A `callee` may be called: a part of a model."""
 
     name: str
     what: str
@@ -51,7 +50,6 @@ class Entry:
     value: nodes.Expr | None = None
     scope: Scope | None = None
     callee: bool = False
-    varies: tuple[str, ...] = ()
     lowered: Expr | None = None
     size: int = 0  # operations of what it was lowered to
 

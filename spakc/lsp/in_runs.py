@@ -18,9 +18,6 @@ def read_dataset(reader: Reader, item: nodes.Dataset) -> None:
     for part in item.items:
         if isinstance(part, nodes.Split):
             reader.exprs(region, *(binder.domain for binder in part.binders))
-            for given in part.given:
-                reader.refer(region, given.name)
-                reader.exprs(region, given.value)
         elif isinstance(part, nodes.Sample):
             reader.exprs(region, part.value)
         elif isinstance(part, nodes.Text):

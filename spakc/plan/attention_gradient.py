@@ -1,8 +1,6 @@
-"""The gradient of attention without scores in memory, as launches: what a row of queries subtracts from its slopes,
-then the gradients of keys and values by tiles of keys. That of queries by tiles of queries in a launch of its own;
-or by the same blocks, which add their parts in float32 to a tensor that was zero, and it is rounded last. And as one
-launch for problems that stay on chip as a whole, which may also write the gradient of what the score adds for each
-query and key.
+"""The gradient of attention as launches without scores in memory: what a row of queries subtracts from its slopes, then
+the gradients of keys and values by tiles of keys. That of queries by tiles of queries in a launch of its own; or by
+the same blocks, which add their parts in float32 to a tensor that was zero, and it is rounded last.
 
 Everything comes from the forward problem and the derivative that was derived from it. With w the weights and
 g = gradient of the output, the slope of a score is w * (g·v - sum over keys of w * g·v), and that sum is g·o
@@ -13,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spak_runtime.manifest import Guard
 from spakc.ir.derive import Derivation
 from spakc.ir.inline import free_indices, fresh, index_name, inline, loads, plain_target
 from spakc.ir.module import Equation, Kernel, Tensor
@@ -34,33 +31,19 @@ from spakc.plan.problem import (
     RowsProblem,
     StageProblem,
     Store,
-    WholeGradientProblem,
 )
-from spakc.record import record
-
-
-@record
-class Way:
-    """Launches for the calls for which the guards hold."""
-
-    label: str
-    problem: ChainProblem | WholeGradientProblem
-    guards: tuple[Guard, ...] = ()
 
 
 def fused_gradient(
     forward: Kernel, problem: AttentionProblem, derivation: Derivation
-) -> tuple[Derivation, tuple[Way, ...]] | None:
-    """The derivation with the output among what it reads, and ways to launch it; None where the mathematics is not of
-    this form: another output has a gradient, the output is more than the weighted sum, the logsumexp is not kept,
-    an operand is read twice, or another input has a gradient than the operands and what the score reads one element of
-    for each query and key."""
+) -> tuple[Derivation, dict[str, ChainProblem]] | None:
+    """The derivation with the output among what it reads, and its launches, in each way by its name, those to prefer
+    first; None where the mathematics is not of this form: another output has a gradient, the output is more than the
+    weighted sum, the logsumexp is not kept, an operand is read twice, or another input than the operands has a
+    gradient."""
     wanted, kernel = derivation.gradient, derivation.kernel
     operands = [operand.tensor for operand in problem.operands]
-    if len(problem.outputs) != 1 or len(set(operands)) != 3:
-        return None
-    added = {name: load for name in wanted.inputs if (load := _one_each(name, problem)) is not None}
-    if not set(wanted.inputs) <= {*operands, *added}:
+    if len(problem.outputs) != 1 or len(set(operands)) != 3 or not set(wanted.inputs) <= set(operands):
         return None
     (output,) = problem.outputs
     lse = next((s for s in problem.row_outputs if s.value == Ref(problem.lse, RefKind.local)), None)
@@ -82,59 +65,8 @@ def fused_gradient(
         return None
     names = dict(zip(wanted.inputs, results, strict=True))
     saves = tuple(n for n in forward.tensors if n in (*derivation.saves, output.tensor, lse.tensor))
-    stores = (output, lse)
-    chain, whole = _launches(forward, read_back, problem, stores, given[0], names, added)
-    ways = [] if added else [*_joined(chain, taken_names(read_back)), Way("fused", chain)]
-    apart = _ungrouped(problem)
-    if apart is not None:  # before the others, which it is one of where it may be called
-        _, own = _launches(forward, read_back, apart[0], stores, given[0], names, added)
-        ways.append(Way("fused_ungrouped", own, (apart[1],)))
-    ways.append(Way("fused", whole))
-    return replace(derivation, kernel=read_back, saves=saves), tuple(ways)
-
-
-def _ungrouped(problem: AttentionProblem) -> tuple[AttentionProblem, Guard] | None:
-    """The same where each head has keys and values of its own, and when that is so: `h // (H // G)` is h where H == G.
-    None if no operand is indexed like that, or by several."""
-    heads = {index.name: index.extent for index in problem.batch}
-    found = {
-        (index, head.name, ratio.args)
-        for operand in problem.operands
-        for index in operand.indices
-        if isinstance(index, Apply) and index.op == "floordiv"
-        for head, ratio in (index.args,)
-        if isinstance(head, Ref) and isinstance(ratio, Apply) and ratio.op == "floordiv"
-    }
-    if len(found) != 1:
-        return None
-    ((grouped, head, (many, few)),) = found
-    sizes = [size for size in (many, few) if isinstance(size, Ref) and size.kind is RefKind.dim]
-    if heads.get(head) != many or len(sizes) != 2:
-        return None
-
-    def placed(operand: Operand) -> Operand:
-        own = Ref(head, RefKind.index)
-        return replace(
-            operand, indices=tuple(own if index == grouped else index for index in operand.indices)
-        )
-
-    why = f"each {head} has keys and values of its own"
-    guard = Guard("ungrouped", ["eq", *(["dim", size.name] for size in sizes)], why)
-    key, value = placed(problem.key_operand), placed(problem.value_operand)
-    return replace(problem, key_operand=key, value_operand=value), guard
-
-
-def _one_each(tensor: str, problem: AttentionProblem) -> Load | None:
-    """How the score reads this tensor, if it reads one element for each query and key of each problem, each element
-    once; else None."""
-    if problem.mask is not None and any(load.tensor == tensor for load in loads(problem.mask)):
-        return None
-    found = {load for load in loads(problem.score) if load.tensor == tensor}
-    if len(found) != 1:
-        return None
-    (load,) = found
-    every = sorted((*(index.name for index in problem.batch), problem.query.name, problem.key.name))
-    return load if sorted(index_name(index) or "" for index in load.indices) == every else None
+    chains = _launches(forward, read_back, problem, output, lse, given[0], names)
+    return replace(derivation, kernel=read_back, saves=saves), chains
 
 
 def _shares_groups(problem: AttentionProblem) -> bool:
@@ -231,12 +163,11 @@ def _launches(
     forward: Kernel,
     kernel: Kernel,
     problem: AttentionProblem,
-    stores: tuple[Store, Store],
+    output: Store,
+    lse: Store,
     given: str,
     names: dict[str, str],
-    added: dict[str, Load],
-) -> tuple[ChainProblem, WholeGradientProblem]:
-    output, lse = stores
+) -> dict[str, ChainProblem]:
     taken = {*taken_names(kernel), *(r.name for r in problem.batch), problem.dot, problem.lse}
     subtracted = fresh("delta", taken)
     row = lse.indices
@@ -257,12 +188,8 @@ def _launches(
     )
     dot = Load(" dot", ())  # stands for the product while the score is differentiated
     score = transform(problem.score, lambda n: dot if n == Ref(problem.dot, RefKind.local) else n)
-
-    def slope_by(element: Load) -> Expr:
-        slope = partial(score, element, lambda option: kernel.options[option].choices)
-        return simplify(transform(slope, lambda n: Ref(problem.dot, RefKind.local) if n == dot else n))
-
-    slope = slope_by(dot)
+    slope = partial(score, dot, lambda option: kernel.options[option].choices)
+    slope = simplify(transform(slope, lambda n: Ref(problem.dot, RefKind.local) if n == dot else n))
     common = AttentionGradientProblem(
         kernel=kernel.name,
         by_keys=False,
@@ -289,45 +216,26 @@ def _launches(
         accumulate=problem.accumulate,
         span=problem.span,
     )
-    by_queries: tuple[Store, ...] = ()
+    stages: list[RowsProblem | AttentionGradientProblem] = [rows]
+    found: dict[str, ChainProblem] = {}
+    key, value = names.get(problem.key_operand.tensor), names.get(problem.value_operand.tensor)
+    if key is not None or value is not None:
+        stages.append(_by_keys(forward, common, key, value, taken))
     if problem.query_operand.tensor in names:
         target = names[problem.query_operand.tensor]
         accumulated = Ref(common.accumulators[0], RefKind.local)
-        by_queries = (
-            Store(target, problem.query_operand.indices, accumulated, span=problem.query_operand.span),
-        )
-    key, value = names.get(problem.key_operand.tensor), names.get(problem.value_operand.tensor)
-    by_keys = _by_keys(forward, common, key, value, taken)
-    stages: list[RowsProblem | AttentionGradientProblem] = [rows]
-    stages += [by_keys] * bool(by_keys.outputs)
-    stages += [replace(common, outputs=by_queries)] * bool(by_queries)
+        store = Store(target, problem.query_operand.indices, accumulated, span=problem.query_operand.span)
+        for by_keys in stages[1:]:
+            assert isinstance(by_keys, AttentionGradientProblem)
+            found["joined"] = _joined(rows, by_keys, store, fresh("sum", {*taken, subtracted}))
+        stages.append(replace(common, outputs=(store,)))
     carried = ((subtracted,), *(() for _ in stages[1:]))
-    of_logit = fresh("slope", {*taken, *common.accumulators})
-    by_scores = tuple(
-        Store(
-            names[name],
-            load.indices,
-            simplify(mul(Ref(of_logit, RefKind.local), slope_by(load))),
-            span=load.span,
-        )
-        for name, load in added.items()
-    )
-    result = Operand(output.tensor, output.indices, span=output.span)
-    sums = Ref(by_keys.accumulators[0], RefKind.local)
-    of_queries = tuple(replace(store, value=sums) for store in by_queries)
-    whole = WholeGradientProblem(kernel.name, by_keys, result, of_logit, of_queries, by_scores)
-    return ChainProblem(kernel.name, tuple(stages), carried), whole
+    return {**found, "fused": ChainProblem(kernel.name, tuple(stages), carried)}
 
 
-def _joined(chain: ChainProblem, taken: set[str]) -> list[Way]:
-    """The same where the gradient of queries is added up by the blocks of keys: zeros before, a rounding after them."""
-    if len(chain.stages) != 3:
-        return []
-    rows, by_keys, by_queries = chain.stages
-    assert isinstance(rows, RowsProblem)
-    assert isinstance(by_keys, AttentionGradientProblem) and isinstance(by_queries, AttentionGradientProblem)
-    (subtracted,), (store,) = rows.row_outputs, by_queries.outputs
-    name = fresh("sum", {*taken, subtracted.tensor})
+def _joined(rows: RowsProblem, by_keys: AttentionGradientProblem, store: Store, name: str) -> ChainProblem:
+    """The gradient of queries is added up by the blocks of keys: zeros before, a rounding after them."""
+    (subtracted,) = rows.row_outputs
     added = replace(store, tensor=name)
     stages: list[StageProblem] = []
     if (
@@ -348,7 +256,7 @@ def _joined(chain: ChainProblem, taken: set[str]) -> list[Way]:
     stages.append(
         replace(rows, reduced=(by_keys.depth,), steps=(), row_outputs=(), element_outputs=(rounded,))
     )
-    return [Way("joined", ChainProblem(rows.kernel, tuple(stages), (*first, (), ())))]
+    return ChainProblem(rows.kernel, tuple(stages), (*first, (), ()))
 
 
 def _by_keys(

@@ -3,27 +3,19 @@ of it, and why the others fell."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from spak_runtime.manifest import Guard
 from spakc.check.check_space import is_present, laws_by
-from spakc.check.space import Axis, Space, Unbounded, build_space
-from spakc.ir.module import Device, Kernel, Schedule
+from spakc.check.space import Axis, Bools, Space, Unbounded, build_space
+from spakc.ir.module import Device, Kernel, Law, Schedule
 from spakc.ir.queries import Means
 from spakc.plan.guards import guard_of
-from spakc.plan.launch import Config, Signature, StepProblem
-from spakc.plan.problem import (
-    AttentionGradientProblem,
-    AttentionProblem,
-    ElementwiseProblem,
-    ProductProblem,
-    RowsProblem,
-    WholeGradientProblem,
-)
+from spakc.plan.launch import Config, StepProblem
+from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, ProductProblem, RowsProblem
 from spakc.plan.resources import refusal
 from spakc.plan.select import Candidate
 from spakc.plan.steps import Steps
@@ -58,7 +50,7 @@ class Narrowed:
 
 def lead_of(steps: Steps) -> StepProblem:
     """The step that a schedule is about: the first product or attention, else the first step."""
-    leads = (ProductProblem, AttentionProblem, AttentionGradientProblem, WholeGradientProblem)
+    leads = (ProductProblem, AttentionProblem, AttentionGradientProblem)
     return next((p for p in steps.problems if isinstance(p, leads)), steps.problems[0])
 
 
@@ -76,9 +68,8 @@ def candidates_of(way: Way, kernel: Kernel, steps: Steps, device: Device, known:
     space, candidates = points
     found: list[Candidate] = []
     why: dict[str, int] = {}
-    choices = [(problem, _templates_for(way.template, problem, steps)) for problem in steps.problems]
     for candidate in candidates:
-        refused = _refused(choices, steps.signature, candidate.config, known)
+        refused = _refused(way.template, steps, candidate.config, known)
         if refused is None:
             found.append(candidate)
         else:
@@ -91,21 +82,16 @@ def candidates_of(way: Way, kernel: Kernel, steps: Steps, device: Device, known:
     return f"none of {sum(why.values())} lawful points can be built; {why[most]} of them: {most}"
 
 
-def _refused(
-    choices: Sequence[tuple[StepProblem, Callable[[Config], Template]]],
-    signature: Signature,
-    config: Config,
-    known: Target,
-) -> str | None:
+def _refused(wanted: Template, steps: Steps, config: Config, known: Target) -> str | None:
     """Why the launches of all steps cannot be built with this config, or None."""
-    for problem, choose in choices:
-        template = choose(config)
+    for problem in steps.problems:
+        template = template_for(wanted, problem, steps, config)
         complete = {**template.defaults, **config}
         for knob in template.knobs:
             if not knob.lawful(complete[knob.name]):
                 return f"`{knob.name} = {complete[knob.name]}`: the template takes {knob.domain}"
-        reason = template.refuses(problem, signature, complete)
-        reason = reason or refusal(template.resources(problem, signature, complete), known)
+        reason = template.refuses(problem, steps.signature, complete)
+        reason = reason or refusal(template.resources(problem, steps.signature, complete), known)
         if reason is not None:
             return reason
     return None
@@ -125,9 +111,10 @@ def _points(way: Way, kernel: Kernel, device: Device) -> tuple[Space | None, lis
     launch = {axis.name: _at_launch(axis, template) for axis in space.launch}
     named = [c for c in schedule.configs if not c.on or device.name in c.on]
     found = []
-    guards_at = _for_some_problems(space)
-    for order, (place, point) in enumerate(itertools.islice(space.placed_configs(), MAX_CANDIDATES)):
-        guards = guards_at(place)
+    always = [np.asarray(holds.all(axis=0)) for holds in space.holds]  # for every problem, at each point
+    partial = [(law, whole) for law, whole in zip(space.laws, always, strict=True) if not whole.all()]
+    for order, point in enumerate(itertools.islice(space.lawful_configs(), MAX_CANDIDATES)):
+        guards = _for_some_problems(space, point, partial)
         if guards is None:
             continue
         own: list[tuple[str | None, Config]] = [
@@ -148,51 +135,39 @@ def _at_launch(axis: Axis, template: Template) -> KnobValue:
     return default if default is not None and axis.index(default) is not None else axis.values[0]
 
 
-def _for_some_problems(space: Space) -> Callable[[tuple[int, ...]], tuple[Guard, ...] | None]:
-    """Of a lawful place, the laws that hold there for some dtypes, options and compiled dims only, as guards; None
-    where one of them has no form as a guard."""
-    always = [holds.all(axis=0) for holds in space.holds]  # for every problem, at each place
-    partial = [(law, whole) for law, whole in zip(space.laws, always, strict=True) if not whole.all()]
-    if not partial:
-        return lambda _place: ()
-    broken = ~np.stack([np.broadcast_to(whole, space.lawful.shape[1:]) for _, whole in partial], axis=-1)
-
-    @functools.cache
-    def guards(which: tuple[bool, ...]) -> tuple[Guard, ...] | None:
-        found = [guard_of(law) for (law, _), is_broken in zip(partial, which, strict=True) if is_broken]
-        return None if None in found else tuple(guard for guard in found if guard is not None)
-
-    return lambda place: guards(tuple(broken[place].tolist()))
+def _for_some_problems(
+    space: Space, point: Config, partial: Sequence[tuple[Law, Bools]]
+) -> tuple[Guard, ...] | None:
+    """The laws that hold at this point for some dtypes, options and compiled dims only, as guards; None where
+    one of them has no form as a guard. `partial`: the laws that do not hold everywhere, and the points at which
+    each holds for all."""
+    index = space.index_of(point)
+    assert index is not None, "a lawful point is a member of its space"
+    guards = []
+    for law, whole in partial:
+        if not whole[tuple(i if n > 1 else 0 for i, n in zip(index, whole.shape, strict=True))]:
+            guard = guard_of(law)
+            if guard is None:
+                return None
+            guards.append(guard)
+    return tuple(guards)
 
 
 def template_for(wanted: Template, problem: StepProblem, steps: Steps, config: Config) -> Template:
     """The wanted template where it computes this step. Else, beside tensor cores, which have guards anyway, one that
     moves rows in vectors, unless `config` has its knobs at other values: all launches of a variant have one set of
     macros. Else the one that always computes it."""
-    return _templates_for(wanted, problem, steps)(config)
-
-
-def _templates_for(wanted: Template, problem: StepProblem, steps: Steps) -> Callable[[Config], Template]:
-    """`template_for` of every config: what does not depend on the config is asked once."""
     defaults = default_templates(problem)
     suits = wanted in defaults or (problem is lead_of(steps) and wanted.family == defaults[0].family)
     if suits and wanted.cannot(problem, steps.signature) is None:
-        return lambda _config: wanted
+        return wanted
+    if wanted.tensor_cores and isinstance(problem, RowsProblem):
+        rows = [each for each in steps.problems if isinstance(each, RowsProblem)]
+        narrow = all(NARROW_BESIDE.cannot(each, steps.signature) is None for each in rows)
+        beside = NARROW_BESIDE if narrow else BESIDE
+        as_meant = all(config.get(name, value) == value for name, value in beside.defaults.items())
+        if as_meant and beside.cannot(problem, steps.signature) is None:
+            return beside
     found = fallback(problem, steps.signature)
     assert found is not None, "a step without any template is found out before its kernel has variants"
-    beside = _beside(steps)
-    if not (wanted.tensor_cores and isinstance(problem, RowsProblem)):
-        return lambda _config: found
-    if beside.cannot(problem, steps.signature) is not None:
-        return lambda _config: found
-    meant = beside.defaults.items()
-    return lambda config: beside if all(config.get(name, value) == value for name, value in meant) else found
-
-
-def _beside(steps: Steps) -> Template:
-    """What computes rows beside tensor cores. Element-wise steps have as many threads, so that a row may not have too
-    few for them."""
-    rows = [each for each in steps.problems if isinstance(each, RowsProblem)]
-    narrow = all(NARROW_BESIDE.cannot(each, steps.signature) is None for each in rows)
-    elementwise = any(isinstance(each, ElementwiseProblem) for each in steps.problems)
-    return NARROW_BESIDE if narrow and not elementwise else BESIDE
+    return found

@@ -113,11 +113,9 @@ BLOCK_START = 2.1e-6
 GRADIENT_PRODUCTS = 0.55
 """Of a step of the gradient of attention by wgmma: what its products reach of the tensor rate."""
 
-GRADIENT_UNEVEN = 0.5
-"""Share that its blocks lose where they stay and a mask makes tiles unlike each other."""
-
-PACKED_BLOCK = 2.5e-6
-"""Seconds in which a block of attention by `packed` copies its problems, computes them and stores what came out."""
+GRADIENT_SHALLOW, GRADIENT_UNEVEN = 0.02, 0.5
+"""Of the same: the share of a step that a ring of two slots loses, less with every further slot; and that which
+blocks lose that stay, where a mask makes tiles unlike each other."""
 
 UNEVEN = 0.3
 """Share that blocks which stay lose where a mask makes tiles unlike each other: they have fixed tiles each."""
@@ -166,8 +164,9 @@ class ProductShape:
         return self.batch * (rows * depth + columns * depth + rows * columns) * self.element
 
     @property
-    def handed_on(self) -> Amount:
+    def handed_on(self) -> float:
         """Bytes that a left operand of this size moves to memory and back."""
+        assert isinstance(self.rows, int | float) and isinstance(self.depth, int | float)
         return 2 * self.rows * self.depth * self.element
 
     def multiprocessors(self, target: Target) -> Amount:
@@ -227,8 +226,6 @@ def attention_time(
         return _keys_of_gradient(config, shape, target)
     if "consumers" in config:
         return _warp_specialized_attention(config, shape, target)
-    if "length" in config:
-        return _packed_attention(config, resident, shape, sms, target)
     own, other = ("tile_own", "tile_other") if "tile_own" in config else ("tile_q", "tile_k")
     tile, step_rows = _number(config, own), _number(config, other)
     tiles = shape.batch * ceil_div(shape.rows, tile)
@@ -247,26 +244,8 @@ def attention_time(
         waiting = copies + STEP_LATENCY / together
     step = products + waiting + STEP_OVERHEAD
     _, limit = _slowest({"tensor cores": products, "copies from the cache": waiting})
-    steps = ceil_div(shape.others, step_rows) * step
-    return Estimate(LAUNCH + rounds * (steps + together * BLOCK_START), limit)
-
-
-def _packed_attention(
-    config: Config, resident: int, shape: AttentionShape, sms: Amount, target: Target
-) -> Estimate:
-    """Of blocks that hold whole problems, so that all is moved once. Larger problems, which no call brings here, count
-    as if they were cut into such."""
-    rows = _number(config, "length")
-    blocks = ceil_div(shape.batch, _number(config, "warps") * 16 // rows)
-    pieces = ceil_div(shape.rows, rows) * ceil_div(shape.others, rows)
-    moved = shape.batch * (shape.rows + shape.others) * shape.columns * 2.0
-    seconds, limit = _slowest(
-        {
-            "latency of copies": ceil_div(blocks, sms * resident) * PACKED_BLOCK,
-            "memory": moved / target.bandwidth,
-        }
-    )
-    return Estimate(LAUNCH + pieces * seconds, limit)
+    ends = together * BLOCK_START if own == "tile_q" else 0.0
+    return Estimate(LAUNCH + rounds * (ceil_div(shape.others, step_rows) * step + ends), limit)
 
 
 def _warp_specialized_attention(config: Config, shape: AttentionShape, target: Target) -> Estimate:
@@ -294,13 +273,12 @@ def _keys_of_gradient(config: Config, shape: AttentionShape, target: Target) -> 
     sms = target.sms if shape.sms is None else shape.sms
     rows, others = _number(config, "tile_k"), _number(config, "tile_q")
     step = shape.columns * (2.0 * rows * others / (target.tensor_flops / target.sms)) / GRADIENT_PRODUCTS
-    tile = ceil_div(shape.others, others) * step
+    steps = ceil_div(shape.others, others) * (1 + GRADIENT_SHALLOW / (_number(config, "stages") - 1))
     tiles = shape.batch * ceil_div(shape.rows, rows)
-    rounds = ceil_div(tiles, sms)
     if config["grid"] == "persistent":
-        seconds = rounds * tile * (1 + GRADIENT_UNEVEN * shape.masked)
+        seconds = ceil_div(tiles, sms) * (steps * step) * (1 + GRADIENT_UNEVEN * shape.masked)
     else:
-        seconds = rounds * (tile + BLOCK_START)
+        seconds = greatest((1.0, tiles / sms)) * (steps * step + BLOCK_START)
     return Estimate(PERSISTENT_LAUNCH + seconds, "tensor cores")
 
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from spak_runtime.manifest import Expression
 from spakc.ir.constraint import Env, evaluate, implication
 from spakc.ir.module import Prefer
@@ -29,16 +27,14 @@ from spakc.plan.problem import (
     Operand,
     PanelProblem,
     ProductProblem,
-    WholeGradientProblem,
 )
-from spakc.plan.select import REFERENCE_SHAPES, all_references
+from spakc.plan.select import REFERENCE_SHAPES
 from spakc.plan.template import Template
 from spakc.plan.templates_product import size
 from spakc.plan.terms import Amount, Term, expression_of
 from spakc.target import Target
 
-TimedAttention = AttentionProblem | AttentionGradientProblem | WholeGradientProblem
-TimedProblem = ProductProblem | PanelProblem | TimedAttention
+TimedProblem = ProductProblem | AttentionProblem | AttentionGradientProblem | PanelProblem
 PlannedStep = tuple[TimedProblem, Template, Config]
 """A launch that computes a product or attention, its template and its knobs."""
 
@@ -83,10 +79,15 @@ def at_a_call(
                 else Term(["eq", signature.stride(right.tensor, across), 1]),
             )
         else:
-            part = problem.by_keys if isinstance(problem, WholeGradientProblem) else problem
-            groups = (part.batch, (part.query,), (part.key,), (part.depth,), (part.value_depth,))
+            groups = (
+                problem.batch,
+                (problem.query,),
+                (problem.key,),
+                (problem.depth,),
+                (problem.value_depth,),
+            )
             batch, queries, keys, depth, value_depth = map(_amount, groups)
-            shape = _attention(part, batch, queries, keys, depth, value_depth, sms, _masked(part))
+            shape = _attention(problem, batch, queries, keys, depth, value_depth, sms, _masked(problem))
         times.append(_time(problem, template, config, shape, signature, known).seconds)
     if not times:
         return None
@@ -104,19 +105,25 @@ def at_references(
     steps: Sequence[PlannedStep], signature: Signature, known: Target, correction: float
 ) -> tuple[float, ...]:
     """The same, with all attention, or every product where there is none, of each of the reference shapes."""
-    attention = [s for s in steps if isinstance(s[0], TimedAttention)]
-    total: Amount = 0.0
-    for problem, template, config in attention or steps:
-        at: ProductShape | AttentionShape = all_references()
-        if isinstance(problem, TimedAttention):
-            part = problem.by_keys if isinstance(problem, WholeGradientProblem) else problem
-            batch, queries, keys, depth = np.array(REFERENCE_ATTENTIONS, float).T
-            at = _attention(part, batch, queries, keys, depth, depth, None)
-        total = total + _time(problem, template, config, at, signature, known).seconds
-    if not attention:
-        total = total + len(signature.carried) * (all_references().handed_on / known.bandwidth + HANDED_ON)
-    count = len(REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES)
-    return tuple(np.broadcast_to(np.asarray(total) * correction, count).tolist())
+    attention = [s for s in steps if isinstance(s[0], AttentionProblem | AttentionGradientProblem)]
+    found = []
+    for shape in REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES:
+        total = 0.0
+        for problem, template, config in attention or steps:
+            at: ProductShape | AttentionShape
+            if isinstance(shape, ProductShape):
+                at = shape
+            else:
+                assert isinstance(problem, AttentionProblem | AttentionGradientProblem)
+                batch, queries, keys, depth = shape
+                at = _attention(problem, batch, queries, keys, depth, depth, None)
+            seconds = _time(problem, template, config, at, signature, known).seconds
+            assert isinstance(seconds, int | float), "the sizes of reference shapes are known"
+            total += seconds
+        if isinstance(shape, ProductShape):
+            total += len(signature.carried) * (shape.handed_on / known.bandwidth + HANDED_ON)
+        found.append(total * correction)
+    return tuple(found)
 
 
 def _amount(group: tuple[IndexRange, ...]) -> Amount:

@@ -17,7 +17,6 @@ from spakc.plan.problem import (
     ProductProblem,
     RowsProblem,
     StageProblem,
-    WholeGradientProblem,
 )
 from spakc.record import record
 
@@ -190,15 +189,6 @@ def expressions_of(problem: StepProblem) -> Iterator[Expr]:
         for expr in (*expressions_of(problem.rows), *expressions_of(problem.product)):
             if not (isinstance(expr, Load) and expr.tensor == problem.panel):
                 yield expr
-        return
-    if isinstance(problem, WholeGradientProblem):
-        for expr in expressions_of(problem.by_keys):
-            if expr != problem.by_keys.delta:
-                yield expr
-        yield problem.result_operand.load
-        for store in (*problem.query_outputs, *problem.score_outputs):
-            yield Load(store.tensor, store.indices)
-            yield store.value
         return
     if isinstance(problem, ProductProblem):
         yield from (operand.load for operand in problem.operands)

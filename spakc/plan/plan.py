@@ -18,12 +18,12 @@ from spakc.ir.inline import inline, loads, plain_target
 from spakc.ir.module import Device, Gradient, Kernel, Module
 from spakc.ir.ops import Load
 from spakc.ir.specialise import specialise
-from spakc.plan.attention_gradient import Way, fused_gradient
+from spakc.plan.attention_gradient import fused_gradient
 from spakc.plan.flat import flat_of
 from spakc.plan.fuse import fused
 from spakc.plan.launch import Signature
 from spakc.plan.mismatch import Mismatch
-from spakc.plan.problem import AttentionProblem, Problem
+from spakc.plan.problem import AttentionProblem, ChainProblem, Problem
 from spakc.plan.recognise import recognise
 from spakc.plan.select import Measurement
 from spakc.plan.split import split
@@ -116,9 +116,10 @@ def _plan_kernel(
     measurements: tuple[Measurement, ...],
     asked: Asked,
     derived: bool = False,
-    on_chip: Sequence[Way] = (),
+    on_chip: Mapping[str, ChainProblem] = {},
 ) -> KernelPlan:
-    """One kernel whose mathematics was recognised; `on_chip` are ways to launch it that come first. Reports SPAK704."""
+    """One kernel whose mathematics was recognised; `on_chip` are launches to prefer, by their names. Reports
+    SPAK704."""
     if problem is None:
         reason = "its mathematics has no form that is generated"
         return KernelPlan(kernel, None, (), (Undecided(kernel.name, None, reason, kernel.span),))
@@ -140,11 +141,8 @@ def _plan_kernel(
             Case(Steps((panel,), Signature(kernel))),
             *(replace(case, by_schedules=False) for case in cases),
         ]
-    better = [(steps_of(way.problem, kernel), way) for way in on_chip]
-    cases = [
-        *(Case(steps, way.label, way.guards) for steps, way in better if not isinstance(steps, str)),
-        *cases,
-    ]
+    better = {name: steps_of(chain, kernel) for name, chain in on_chip.items()}
+    cases = [*(Case(one, name) for name, one in better.items() if not isinstance(one, str)), *cases]
     variants, missing = variants_of(kernel, cases, devices, sink, measurements, asked)
     return KernelPlan(kernel, problem, variants, missing)
 
@@ -224,10 +222,10 @@ def _backward(
 
 def _fused(
     kernel: Kernel, problem: Problem | None, derivation: Derivation
-) -> tuple[Derivation, Sequence[Way]]:
-    """The derivation with ways to launch it that keep scores out of memory, if its mathematics has them."""
+) -> tuple[Derivation, Mapping[str, ChainProblem]]:
+    """The derivation with launches that keep scores out of memory, if its mathematics has them."""
     found = fused_gradient(kernel, problem, derivation) if isinstance(problem, AttentionProblem) else None
-    return found if found is not None else (derivation, ())
+    return found if found is not None else (derivation, {})
 
 
 def _implied(kernel: Kernel) -> Gradient:

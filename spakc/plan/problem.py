@@ -287,29 +287,6 @@ class AttentionGradientProblem:
 
 
 @record
-class WholeGradientProblem:
-    """The whole gradient of attention in one launch, for problems of so few queries and keys that all of one stays on
-    chip. `by_keys` is the part that keys and values get, whose `delta` is no tensor here: it is
-    sum[value_depth](g * result_operand), `result_operand` being the output that the forward pass wrote.
-
-    `query_outputs` are over the sum of slopes, too. `score_outputs` are the gradients of
-    tensors of which the score reads one element for each query and key, over Ref(`slope`, local): the slope of the
-    logit, weight * (sum[value_depth](g * value) - delta), zero where the mask lets nothing count.
-    """
-
-    kernel: str
-    by_keys: AttentionGradientProblem
-    result_operand: Operand
-    slope: str
-    query_outputs: tuple[Store, ...]
-    score_outputs: tuple[Store, ...]
-
-    @property
-    def outputs(self) -> tuple[Store, ...]:
-        return (*self.query_outputs, *self.by_keys.outputs, *self.score_outputs)
-
-
-@record
 class ChainProblem:
     """Problems of other families joined by named on-chip intermediates, in order. `carried[i]` are the names
     of the intermediates that stage i hands on; a later stage reads them as loads of a tensor of that name."""
@@ -320,11 +297,6 @@ class ChainProblem:
 
 
 StageProblem: TypeAlias = (
-    ProductProblem
-    | RowsProblem
-    | ElementwiseProblem
-    | AttentionProblem
-    | AttentionGradientProblem
-    | WholeGradientProblem
+    ProductProblem | RowsProblem | ElementwiseProblem | AttentionProblem | AttentionGradientProblem
 )
 Problem: TypeAlias = StageProblem | ChainProblem

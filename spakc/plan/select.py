@@ -3,7 +3,6 @@ the cost model, then the order of the file."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -60,14 +59,6 @@ REFERENCE_SHAPES = (
 )
 """Sizes that a portfolio should serve when nothing was measured: large, training, skinny, small; layouts and lengths of
 rows that are harder than others."""
-
-
-@functools.cache
-def all_references() -> ProductShape:
-    """`REFERENCE_SHAPES` as one: arrays of their sizes, for a time of each by one evaluation of the model."""
-    sides = np.array([(s.rows, s.columns, s.depth, *s.ragged, s.across) for s in REFERENCE_SHAPES], float).T
-    rows, columns, depth, left, right, across = sides
-    return ProductShape(rows, columns, depth, ragged=(left, right), across=across)
 
 
 @record
@@ -238,13 +229,17 @@ def _ranks(question: Question, candidates: Sequence[Candidate]) -> _Ranks:
     """Every candidate at every reference shape, handicapped against the best: among those measured if any is, else
     among those that violate fewest preferences."""
     full = (len(candidates), len(REFERENCE_SHAPES))
-    modelled, measured, violated = np.empty(full), np.full(full, np.nan), _violated(question, candidates)
+    modelled, measured, violated = np.empty(full), np.full(full, np.nan), np.empty(full, np.int64)
+    sides = np.array([(s.rows, s.columns, s.depth) for s in REFERENCE_SHAPES], float).T
+    together = ProductShape(*sides)
     for i, candidate in enumerate(candidates):
-        seconds = _estimate(question, candidate, all_references()).seconds
+        seconds = _estimate(question, candidate, together).seconds
         assert not isinstance(seconds, Term), "the sizes of reference shapes are known"
         modelled[i] = seconds
     for at, shape in enumerate(REFERENCE_SHAPES):
         sizes = _sizes(question, shape)
+        counts = _Violated(question, sizes)
+        violated[:, at] = [counts.by(candidate.config) for candidate in candidates]
         for m in question.measurements:
             if m.arch == question.target.arch and m.schedule == question.schedule and m.shape == sizes:
                 for i, candidate in enumerate(candidates):
@@ -280,25 +275,27 @@ def _sizes(question: Question, shape: ProductShape) -> dict[str, int]:
     return sizes
 
 
-def _violated(question: Question, candidates: Sequence[Candidate]) -> NDArray[np.int64]:
-    """How many `prefer` statements apply at each reference shape (columns) and are false for each candidate (rows).
-    Hundreds of candidates differ in knobs that no `prefer` speaks of: those alike are asked about once."""
-    asked = mentions(*(part for p in question.prefers for part in (p.when, p.proposition)))
-    knobs = sorted(r.name for r in asked if isinstance(r, Ref) and r.kind is RefKind.knob)
-    alike: dict[tuple[object, ...], list[int]] = {}
-    for i, candidate in enumerate(candidates):
-        alike.setdefault(tuple(candidate.config.get(name) for name in knobs), []).append(i)
-    counts = np.zeros((len(candidates), len(REFERENCE_SHAPES)), np.int64)
-    for at, shape in enumerate(REFERENCE_SHAPES):
-        env = Env().facts(question.facts or {}).dims(_sizes(question, shape))
-        for places in alike.values():
-            known = env.knobs(candidates[places[0]].config)
-            counts[places, at] = sum(
-                (prefer.when is None or evaluate(prefer.when, known) is True)
-                and evaluate(prefer.proposition, known) is False
-                for prefer in question.prefers
+class _Violated:
+    """How many `prefer` statements apply at some sizes and are false for a config. Hundreds of configs differ in
+    knobs that no `prefer` speaks of, so that each question is asked once."""
+
+    def __init__(self, question: Question, sizes: Mapping[str, int]) -> None:
+        self.env = Env().facts(question.facts or {}).dims(sizes)
+        self.prefers = question.prefers
+        asked = mentions(*(part for p in question.prefers for part in (p.when, p.proposition)))
+        self.knobs = sorted(r.name for r in asked if isinstance(r, Ref) and r.kind is RefKind.knob)
+        self.known: dict[tuple[object, ...], int] = {}
+
+    def by(self, config: Config) -> int:
+        key = tuple(config.get(name) for name in self.knobs)
+        if key not in self.known:
+            env = self.env.knobs(config)
+            self.known[key] = sum(
+                (prefer.when is None or evaluate(prefer.when, env) is True)
+                and evaluate(prefer.proposition, env) is False
+                for prefer in self.prefers
             )
-    return counts
+        return self.known[key]
 
 
 def _why(question: Question, candidates: Sequence[Candidate], ranks: _Ranks, index: int, at: int) -> str:

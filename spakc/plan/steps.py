@@ -20,7 +20,6 @@ from spakc.plan.problem import (
     ProductProblem,
     RowsProblem,
     Store,
-    WholeGradientProblem,
 )
 from spakc.record import record
 
@@ -117,8 +116,6 @@ def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
         return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
     if isinstance(problem, PanelProblem):
         return (*ranges_of(problem.rows), *ranges_of(problem.product))
-    if isinstance(problem, WholeGradientProblem):
-        return ranges_of(problem.by_keys)
     if isinstance(problem, AttentionGradientProblem):
         batch = dict.fromkeys((*problem.space, *problem.batch))
         return (*batch, problem.query, problem.key, problem.depth, problem.value_depth)

@@ -12,13 +12,11 @@ from spakc.plan.problem import (
     PanelProblem,
     ProductProblem,
     RowsProblem,
-    WholeGradientProblem,
 )
 from spakc.plan.template import Template
 from spakc.plan.templates_attention import V1_NAIVE, V2_ONLINE, V3_PIPELINED
 from spakc.plan.templates_attention_gradient import GRADIENT_TILES
 from spakc.plan.templates_attention_gradient_tma import GRADIENT_TMA
-from spakc.plan.templates_attention_packed import GRADIENT_PACKED, PACKED
 from spakc.plan.templates_attention_tma import V4_TMA
 from spakc.plan.templates_chain import PANEL
 from spakc.plan.templates_elementwise import GRID_STRIDE
@@ -41,10 +39,8 @@ TEMPLATES: tuple[Template, ...] = (
     V2_ONLINE,
     V3_PIPELINED,
     V4_TMA,
-    PACKED,
     GRADIENT_TMA,
     GRADIENT_TILES,
-    GRADIENT_PACKED,
     PANEL,
     HELD,
     WARP,
@@ -98,13 +94,11 @@ def default_templates(problem: StepProblem) -> tuple[Template, ...]:
     if isinstance(problem, ElementwiseProblem):
         return (GRID_STRIDE,)
     if isinstance(problem, AttentionProblem):
-        return (PACKED, V4_TMA, V3_PIPELINED, V2_ONLINE, V1_NAIVE)
+        return (V4_TMA, V3_PIPELINED, V2_ONLINE, V1_NAIVE)
     if isinstance(problem, PanelProblem):
         return (PANEL,)
     if isinstance(problem, AttentionGradientProblem):
         return (GRADIENT_TMA, GRADIENT_TILES)
-    if isinstance(problem, WholeGradientProblem):
-        return (GRADIENT_PACKED,)
     return (HELD, WARP, BLOCK) if problem.reduced_is_contiguous else (COLUMNS,)
 
 
@@ -114,7 +108,7 @@ def fallback(problem: StepProblem, signature: Signature) -> Template | None:
         candidates: tuple[Template, ...] = (BLOCK,) if problem.reduced_is_contiguous else (COLUMNS,)
     elif isinstance(problem, AttentionProblem):
         candidates = (V1_NAIVE,)
-    elif isinstance(problem, PanelProblem | AttentionGradientProblem | WholeGradientProblem):
+    elif isinstance(problem, PanelProblem | AttentionGradientProblem):
         return None
     else:
         candidates = (TILED,) if isinstance(problem, ProductProblem) else (GRID_STRIDE,)

@@ -29,11 +29,11 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, AttentionGradientProblem)
     if problem.added is not None:
         return "its blocks add nothing to what others compute"
-    return rows_refusal(problem, signature) or no_double(problem, signature)
+    return tiles_refusal(problem, signature)
 
 
-def rows_refusal(problem: AttentionGradientProblem, signature: Signature) -> str | None:
-    """Why rows of what is multiplied are none that tensor cores work on."""
+def tiles_refusal(problem: AttentionGradientProblem, signature: Signature) -> str | None:
+    """Why operands are none that tensor cores work on tile by tile."""
     if problem.accumulate is not DType.f32:
         return f"tensor cores accumulate in f32, and the file says `accumulate {problem.accumulate.value}`"
     for operand, row, along in rows_of(problem):
@@ -46,15 +46,16 @@ def rows_refusal(problem: AttentionGradientProblem, signature: Signature) -> str
             return f"`{name}` is not indexed by {row.name} and {along.name} alone"
         if set(signature.contiguous_axes(name)) != {operand.axis_of(along.name)}:
             return f"rows of `{name}` do not lie in one piece"
-    return depth_refusal(problem, signature)
+    return depth_refusal(problem, signature) or no_double(problem, signature)
 
 
 def _requirements(problem: StepProblem, signature: Signature, _: Config) -> Requirements:
     assert isinstance(problem, AttentionGradientProblem)
-    return Requirements(tuple(rows_guards(problem, signature)))
+    return Requirements(tuple(tiles_guards(problem, signature)))
 
 
-def rows_guards(problem: AttentionGradientProblem, signature: Signature) -> list[Guard]:
+def tiles_guards(problem: AttentionGradientProblem, signature: Signature) -> list[Guard]:
+    """What copies of rows in pieces of 16 bytes ask of a call."""
     guards: list[Guard] = same_half_precision([o.tensor for o in problem.operands], signature)
     for operand, row, along in rows_of(problem):
         guards += operand_guards(operand, row.name, along.name, signature)

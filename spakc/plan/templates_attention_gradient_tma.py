@@ -23,10 +23,9 @@ from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, St
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_attention import compiled_sizes, number
-from spakc.plan.templates_attention_gradient import rows_guards, rows_of, rows_refusal
+from spakc.plan.templates_attention_gradient import rows_of, tiles_guards, tiles_refusal
 from spakc.plan.templates_attention_tma import ELEMENT, GRID, MAX_AXES, MOST_SHARED, SLAB, SLACK
 from spakc.plan.templates_product import size
-from spakc.plan.templates_rows import no_double
 from spakc.plan.tensor_maps import ROW, output_guards, output_map, rows_map
 
 _KNOWN = 8
@@ -123,7 +122,7 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, AttentionGradientProblem)
     if problem.added is None:
         return "the gradient of queries is a launch of its own"
-    reason = rows_refusal(problem, signature) or no_double(problem, signature)
+    reason = tiles_refusal(problem, signature)
     if reason is not None:
         return reason
     for index in (problem.depth, problem.value_depth):
@@ -144,7 +143,7 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
 
 def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
     assert isinstance(problem, AttentionGradientProblem)
-    guards = rows_guards(problem, signature)
+    guards = tiles_guards(problem, signature)
     for store, _, along in _stores(problem):
         guards += output_guards(store, along, signature)
     for index in (problem.query, problem.key):
@@ -194,7 +193,13 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
 
 
 def _ladder(_problem: StepProblem, _signature: Signature) -> tuple[Config, ...]:
-    return tuple({**GRADIENT_TMA.defaults, "grid": grid} for grid in ("persistent", "tiles"))
+    names = ("tile_q", "tile_k", "stages", "consumers")
+    shapes = ((128, 128, 2, 2), (128, 128, 3, 2))
+    return tuple(
+        {**dict(zip(names, shape, strict=True)), "grid": grid}
+        for shape in shapes
+        for grid in ("persistent", "tiles")
+    )
 
 
 GRADIENT_TMA = Template(

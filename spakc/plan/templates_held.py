@@ -19,9 +19,8 @@ from spakc.plan.vectors import innermost_offset, row_passes
 _LADDER = ((32, 3), (32, 4), (256, 2), (256, 4), (1024, 2))
 """Threads and vectors a thread by growing length of the row: in eights, up to 768, 1024, 4096, 8192, 16384 elements."""
 
-_ROWS, _ROWS_WITH_COLUMNS, _SHORT_ROWS_WITH_COLUMNS = 4, 8, 16
-"""Rows of a block where each is one warp's. Sums down columns want few blocks: each writes a part of all columns. Rows
-that are one vector a thread leave registers for more of them."""
+_ROWS, _ROWS_WITH_COLUMNS = 4, 8
+"""Rows of a block where each is one warp's. Sums down columns want few blocks: each writes a part of all columns."""
 
 _NARROW = 128
 """Elements of a row that eight threads read in few vectors."""
@@ -123,12 +122,7 @@ def _ladder(problem: StepProblem, signature: Signature) -> tuple[Config, ...]:
     if not problem.column_sums:
         steps = (*steps, _LONGEST_WAY)
     rows = _ROWS_WITH_COLUMNS if problem.column_sums else _ROWS
-    found: tuple[Config, ...] = tuple(
-        {"threads": t, "chunks": c, "vector": 8, "rows": rows, "blocks": 0} for t, c in steps
-    )
-    if problem.column_sums and found[0]["chunks"] != 0:
-        found = ({**found[0], "chunks": 1, "rows": _SHORT_ROWS_WITH_COLUMNS}, *found)
-    return found
+    return tuple({"threads": t, "chunks": c, "vector": 8, "rows": rows, "blocks": 0} for t, c in steps)
 
 
 HELD = Template(
@@ -153,7 +147,7 @@ HELD = Template(
             one_of(0, 1, 2, 3, 4, 6, 8),
             4,
             "vectors of a row that a thread holds; with 0, each pass reads the row again",
-            (0, 1, 2, 3, 4),
+            (0, 2, 3, 4),
         ),
         TemplateKnob(
             "vector", "elements", "4 or 8", one_of(4, 8), 8, "neighbours that a thread moves together"
@@ -165,7 +159,7 @@ HELD = Template(
             one_of(1, 2, 4, 8, 16, 32),
             _ROWS,
             "rows that a block computes at a time, where at most 32 threads share one",
-            (_ROWS, _ROWS_WITH_COLUMNS, _SHORT_ROWS_WITH_COLUMNS),
+            (_ROWS, _ROWS_WITH_COLUMNS),
         ),
         TemplateKnob(
             "blocks",

@@ -14,7 +14,7 @@ from spakc.diagnostics import Sink
 from spakc.ir.module import Device, Kernel, Schedule
 from spakc.ir.queries import Means
 from spakc.plan.candidates import Way, candidates_of, lead_of, template_for
-from spakc.plan.estimates import PlannedStep, TimedProblem, at_a_call, at_references, preferences
+from spakc.plan.estimates import PlannedStep, at_a_call, at_references, preferences
 from spakc.plan.guards import guard_of
 from spakc.plan.launch import (
     Config,
@@ -23,6 +23,7 @@ from spakc.plan.launch import (
     axes_of,
     workspace_spec,
 )
+from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, PanelProblem, ProductProblem
 from spakc.plan.select import Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue
@@ -259,7 +260,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
         needed = template.requirements(problem, signature, config)
         guards += [guard for guard in needed.guards if guard not in guards]
         axes |= dict.fromkeys(axes_of(problem, signature, needed.layouts))
-        if isinstance(problem, TimedProblem):
+        if isinstance(problem, (ProductProblem, AttentionProblem, AttentionGradientProblem, PanelProblem)):
             timed.append((problem, template, {**template.defaults, **config}))
         stem = f"{prefix}{number + 1}_{template.name}" if len(steps.problems) > 1 else name
         shape = template.shape(problem, signature, config)

@@ -8,11 +8,11 @@ from html import escape
 from typing import Any
 
 from spakc.record import record
-from spakc.report.svg import Axis, Series, bars, chart, heat
+from spakc.report.svg import Axis, Series, bars, chart
 from spakc.report.table import HEAD, TOLD, Entry
 from spakc.report.times import Roof, Timing
 from spakc.statistics import wilson
-from spakc.status import StatementStatus, evidence_text, stale_text, summary
+from spakc.status import StatementStatus, evidence_text, summary
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -37,15 +37,10 @@ class Run:
     losses: Sequence[tuple[int, float]]
 
     @property
-    def experiment(self) -> str:
-        """The experiment, its point of a sweep and its profile."""
+    def name(self) -> str:
         said = self.figures
         point = f" {said['point']}" if said["point"] else ""
-        return f"{said['experiment']}{point} ({said['profile'] or 'as stated'})"
-
-    @property
-    def name(self) -> str:
-        return f"{self.experiment}, seed {self.figures['seed']}"
+        return f"{said['experiment']}{point} ({said['profile'] or 'as stated'}), seed {said['seed']}"
 
 
 @record
@@ -82,7 +77,6 @@ def render_html(report: Report) -> str:
         _section("Runs", _runs(report)),
         _section("Loss", _losses(report.runs)),
         _section("Accuracy by digits, loss of text", _accuracy(report.runs)),
-        _section("Loops", _loops(report.runs)),
         _section("Ladder", _ladder(report)),
         _section("Roofline", _rooflines(report)),
         _section("Every statement", f"<details><summary>show</summary>{_statements(report.page)}</details>"),
@@ -104,8 +98,10 @@ def _statements(page: Sequence[StatementStatus]) -> str:
     for entry in page:
         if not entry.status.applicable:
             continue
-        noted = (entry.status.note, *stale_text(entry))
-        notes = "".join(f'<div class="note">{escape(text)}</div>' for text in noted if text)
+        stale = f"stale: {', '.join(entry.stale_because)}" if entry.stale_because else ""
+        notes = "".join(
+            f'<div class="note">{escape(text)}</div>' for text in (entry.status.note, stale) if text
+        )
         where = " ".join(part for part in (entry.device, entry.date[:10]) if part)
         verdict = entry.status.verdict.value
         rows.append(
@@ -234,66 +230,6 @@ def by_digits(figures: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
                 before = found.get(int(digits), (0, 0))
                 found[int(digits)] = before[0] + correct, before[1] + count
     return found
-
-
-# ---- loops --------------------------------------------------------------------------------------------
-
-
-def _loops(runs: Sequence[Run]) -> str:
-    """Of every experiment with loops: accuracy against the loop that is read out, and where tokens halt."""
-    parts = []
-    for name in dict.fromkeys(run.experiment for run in runs):
-        mine = [run for run in runs if run.experiment == name]
-        shown = _against_loops(mine) + _halting(mine)
-        if shown:
-            parts.append(f"<h3>{escape(name)}</h3>{shown}")
-    return "".join(parts) or _absent("Not measured: no run has a model whose loops are read out.")
-
-
-def _against_loops(runs: Sequence[Run]) -> str:
-    """Pooled over seeds, a line a split; the dots are what the halting rule gives at the loops that it takes."""
-    found: dict[str, list[tuple[list[int], int]]] = {}
-    early: dict[str, list[tuple[float, int, int]]] = {}
-    for row in (row for run in runs for row in run.figures["rows"] if "correct" in row):
-        if "by_loops" in row:
-            seen = row["by_loops"]
-            found.setdefault(row["split"], []).append((seen["correct"], seen["n"]))
-        elif row["readout"] == "exit" and row.get("loops") is not None:
-            early.setdefault(row["split"], []).append((row["loops"], row["correct"], row["n"]))
-    if not found:
-        return ""
-    series = []
-    for split, seeds in found.items():
-        total = sum(n for _, n in seeds)
-        shares = [sum(hits) / total for hits in zip(*(hits for hits, _ in seeds), strict=True)]
-        series.append(Series(split, list(range(1, len(shares) + 1)), shares))
-    for split, exits in early.items():
-        loops = statistics.mean(each for each, _, _ in exits)
-        share = sum(hits for _, hits, _ in exits) / sum(n for _, _, n in exits)
-        hint = f"{loops:.2f} loops a token, {share:.2%}"
-        series.append(Series(f"{split}, early exit", [loops], [share], line=False, dots=True, hints=[hint]))
-    picture = chart(series, Axis("loop that is read out"), Axis("exact match", low=0.0, high=1.0))
-    return _figure(picture, _only(series) + "All seeds together; loops beyond those trained are shown, too.")
-
-
-def _halting(runs: Sequence[Run]) -> str:
-    """The mean loop at which a token halts, by its place in the answer and by digits, over all seeds."""
-    found: dict[int, list[list[float]]] = {}
-    for row in (row for run in runs for row in run.figures["rows"] if row["readout"] == "exit"):
-        for digits, means in row.get("halting", {}).items():
-            found.setdefault(int(digits), []).append(means)
-    if not found:
-        return ""
-    rows = []
-    for digits, seeds in sorted(found.items()):
-        wide = max(map(len, seeds))
-        means = [statistics.mean(means[n] for means in seeds if n < len(means)) for n in range(wide)]
-        rows.append((f"{digits} digits", means))
-    every = [mean for _, means in rows for mean in means]
-    columns = [str(n) for n in range(1, max(len(means) for _, means in rows) + 1)]
-    picture = heat(columns, rows, "place in the answer", min(every), max(every))
-    caption = f"Mean loop at which a token halts: light {min(every):.2f}, dark {max(every):.2f}."
-    return _figure(picture, caption)
 
 
 # ---- times --------------------------------------------------------------------------------------------

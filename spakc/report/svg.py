@@ -89,36 +89,6 @@ def bars(rows: Sequence[tuple[str, float, tuple[float, float]]], unit: str) -> s
     return _svg(len(rows) * (_BAR + 6) + 8, "".join(body))
 
 
-def heat(
-    columns: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]], across: str, low: float, high: float
-) -> str:
-    """A cell for every value of every row, light at `low` and dark at `high`; rows may be of different lengths."""
-    left, top = 130, 34
-    width, height = (WIDTH - left - 10) / max(1, len(columns)), 22
-    body = [f'<text x="{left}" y="12">{escape(across)}</text>']
-    every = max(1, len(columns) // 16)
-    for n, column in enumerate(columns[::every]):
-        at = left + (n * every + 0.5) * width
-        body.append(f'<text x="{at:.1f}" y="{top - 6}" text-anchor="middle">{escape(column)}</text>')
-    for n, (name, values) in enumerate(rows):
-        y = top + n * height
-        body.append(f'<text x="{left - 6}" y="{y + 15}" text-anchor="end">{escape(name)}</text>')
-        for place, value in enumerate(values):
-            share = min(1.0, max(0.0, (value - low) / (high - low or 1.0)))
-            shade = "#" + "".join(
-                f"{round(a + (b - a) * share):02x}" for a, b in zip(_LIGHT, _DARK, strict=True)
-            )
-            hint = f"{name}, {columns[place]}: {number_text(value)}"
-            body.append(
-                f'<rect x="{left + place * width:.1f}" y="{y}" width="{width:.1f}" height="{height}" fill="{shade}">'
-                f"<title>{escape(hint)}</title></rect>"
-            )
-    return _svg(top + len(rows) * height + 8, "".join(body))
-
-
-_LIGHT, _DARK = (240, 246, 248), (16, 64, 88)
-
-
 def number_text(value: float) -> str:
     """A figure in at most four digits."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:

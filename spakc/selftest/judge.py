@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -56,22 +56,16 @@ class Verdict:
 
 
 def judge(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
-    """Runs the cases of every variant until one fails. What nothing fails is compiled; if the machine code is another,
-    the cases run again in other orders, and the laws are asked."""
+    """Runs the cases of every variant until one fails; what nothing fails is compiled."""
     with _changed(mutant, by) as (files, overlay):
         tried: list[tuple[Subject, Trial]] = []
-        seen: Seen = {id(s): [] for s in by}
-        found = _checked(_in_turn(by, 0), files, overlay, tried, seen)
-        if found is None:
-            compiled = _by_machine_code(mutant, by)
-            if compiled.status != SURVIVED:
-                return compiled
-            others = (each for turn in range(1, len(MODES)) for each in _in_turn(by, turn))
-            found = _checked(others, files, overlay, tried, seen) or _by_laws(by, seen) or compiled
-        if found.status == KILLED:
-            alone = _by_numerics(tried, files, overlay)
-            return Verdict(KILLED, found.how, found.evidence, found.by, alone)
-        return found
+        found = _checked(by, files, overlay, tried)
+        if found is not None:
+            if found.status == KILLED:
+                alone = _by_numerics(tried, files, overlay)
+                return Verdict(KILLED, found.how, found.evidence, found.by, alone)
+            return found
+        return _by_machine_code(mutant, by)
 
 
 @record
@@ -107,8 +101,6 @@ def _as_it_is(subject: Subject, case: Case) -> Observed | None:
 
 
 Files = Mapping[str, str]
-Seen = dict[int, list[tuple[Case, Counters]]]
-"""The counters of the cases that were right, by variant."""
 
 
 @contextmanager
@@ -125,14 +117,15 @@ def _changed(mutant: Mutant, by: Sequence[Subject]) -> Iterator[tuple[dict[int, 
         yield {id(s): s.files for s in by}, (Path(folder),)
 
 
-def _in_turn(by: Sequence[Subject], turn: int) -> Iterator[tuple[Subject, Trial]]:
-    """A case of each variant, then another of each: what kills a mutant is mostly a variant, not a case. At each turn
-    in another order, copies landing at other times."""
-    for number in range(max((len(s.trials) for s in by), default=0)):
-        for subject in by:
-            if number < len(subject.trials):
-                trial = subject.trials[number]
-                yield subject, replace(trial, case=_in_other_order(trial.case, turn))
+def _in_turn(by: Sequence[Subject]) -> Iterator[tuple[Subject, Trial]]:
+    """A case of each variant, then another of each: what kills a mutant is mostly a variant, not a case. Then the same
+    in other orders, copies landing at other times."""
+    for turn in range(len(MODES)):
+        for number in range(max((len(s.trials) for s in by), default=0)):
+            for subject in by:
+                if number < len(subject.trials):
+                    trial = subject.trials[number]
+                    yield subject, replace(trial, case=_in_other_order(trial.case, turn))
 
 
 def _in_other_order(case: Case, turn: int) -> Case:
@@ -157,20 +150,20 @@ class _Watched:
 
 
 def _checked(
-    trials: Iterable[tuple[Subject, Trial]],
+    by: Sequence[Subject],
     files: Mapping[int, Files],
     overlay: tuple[Path, ...],
     tried: list[tuple[Subject, Trial]],
-    seen: Seen,
 ) -> Verdict | None:
     """What kills the mutant, None if nothing does. `tried` gets the cases that were run."""
-    for subject, trial in trials:
+    seen: dict[int, list[tuple[Case, Counters]]] = {id(s): [] for s in by}
+    for subject, trial in _in_turn(by):
         if _is_untouched(subject, trial.case, files[id(subject)], overlay):
             continue
         tried.append((subject, trial))
         run = _Watched(OnEmulator(files[id(subject)], overlay, timeout_seconds=TIMEOUT_SECONDS))
-        counted = functools.partial(_count, seen[id(subject)])
-        failure = examine(subject.tested, trial.case, run, counted, trial.right)
+        counted: list[tuple[Case, Counters]] = seen[id(subject)]
+        failure = examine(subject.tested, trial.case, run, functools.partial(_count, counted), trial.right)
         if run.refused:
             said = failure.messages[0] if failure is not None else ""
             for folder in overlay:  # another one in every run
@@ -178,11 +171,6 @@ def _checked(
             return Verdict(REFUSED, evidence=said)
         if failure is not None:
             return Verdict(KILLED, _how(failure), failure.messages[0], f"{subject.name}: {trial.case}")
-    return None
-
-
-def _by_laws(by: Sequence[Subject], seen: Seen) -> Verdict | None:
-    """The law about counters that the mutant breaks."""
     for subject in by:
         for statement, base in subject.laws:
             law = statement.body

@@ -8,14 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from spakc.record import record
 from spakc.selftest.cuda_text import synchronising, wrapping
 from spakc.selftest.mutants import Mutant, mutants_of
-from spakc.selftest.subjects import (
-    HEADER_JUDGES,
-    VARIANTS,
-    Judged,
-    Subject,
-    numbered_template_lines,
-    unlike,
-)
+from spakc.selftest.subjects import HEADER_JUDGES, Judged, Subject, numbered_template_lines, unlike
 
 _PRIMITIVES = "spak/primitives"
 
@@ -64,16 +57,6 @@ def _of_template(
                 continue
             seen.add(what)
             yield Task(mutant, judged.by)
-
-
-def cases_of_each(tasks: Sequence[Task]) -> dict[Subject, int]:
-    """The variants that judge, each with how many times the usual cases it needs: one that judges alone as many as
-    VARIANTS that judge together."""
-    found: dict[Subject, int] = {}
-    for task in tasks:
-        for subject in task.by:
-            found[subject] = max(found.get(subject, 1), VARIANTS // len(task.by))
-    return found
 
 
 def slice_of(tasks: Sequence[Task], limit: int | None, seed: int) -> list[Task]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,12 +25,8 @@ from spakc.verify.tested import UnderTest
 SPECIALISATIONS = 5
 """Of a variant: each next one has most choices that none before has."""
 
-DRAWN, RAN = 8, 3
-"""Of as many cases as are drawn, one is kept: the most telling ones. Of these, as many are run, to see what lines they
-come to."""
-
-TILE = 16
-"""The least knob that may be the side of a tile."""
+DRAWN = 8
+"""Of as many cases as are drawn, one is kept: the most telling ones."""
 
 LINE, TURNS = 20, 5
 """How much it counts that a case comes to a line that none before did; turns of a thread at a line are told apart up to
@@ -90,19 +84,16 @@ class Subject:
         return any(header in reachable(self.files[source], self.headers) for source in self.sources)
 
     def draw(self, count: int, seed: int, ran: Callable[[Case], Observed | None]) -> None:
-        """Draws the cases that it judges by; the same seed draws the same ones, others for each variant. `ran` runs a
-        case of the kernel as it is. Leaves none where there is no case."""
+        """Draws the cases that it judges by; the same seed draws the same ones. `ran` runs a case of the kernel as
+        it is. Leaves none where there is no case."""
         if self.trials or not self.members:
             return
         try:
             shapes = Shapes(self.tested)
-            own = zlib.crc32(f"{seed} {self.name}".encode())
-            drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, own)
+            drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, seed)
         except NoCase:
             return
-        tiles = sorted({n for n in self.tested.variant.config.values() if type(n) is int and n >= TILE})
-        likely = _telling([(case, _look(case, tiles)) for case in drawn], RAN * count)
-        shown = [(case, {**_look(case, tiles), **_reach(ran(case))}) for case in likely]
+        shown = [(case, {**_look(case), **_reach(ran(case))}) for case in drawn]
         for case in sorted(_telling(shown, count), key=lambda case: shapes.cost(case.dims)):
             try:
                 self.trials.append(Trial(case, reference(self.tested, case)))
@@ -114,23 +105,15 @@ Features = dict[tuple[str, object], int]
 """What a case shows, and how much that counts."""
 
 
-def _look(case: Case, tiles: Sequence[int]) -> Features:
-    """What can be seen of a case: long dims above all, for these take several tiles, stages and turns; and what is left
-    of a dim beside whole tiles, or of the difference of two (a mask may begin there)."""
+def _look(case: Case) -> Features:
+    """What can be seen of a case: long dims above all, for these take several tiles, stages and turns."""
     found: Features = {}
-    for tile in tiles:
-        for one, other in itertools.combinations((*case.dims, ""), 2):
-            left = case.dims[one] - case.dims.get(other, 0)
-            rest = min(left % tile, -left % tile)
-            if abs(left) >= tile and rest <= 2:
-                found[f"{one} - {other}", (tile, left % tile)] = 3
     for name, size in case.dims.items():
         found[name, size.bit_length()] = size.bit_length()
         found[name, "whole" if size % 16 == 0 else "one" if size == 1 else "ragged"] = 4
     for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
         for each in table.items():
             found[kind, each] = 4
-            found[kind, (each, case.values)] = 2
     found["values", case.values] = 4
     found["mode", case.mode] = 4
     found["again", case.again] = 2

@@ -339,19 +339,14 @@ class _AstBuilder(ExprBuilder):
         return nodes.Answer(self.name(tree.children[0]), span=self.span(tree))
 
     def _split(self, tree: Any) -> nodes.Node:
-        name, *binders, size, weight, given = tree.children
+        name, *binders, size, weight = tree.children
         return nodes.Split(
             self.name(name),
             self.binders(binders),
             None if size is None else self.count(size),
             self.optional_number(weight),
-            given=() if given is None else self._given(given),
             span=self.span(tree),
         )
-
-    def _given(self, tree: Any) -> tuple[nodes.Sample, ...]:
-        pairs = zip(tree.children[::2], tree.children[1::2], strict=True)
-        return tuple(nodes.Sample(self.name(n), self.expr(v), span=self.span(tree)) for n, v in pairs)
 
     def _split_fraction(self, tree: Any) -> nodes.Node:
         name, fraction = tree.children

@@ -387,14 +387,13 @@ class Answer(Node):
 
 
 class Split(Node):
-    """Either `binders` (with `size`, `weight` and the samples that are `given`, not drawn) or `fraction`."""
+    """Either `binders` (with `size` and `weight`) or `fraction`."""
 
     name: Name
     binders: tuple[Binder, ...] = ()
     size: int | None = None
     weight: Number | None = None
     fraction: Number | None = None
-    given: tuple[Sample, ...] = ()
 
 
 class Dataset(Node):

@@ -1,8 +1,8 @@
 """The cases of a variant as hypothesis draws and shrinks them.
 
-Sizes come from the `shapes` of the file's `verify` and satisfy the kernel's laws; most of them lie where
-kernels break: 1, primes, one more or less than a tile, a power of two, or another size of the call. Memory may be
-dense, padded or begin anywhere. Whatever a guard of the variant refuses is mended or not drawn.
+Sizes come from the `shapes` of the file's `verify` and satisfy the kernel's laws; half of them lie where
+kernels break: 1, primes, one more or less than a tile or a power of two. Memory may be dense, padded or begin
+anywhere. Whatever a guard of the variant refuses is mended or not drawn.
 """
 
 from __future__ import annotations
@@ -51,16 +51,13 @@ WORK = 4_000_000
 """Of a case: points of its largest equation, ELEMENT for each element of a tensor and THREAD for each thread of its
 launches. What the emulator computes in a fraction of a second."""
 ELEMENT = 16
-THREAD = 64
+THREAD = 8
 
 COMFORTABLE = range(8, 49)
 """Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
 
 OFTEN = 4
 """How much oftener a number has its default than any other value: what most calls ask for."""
-
-NUMBERS = (0.5, 20.0)
-"""Of a number that is 0 by default, the others: less than most values that it meets, and more than most."""
 
 _UNIT_BYTES = 16
 
@@ -77,7 +74,7 @@ class Shapes:
         self.defaulted = tuple(name for name in self.free if not _names_it(tested, name))
         self._domains = {name: _domain(tested, name) for name in self.free}
         self._tuples = [(names, d) for names, d in shapes_of(tested) if len(names) > 1]
-        self._edges, self._steps = _edges(tested), _steps(tested)
+        self._edges = _edges(tested)
         self._laws = [
             (implication(law.proposition, law.when), frozenset(_dims_of(law)))
             for law in tested.laws
@@ -126,16 +123,16 @@ class Shapes:
             lawful = self._lawful(name, env, replace(known, dims=dims), least)
             if not lawful:
                 reject()
-            dims[name] = draw(self._among(lawful, plain, dims))
+            dims[name] = draw(self._among(lawful, plain))
         return {name: dims[name] for name in self.kernel.dims}
 
-    def _among(self, lawful: Sequence[int], plain: bool, dims: Mapping[str, int]) -> st.SearchStrategy[int]:
+    def _among(self, lawful: Sequence[int], plain: bool) -> st.SearchStrategy[int]:
         if plain:
             inside = [n for n in lawful if n in COMFORTABLE]
             return st.sampled_from(inside or lawful[-1:])
-        beside = {size + step for size in dims.values() for step in self._steps}
-        some = ([n for n in lawful if n in self._edges], [n for n in lawful if n in beside], lawful)
-        return st.one_of(*(st.sampled_from(sizes) for sizes in some if sizes))
+        edges = [n for n in lawful if n in self._edges]
+        every = st.sampled_from(lawful)
+        return st.one_of(st.sampled_from(edges), every) if edges else every
 
     def _lawful(self, name: str, env: Env, known: Environment, least: Mapping[str, int]) -> list[int]:
         """The sizes of a dim that leave the case lawful and small enough, ascending. The dims that are not yet known
@@ -200,25 +197,9 @@ def _dims_of(law: Law) -> frozenset[str]:
     return names_of(mentions(law.proposition, law.when), RefKind.dim)
 
 
-def _knobs(tested: UnderTest) -> list[int]:
-    return [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
-
-
-def _steps(tested: UnderTest) -> frozenset[int]:
-    """From one dim to another whose difference a kernel may depend on (where a mask begins): none, a tile, and the
-    neighbours of these, either way."""
-    return frozenset(
-        sign * n + d
-        for n in (0, *_knobs(tested))
-        if n == 0 or n > 8
-        for sign in (1, -1)
-        for d in range(-2, 3)
-    )
-
-
 def _edges(tested: UnderTest) -> frozenset[int]:
     """1, primes, and the neighbours of tiles, of tiles that fill a ring of stages, and of powers of two."""
-    knobs = _knobs(tested)
+    knobs = [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
     rings = {stages * tile for stages in knobs if 1 < stages <= 8 for tile in knobs if 8 < tile <= 256}
     units = {*(n for n in knobs if n > 1), *rings, *(2**i for i in range(3, 13))}
     near = {n + d for unit in units for n in (unit, 2 * unit) for d in (-1, 0, 1)}
@@ -282,11 +263,11 @@ def _options(draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[st
         if isinstance(default, Unknown | str):
             reject()
         if option.dtype is DType.f32:
-            others = NUMBERS if default == 0 else (float(default) / 2,)
-            options[name] = draw(st.sampled_from((float(default),) * OFTEN + others))
+            halves = (0.5, 6.0) if default == 0 else (float(default) / 2,)
+            options[name] = draw(st.sampled_from((float(default),) * OFTEN + halves))
         else:
-            whole = (1, 2, 7, 33) if default == 0 else (max(1, int(default) // 2),)
-            options[name] = draw(st.sampled_from((int(default),) * OFTEN + whole))
+            others = (1, 2, 7, 33) if default == 0 else (max(1, int(default) // 2),)
+            options[name] = draw(st.sampled_from((int(default),) * OFTEN + others))
     return options
 
 

@@ -151,7 +151,6 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK560": _run("another"),
     "SPAK561": _not_accounted_for,
     "SPAK562": _untrained,
-    "SPAK563": lambda folder: codes_of_command("run", _written(folder, EXPERIMENT), "--gpus", "64"),
     "SPAK601": _diff(("a < 9", "a < 10"), "implementer"),
     "SPAK602": _diff(("", ""), "implementor"),
     "SPAK603": _diff(("a = 1", "a = 2"), "implementer"),

@@ -13,13 +13,10 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from spakc.record import record
@@ -57,30 +54,21 @@ def sanitizer() -> str | None:
     )
 
 
-def under(
-    path: str, tool: str, what: str, command: tuple[str, ...], device: int = 0, seconds: float = SECONDS
-) -> Found:
-    """Runs a program, and what it starts, under one tool on one device; ends it after so long."""
+def under(path: str, tool: str, what: str, command: tuple[str, ...]) -> Found:
+    """Runs a program, and what it starts, under one tool."""
     options = ("--target-processes", "all", "--report-api-errors", "no", "--error-exitcode", "9")
     start = time.monotonic()
-    with tempfile.TemporaryFile("w+") as said:
-        program = subprocess.Popen(
-            [path, "--tool", tool, *options, *command],
-            cwd=ROOT,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": str(device)},
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        try:
-            code = program.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(program.pid, signal.SIGKILL)
-            code = program.wait()
-        said.seek(0)
-        text = said.read()
+    done = subprocess.run(
+        [path, "--tool", tool, *options, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    text = done.stdout + done.stderr
     counts = [int(count) for count in _SUMMARY.findall(text)]
-    return Found(tool, what, sum(counts) if counts else None, code, time.monotonic() - start, text)
+    return Found(tool, what, sum(counts) if counts else None, done.returncode, time.monotonic() - start, text)
 
 
 def build() -> None:
@@ -97,7 +85,6 @@ def by_hand(folder: Path) -> tuple[str, ...]:
         "spakc",
         "verify",
         str(copy / "train.spak"),
-        "--kernel",
         "swiglu",
         "--on",
         "gpu",
@@ -106,23 +93,15 @@ def by_hand(folder: Path) -> tuple[str, ...]:
     )
 
 
-def everything(path: str, cases: int, seconds: float = SECONDS) -> Iterator[Found]:
-    """Every tool over every kernel, side by side, on all devices that there are, as they end."""
-    import torch
-
-    devices = torch.cuda.device_count()
-    with tempfile.TemporaryDirectory(prefix="spak-sanitize-") as name, ThreadPoolExecutor() as pool:
-        running = []
-        for number, tool in enumerate(TOOLS):
-            programs = {
-                "generated kernels": (*LAUNCH, "--cases", str(cases)),
-                "hand-written kernels": by_hand(Path(name, tool)),
-            }
-            device = number % devices
-            running += [
-                pool.submit(under, path, tool, what, each, device, seconds) for what, each in programs.items()
-            ]
-        yield from (each.result() for each in as_completed(running))
+def everything(path: str, cases: int) -> list[Found]:
+    """Every tool over every kernel."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="spak-sanitize-") as name:
+        hand = by_hand(Path(name))
+        for tool in TOOLS:
+            found.append(under(path, tool, "generated kernels", (*LAUNCH, "--cases", str(cases))))
+            found.append(under(path, tool, "hand-written kernels", hand))
+    return found
 
 
 def launched(found: Found) -> dict[str, int]:
@@ -131,33 +110,39 @@ def launched(found: Found) -> dict[str, int]:
     return json.loads(lines[-1])["launched"] if lines else {}
 
 
-def row(found: Found) -> str:
-    """One line for a reader, with how much was looked at."""
-    verdict = "clean" if found.clean else "NOT CLEAN"
-    count = "nothing said" if found.findings is None else f"{found.findings} findings"
-    templates = launched(found)
-    looked = f", {sum(templates.values())} launches of {len(templates)} templates" if templates else ""
-    ended = f"exit {found.exit_code}, {found.seconds:.0f} s"
-    return f"{found.tool:10} {found.what:20} {verdict:9} {count}, {ended}{looked}"
+def summary(found: list[Found]) -> list[str]:
+    """One table for a reader."""
+    rows = []
+    for each in found:
+        verdict = "clean" if each.clean else "NOT CLEAN"
+        count = "nothing said" if each.findings is None else f"{each.findings} findings"
+        rows.append(
+            f"{each.tool:10} {each.what:22} {count:14} exit {each.exit_code}  {each.seconds:5.0f} s  {verdict}"
+        )
+    templates = launched(found[0]) if found else {}
+    total = sum(templates.values())
+    rows.append(
+        f"{total} cases of {len(templates)} templates: " + ", ".join(f"{t} {n}" for t, n in templates.items())
+    )
+    return rows
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="a tool is ended after so long")
     asked = parser.parse_args()
     path = sanitizer()
     if path is None:
         print("not run: compute-sanitizer is not installed")
         return 5
     build()
-    clean = True
-    for each in everything(path, asked.cases, asked.seconds):
-        clean = clean and each.clean
+    found = everything(path, asked.cases)
+    for each in found:
         if not each.clean:
             print(each.said[-6000:])
-        print(row(each), flush=True)
-    return 0 if clean else 1
+    for row in summary(found):
+        print(row)
+    return 0 if all(each.clean for each in found) else 1
 
 
 if __name__ == "__main__":

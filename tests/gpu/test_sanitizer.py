@@ -6,7 +6,7 @@ import pytest
 
 from spakc.device_runner import device_archs
 from tests.gpu.launch_every_kernel import EXAMPLES, tasks_of
-from tests.gpu.sanitize import build, everything, launched, row, sanitizer
+from tests.gpu.sanitize import build, everything, launched, sanitizer, summary
 
 
 def test_every_kernel_is_clean() -> None:
@@ -14,8 +14,8 @@ def test_every_kernel_is_clean() -> None:
     if path is None:
         pytest.skip("not run: compute-sanitizer is not installed")
     build()
-    found = list(everything(path, 2))
-    print("\n".join(map(row, found)))
+    found = everything(path, 2)
+    print("\n".join(summary(found)))
     assert all(each.clean for each in found), [each.said[-3000:] for each in found if not each.clean]
     every = {t for task in tasks_of(sorted(EXAMPLES.glob("*.spak")), device_archs()) for t in task[4]}
     for each in found:

@@ -1,5 +1,5 @@
-"""The README and the pages of docs/ done as they say: every file is written, every command and program run, every line
-of output looked for. No page has a block that no test runs."""
+"""Pages of docs/ done as they say: every file is written, every command and program run, every line of output looked
+for. No page has a block that no test runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from spakc.cli import cli
 from tests.spec.test_spec import PAGES as CHECKED
 from tests.unit.cli.invoke import ROOT, invoke
 
@@ -85,28 +84,6 @@ def test_a_page_is_done_as_it_says(name: str, tmp_path: Path, monkeypatch: pytes
             case _:
                 assert kind == "" and name in PICTURES, kind
     assert set(DONE[name]) <= set(kinds)
-
-
-def test_the_readme_is_done_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is typed are commands and targets that there are; `make run` and `make test` are what CI runs."""
-    monkeypatch.chdir(tmp_path)
-    Path("examples").symlink_to(ROOT / "examples")
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    kinds = []
-    for kind, text in blocks(ROOT / "README.md"):
-        kinds.append(kind)
-        match kind:
-            case "spak":
-                Path("mine.spak").write_text(f"spak 1\n{text}")
-                result = invoke("check", "mine.spak")
-                assert result.exit_code == 0, result.output
-            case "python":
-                exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
-            case _:
-                assert kind == "sh"
-                for tool, what in re.findall(r"^(\w+) (\w+)", text, re.MULTILINE):
-                    assert what in (targets if tool == "make" else cli.commands), f"{tool} {what}"
-    assert set(kinds) == {"spak", "python", "sh"}
 
 
 def test_every_block_is_run_by_a_test() -> None:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 END = "<end>"
 PAD = "<pad>"
-BLANK = "<blank>"
-"""What a model is given in place of an answer, where it answers all at once."""
 
 
 @dataclass(frozen=True, slots=True)

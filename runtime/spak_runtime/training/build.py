@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from spak_runtime.artifact import Artifact
-from spak_runtime.training.batch import BLANK, Vocabulary
+from spak_runtime.training.batch import Vocabulary
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.documents import DocumentData
 from spak_runtime.training.loop import Trainer
@@ -24,7 +24,6 @@ from spak_runtime.training.ops import Ops
 from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.seeds import seeded
 from spak_runtime.training.spec import Experiment, Settings, TrainingError
-from spak_runtime.training.together import Group
 
 Data = DocumentData | CharacterData
 
@@ -60,15 +59,9 @@ def build_model(
 
 
 def build_trainer(
-    experiment: Experiment,
-    settings: Settings,
-    model: nn.Module,
-    ops: Ops,
-    device: torch.device,
-    seed: int,
-    group: Group | None = None,
+    experiment: Experiment, settings: Settings, model: nn.Module, ops: Ops, device: torch.device, seed: int
 ) -> Trainer:
-    """A trainer at step 0 with the settings of the experiment, of the processes of `group` one."""
+    """A trainer at step 0 with the settings of the experiment."""
     decayed = model.decayed()  # type: ignore[operator]
     optimizer = Optimizer(model.parameters(), decayed, settings.optimizer, settings.lr, ops)
     clip = settings.train.get("clip")
@@ -81,7 +74,6 @@ def build_trainer(
         str(settings.train.get("precision", "f32")),
         None if clip is None else float(clip),
         random=bool(_RANDOM_OPS & set(experiment.model.ops)),
-        group=group,
     )
 
 
@@ -104,8 +96,8 @@ def subject() -> str:
 
 
 def token_kinds(vocabulary: Vocabulary, separators: tuple[str, ...]) -> tuple[int, ...]:
-    """Of each token: 0 a digit, or a blank that may become one, 1, 2 … a separator, the next one everything else."""
-    kinds = {str(digit): 0 for digit in range(10)} | {s: i for i, s in enumerate(separators, 1)} | {BLANK: 0}
+    """Of each token: 0 a digit, 1, 2 … a separator, the next one everything else."""
+    kinds = {str(digit): 0 for digit in range(10)} | {s: i for i, s in enumerate(separators, 1)}
     return tuple(kinds.get(token, len(separators) + 1) for token in vocabulary.tokens)
 
 
@@ -120,7 +112,6 @@ def _facts(experiment: Experiment, settings: Settings, data: Data) -> dict[str, 
     facts["markers"] = tuple(data.vocabulary.number(marker) for marker in experiment.model.markers)
     if isinstance(data, DocumentData):
         facts["max_length"], facts["max_digits"] = data.max_length(), data.max_digits()
-        facts["blank"], facts["trained_run"] = data.blank, data.trained_run()
     else:
         facts["max_length"] = facts["max_digits"] = int(settings.train["context"])
     return facts

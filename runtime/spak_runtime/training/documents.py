@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spak_runtime.training import numbers
-from spak_runtime.training.batch import BLANK, END, PAD, Batch, Vocabulary
+from spak_runtime.training.batch import END, PAD, Batch, Vocabulary
 from spak_runtime.training.numbers import Digits
 from spak_runtime.training.seeds import Stream
 from spak_runtime.training.spec import Dataset, Expression, Split, TrainingError
@@ -30,8 +30,7 @@ _REDRAWS = 200
 class Documents:
     """`tokens` [B, T] int64; `prompt` [B] is the number of tokens up to the answer, `length` [B] with the
     answer and its end. `samples` are the drawn numbers, `key` [B] a 64-bit hash of them, `digits` [B] of
-    the longest one. `blank` is the token that stands for an answer to be given in parallel; None where answers are
-    written token by token."""
+    the longest one."""
 
     tokens: Tensor
     prompt: Tensor
@@ -39,7 +38,6 @@ class Documents:
     samples: Mapping[str, Digits]
     key: Tensor
     digits: Tensor
-    blank: int | None
 
     def select(self, rows: Tensor) -> Documents:
         return Documents(
@@ -49,18 +47,13 @@ class Documents:
             {name: value.select(rows) for name, value in self.samples.items()},
             self.key[rows],
             self.digits[rows],
-            self.blank,
         )
 
     def batch(self) -> Batch:
-        """For training: every token predicts the next, the answer and its end count. Where answers are given in
-        parallel nothing of them is among the inputs, not even how long they are: all behind the prompt is blank."""
+        """For training: every token predicts the next, the answer and its end count."""
         place = torch.arange(1, self.tokens.shape[1], device=self.tokens.device)[None]
         mask = (place >= self.prompt[:, None]) & (place < self.length[:, None])
-        inputs = self.tokens[:, :-1]
-        if self.blank is not None:
-            inputs = inputs.masked_fill(place > self.prompt[:, None], self.blank)
-        return Batch(inputs, self.tokens[:, 1:], mask.float())
+        return Batch(self.tokens[:, :-1], self.tokens[:, 1:], mask.float())
 
 
 class DocumentData:
@@ -72,7 +65,6 @@ class DocumentData:
         self.vocabulary = Vocabulary(dataset.vocabulary)
         self.pad = self.vocabulary.number(PAD)
         self.end = self.vocabulary.number(END)
-        self.blank = self.vocabulary.number(BLANK) if dataset.answer == "parallel" else None
         self._ids = {token: index for index, token in enumerate(self.vocabulary.tokens)}
         self._evaluation: dict[str, Documents] = {}
         self._excluded: Tensor | None = None
@@ -87,18 +79,6 @@ class DocumentData:
             max((self._number_width(piece, split) for piece in self.dataset.text), default=0)
             for split in self.dataset.splits.values()
         )
-
-    def trained_run(self) -> int:
-        """Digits of the longest number before the answer of any document trained on."""
-        text, marker = self.dataset.text, self.dataset.loss_after
-        ends = [
-            n
-            for n, piece in enumerate(text, 1)
-            if piece[0] == "text" and marker is not None and marker in piece[1]
-        ]
-        prompt = text[: ends[0]] if ends else text
-        trained = [self.dataset.splits[name] for name in self.dataset.train]
-        return max(self._number_width(piece, split) for split in trained for piece in prompt)
 
     def evaluation(self, name: str) -> Documents:
         """The frozen documents of a split: a function of the dataset alone, so the same for every model and
@@ -172,18 +152,11 @@ class DocumentData:
                 parameters[name] = table[row, column]
         samples: dict[str, Digits] = {}
         for name, expression in self.dataset.samples.items():
-            if name not in split.given:
-                length = self._length(expression[1], parameters, count, source)
-                width, below = (
-                    self._number_width(expression, split),
-                    expression[2] if len(expression) > 2 else 10,
-                )
-                samples[name] = numbers.draw(length, width, source, below)
-        given = {name: _evaluate(value, samples, count, source.device) for name, value in split.given.items()}
-        samples = {name: given[name] if name in given else samples[name] for name in self.dataset.samples}
+            length = self._length(expression[1], parameters, count, source)
+            samples[name] = numbers.draw(length, self._number_width(expression, split), source)
         tokens, prompt, total = self._assemble(samples, split, count)
         digits = torch.stack([value.length for value in samples.values()]).amax(0)
-        return Documents(tokens, prompt, total, samples, _keys(samples), digits, self.blank)
+        return Documents(tokens, prompt, total, samples, _keys(samples), digits)
 
     def _length(
         self, expression: Expression, parameters: Mapping[str, Tensor], count: int, source: Stream
@@ -254,18 +227,11 @@ class DocumentData:
             return len(str(expression))
         match expression[0]:
             case "sample":
-                given = split.given.get(expression[1])
-                return self._number_width(
-                    self.dataset.samples[expression[1]] if given is None else given, split
-                )
+                return self._number_width(self.dataset.samples[expression[1]], split)
             case "digits":
                 return _largest(expression[1], split)
-            case "reverse" | "complement":
+            case "reverse":
                 return self._number_width(expression[1], split)
-            case "digit_sum":
-                return len(str(9 * self._number_width(expression[1], split)))
-            case "mod":
-                return len(str(expression[2] - 1))
             case "add":
                 return max(self._number_width(side, split) for side in expression[1:]) + 1
             case "mul":
@@ -280,15 +246,7 @@ def _evaluate(
         return numbers.constant(int(expression), count, device)
     if expression[0] == "sample":
         return samples[expression[1]]
-    left = _evaluate(expression[1], samples, count, device)
-    match expression[0]:
-        case "digit_sum":
-            return numbers.digit_sum(left)
-        case "complement":
-            return numbers.complement(left)
-        case "mod":
-            return numbers.remainder(left, expression[2])
-    right = _evaluate(expression[2], samples, count, device)
+    left, right = (_evaluate(side, samples, count, device) for side in expression[1:])
     return numbers.add(left, right) if expression[0] == "add" else numbers.multiply(left, right)
 
 
@@ -339,7 +297,6 @@ def _join(parts: list[Documents], pad: int) -> Documents:
         {name: _join_numbers([part.samples[name] for part in parts]) for name in names},
         torch.cat([part.key for part in parts]),
         torch.cat([part.digits for part in parts]),
-        parts[0].blank,
     )
 
 

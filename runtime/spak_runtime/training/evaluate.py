@@ -1,9 +1,8 @@
 """Exact match: the whole answer with its end token, decoded greedily in float32.
 
-An answer that is given in parallel is one reading. One that is written token by token is right if and only if every
-token is right behind the true ones before it, as long as no token sees what follows it. So one pass over the true
-text reads all tokens of all answers; some documents are decoded token by token as well, and unless both agree on
-every one of them, all are.
+A greedy answer is right if and only if every token is right behind the true ones before it, as long as no
+token sees what follows it. So one pass over the true text reads all tokens of all answers; some documents
+are decoded token by token as well, and unless both agree on every one of them, all are.
 """
 
 from __future__ import annotations
@@ -35,12 +34,10 @@ was."""
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """`correct` [N] bool. `loops` is the mean loop at which an answer's tokens halted, if they do, and `depth` [N, A]
-    that of each token, by its place in the answer (0 behind the end of it), where the true answer stands before it."""
+    """`correct` [N] bool. `loops` is the mean loop at which an answer's tokens halted, if they do."""
 
     correct: Tensor
     loops: float | None
-    depth: Tensor | None = None
 
 
 def reader(model: nn.Module, readout: Readout) -> Reader:
@@ -65,33 +62,14 @@ def exact_match(
     model.eval()
     read = reader(model, readout)
     size = _batch_size(model, documents)
-    correct, depth = _behind_the_truth(read, documents, size, device)
-    halted, steps = (0.0, 0) if depth is None else (float(depth.sum()), int((depth > 0).sum()))
-    if documents.blank is not None:
-        model.train(was_training)
-        return Answers(correct, halted / steps if steps else None, depth)
+    correct, halted, steps = _behind_the_truth(read, documents, size, device)
     spread = torch.linspace(0, len(correct) - 1, _checked(documents)).long()
     if not torch.equal(
         _token_by_token(read, documents.select(spread), size, pad, device)[0], correct[spread]
     ):
         correct, halted, steps = _token_by_token(read, documents, size, pad, device)
     model.train(was_training)
-    return Answers(correct, halted / steps if readout.mode != "last" and steps else None, depth)
-
-
-@torch.no_grad()
-def by_loops(model: nn.Module, documents: Documents, most: int, device: torch.device) -> list[int]:
-    """How many answers are right when each token is read out after loop 1, 2, … `most`, behind the true ones before
-    it, which is what greedy decoding with so many loops gives."""
-    was_training = model.training
-    model.eval()
-    counts = torch.zeros(most, dtype=torch.int64)
-    for rows in _batches(documents, _batch_size(model, documents)):
-        batch = documents.select(rows).batch().to(device)
-        for loop, logits in enumerate(model(batch.inputs, most, range(1, most + 1))):
-            counts[loop] += int(((logits.argmax(-1) == batch.targets) | (batch.mask == 0)).all(1).sum())
-    model.train(was_training)
-    return counts.tolist()
+    return Answers(correct, halted / steps if readout.mode != "last" and steps else None)
 
 
 def _checked(documents: Documents) -> int:
@@ -101,27 +79,19 @@ def _checked(documents: Documents) -> int:
     return min(CHECKED, affordable, len(documents.tokens))
 
 
-def _behind_the_truth(
-    read: Reader, documents: Documents, size: int, device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """Every token of an answer is read behind the true ones: which answers are right, and the loops at which their
-    tokens halted."""
+def _behind_the_truth(read: Reader, documents: Documents, size: int, device: torch.device) -> Decoded:
+    """Every token of an answer is read behind the true ones."""
     correct = torch.zeros(len(documents.tokens), dtype=torch.bool)
-    longest = int((documents.length - documents.prompt).max())
-    depth: Tensor | None = None
+    halted, steps = 0.0, 0
     for rows in _batches(documents, size):
         batch = documents.select(rows).batch().to(device)
         logits, loops = read(batch.inputs)
         counts = batch.mask > 0
         correct[rows] = ((logits.argmax(-1) == batch.targets) | ~counts).all(1).cpu()
         if loops is not None:
-            if depth is None:
-                depth = torch.zeros(len(correct), longest)
-            first = documents.prompt[rows].to(device)[:, None] - 1
-            place = (first + torch.arange(longest, device=device)).clamp(max=counts.shape[1] - 1)
-            seen = torch.arange(longest, device=device) < counts.sum(1, keepdim=True)
-            depth[rows] = (loops.gather(1, place) * seen).float().cpu()
-    return correct, depth
+            halted += float(loops[counts].sum())
+            steps += int(counts.sum())
+    return correct, halted, steps
 
 
 def _token_by_token(read: Reader, documents: Documents, size: int, pad: int, device: torch.device) -> Decoded:

@@ -41,7 +41,6 @@ _PARTS = {
     "backward": "the root of the gradient",
     "sums": "gradients are summed into their parameters",
     "clip": "the norm of the gradient is torch's",
-    "sum": "gradients of several devices are gathered and summed by torch",
 }
 """The parts of a step that are no operation of the model, and why torch computes them."""
 

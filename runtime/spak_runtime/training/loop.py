@@ -28,13 +28,9 @@ from spak_runtime.training.optim import Optimizer
 from spak_runtime.training.progress import Progress
 from spak_runtime.training.scopes import scope
 from spak_runtime.training.seeds import mix
-from spak_runtime.training.together import Group
 
 LOG_EVERY = 10
-SAVE_SECONDS = 5.0
-"""Between checkpoints that take up to `QUICK_SAVE` seconds to write; proportionally more between others, so that a
-twentieth of the time goes into them at most."""
-QUICK_SAVE = 0.25
+SAVE_SECONDS = 15.0
 EAGER_STEPS = 8
 """Steps before one is captured: kernels are built and loaded, memory is allocated, one step is profiled."""
 
@@ -64,7 +60,7 @@ class Log:
 class Trainer:
     """Trains one model. `precision` "bf16" means autocast, on CUDA alone; weights and sums stay float32.
     `random` says that the model itself draws (dropout, random offsets), from a generator seeded anew for
-    every step. `group` are the processes that share out the batches; each has the same weights.
+    every step.
 
     On CUDA the steps run on a stream of their own. After the first few, a step is captured in a CUDA graph and
     replayed from then on, unless `capture` is false or the model draws; `captured` is "yes", or "no: " and why.
@@ -80,7 +76,6 @@ class Trainer:
     precision: str
     clip: float | None
     random: bool = False
-    group: Group | None = None
     capture: bool = True
     step: int = 0
     loss: float = float("nan")
@@ -105,8 +100,7 @@ class Trainer:
         """Goes on from `self.step` to `steps`; `batches` starts at that step. `schedule` is the number of
         steps that rates and phases are laid out over (default `steps`). `every[n](step)` is called after
         every n-th step and its answer is logged. Checkpoints are written to `save_to` at the end and every
-        `save_seconds` (longer where writing one takes long, see `QUICK_SAVE`). Each step runs inside of
-        `around(step)`."""
+        `save_seconds`. Each step runs inside of `around(step)`."""
         with own_stream(self.device) as stream:
             self._train(
                 batches, steps, schedule or steps, progress, log, save_to, save_seconds, every, around, stream
@@ -129,7 +123,6 @@ class Trainer:
         self.optimizer.prepare(self.step, schedule)
         first, replay = self.step, None
         saved = started = time.monotonic()
-        wait = save_seconds
         while self.step < steps:
             with around(self.step) if around is not None else contextlib.nullcontext():
                 with scope("data"):
@@ -160,23 +153,15 @@ class Trainer:
                     if log is not None:
                         log.write(step=self.step, **answer)
             now = time.monotonic()
-            if save_to is not None and (last or now - saved >= wait):
+            if save_to is not None and (last or now - saved >= save_seconds):
                 self.seconds += now - started
                 started = saved = now
                 self.save(save_to, log)
-                wait = save_seconds * max(1.0, (time.monotonic() - now) / QUICK_SAVE)
 
     def _captured(self, batch: Batch, stream: torch.cuda.Stream) -> CapturedStep | None:
         """A step as a graph; None where it cannot be one, and `captured` says why."""
-        if self.random or not self.capture or self.group is not None:
-            why = (
-                "the model draws"
-                if self.random
-                else "not asked for"
-                if not self.capture
-                else "several devices"
-            )
-            self.captured = f"no: {why}"
+        if self.random or not self.capture:
+            self.captured = "no: the model draws" if self.random else "no: not asked for"
             return None
 
         def work(static: Batch) -> tuple[Tensor, Tensor | None]:
@@ -195,14 +180,9 @@ class Trainer:
 
     def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         with self._randomness(), self.autocast(), self.ops.one_forward(), scope("mean"):
-            counted = batch.mask.sum()
-            mine = batch if self.group is None else self.group.part(batch)
-            loss = answer_loss(self.model, mine, self.ops, counted)
+            loss = answer_loss(self.model, batch, self.ops)
         with scope("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
-        if self.group is not None:
-            with scope("sum"):
-                loss = self.group.sum(loss.detach(), self.model.parameters())
         norm = None
         if self.clip is not None:
             with scope("clip"):
@@ -216,8 +196,7 @@ class Trainer:
             return
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            ranked = () if self.group is None else (self.group.rank,)
-            torch.manual_seed(mix("model", self.seed, self.step, *ranked))
+            torch.manual_seed(mix("model", self.seed, self.step))
             yield
 
     def autocast(self) -> torch.autocast:
@@ -252,9 +231,9 @@ class Trainer:
         return state
 
 
-def answer_loss(model: nn.Module, batch: Batch, ops: Ops, counted: Tensor | None = None) -> Tensor:
+def answer_loss(model: nn.Module, batch: Batch, ops: Ops) -> Tensor:
     """Mean cross-entropy of the tokens that count, averaged over the supervised loops of a model that has
-    such. `counted` is how many tokens count where the batch is a part of another."""
+    such."""
     supervised = getattr(model, "supervised", None)
     readings = [model(batch.inputs)] if supervised is None else model(batch.inputs, read_at=supervised)
     targets, mask = batch.targets.flatten(), batch.mask.flatten()
@@ -262,4 +241,4 @@ def answer_loss(model: nn.Module, batch: Batch, ops: Ops, counted: Tensor | None
     for logits in readings:
         each = ops.loss(logits.flatten(0, 1), targets)
         total = total + (each * mask).sum()
-    return total / ((mask.sum() if counted is None else counted) * len(readings))
+    return total / (mask.sum() * len(readings))

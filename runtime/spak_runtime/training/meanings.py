@@ -129,18 +129,13 @@ def means_linear(kernel: KernelFunction) -> str:
 
 
 def means_attention(kernel: KernelFunction) -> str:
-    """`bias` for a kernel that takes what is added to every score, [B, heads, T, K] float32."""
     size = next((choices[0] for choices in kernel.spec.dims.values() if choices), 8)
     q, k, v = (_drawn(2, 2, 5, size) for _ in range(3))
-    biased = len(_inputs(kernel)) == 4
-    options = known_options(kernel, {"causal": not biased})
-    causal = not biased and bool(options)
-
-    def meaning(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        return attention(q, k, v, bias, causal, 0.0)
-
-    _compare("attention", kernel, (q, k, v, *((_drawn(2, 2, 5, 5),) if biased else ())), options, meaning)
-    return "bias" if biased else "attention"
+    options = known_options(kernel, {"causal": True})
+    _compare(
+        "attention", kernel, (q, k, v), options, lambda q, k, v: attention(q, k, v, None, bool(options), 0.0)
+    )
+    return "attention"
 
 
 def means_rotation(kernel: KernelFunction) -> str:

@@ -26,13 +26,12 @@ class Digits:
         return Digits(self.digits[rows], self.length[rows])
 
 
-def draw(length: Tensor, width: int, source: Stream, below: int = 10) -> Digits:
-    """Numbers of exactly `length` [B] digits, uniform, each digit below `below`: the leading digit is not zero, except
-    that 0 itself is a number of one digit. `width` is at least the largest length; `length` lies where `source`
-    draws."""
+def draw(length: Tensor, width: int, source: Stream) -> Digits:
+    """Numbers of exactly `length` [B] digits, uniform: the leading digit is not zero, except that 0 itself
+    is a number of one digit. `width` is at least the largest length; `length` lies where `source` draws."""
     count = length.shape[0]
-    digits = source.integers(below, count, width)
-    leading = source.integers(below - 1, count, 1) + 1
+    digits = source.integers(10, count, width)
+    leading = source.integers(9, count, 1) + 1
     column = torch.arange(width, device=length.device)[None]
     last = length[:, None] - 1
     digits = torch.where((column == last) & (last > 0), leading, digits)
@@ -53,30 +52,6 @@ def multiply(a: Digits, b: Digits) -> Digits:
     return _carry(columns)
 
 
-def digit_sum(a: Digits) -> Digits:
-    """The sum of the digits."""
-    return _whole(a.digits.sum(1), len(str(9 * a.width)))
-
-
-def complement(a: Digits) -> Digits:
-    """What each digit lacks to nine: with it, a number of nines."""
-    place = torch.arange(a.width, device=a.digits.device)
-    return _trimmed((9 - a.digits).masked_fill(place >= a.length[:, None], 0))
-
-
-def remainder(a: Digits, divisor: int) -> Digits:
-    """Of the division by a number below 10^15."""
-    left = torch.zeros_like(a.length)
-    for column in reversed(a.digits.unbind(1)):
-        left = (10 * left + column) % divisor
-    return _whole(left, len(str(divisor - 1)))
-
-
-def _whole(value: Tensor, width: int) -> Digits:
-    """The digits of numbers [B] that have at most `width`."""
-    return _trimmed(torch.stack([value // 10**place % 10 for place in range(width)], 1))
-
-
 def constant(value: int, count: int, device: torch.device) -> Digits:
     digits = torch.tensor([int(digit) for digit in reversed(str(value))], device=device)
     return Digits(digits[None].expand(count, -1), torch.full((count,), digits.numel(), device=device))
@@ -94,10 +69,6 @@ def _carry(columns: Tensor) -> Digits:
         total = column + carry
         digits.append(total % 10)
         carry = total // 10
-    return _trimmed(torch.stack(digits, 1))
-
-
-def _trimmed(digits: Tensor) -> Digits:
-    """The number of these digits, without zeros before it."""
-    place = torch.arange(1, digits.shape[1] + 1, device=digits.device)
-    return Digits(digits, (place * (digits > 0)).amax(1).clamp(min=1))
+    result = torch.stack(digits, 1)
+    place = torch.arange(1, result.shape[1] + 1, device=result.device)
+    return Digits(result, (place * (result > 0)).amax(1).clamp(min=1))

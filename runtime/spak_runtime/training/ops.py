@@ -98,12 +98,6 @@ class Ops:
             self._made[key] = (source, make())  # the source is held, so that no other tensor gets its id
         return self._made[key][1]
 
-    def of_scores(self, table: Tensor, row: Tensor, hidden: Tensor) -> Tensor:
-        """What every head adds to its scores, [B, heads, T, K]: the entries of a short table [rows, heads] at `row`
-        [B, T, K], minus infinity where a key is hidden."""
-        found: Tensor = _OfScores.apply(table, row, hidden)  # type: ignore[no-untyped-call]
-        return found
-
     # ---- operations of the model --------------------------------------------------------------------
 
     @named("linear")
@@ -145,8 +139,8 @@ class Ops:
         by. With `keys` [B, T, K] a query meets the keys at these places alone, and `bias` is [B, heads, T, K]."""
         dtype = _working_dtype(projected[0])
         kernel = self._bound("attention", dtype)
-        if kernel is not None and (why := self._other_scores(bias, keys)):
-            self._by_torch("attention", f"{kernel.spec.name} {why}", excepted=True)
+        if kernel is not None and bias is not None:
+            self._by_torch("attention", f"{kernel.spec.name} takes no bias on the scores", excepted=True)
             kernel = None
         if kernel is not None:
             wanted = {"causal": causal} | ({"softcap": softcap} if softcap else {})
@@ -155,7 +149,7 @@ class Ops:
             else:
                 turn = None if place is None else _Turn(*place, base, self._rotation(place, dtype))
                 parts = tuple(part.to(dtype) for part in projected)
-                y = self._attend(kernel, parts, heads, groups or heads, turn, bias, wanted)
+                y = self._attend(kernel, parts, heads, groups or heads, turn, wanted)
                 if y is not None:
                     return y
         q, k, v = (part.transpose(1, 2) for part in heads_of(projected, heads, groups or heads))
@@ -281,14 +275,6 @@ class Ops:
             return None
         return kernel
 
-    def _other_scores(self, bias: Tensor | None, keys: Tensor | None) -> str:
-        """Why the kernel for attention has other scores than these, or nothing."""
-        if self._forms["attention"] != "bias":
-            return "" if bias is None else "takes no bias on the scores"
-        if keys is not None:
-            return "meets every key"
-        return "" if bias is not None and bias.dim() == 4 else "takes a bias for every head of every sample"
-
     def _attend(
         self,
         kernel: KernelFunction,
@@ -296,23 +282,18 @@ class Ops:
         heads: int,
         groups: int,
         turn: _Turn | None,
-        bias: Tensor | None,
         options: Mapping[str, Any],
     ) -> Tensor | None:
         q, k, v = heads_of(projected, heads, groups)
-        given = [part.transpose(1, 2) for part in (q, k, v)]
-        if bias is not None:
-            bias = bias.float()
-            given.append(bias)
         try:
-            kernel.explain(*given, **options)
+            kernel.explain(*(part.transpose(1, 2) for part in (q, k, v)), **options)
             if turn is not None and turn.kernel is not None:
                 turn.kernel.explain(q, base=turn.base)
         except SpakRuntimeError as error:
             self._by_torch("attention", error.message.splitlines()[0])
             return None
-        y: Tensor = _Attention.apply(kernel, (heads, groups), turn, options, bias, *projected)  # type: ignore[no-untyped-call]
-        self._computed("attention", kernel, *given, **options)
+        y: Tensor = _Attention.apply(kernel, (heads, groups), turn, options, *projected)  # type: ignore[no-untyped-call]
+        self._computed("attention", kernel, *(part.transpose(1, 2) for part in (q, k, v)), **options)
         if turn is not None and turn.kernel is not None:
             self._computed("rotation", turn.kernel, q, base=turn.base)
         return y
@@ -421,7 +402,6 @@ class _Attention(torch.autograd.Function):
         sizes: tuple[int, int],
         turn: _Turn | None,
         options: Mapping[str, Any],
-        bias: Tensor | None,
         *projected: Tensor,
     ) -> Tensor:
         heads, groups = sizes
@@ -434,11 +414,11 @@ class _Attention(torch.autograd.Function):
             parts = (*_pair(turned, heads), parts[2])
         y = torch.empty_like(parts[0], memory_format=torch.contiguous_format)
         inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
-        given = [part.transpose(1, 2) for part in parts] + ([] if bias is None else [bias])
-        results = kernel(*given, out={outputs[0]: y.transpose(1, 2)}, **options)
+        q, k, v = (part.transpose(1, 2) for part in parts)
+        results = kernel(q, k, v, out={outputs[0]: y.transpose(1, 2)}, **options)
         rest = results[1:] if isinstance(results, tuple) else ()
-        ctx.save_for_backward(y, *given, *rest)
-        ctx.names = (*inputs[: len(given)], *outputs[1:])
+        ctx.save_for_backward(q, k, v, y, *rest)
+        ctx.names = (*inputs[:3], *outputs)
         ctx.given = kernel, sizes, turn, options
         ctx.shapes = tuple(part.shape for part in projected)
         return y.flatten(2)
@@ -446,47 +426,23 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         kernel, (heads, groups), turn, options = ctx.given
-        y, *given = ctx.saved_tensors
-        inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
-        values = {outputs[0]: y.transpose(1, 2), **dict(zip(ctx.names, given, strict=True))}
+        q, k, v, y, *rest = ctx.saved_tensors
+        values = dict(zip(ctx.names, (q, k, v, y.transpose(1, 2), *rest), strict=True))
         grad = _split(grads[0], heads, -1).transpose(1, 2)
-        found = tuple(y.new_empty(shape) for shape in ctx.shapes)
+        found = tuple(q.new_empty(shape) for shape in ctx.shapes)
         query, key, value = heads_of(found, heads, groups)
         runs = [] if turn is None else _runs(found, heads, groups)
         turned = [torch.empty_like(run, memory_format=torch.contiguous_format) for run in runs]
         if turned:
             query, key = _pair(turned, heads)
         outs = [part.transpose(1, 2) for part in (query, key, value)]
-        slopes = kernel.differentiate(
-            values, {outputs[0]: grad}, options, dict(zip(inputs[:3], outs, strict=True))
+        kernel.differentiate(
+            values, {ctx.names[3]: grad}, options, dict(zip(ctx.names[:3], outs, strict=True))
         )
         if turn is not None:
             for grad, run in zip(turned, runs, strict=True):
                 turn.backward(grad, run)
-        return (None, None, None, None, slopes[inputs[3]] if ctx.needs_input_grad[4] else None, *found)
-
-
-class _OfScores(torch.autograd.Function):
-    """Entries of a table as the scores of heads lie. The gradient of the table is a product with the rows' indicators,
-    one for each sample, summed over samples: without the sort of an embedding's, and with the same bits every time."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, row: Tensor, hidden: Tensor) -> Tensor:
-        samples, heads = len(row), table.shape[1]
-        ctx.save_for_backward(row, hidden)
-        ctx.rows = len(table)
-        places = row.reshape(samples, 1, -1).expand(samples, heads, -1)
-        found = table.t().expand(samples, heads, -1).gather(2, places).view(samples, heads, *row.shape[1:])
-        return found.masked_fill_(hidden[:, None], -torch.inf)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        row, hidden = ctx.saved_tensors
-        with torch.autocast(grads[0].device.type, enabled=False):
-            known = torch.where(hidden, ctx.rows, row).flatten(1)
-            of_row = known[..., None] == torch.arange(ctx.rows, device=row.device)
-            found = torch.bmm(grads[0].flatten(2), of_row.to(grads[0].dtype)).sum(0).t()
-        return found, None, None
+        return (None, None, None, None, *found)
 
 
 def heads_of(projected: tuple[Tensor, ...], heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:

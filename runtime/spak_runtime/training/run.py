@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spak_runtime.artifact import Artifact
 from spak_runtime.training import build, checkpoint, evaluate, kernels, spec
@@ -25,7 +25,6 @@ from spak_runtime.training.loop import SAVE_SECONDS, Log, Trainer, answer_loss
 from spak_runtime.training.ops import Ops
 from spak_runtime.training.progress import Progress, Quiet
 from spak_runtime.training.spec import Experiment, Gate, Readout, Settings
-from spak_runtime.training.together import Group
 
 SCHEMA = "spak-figures/1"
 SMOKE_BATCH = 32
@@ -33,12 +32,7 @@ SMOKE_BATCH = 32
 _QUICK = 200
 _WINDOWS = 200
 
-_BY_LOOPS = 1000
-"""Documents of a split by which accuracy is read off loop by loop."""
-
 LAST = Readout("last", "last", None)
-BEYOND = 2
-"""Accuracy is read off at every loop up to so many times those trained."""
 
 
 def run_experiment(
@@ -54,8 +48,6 @@ def run_experiment(
     progress: Progress | None = None,
     save_seconds: float = SAVE_SECONDS,
     strict: bool = False,
-    group: Group | None = None,
-    ranks: int = 1,
 ) -> dict[str, Any]:
     """Trains and evaluates, and returns the figures (also written to `out/figures.json`).
 
@@ -65,9 +57,7 @@ def run_experiment(
     `base`. A run that was killed goes on from its checkpoint and ends in the same bits, checkpoint and log
     included; a finished one is read, not repeated. On a GPU one step is profiled, and with
     `strict` a kernel that is neither the artifact's nor an exception with a name ends the run with
-    StrictError, before the training goes on. `group` is set in each process of a run that several share
-    (`together.py`), of which the first writes; `ranks` says how many had a run that is only to be read. Raises
-    TrainingError for what a user can put right."""
+    StrictError, before the training goes on. Raises TrainingError for what a user can put right."""
     experiment = spec.read(folder)
     settings = experiment.point(profile, point)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -75,9 +65,7 @@ def run_experiment(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise spec.TrainingError(f"`{out}` cannot be made: {error.strerror}") from error
-    ranks = ranks if group is None else group.ranks
-    shared = (ranks,) if ranks > 1 else ()
-    identity = build.fingerprint(experiment, profile, point, seed, chosen.type, artifact is not None, *shared)
+    identity = build.fingerprint(experiment, profile, point, seed, chosen.type, artifact is not None)
     figures = _finished(out / "figures.json", identity)
     if figures is not None:
         if strict:
@@ -97,7 +85,6 @@ def run_experiment(
         base or folder,
         artifact,
         strict,
-        group,
     )
     return run.run(profile, point)
 
@@ -123,7 +110,6 @@ class _Run:
     base: Path
     artifact: Artifact | None
     strict: bool
-    group: Group | None
     data: build.Data = dataclasses.field(init=False)
     model: nn.Module = dataclasses.field(init=False)
     answers: dict[tuple[str, str, int | None], evaluate.Answers] = dataclasses.field(default_factory=dict)
@@ -140,8 +126,6 @@ class _Run:
         stopped = any(not gate.holds for gate in self.gates)
         if self.trained is None and not stopped:
             self._train({})
-        if self.group is not None and self.group.rank:
-            return {}  # the first process evaluates and writes
         rows = self._rows(hidden) if self.trained is not None else []
         figures = self._figures(profile, point, rows, hidden)
         if self.trained is not None:
@@ -201,13 +185,12 @@ class _Run:
         settings = {**self.settings.train, **wanted}
         steps, size = int(settings["steps"]), int(settings["batch"])
         trainer = build.build_trainer(
-            self.experiment, self.settings, self.model, self.ops, self.device, self.seed, self.group
+            self.experiment, self.settings, self.model, self.ops, self.device, self.seed
         )
         path = self.out / "checkpoint.safetensors"
         trainer.state = {"identity": self.identity}
         state = trainer.resume(path, trainer.state)
-        writes = self.group is None or self.group.rank == 0
-        log = Log(self.out / "log.jsonl", state["log"] if state else 0) if writes else None
+        log = Log(self.out / "log.jsonl", state["log"] if state else 0)
         if state:
             self.progress.say(f"{self.experiment.name}: goes on at step {trainer.step} of {steps}")
         self.progress.start(f"{self.experiment.name} seed {self.seed}", steps)
@@ -220,20 +203,19 @@ class _Run:
                 steps,
                 progress=self.progress,
                 log=log,
-                save_to=path if writes else None,
+                save_to=path,
                 save_seconds=self.save_seconds,
                 every=every,
                 around=profiled,
             )
-        if log is not None:
-            log.close()
+        log.close()
         self.trained = trainer
         return trainer.loss
 
     def _profile(self, trainer: Trainer, steps: int) -> kernels.StepProfile | None:
         """What profiles a step of the training that goes on. The table is kept beside checkpoints, for a run that goes
         on behind its last step."""
-        if self.device.type != "cuda" or (self.group is not None and self.group.rank):
+        if self.device.type != "cuda":
             return None
         self.step_kernels = trainer.measured.get("kernels", self.step_kernels)
 
@@ -319,16 +301,7 @@ class _Run:
             by_digits[str(digits)] = [int(among.sum()), len(among)]
         bits = torch.nn.functional.pad(answers.correct.to(torch.uint8), (0, -count % 8)).view(-1, 8)
         packed = (bits << torch.arange(7, -1, -1, dtype=torch.uint8)).sum(1).to(torch.uint8)
-        seen: dict[str, Any] = {}
-        if answers.depth is not None:
-            seen["halting"] = _halting(answers.depth, documents.digits)
-        supervised = getattr(self.model, "supervised", None)
-        if readout == LAST and supervised is not None:
-            some = documents.select(torch.arange(min(count, _BY_LOOPS)))
-            right = evaluate.by_loops(self.model, some, BEYOND * supervised[-1], self.device)
-            seen["by_loops"] = {"n": len(some.tokens), "correct": right}
         return {
-            **seen,
             "split": split,
             "readout": readout.name,
             "n": count,
@@ -371,23 +344,11 @@ class _Run:
             "gates": [_gate(gate) for gate in self.gates],
             "hidden": dict(hidden),
             "rows": rows,
-            "ranks": 1 if self.group is None else self.group.ranks,
             "captured": trained.captured if trained else "no: not trained",
             "kernels": self.step_kernels,
             "computed": [dataclasses.asdict(row) for row in self.ops.table()],
             "notes": notes,
         }
-
-
-def _halting(depth: Tensor, digits: Tensor) -> dict[str, list[float]]:
-    """By the digits of the longest number: the mean loop at which the first, second … token of an answer halted."""
-    found = {}
-    for number in sorted(set(digits.tolist())):
-        mine = depth[digits == number]
-        counts = (mine > 0).sum(0)
-        means = mine.sum(0)[counts > 0] / counts[counts > 0]
-        found[str(number)] = [round(mean, 3) for mean in means.tolist()]
-    return found
 
 
 def _gate(gate: GateResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spak_runtime.training import build, checkpoint, spec
-from spak_runtime.training.batch import BLANK, END, Vocabulary
+from spak_runtime.training.batch import END, Vocabulary
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.seeds import mix
 from spak_runtime.training.spec import TrainingError
@@ -61,8 +61,7 @@ def sample_experiment(
 
 @torch.no_grad()
 def write(model: nn.Module, vocabulary: Vocabulary, prompt: str, how: Sampling, context: int | None) -> str:
-    """The text that follows a prompt. The model sees the last `context` tokens (all, if None). One that answers in
-    parallel writes everything at once."""
+    """The text that follows a prompt. The model sees the last `context` tokens (all, if None)."""
     try:
         ids = vocabulary.encode(prompt)
     except KeyError as error:
@@ -74,11 +73,6 @@ def write(model: nn.Module, vocabulary: Vocabulary, prompt: str, how: Sampling, 
     allowed = torch.tensor([len(token) == 1 or token == END for token in vocabulary.tokens])
     source = torch.Generator().manual_seed(how.seed)
     model.eval()
-    if BLANK in vocabulary.tokens:
-        blank = [vocabulary.number(BLANK)] * (how.tokens - 1)
-        rows = model(torch.tensor([[*ids, *blank]], device=device))[0, len(ids) - 1 :].float().cpu()
-        found = [draw(row.masked_fill(~allowed, -torch.inf), how, source) for row in rows]
-        return vocabulary.decode(found[: found.index(end) + 1] if end in found else found)
     written: list[int] = []
     while len(written) < how.tokens and (not written or written[-1] != end):
         seen = [*ids, *written]

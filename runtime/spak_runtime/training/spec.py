@@ -2,9 +2,8 @@
 that the modules of this package interpret; nothing in it is ever executed as code.
 
 Expressions of a dataset:
-    ["sample", a]  ["digits", length, below?]  ["param", n]  ["interval", first, last]
-    ["add" | "mul" | "mod", x, y]  ["digit_sum" | "complement", x]  ["reverse", number]  ["text", "="]  ["end"]
-    and a number for itself
+    ["sample", a]  ["digits", length]  ["param", n]  ["interval", first, last]  ["add" | "mul", x, y]
+    ["reverse", number]  ["text", "="]  ["end"]  and a number for itself
 Propositions of laws and gates (see `gates.py`):
     ["and" | "or" | "not" | "eq" | "ne" | "lt" | "le" | "gt" | "ge", …]  [query, argument …]  and constants
 """
@@ -35,15 +34,14 @@ class TrainingError(SpakRuntimeError):
 @dataclass(frozen=True, slots=True)
 class Split:
     """Over sampled data: `binders` are independent uniform draws, each (names, tuples of values). `size` of
-    an evaluation split, `weight` its share of a training mixture, `given` the samples that follow from the others
-    there. Over a corpus: the part [start, stop) of it, 0..1."""
+    an evaluation split, `weight` its share of a training mixture. Over a corpus: the part [start, stop) of
+    it, 0..1."""
 
     name: str
     binders: tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
     size: int | None
     weight: float | None
     part: tuple[float, float] | None
-    given: Mapping[str, Expression]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +217,7 @@ def _split(name: str, data: dict[str, Any]) -> Split:
         for binder in data["binders"]
     )
     part = data["part"]
-    share = (part[0], part[1]) if part else None
-    return Split(name, binders, data["size"], data["weight"], share, data["given"])
+    return Split(name, binders, data["size"], data["weight"], (part[0], part[1]) if part else None)
 
 
 def _gate(data: dict[str, Any]) -> Gate:

@@ -220,28 +220,16 @@ def test_adamw_changes_its_tensors_in_place(size: int) -> None:
         {"causal": False, "softcap": 3.0, "window": 5},
     ],
 )
-@pytest.mark.parametrize(
-    ("name", "groups"),
-    [
-        ("fmha", 2),
-        ("fmha_gradient", 2),
-        ("fmha_gradient", 4),
-        ("fmha_biased", 2),
-        ("fmha_biased_gradient", 4),
-    ],
-)
-def test_attention(name: str, groups: int, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ["fmha", "fmha_gradient"])
+def test_attention(name: str, options: dict[str, Any]) -> None:
     kernel = example("fmha", ("sm_80",))[name]
-    dims = {"B": 1, "H": 4, "G": groups, "Sq": 17, "Sk": 21, "D": 64}
+    dims = {"B": 1, "H": 4, "G": 2, "Sq": 17, "Sk": 21, "D": 64}
     call = case(kernel, dims, {"scale": 0.125, **options}, {"Q": "bf16", "grad_O": "bf16"})
-    if name.endswith("_gradient"):  # the normaliser and the output are what the forward pass saved
-        forward = example("fmha", ("sm_80",))[name.removesuffix("_gradient")].plan.kernel
-        given = {n: a for n, a in call.tensors.items() if n in ("Q", "K", "V", "bias")}
+    if name == "fmha_gradient":  # the normaliser and the output are what the forward pass saved
+        forward = example("fmha", ("sm_80",))["fmha"].plan.kernel
+        given = {n: a for n, a in call.tensors.items() if n in ("Q", "K", "V")}
         saved = oracle(forward, given, call.options, dims)
         for output in ("L", "O"):
             call.tensors[output][...] = saved[output]  # type: ignore[index]
-    sizes = Environment(dims=dims)
     for variant in variants(kernel):
-        limits = [guard for guard in variant.guards if guard.law in ("short", "ungrouped")]
-        if all(evaluate(guard.condition, sizes) for guard in limits):
-            agrees(kernel, variant, call, guards=False)
+        agrees(kernel, variant, call, guards=False)

@@ -31,7 +31,6 @@ def go(body: str, arguments: str = "64", grid: tuple[int, int, int] = (1, 1, 1),
     ("kind", "wrong", "right"),
     [
         ("bad-barrier-id", "named_barrier_sync(16, 64);", "named_barrier_sync(15, 64);"),
-        ("bad-barrier-id", "named_barrier_sync(0, 64);", "named_barrier_sync(1, 64);"),
         ("bad-barrier-count", "named_barrier_sync(1, 48);", "named_barrier_sync(1, 64);"),
         (
             "barrier-count-mismatch",

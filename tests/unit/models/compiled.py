@@ -10,10 +10,8 @@ from spakc import driver
 from spakc.check.check_data import DatasetFacts, check_data
 from spakc.check.check_experiment import ExperimentFacts, check_experiments
 from spakc.check.check_model import check_models
-from spakc.check.check_points import check_points
 from spakc.check.model_shapes import Shapes
 from spakc.diagnostics import Sink, SpakError
-from spakc.emit.environment import environment
 from spakc.emit.torch_glue import emit_experiments
 from spakc.ir.module import Module
 from spakc.lower.lower import lower
@@ -25,7 +23,7 @@ from spakc.syntax.parse import parse
 ROOT = Path(__file__).parents[3]
 ADDITION = ROOT / "examples/looplm/addition.spak"
 NANOGPT = ROOT / "examples/nanogpt/nanogpt.spak"
-TEMPLATES = environment({path.name: path.read_text() for path in (ROOT / "templates/torch").glob("*.j2")})
+TEMPLATES = {path.name: path.read_text() for path in (ROOT / "templates/torch").glob("*.j2")}
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,6 @@ def _check(program: Program, sink: Sink) -> Compiled | None:
     if sink.has_errors:
         return None
     experiments = check_experiments(module, shapes, data, sink)
-    check_points(module, experiments, sink)
     return Compiled(module, dict(shapes), dict(data), dict(experiments))
 
 

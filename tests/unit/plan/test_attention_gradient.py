@@ -7,14 +7,8 @@ from pathlib import Path
 import pytest
 
 from spakc.diagnostics import Sink
-from spakc.ir.inline import index_name
 from spakc.plan.plan import Plan, plan
-from spakc.plan.problem import (
-    AttentionGradientProblem,
-    ElementwiseProblem,
-    RowsProblem,
-    WholeGradientProblem,
-)
+from spakc.plan.problem import AttentionGradientProblem, ElementwiseProblem, RowsProblem
 from tests.unit.emit.planned import checked
 
 ATTENTION = """spak 1
@@ -30,7 +24,7 @@ kernel f: attention {{
     X[b, h, q, k] = {score}
 {more}    O[b, h, q, d] = {value}
   }}
-  gradient O wrt {wanted}
+  gradient O wrt Q, K, V
 }}
 """
 SCORE = "sum[d](Q[b, h, q, d] * K[b, h // (H // G), k, d])"
@@ -44,14 +38,11 @@ def planned(
     inputs: str = "",
     outputs: str = "  output L: f32 [B, H, S]\n",
     more: str = "    L[b, h, q] = logsumexp[k](X[b, h, q, k])\n",
-    wanted: str = "Q, K, V",
     archs: tuple[str, ...] = (),
     text: str = ATTENTION,
 ) -> Plan:
     path = folder / "file.spak"
-    path.write_text(
-        text.format(score=score, value=value, inputs=inputs, outputs=outputs, more=more, wanted=wanted)
-    )
+    path.write_text(text.format(score=score, value=value, inputs=inputs, outputs=outputs, more=more))
     return plan(checked(path), archs, Sink())
 
 
@@ -120,56 +111,6 @@ def test_other_mathematics_goes_through_memory(tmp_path: Path, change: dict[str,
         assert all(name.startswith("unfused_") for name in schedules(found))
     else:
         assert "V[" in change["score"]
-
-
-def test_short_problems_are_one_launch(tmp_path: Path) -> None:
-    """Without heads that share keys, no head passes: the others' guard says so."""
-    variants = planned(tmp_path).kernels["f_gradient"].variants
-    packed = [variant for variant in variants if variant.schedule.endswith("gradient_packed")]
-    assert [variant.config["length"] for variant in packed] == [16, 32, 64, 16, 32, 64]
-    for variant in packed:
-        (launch,) = variant.launches
-        assert isinstance(launch.problem, WholeGradientProblem) and not variant.workspace
-        own = variant.schedule.startswith("fused_ungrouped_")
-        assert bool(launch.problem.by_keys.passing) != own
-        guards = [guard.condition for guard in variant.guards]
-        assert (["eq", ["dim", "H"], ["dim", "G"]] in guards) == own
-        assert ["le", ["dim", "T"], variant.config["length"]] in guards
-
-
-BIASED = {
-    "score": f"{SCORE} + 3 * bias[b, h, q, k]",
-    "inputs": "  input bias: f32 [B, H, S, T]\n",
-    "wanted": "Q, K, V, bias",
-}
-
-
-def test_the_gradient_of_a_bias_is_written_by_the_one_launch(tmp_path: Path) -> None:
-    variants = planned(tmp_path, **BIASED).kernels["f_gradient"].variants
-    problem = variants[0].launches[0].problem
-    assert isinstance(problem, WholeGradientProblem)
-    (store,) = problem.score_outputs
-    assert store.tensor == "grad_bias" and [str(n) for n in map(index_name, store.indices)] == [
-        "b",
-        "h",
-        "q",
-        "k",
-    ]
-    assert "fused_gradient_tiles" not in {variant.schedule for variant in variants}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"score": f"{SCORE} + bias[h, q, k]", "inputs": "  input bias: f32 [H, S, T]\n"},
-        {"score": f"{SCORE} + bias[b, h, q, q]", "inputs": "  input bias: f32 [B, H, S, S]\n"},
-    ],
-    ids=["one for all samples", "the same for all keys"],
-)
-def test_a_bias_that_many_scores_read_is_summed_elsewhere(tmp_path: Path, change: dict[str, str]) -> None:
-    found = planned(tmp_path, **{**BIASED, **change})
-    if "f_gradient" in found.kernels:
-        assert not any("packed" in name for name in schedules(found))
 
 
 def test_what_is_added_to_scores_has_its_derivative_in_the_kernel(tmp_path: Path) -> None:

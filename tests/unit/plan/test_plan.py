@@ -9,14 +9,10 @@ import pytest
 from spak_runtime.expressions import Environment, evaluate
 from spakc.diagnostics import Sink
 from spakc.diagnostics.codes import CODES
-from spakc.plan.cost_model import product_time
 from spakc.plan.plan import Plan, plan
 from spakc.plan.problem import RowsProblem
-from spakc.plan.select import REFERENCE_SHAPES, Measurement, all_references
-from spakc.plan.template import Resources, Template
+from spakc.plan.select import REFERENCE_SHAPES, Measurement
 from spakc.plan.templates import ANNOUNCED
-from spakc.plan.templates_product import PIPELINED as PIPELINED_TEMPLATE
-from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
 from spakc.plan.variants import NEAR, ahead_of_time
 from spakc.target import TARGETS
 from tests.unit.emit.planned import ARCHS, ROOT, checked
@@ -91,15 +87,6 @@ def test_a_portfolio_serves_small_and_large_calls(planner: Planner) -> None:
             dims = {"M": shape.rows, "N": shape.columns, "K": shape.depth}
             at_a_call = Environment(dims=dims, facts={"sms": TARGETS["sm_80"].sms})
             assert evaluate(variant.estimates["sm_80"], at_a_call) == pytest.approx(seconds, rel=5e-3)
-
-
-@pytest.mark.parametrize("template", [WARP_SPECIALIZED, PIPELINED_TEMPLATE])
-def test_all_reference_shapes_at_once_take_what_each_takes(template: Template) -> None:
-    """Lengths and layouts of rows included, which hundreds of configs of a portfolio are for."""
-    hopper, takes = TARGETS["sm_90a"], Resources(128, 128, 48_000)
-    together = product_time(template, template.defaults, takes, all_references(), hopper).seconds
-    each = [product_time(template, template.defaults, takes, s, hopper).seconds for s in REFERENCE_SHAPES]
-    assert list(together) == pytest.approx(each, rel=1e-12)
 
 
 def test_preferences_become_conditions_of_a_call(planner: Planner) -> None:

@@ -20,7 +20,7 @@ from spakc.commands.report_page import write_page
 from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject
 from spakc.figures import key_of
-from spakc.report.html import Run, _accuracy, _loops, by_digits
+from spakc.report.html import Run, _accuracy, by_digits
 from spakc.report.svg import Axis, Series, chart, number_text
 from spakc.report.table import Entry
 from spakc.report.times import Roof, roof_of, timings
@@ -135,35 +135,6 @@ def test_a_roof_is_that_of_the_device(checked: driver.Checked) -> None:
 
 def test_digits_are_those_of_the_plain_readout() -> None:
     assert by_digits(figures("e")) == {1: (20, 20), 2: (10, 20), 12: (0, 10)}
-
-
-def test_loops_are_shown_by_split_and_by_token() -> None:
-    rows = [
-        {
-            "split": "s",
-            "readout": "last",
-            "correct": 9,
-            "n": 10,
-            "loops": None,
-            "by_loops": {"n": 10, "correct": [0, 5, 9, 9]},
-        },
-        {"split": "s", "readout": "exit", "correct": 8, "n": 10, "loops": 2.5, "halting": {"4": [2.0, 3.0]}},
-    ]
-    figures = {"experiment": "e", "point": "", "profile": None, "seed": 0, "rows": rows}
-    other = {
-        **figures,
-        "seed": 1,
-        "rows": [
-            {**rows[0], "by_loops": {"n": 10, "correct": [0, 1, 9, 9]}},
-            {**rows[1], "halting": {"4": [2.0]}},
-        ],
-    }
-    page = _loops([Run(figures, []), Run(other, [])])
-    assert page.count("<svg") == 2 and "2.50 loops a token, 80.00%" in page
-    assert "4 digits, 1: 2<" in page and "4 digits, 2: 3<" in page, (
-        "a mean over the seeds that have the token"
-    )
-    assert "Not measured" in _loops([Run({**figures, "rows": []}, [])])
 
 
 def test_a_run_on_text_shows_its_losses() -> None:

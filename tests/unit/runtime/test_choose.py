@@ -50,16 +50,6 @@ def test_the_first_variant_whose_guards_hold():
     ]
 
 
-def test_whoever_wants_the_same_bits_gets_no_sums_in_any_order():
-    ordered, plain = estimated("ordered", 2e-6), estimated("any", 1e-6)
-    unordered = replace(plain, launches=tuple(replace(launch, unordered=True) for launch in plain.launches))
-    kernel = KernelSpec("kernel", "rows", {"M": None}, (), (), (unordered, ordered), "math.py")
-    chooser, call = Chooser(kernel), Environment(dims={"M": 1000})
-    assert chooser.unordered and chooser.choose(H100, call).variant is unordered
-    choice = chooser.choose(H100, call, same_bits=True)
-    assert choice.variant is ordered and choice.rejected[0].law == "deterministic"
-
-
 def test_only_variants_for_the_architecture():
     newest, older = variant("wgmma", archs=("sm_90a",)), variant("mma", archs=("sm_80", "sm_90"))
     assert choose(H100, newest, older).variant is newest

@@ -13,7 +13,6 @@ from spakc.resources import grammar_text, resource
 from spakc.source import SourceFile
 from spakc.syntax import nodes
 from spakc.syntax.build_ast import build_ast
-from spakc.syntax.limits import MAX_LINE
 from spakc.syntax.parse import lark_parser, parse
 
 TORTURE = Path(__file__).parents[2] / "spec" / "torture.spak"
@@ -27,15 +26,9 @@ def ast_of(name: str, text: str) -> tuple[nodes.File, list[str]]:
     return build_ast(tree, source, sink), [d.code for d in sink.diagnostics]
 
 
-def in_few_lines(text: str) -> str:
-    """The text without comments and with a blank for every line end, but one where a line would be too long."""
-    bare = re.sub(r'("(?:\\.|[^"\\\n])*")|#[^\n]*', lambda m: m[1] or " ", text.replace("\r\n", "\n"))
-    lines = [""]
-    for line in bare.split("\n"):
-        if len(lines[-1]) + len(line) + 1 > MAX_LINE:
-            lines.append("")
-        lines[-1] += f"{line} "
-    return "\n".join(lines)
+def on_one_line(text: str) -> str:
+    """The text without comments and with a blank for every line end."""
+    return re.sub(r'("(?:\\.|[^"\\\n])*")|#[^\n]*|\n', lambda m: m[1] or " ", text.replace("\r\n", "\n"))
 
 
 def one_word_a_line(text: str) -> str:
@@ -49,7 +42,7 @@ def test_line_ends_mean_nothing(path: Path) -> None:
     written, codes = ast_of(path.name, text)
     assert written.items
     assert set(codes) <= ({"SPAK115"} if path == TORTURE else set())
-    for other in (in_few_lines(text), one_word_a_line(text), "\ufeff" + text.replace("\n", "\r\n")):
+    for other in (on_one_line(text), one_word_a_line(text), "\ufeff" + text.replace("\n", "\r\n")):
         assert other != text
         assert ast_of(path.name, other) == (written, codes)
 

@@ -47,7 +47,7 @@ def test_every_rule_is_built() -> None:
     inside = {
         "start", "version", "use", "targets", "path", "because", "quantifier", "binder", "role",
         "one_dim", "type", "types", "shape", "alternatives", "direction", "equation", "at_launch",
-        "params", "param", "body", "setting", "key", "exprs", "args", "names", "named", "given",
+        "params", "param", "body", "setting", "key", "exprs", "args", "names", "named",
     }  # fmt: skip
     made = {name for name in made if not name.startswith("_")}
     assert made == inside | set(build_ast._STATEMENTS) | set(build_expr._RULES)

@@ -102,41 +102,6 @@ def test_both_ways_of_decoding_agree_on_a_real_model(data: DocumentData, tmp_pat
         assert 0 < int(one.sum()) < 1000, "some right and some wrong, or nothing is compared"
 
 
-def test_a_reading_a_loop_is_what_so_many_loops_give(data: DocumentData, tmp_path: Path):
-    from spak_runtime.training import build
-
-    experiment = spec.read(compile_text(adders()).write(tmp_path) / "wheel")
-    ops = build.build_ops(experiment, None, CPU)
-    trained = build.build_model(experiment, experiment.point("tiny"), data, ops, CPU, 0)
-    trainer = build.build_trainer(experiment, experiment.point("tiny"), trained, ops, CPU, 0)
-    trainer.optimizer.lr = {"name": "constant", "rate": 5e-3}
-    trainer.train(data.batches(32, 0), 200)
-    documents = data.draw("train", 300, "loops")
-    counts = evaluate.by_loops(trained, documents, 6, CPU)
-    for loops in (1, 3, 4, 6):
-        alone = evaluate.exact_match(trained, documents, Readout("last", "last", loops), data.pad, CPU)
-        assert counts[loops - 1] == int(alone.correct.sum())
-    assert counts[3] > counts[0]
-
-
-def test_depth_is_that_of_the_tokens_of_answers(data: DocumentData):
-    """A reader that halts at the place of the token, told apart by what each answer's tokens are."""
-
-    class Halting(torch.nn.Module):
-        def halt(self, tokens, loops, mode):
-            place = torch.arange(tokens.shape[1]).expand_as(tokens)
-            return torch.zeros(*tokens.shape, len(data.vocabulary)), place + 1
-
-    documents = data.draw("train", 50, "depth")
-    answers = evaluate.exact_match(Halting(), documents, Readout("exit", "exit", None), data.pad, CPU)
-    assert answers.depth is not None
-    for row in range(50):
-        prompt, length = int(documents.prompt[row]), int(documents.length[row])
-        wanted = torch.arange(prompt, length).float()
-        assert torch.equal(answers.depth[row, : length - prompt], wanted)
-        assert (answers.depth[row, length - prompt :] == 0).all()
-
-
 def test_wilson():
     """Known values."""
     assert evaluate.wilson(997, 1000) == pytest.approx((0.9912, 0.9990), abs=1e-4)

@@ -10,7 +10,7 @@ import torch
 import spak_runtime
 import spakc
 from spak_runtime.training import ops as module
-from spak_runtime.training.meanings import attention, rotate
+from spak_runtime.training.meanings import rotate
 from spak_runtime.training.ops import Ops
 from spak_runtime.training.spec import TrainingError
 from tests.unit.emit.planned import ROOT
@@ -154,44 +154,6 @@ def test_attention_where_heads_lie(heads, groups, positions, by_kernel):
     if place is not None and by_kernel:
         assert rows["rotation"].by.startswith("rope (") == (positions == "rope")
         assert rows["rotation"].excepted == (positions == "runs")
-
-
-@pytest.mark.parametrize("groups", [None, 2])
-@pytest.mark.parametrize("softcap", [0.0, 5.0])
-def test_attention_with_a_bias(heads, groups, softcap):
-    """Scores get what stands in a table at the row of each query and key, and the table its gradient."""
-    ops = Ops({"attention": "fmha_biased"}, ("attention",), heads, torch.device("cuda"))
-    batch, length, count, size = 3, 6, 4, 16
-    torch.manual_seed(2)
-    widths = [3 * count * size] if groups is None else [count * size, 2 * groups * size]
-    projected = [torch.randn(batch, length, w).bfloat16().requires_grad_() for w in widths]
-    table = torch.randn(5, count, requires_grad=True)
-    row = torch.randint(5, (batch, length, length))
-    hidden = torch.ones(length, length, dtype=torch.bool).triu(1).expand_as(row)
-    bias = ops.of_scores(table, row, hidden)
-    y = ops.attention(*projected, heads=count, groups=groups, bias=bias, causal=False, softcap=softcap)
-    q, k, v = (
-        part.transpose(1, 2).double() for part in module.heads_of(tuple(projected), count, groups or count)
-    )
-    added = torch.nn.functional.embedding(row, table.double()).masked_fill(hidden[..., None], -torch.inf)
-    wanted = attention(q, k, v, added.permute(0, 3, 1, 2), False, softcap).transpose(1, 2).flatten(2)
-    torch.testing.assert_close(y.double(), wanted, rtol=0.02, atol=0.03)
-    grad = torch.randn_like(y)
-    found = torch.autograd.grad(y, [*projected, table], grad)
-    for a, b in zip(found, torch.autograd.grad(wanted, [*projected, table], grad.double()), strict=True):
-        torch.testing.assert_close(a.double(), b.double(), rtol=0.05, atol=0.05)
-    (known,) = ops.table()
-    assert known.by.startswith("fmha_biased (")
-
-
-@pytest.mark.parametrize("biased", [True, False])
-def test_scores_that_a_kernel_does_not_have_are_torchs(heads, biased):
-    ops = Ops({"attention": "fmha_biased" if biased else "fmha"}, ("attention",), heads, torch.device("cuda"))
-    bias = None if biased else torch.randn(2, 2, 5, 5)
-    y = ops.attention(torch.randn(2, 5, 3 * 2 * 64).bfloat16(), heads=2, bias=bias, causal=biased)
-    (known,) = ops.table()
-    assert y.shape == (2, 5, 128) and known.by == "torch" and known.excepted
-    assert ("takes a bias" if biased else "takes no bias") in known.why
 
 
 def test_heads_of_a_size_without_a_kernel_are_torchs(heads):

@@ -121,10 +121,6 @@ def test_figures(models: Path, tmp_path: Path):
     assert held["n"] == 40 == sum(n for _, n in held["by_digits"].values())
     assert held["interval"][0] <= held["correct"] / 40 <= held["interval"][1]
     assert rows["held", "exit"]["loops"] >= 3
-    by_loops = held["by_loops"]
-    assert by_loops["n"] == 40 and len(by_loops["correct"]) == 8 and by_loops["correct"][3] == held["correct"]
-    halting = rows["long", "exit"]["halting"]
-    assert list(halting) == ["5"] and len(halting["5"]) in (6, 7) and min(halting["5"]) >= 3
     assert figures["parameters"] == spec.read(models / "wheel").point("tiny").parameters
     assert any("bf16" in note for note in figures["notes"])
     assert {row["op"] for row in figures["computed"]} >= {"attention", "mlp", "norm", "embed", "unembed"}

@@ -82,8 +82,8 @@ extern "C" {
 void spak_emu_barrier(unsigned id, unsigned threads, int wait, SPAK_AT) {
   const u32 site = here(file, line);
   Block& block = this_block();
-  if (id > 15 || (id == 0 && threads)) {
-    report("bad-barrier-id", site, 0, "barrier %u: named ones are 1 .. 15, and 0 is sync_threads", id);
+  if (id > 15) {
+    report("bad-barrier-id", site, 0, "barrier %u: there are 0 .. 15", id);
     fail();
   }
   Barrier& b = block.barriers[id];

@@ -191,8 +191,8 @@ u64 digest_of_registers(const float* registers, u32 count) {
   return digest;
 }
 
-// Accumulators that plain code has changed since the fence: wgmma may add to what was there before, and where it does not
-// add, the old write may land behind its result. Those of an operation on its way are none of plain code.
+// Accumulators that plain code has changed since the fence: wgmma may add to what was there before. Those of an
+// operation on its way are none of plain code.
 void check_fenced(const Warpgroup& g, const float* registers, u32 count, u32 site) {
   for (const WgmmaAccumulator& acc : g.accumulators)
     if (acc.live && acc.registers[thread_in_group()] == registers) return;
@@ -238,7 +238,7 @@ void spak_emu_wgmma(float* d, unsigned registers, const unsigned* a, unsigned lo
   if (!fiber->wgmma_fenced)
     report("wgmma-without-fence", site, 0,
            "no wgmma_fence since the last wgmma_wait: registers may not be ready");
-  check_fenced(g, d, registers, site);
+  if (accumulate) check_fenced(g, d, registers, site);
   g.argument[thread_in_group()] = {
       d, a, descriptor_a, descriptor_b, registers, site, accumulate != 0, a_mn != 0, b_mn != 0, type};
   if (!meet_warpgroup(g, "wgmma", site)) return;

@@ -12,10 +12,9 @@ namespace spak {
 
 constexpr f32 LOG2_E = 1.4426950408889634f, LN_2 = 0.69314718055994531f;
 
-// acc += left * right for the sixteen rows of the left tile from `row` on and the columns of the right one from `column`
-// on, over Depth.
+// acc += left * right for the sixteen rows of the left tile from `row` on, over Depth.
 template <class T, class Left, class Right, u32 Depth, u32 Columns>
-SPAK_DEVICE void multiply_rows(Reg<f32, Columns, 4>& acc, u32 left, u32 row, u32 right, u32 column = 0) {
+SPAK_DEVICE void multiply_rows(Reg<f32, Columns, 4>& acc, u32 left, u32 row, u32 right) {
   SPAK_UNROLL
   for (u32 k = 0; k < Depth; k += 16) {
     Reg<u32, 4> a;
@@ -23,7 +22,7 @@ SPAK_DEVICE void multiply_rows(Reg<f32, Columns, 4>& acc, u32 left, u32 row, u32
     SPAK_UNROLL
     for (u32 j = 0; j < Columns; j += 2) {
       Reg<u32, 4> b;
-      Right::right_fragment(b, right, column + j * 8, k);
+      Right::right_fragment(b, right, j * 8, k);
       mma_m16n8k16<T>(acc[j], a, b[0], b[1]);
       mma_m16n8k16<T>(acc[j + 1], a, b[2], b[3]);
     }
@@ -154,25 +153,6 @@ struct RowsOfWarp {
   using Accumulators = Reg<f32, 1, blocks_n, 4>;
   SPAK_DEVICE static u32 warp_row() { return thread_index() / 32 * 16; }
   SPAK_DEVICE static u32 warp_column() { return 0; }
-};
-
-// The warps that have a problem to themselves, sixteen of its Rows rows each; a block has several such teams.
-template <u32 Rows>
-struct Team {
-  static constexpr u32 warps = Rows / 16, threads = 32 * warps;
-  SPAK_DEVICE static u32 index() { return thread_index() / threads; }
-  SPAK_DEVICE static u32 thread() { return thread_index() % threads; }
-  SPAK_DEVICE static u32 warp() { return thread() / 32; }
-  SPAK_DEVICE static void sync() {
-    if constexpr (warps == 1) sync_warp();
-    else named_barrier_sync(1 + index(), threads);
-  }
-};
-
-// Rows of a team, as output_slab.cuh wants to know them.
-template <u32 Rows, u32 Columns>
-struct RowsOfTeam : RowsOfWarp<Columns> {
-  SPAK_DEVICE static u32 warp_row() { return Team<Rows>::warp() * 16; }
 };
 
 }  // namespace spak

@@ -59,17 +59,16 @@ struct OperandTile : Fragments<OperandTile<T, TileOuter, TileK, KMajor, Swizzled
   }
 
   // Copies the tile at (outer, k) of the operand; what lies outside outer_size x k_size becomes zero. `leading` is the
-  // distance of rows in global memory, in elements; rows are contiguous and 16-byte aligned. All Threads take part, each
-  // with a number of its own.
+  // distance of rows in global memory, in elements; rows are contiguous and 16-byte aligned. All Threads take part.
   template <u32 Threads>
   SPAK_DEVICE static void copy_async(u32 tile, const T* operand, i64 leading, i32 outer, i32 outer_size, i32 k,
-                                     i32 k_size, u32 thread = thread_index()) {
+                                     i32 k_size) {
     constexpr u32 count = rows * chunks;
     const i32 row0 = KMajor ? outer : k, row_size = KMajor ? outer_size : k_size;
     const i32 column0 = KMajor ? k : outer, column_size = KMajor ? k_size : outer_size;
     SPAK_UNROLL
     for (u32 i = 0; i < ceil_div(count, Threads); i++) {
-      const u32 index = thread + i * Threads;
+      const u32 index = thread_index() + i * Threads;
       if (count % Threads != 0 && index >= count) break;
       const u32 row = index / chunks, chunk = index % chunks;
       const i32 r = row0 + static_cast<i32>(row), c = column0 + static_cast<i32>(chunk) * 8;

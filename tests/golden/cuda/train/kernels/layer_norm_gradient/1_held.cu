@@ -35,11 +35,10 @@ struct Params {
 
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
-constexpr u32 ROWS = THREADS <= 32 ? KNOB_rows : 1;  // that a block computes at a time
-constexpr u32 TOGETHER = THREADS < 32 ? 32 / THREADS : 1;  // rows of a warp, which goes on while one of them is left
+constexpr u32 ROWS = THREADS == 32 ? KNOB_rows : 1;  // that a block computes at a time
 constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
-// A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
+// A warp or a block computes a row, then goes on a whole grid further. What several passes over the row need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
   const Group group(shared_base());
@@ -52,13 +51,12 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced;
+        const bool inside = first_lane < reduced;
         held_2.read(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
     }
-  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row - row % TOGETHER < rows; row += grid_size_x() * ROWS) {
-    const bool mine = row < rows;
-    const i32 kept = static_cast<i32>(mine ? row : rows - 1);
+  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row < rows; row += grid_size_x() * ROWS) {
+    const i32 kept = static_cast<i32>(row);
     const i32 i_r = kept;
     HeldRow<T_grad_y, VECTOR, CHUNKS> held_0;
     HeldRow<T_x, VECTOR, CHUNKS> held_1;
@@ -67,7 +65,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         held_0.read(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
         held_1.read(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
       }
@@ -83,7 +81,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
         vector_1s[chunk] = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
         vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
@@ -91,7 +89,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         if (inside) {
           const auto vector_0 = as_values(vector_0s[chunk]);
           const auto vector_1 = as_values(vector_1s[chunk]);
@@ -101,13 +99,13 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 29 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
-#line 105 "kernels/layer_norm_gradient/1_held.cu"
+#line 103 "kernels/layer_norm_gradient/1_held.cu"
 #line 29 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
-#line 108 "kernels/layer_norm_gradient/1_held.cu"
+#line 106 "kernels/layer_norm_gradient/1_held.cu"
 #line 28 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
-#line 111 "kernels/layer_norm_gradient/1_held.cu"
+#line 109 "kernels/layer_norm_gradient/1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -123,10 +121,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_2.value();
 #line 28 "train.spak"
     const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 127 "kernels/layer_norm_gradient/1_held.cu"
+#line 125 "kernels/layer_norm_gradient/1_held.cu"
 #line 28 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
-#line 130 "kernels/layer_norm_gradient/1_held.cu"
+#line 128 "kernels/layer_norm_gradient/1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n + v_row_1), static_cast<f32>(params.d_N));
 
     for (u32 panel = 0; panel < panels; panel++) {
@@ -136,7 +134,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
         vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
         vector_1s[chunk] = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
@@ -144,7 +142,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         if (inside) {
           const auto vector_0 = as_values(vector_0s[chunk]);
           const auto vector_2 = as_values(vector_2s[chunk]);
@@ -154,7 +152,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 29 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 158 "kernels/layer_norm_gradient/1_held.cu"
+#line 156 "kernels/layer_norm_gradient/1_held.cu"
 
           }
           write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);

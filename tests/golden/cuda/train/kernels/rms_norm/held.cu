@@ -29,11 +29,10 @@ struct Params {
 
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
-constexpr u32 ROWS = THREADS <= 32 ? KNOB_rows : 1;  // that a block computes at a time
-constexpr u32 TOGETHER = THREADS < 32 ? 32 / THREADS : 1;  // rows of a warp, which goes on while one of them is left
+constexpr u32 ROWS = THREADS == 32 ? KNOB_rows : 1;  // that a block computes at a time
 constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
-// A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
+// A warp or a block computes a row, then goes on a whole grid further. What several passes over the row need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
   const Group group(shared_base());
@@ -46,13 +45,12 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced;
+        const bool inside = first_lane < reduced;
         held_1.read(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
     }
-  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row - row % TOGETHER < rows; row += grid_size_x() * ROWS) {
-    const bool mine = row < rows;
-    const i32 kept = static_cast<i32>(mine ? row : rows - 1);
+  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row < rows; row += grid_size_x() * ROWS) {
+    const i32 kept = static_cast<i32>(row);
     const i32 i_r = kept;
     HeldRow<T_x, VECTOR, CHUNKS> held_0;
     {
@@ -60,7 +58,7 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         held_0.read(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
       }
     }
@@ -71,13 +69,13 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         vector_0s[chunk] = held_0.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
       }
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         if (inside) {
           const auto vector_0 = as_values(vector_0s[chunk]);
           Reg<f32, VECTOR> values_0;
@@ -85,7 +83,7 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 14 "train.spak"
             values_0[lane] = (vector_0[lane] * vector_0[lane]);
-#line 89 "kernels/rms_norm/held.cu"
+#line 87 "kernels/rms_norm/held.cu"
 
           }
           add_each(part_0, values_0);
@@ -97,12 +95,12 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_0.value();
 #line 14 "train.spak"
     const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 101 "kernels/rms_norm/held.cu"
+#line 99 "kernels/rms_norm/held.cu"
 
-    if (group.rank() == 0 && mine) {
+    if (group.rank() == 0) {
 #line 14 "train.spak"
       write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 106 "kernels/rms_norm/held.cu"
+#line 104 "kernels/rms_norm/held.cu"
     }
 
     for (u32 panel = 0; panel < panels; panel++) {
@@ -111,14 +109,14 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         vector_0s[chunk] = held_0.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
         vector_1s[chunk] = held_1.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
       SPAK_UNROLL
       for (u32 chunk = 0; chunk < PANEL; chunk++) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
-        [[maybe_unused]] const bool inside = first_lane < reduced && mine;
+        const bool inside = first_lane < reduced;
         if (inside) {
           const auto vector_0 = as_values(vector_0s[chunk]);
           const auto vector_1 = as_values(vector_1s[chunk]);
@@ -127,7 +125,7 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             out_0[lane] = as_element<T_y>(((vector_0[lane] * v_rstd_value) * vector_1[lane]));
-#line 131 "kernels/rms_norm/held.cu"
+#line 129 "kernels/rms_norm/held.cu"
 
           }
           write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);
