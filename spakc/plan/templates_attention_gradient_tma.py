@@ -3,28 +3,33 @@ warpgroups multiply them with wgmma, and parts of the gradient of queries are ad
 
 from __future__ import annotations
 
-import itertools
-
 from spak_runtime.manifest import Expression, Guard, Param
-from spakc.ir.ops import Load
-from spakc.ir.visit import walk
 from spakc.plan.launch import (
     Config,
     Requirements,
     Signature,
     StepProblem,
-    expressions_of,
     fold,
     lower,
-    params_of,
     product,
 )
 from spakc.plan.problem import AttentionGradientProblem, IndexRange, Operand, Store
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, multiple_of, one_of
-from spakc.plan.templates_attention import compiled_sizes, number
+from spakc.plan.templates_attention import number
 from spakc.plan.templates_attention_gradient import rows_guards, rows_of, rows_refusal
-from spakc.plan.templates_attention_tma import ELEMENT, GRID, MAX_AXES, MOST_SHARED, SLAB, SLACK
+from spakc.plan.templates_attention_tma import (
+    ELEMENT,
+    GRID,
+    MOST_SHARED,
+    SLAB,
+    SLACK,
+    depths_of,
+    map_refusal,
+    params_beside,
+    resources_of,
+    shape_of,
+)
 from spakc.plan.templates_product import size
 from spakc.plan.templates_rows import no_double
 from spakc.plan.tensor_maps import ROW, output_guards, output_map, rows_map
@@ -62,16 +67,8 @@ def _fits(depth: int, value_depth: int, config: Config) -> bool:
     return queries % 64 == 0 < queries and registers <= most and shared <= MOST_SHARED
 
 
-def _sizes(problem: AttentionGradientProblem, signature: Signature) -> list[tuple[int, int]]:
-    """Every depth with every depth of the values that a call may have."""
-    depths = compiled_sizes(problem.depth, signature) or ()
-    if problem.depth.extent == problem.value_depth.extent:
-        return [(value, value) for value in depths]
-    return list(itertools.product(depths, compiled_sizes(problem.value_depth, signature) or ()))
-
-
 def _served(problem: AttentionGradientProblem, signature: Signature, config: Config) -> list[tuple[int, int]]:
-    return [pair for pair in _sizes(problem, signature) if _fits(*pair, config)]
+    return [pair for pair in depths_of(problem, signature) if _fits(*pair, config)]
 
 
 def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
@@ -85,25 +82,18 @@ def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str 
     return None
 
 
-def _threads(config: Config) -> int:
-    return 128 * (number(config, "consumers") + 1)
-
-
 def _resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
-    """Registers are those that a thread begins with."""
     assert isinstance(problem, AttentionGradientProblem)
-    served = _served(problem, signature, config) or _sizes(problem, signature)
-    shared = max(_shared_bytes(depth, values, config) for depth, values in served)
-    assert isinstance(shared, int)
-    return Resources(_threads(config), min(255, 65_536 // _threads(config) // 8 * 8), shared)
+    served = _served(problem, signature, config) or depths_of(problem, signature)
+    return resources_of([_shared_bytes(depth, values, config) for depth, values in served], config)
 
 
 def _shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:
     assert isinstance(problem, AttentionGradientProblem)
     tiles = product([size(problem.space), ["ceil_div", lower(problem.key.extent), config["tile_k"]]])
-    blocks: Expression = ["min", tiles, ["fact", "sms"]] if config["grid"] == "persistent" else tiles
-    shared = _shared_bytes(lower(problem.depth.extent), lower(problem.value_depth.extent), config)
-    return LaunchShape((blocks, 1, 1), _threads(config), shared)
+    return shape_of(
+        tiles, _shared_bytes(lower(problem.depth.extent), lower(problem.value_depth.extent), config), config
+    )
 
 
 # ---- what a call must satisfy ---------------------------------------------------------------------------
@@ -126,13 +116,10 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     reason = rows_refusal(problem, signature) or no_double(problem, signature)
     if reason is not None:
         return reason
-    for index in (problem.depth, problem.value_depth):
-        if any(value % 64 for value in compiled_sizes(index, signature) or ()):
-            return f"the size of `{index.name}` is not always a multiple of 64"
     stores = _stores(problem)
-    for operand in (*problem.operands, *(Operand(s.tensor, s.indices) for s, _, _ in stores)):
-        if len(operand.indices) > MAX_AXES:
-            return f"`{operand.tensor}` has more than {MAX_AXES} axes"
+    reason = map_refusal(problem, [store for store, _, _ in stores], signature)
+    if reason is not None:
+        return reason
     for store, row, along in stores:
         target = Operand(store.tensor, store.indices)
         if target.axis_of(row.name) is None or target.axis_of(along.name) is None:
@@ -150,7 +137,7 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
     for index in (problem.query, problem.key):
         guards.append(Guard("rows", ["ge", lower(index.extent), 1], "a tensor map has no empty axis"))
     served = _served(problem, signature, config)
-    if len(served) < len(_sizes(problem, signature)):
+    if len(served) < len(depths_of(problem, signature)):
         for place, index in enumerate((problem.depth, problem.value_depth)):
             widths = sorted({pair[place] for pair in served})
             reason = f"this tile is for rows of {' or '.join(map(str, widths))}"
@@ -171,23 +158,7 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
     ]
     for role, (store, row, along) in enumerate(_stores(problem), 4):
         maps.append(output_map(role, store, row, along, lambda _: ROW, signature))
-    by_map = {operand.load for operand in problem.operands} | {
-        Load(store.tensor, store.indices) for store, _, _ in _stores(problem)
-    }
-    read = {
-        node.tensor
-        for expr in expressions_of(problem)
-        if expr not in by_map
-        for node in walk(expr)
-        if isinstance(node, Load)
-    }
-    others = [
-        param
-        for param in params_of(problem, signature)
-        if param.name in read or param.kind not in ("pointer", "stride", "value")
-    ]
-    sms = Param("value", "i32", "sms", value=["fact", "sms"])
-    return (*maps, *(param for param in others if param != sms), sms)
+    return (*maps, *params_beside(problem, [store for store, _, _ in _stores(problem)], signature))
 
 
 # ---- the template ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ with wgmma and compute exponentials in turns."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from spak_runtime.manifest import Expression, Guard, Param
 from spakc.ir.ops import Load
@@ -19,7 +20,7 @@ from spakc.plan.launch import (
     params_of,
     product,
 )
-from spakc.plan.problem import AttentionProblem, Operand
+from spakc.plan.problem import AttentionGradientProblem, AttentionProblem, Operand, Store
 from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_attention import (
@@ -81,7 +82,9 @@ def _fits(depth: int, value_depth: int, config: Config) -> bool:
     return registers <= (128 if config["consumers"] == 3 else 200) and shared <= MOST_SHARED
 
 
-def _sizes(problem: AttentionProblem, signature: Signature) -> list[tuple[int, int]]:
+def depths_of(
+    problem: AttentionProblem | AttentionGradientProblem, signature: Signature
+) -> list[tuple[int, int]]:
     """Every depth with every depth of the values that a call may have."""
     depths = compiled_sizes(problem.depth, signature) or ()
     if problem.depth.extent == problem.value_depth.extent:
@@ -91,7 +94,7 @@ def _sizes(problem: AttentionProblem, signature: Signature) -> list[tuple[int, i
 
 def _served(problem: AttentionProblem, signature: Signature, config: Config) -> list[tuple[int, int]]:
     """Those of them that the config has room for, all up to a largest."""
-    ordered = sorted(_sizes(problem, signature), key=max)
+    ordered = sorted(depths_of(problem, signature), key=max)
     return list(itertools.takewhile(lambda pair: _fits(*pair, config), ordered))
 
 
@@ -104,29 +107,53 @@ def _refuses(problem: StepProblem, signature: Signature, config: Config) -> str 
     return None
 
 
-def _threads(config: Config) -> int:
+def threads_of(config: Config) -> int:
+    """A warpgroup that copies beside those that compute."""
     return 128 * (number(config, "consumers") + 1)
 
 
+def resources_of(shared: Sequence[Expression], config: Config) -> Resources:
+    """`shared` by depths, all of them numbers. Registers are those that a thread begins with."""
+    threads = threads_of(config)
+    numbers = [each for each in shared if isinstance(each, int)]
+    assert len(numbers) == len(shared)
+    return Resources(threads, min(255, 65_536 // threads // 8 * 8), max(numbers))
+
+
+def shape_of(tiles: Expression, shared: Expression, config: Config) -> LaunchShape:
+    """A block for each tile, or as many as there are multiprocessors."""
+    blocks: Expression = ["min", tiles, ["fact", "sms"]] if config["grid"] == "persistent" else tiles
+    return LaunchShape((blocks, 1, 1), threads_of(config), shared)
+
+
 def _resources(problem: StepProblem, signature: Signature, config: Config) -> Resources:
-    """Registers are those that a thread begins with."""
     assert isinstance(problem, AttentionProblem)
-    served = _served(problem, signature, config) or _sizes(problem, signature)
-    shared = max(_shared_bytes(depth, values, config) for depth, values in served)
-    assert isinstance(shared, int)
-    return Resources(_threads(config), min(255, 65_536 // _threads(config) // 8 * 8), shared)
+    served = _served(problem, signature, config) or depths_of(problem, signature)
+    return resources_of([_shared_bytes(depth, values, config) for depth, values in served], config)
 
 
 def _shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:
-    """A block for each tile, or as many as there are multiprocessors."""
     assert isinstance(problem, AttentionProblem)
     tiles = product([size(problem.batch), ["ceil_div", lower(problem.query.extent), config["tile_q"]]])
-    blocks: Expression = ["min", tiles, ["fact", "sms"]] if config["grid"] == "persistent" else tiles
-    shared = _shared_bytes(lower(problem.depth.extent), lower(problem.value_depth.extent), config)
-    return LaunchShape((blocks, 1, 1), _threads(config), shared)
+    return shape_of(
+        tiles, _shared_bytes(lower(problem.depth.extent), lower(problem.value_depth.extent), config), config
+    )
 
 
 # ---- what a call must satisfy ---------------------------------------------------------------------------
+
+
+def map_refusal(
+    problem: AttentionProblem | AttentionGradientProblem, stores: Sequence[Store], signature: Signature
+) -> str | None:
+    """Why no tensor maps of the template cover the operands and what is stored, or None."""
+    for index in (problem.depth, problem.value_depth):
+        if any(value % 64 for value in compiled_sizes(index, signature) or ()):
+            return f"the size of `{index.name}` is not always a multiple of 64"
+    for operand in (*problem.operands, *(Operand(s.tensor, s.indices) for s in stores)):
+        if len(operand.indices) > MAX_AXES:
+            return f"`{operand.tensor}` has more than {MAX_AXES} axes"
+    return None
 
 
 def _cannot(problem: StepProblem, signature: Signature) -> str | None:
@@ -134,12 +161,9 @@ def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     reason = tiles_refusal(problem, signature) or copied_in_pieces(problem, signature)
     if reason is not None:
         return reason
-    for index in (problem.depth, problem.value_depth):
-        if any(value % 64 for value in compiled_sizes(index, signature) or ()):
-            return f"the size of `{index.name}` is not always a multiple of 64"
-    for operand in (*problem.operands, *(Operand(s.tensor, s.indices) for s in problem.outputs)):
-        if len(operand.indices) > MAX_AXES:
-            return f"`{operand.tensor}` has more than {MAX_AXES} axes"
+    reason = map_refusal(problem, problem.outputs, signature)
+    if reason is not None:
+        return reason
     for store in problem.outputs:
         along = Operand(store.tensor, store.indices).axis_of(problem.value_depth.name)
         if set(signature.contiguous_axes(store.tensor)) != {along}:
@@ -157,7 +181,7 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
         guards += output_guards(store, problem.value_depth, signature)
     guards.append(Guard("keys", ["ge", lower(problem.key.extent), 1], "a tensor map has no empty axis"))
     served = _served(problem, signature, config)
-    if len(served) < len(_sizes(problem, signature)):
+    if len(served) < len(depths_of(problem, signature)):
         largest = max(max(pair) for pair in served)
         for index in dict.fromkeys((problem.depth.extent, problem.value_depth.extent)):
             reason = f"scores and sums of rows of up to {largest} fit into registers and shared memory"
@@ -177,8 +201,15 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
     ]
     for role, store in enumerate(problem.outputs, 3):
         maps.append(output_map(role, store, problem.query, problem.value_depth, lambda _: ROW, signature))
+    return (*maps, *params_beside(problem, problem.outputs, signature))
+
+
+def params_beside(
+    problem: AttentionProblem | AttentionGradientProblem, stores: Sequence[Store], signature: Signature
+) -> tuple[Param, ...]:
+    """Of what no tensor map brings: pointers and strides of what else is read, dims and options, multiprocessors."""
     by_map = {operand.load for operand in problem.operands} | {
-        Load(store.tensor, store.indices) for store in problem.outputs
+        Load(store.tensor, store.indices) for store in stores
     }
     read = {
         node.tensor
@@ -187,13 +218,15 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
         for node in walk(expr)
         if isinstance(node, Load)
     }
-    others = [
-        param
-        for param in params_of(problem, signature)
-        if param.name in read or param.kind not in ("pointer", "stride", "value")
-    ]
     sms = Param("value", "i32", "sms", value=["fact", "sms"])
-    return (*maps, *(param for param in others if param != sms), sms)
+    return (
+        *(
+            param
+            for param in params_of(problem, signature)
+            if param != sms and (param.name in read or param.kind not in ("pointer", "stride", "value"))
+        ),
+        sms,
+    )
 
 
 # ---- the template ---------------------------------------------------------------------------------------
