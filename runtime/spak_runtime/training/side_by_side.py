@@ -32,10 +32,15 @@ def side_by_side(calls: Sequence[Mapping[str, Any]], artifact: Path, jobs: int) 
 
 
 def _begin(threads: int) -> None:
-    """A process that outlives its parent would write into folders that a second start writes into."""
     import torch
 
     torch.set_num_threads(threads)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """This process ends when the one that started it does: it would write into folders that a second start writes
+    into."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

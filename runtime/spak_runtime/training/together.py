@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from spak_runtime.training.batch import Batch
+from spak_runtime.training.side_by_side import end_with_parent
 from spak_runtime.training.spec import TrainingError
 
 
@@ -86,14 +86,7 @@ def _work(rank: int, ranks: int, meet: str, artifact: Path | None, call: dict[st
     from spak_runtime import artifact as artifacts
     from spak_runtime.training.run import run_experiment
 
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()
     host = str(call.get("device")) == "cpu"
     if host:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
