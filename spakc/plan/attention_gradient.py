@@ -227,6 +227,28 @@ def _is_weight(expr: Expr, lse: str) -> bool:
     return False
 
 
+def _delta(
+    kernel: Kernel, problem: AttentionProblem, stores: tuple[Store, Store], given: str, name: str
+) -> RowsProblem:
+    """What is subtracted from the slope of every weight of a row: the row of results times its given gradient."""
+    output, lse = stores
+    total = Reduce(
+        "sum",
+        (problem.value_depth.name,),
+        mul(Load(given, output.indices), Load(output.tensor, output.indices)),
+    )
+    return RowsProblem(
+        kernel.name,
+        (*problem.batch, problem.query),
+        (problem.value_depth,),
+        (Local(name, total, span=problem.span),),
+        (Store(name, lse.indices, Ref(name, RefKind.local), span=problem.span),),
+        (),
+        problem.accumulate,
+        True,
+    )
+
+
 def _launches(
     forward: Kernel,
     kernel: Kernel,
@@ -240,21 +262,7 @@ def _launches(
     taken = {*taken_names(kernel), *(r.name for r in problem.batch), problem.dot, problem.lse}
     subtracted = fresh("delta", taken)
     row = lse.indices
-    total = Reduce(
-        "sum",
-        (problem.value_depth.name,),
-        mul(Load(given, output.indices), Load(output.tensor, output.indices)),
-    )
-    rows = RowsProblem(
-        kernel.name,
-        (*problem.batch, problem.query),
-        (problem.value_depth,),
-        (Local(subtracted, total, span=problem.span),),
-        (Store(subtracted, row, Ref(subtracted, RefKind.local), span=problem.span),),
-        (),
-        problem.accumulate,
-        True,
-    )
+    rows = _delta(kernel, problem, stores, given, subtracted)
     dot = Load(" dot", ())  # stands for the product while the score is differentiated
     score = transform(problem.score, lambda n: dot if n == Ref(problem.dot, RefKind.local) else n)
 
