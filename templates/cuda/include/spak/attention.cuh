@@ -7,6 +7,7 @@
 
 #include "spak/element.cuh"
 #include "spak/operand_tile.cuh"
+#include "spak/roles.cuh"
 
 namespace spak {
 
@@ -81,6 +82,21 @@ SPAK_DEVICE void for_each_pair(Reg<f32, Blocks, 4>& a, Reg<f32, Blocks, 4>& b, c
     SPAK_UNROLL
     for (u32 i = 0; i < 4; i++) function(a[j][i], b[j][i], i / 2, row + i / 2 * 8, column + j * 8 + i % 2);
   }
+}
+
+// Elements that do not count become -inf, or zero in two sets of accumulators; counts(row, column) is asked only where a tile does
+// not count as a whole.
+template <u32 Blocks, class Counts>
+SPAK_DEVICE void drop_uncounted(Reg<f32, Blocks, 4>& blocks, i32 row0, i32 column0, bool whole, const Counts& counts) {
+  if (whole) return;
+  for_each_element(blocks, row0, column0, [&](f32 logit, i32 row, i32 column) { return counts(row, column) ? logit : -infinity_f32(); });
+}
+template <u32 Blocks, class Counts>
+SPAK_DEVICE void drop_uncounted(Reg<f32, Blocks, 4>& a, Reg<f32, Blocks, 4>& b, i32 row0, i32 column0, bool whole, const Counts& counts) {
+  if (whole) return;
+  for_each_pair(a, b, [&](f32& one, f32& other, u32, u32 row, u32 column) {
+    if (!counts(row0 + static_cast<i32>(row), column0 + static_cast<i32>(column))) one = other = 0.0f;
+  });
 }
 
 // What is subtracted from a logit in units of log2 to have its weight; all weights of a row without a key become zero.
@@ -165,7 +181,7 @@ struct Team {
   SPAK_DEVICE static u32 warp() { return thread() / 32; }
   SPAK_DEVICE static void sync() {
     if constexpr (warps == 1) sync_warp();
-    else named_barrier_sync(1 + index(), threads);
+    else named_barrier_sync(FIRST_BARRIER + index(), threads);
   }
 };
 

@@ -9,6 +9,12 @@
 
 namespace spak {
 
+// Whether a number that a thread comes to in steps of Threads lies beyond the Count that there are: of whole steps none does.
+template <u32 Count, u32 Threads>
+SPAK_DEVICE bool beyond(u32 index) {
+  return Count % Threads != 0 && index >= Count;
+}
+
 // 16-byte chunks of a row are permuted by an exclusive-or with the row, so that the eight rows that one ldmatrix phase or
 // one quarter-warp of copies touches fall into different banks. A row of 128 bytes or more needs 8 places, one of 64
 // bytes 4 places for pairs of rows, one of 32 bytes 2 places for groups of four.
@@ -70,7 +76,7 @@ struct OperandTile : Fragments<OperandTile<T, TileOuter, TileK, KMajor, Swizzled
     SPAK_UNROLL
     for (u32 i = 0; i < ceil_div(count, Threads); i++) {
       const u32 index = thread + i * Threads;
-      if (count % Threads != 0 && index >= count) break;
+      if (beyond<count, Threads>(index)) break;
       const u32 row = index / chunks, chunk = index % chunks;
       const i32 r = row0 + static_cast<i32>(row), c = column0 + static_cast<i32>(chunk) * 8;
       const bool inside = r < row_size && c < column_size;
@@ -88,7 +94,7 @@ struct OperandTile : Fragments<OperandTile<T, TileOuter, TileK, KMajor, Swizzled
     SPAK_UNROLL
     for (u32 i = 0; i < ceil_div(count, Threads); i++) {
       const u32 index = thread_index() + i * Threads;
-      if (count % Threads != 0 && index >= count) break;
+      if (beyond<count, Threads>(index)) break;
       const u32 row = index / columns, column = index % columns;
       const i32 o = outer + static_cast<i32>(KMajor ? row : column), kk = k + static_cast<i32>(KMajor ? column : row);
       const bool inside = o < outer_size && kk < k_size;

@@ -53,7 +53,7 @@ struct OutputSlab {
       SPAK_UNROLL
       for (u32 p = 0; p < ceil_div(16 * pieces, 32u); p++) {
         const u32 index = lane + p * 32;
-        if ((16 * pieces) % 32 != 0 && index >= 16 * pieces) break;
+        if (beyond<16 * pieces, 32>(index)) break;
         const u32 r = index / pieces, c = index % pieces * per_piece;
         const i32 m = row0 + static_cast<i32>(i * 16 + r), n = column0 + static_cast<i32>(c);
         if (m >= m_size || n >= n_size) continue;

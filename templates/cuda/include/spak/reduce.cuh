@@ -4,7 +4,7 @@
 // are merged in one fixed order, so that equal inputs give equal bits.
 #pragma once
 
-#include "spak/primitives.cuh"
+#include "spak/roles.cuh"
 
 namespace spak {
 
@@ -145,7 +145,7 @@ struct BlockGroup {
     if constexpr (warps > 1) {
       sync_threads();  // the parts of the reduction before this one have been read
       u32 place = scratch;
-      if (lane_index() == 0) (hand_over(place, parts), ...);
+      if (first_lane()) (hand_over(place, parts), ...);
       sync_threads();
       place = scratch;
       (collect(place, parts), ...);

@@ -4,9 +4,18 @@
 // left the slot. Readers may sit in several blocks of a cluster that receive the same multicast.
 #pragma once
 
-#include "spak/primitives.cuh"
+#include "spak/roles.cuh"
 
 namespace spak {
+
+// Bytes of the barriers of several rings or turns, and where they lie: from `base` on, if there is room in front of what begins at
+// `aligned`, else behind it. Opaque, lest every step works out where that is.
+template <class... Rings>
+constexpr u32 barrier_bytes_of = (Rings::barrier_bytes + ...);
+
+SPAK_DEVICE u32 place_of_barriers(u32 base, u32 aligned, u32 bytes, u32 behind) {
+  return opaque(aligned - base >= bytes ? base : behind);
+}
 
 // How far a thread is on its way around the ring: the slot, and the parity of the round it is in.
 template <u32 Slots>
@@ -32,13 +41,14 @@ struct RingPlace {
 template <u32 Slots, u32 Cluster>
 struct Ring {
   using Place = RingPlace<Slots>;
+  static constexpr bool between_blocks = Cluster > 1;
   static constexpr u32 barrier_bytes = 2 * Slots * 8;
 
   u32 barriers;  // shared address of `full` of every slot, then `empty` of every slot
 
   // This block's number among those that receive the same multicast.
   SPAK_DEVICE static u32 rank() {
-    if constexpr (Cluster > 1) return cluster_rank();
+    if constexpr (between_blocks) return cluster_rank();
     else return 0;
   }
 
@@ -61,7 +71,7 @@ struct Ring {
   SPAK_DEVICE void fill_wait(const Place& place) const { mbarrier_wait(empty(place.slot), place.round ^ 1); }
   SPAK_DEVICE void filled(u32 slot) const {
     sync_warp();
-    if (lane_index() == 0) mbarrier_arrive(full(slot));
+    if (first_lane()) mbarrier_arrive(full(slot));
   }
   // A reader: waits until the slot holds what was asked for.
   SPAK_DEVICE void wait(const Place& place) const { mbarrier_wait(full(place.slot), place.round); }
@@ -70,7 +80,7 @@ struct Ring {
   // writes here.
   SPAK_DEVICE void release(u32 slot) const {
     if (lane_index() < Cluster) {
-      if constexpr (Cluster > 1) mbarrier_arrive_remote(empty(slot), lane_index());
+      if constexpr (between_blocks) mbarrier_arrive_remote(empty(slot), lane_index());
       else mbarrier_arrive(empty(slot));
     }
   }
@@ -98,7 +108,7 @@ struct Turns {
   // `count` is how many turns this reader has had.
   SPAK_DEVICE void wait(u32 reader, u32 count) const { mbarrier_wait(barriers + reader * 8, (count + reader + 1) & 1); }
   SPAK_DEVICE void hand_over(u32 reader) const {
-    if (lane_index() == 0) mbarrier_arrive(barriers + (1 - reader) * 8);
+    if (first_lane()) mbarrier_arrive(barriers + (1 - reader) * 8);
   }
 };
 

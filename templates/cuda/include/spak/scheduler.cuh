@@ -35,6 +35,11 @@ SPAK_DEVICE RowsOfProblem last_rows_first(u32 index, u32 tiles, u32 tile, u32 pr
   return {static_cast<i32>((tiles - 1 - within / together) * tile), static_cast<i32>(first + within % together)};
 }
 
+// How many problems of `tiles` tiles are about one tile for each multiprocessor.
+SPAK_DEVICE u32 problems_at_once(i32 multiprocessors, u32 tiles) {
+  return maximum((static_cast<u32>(multiprocessors) + tiles / 2) / tiles, 1u);
+}
+
 // The number of the tile that this block computes in a round; every other round runs the other way, so that a block whose tile
 // was short has a long one next.
 SPAK_DEVICE u32 tile_in_turn(u32 round) {

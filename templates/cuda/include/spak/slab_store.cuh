@@ -6,12 +6,25 @@
 
 #include "spak/element.cuh"
 #include "spak/operand_tile.cuh"
+#include "spak/roles.cuh"
 
 namespace spak {
 
 // Bytes of a row of a slab: the widest that divides a row of the tile.
 SPAK_DEVICE constexpr u32 slab_span(u32 row_bytes) {
   return row_bytes % 128 == 0 ? 128 : row_bytes % 64 == 0 ? 64 : 32;
+}
+
+// The thread that hands slabs to TMA waits until all but Pending of them have been read, or until all have been stored: before
+// their memory is used for something else, and before it leaves.
+template <u32 Pending>
+SPAK_DEVICE void slabs_read() {
+  if (!first_of_warpgroup()) return;
+  tma_wait_read<Pending>();
+}
+SPAK_DEVICE void slabs_stored() {
+  if (!first_of_warpgroup()) return;
+  tma_wait<0>();
 }
 
 // Where a warpgroup is among its slabs.
@@ -36,7 +49,6 @@ struct SlabStore {
   template <bool Whole, class Accumulators, class Value, class... Batch>
   SPAK_DEVICE static void store(const Accumulators& acc, u32 memory, SlabPlace& place, u32 barrier, const TensorMap* map,
                                 i32 m0, i32 n0, i32 m_size, i32 n_size, const Value& value, Batch... batch) {
-    const bool leader = thread_index() % 128 == 0;
     SPAK_UNROLL
     for (u32 panel = 0; panel < TileN / columns; panel++) {
       const i32 n = opaque(n0 + static_cast<i32>(panel * columns));
@@ -44,7 +56,7 @@ struct SlabStore {
       for (u32 block = 0; block < Blocks; block++) {
         const i32 m = m0 + static_cast<i32>(block * 64);
         const u32 slab = memory + place.next * slab_bytes;
-        if (leader) tma_wait_read<slabs - 1>();
+        slabs_read<slabs - 1>();
         named_barrier_sync(barrier, 128);  // TMA has read what this slab held
         const auto element = [&](u32 index, u32 half, i32 column) {
           const i32 row = m + static_cast<i32>(thread_row() + half * 8);
@@ -54,7 +66,7 @@ struct SlabStore {
         fill_slab(slab, panel, n, element);
         fence_proxy_async_shared();
         named_barrier_sync(barrier, 128);  // the slab is complete
-        if (leader) {
+        if (first_of_warpgroup()) {
           send(map, slab, n, m, batch...);
           tma_commit();
         }
@@ -65,7 +77,7 @@ struct SlabStore {
 
   // Before other stores use the same memory: their slabs lie elsewhere.
   SPAK_DEVICE static void drain(SlabPlace& place) {
-    if (thread_index() % 128 == 0) tma_wait_read<0>();
+    slabs_read<0>();
     place.next = 0;
   }
 

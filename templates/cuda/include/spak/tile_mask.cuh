@@ -15,6 +15,10 @@ struct Range {
   SPAK_DEVICE explicit Range(i32 only) : first(only), last(only) {}
 };
 
+// The part of a tile from `first` on that lies before `end`, and whether that is all of it.
+SPAK_DEVICE Range part_of_tile(i32 first, i32 tile, i32 end) { return Range(first, minimum(first + tile, end) - 1); }
+SPAK_DEVICE bool is_whole(i32 first, i32 tile, i32 end) { return first + tile <= end; }
+
 SPAK_DEVICE Range operator+(Range a, Range b) { return Range(a.first + b.first, a.last + b.last); }
 SPAK_DEVICE Range operator-(Range a, Range b) { return Range(a.first - b.last, a.last - b.first); }
 SPAK_DEVICE Range operator-(Range a) { return Range(-a.last, -a.first); }
@@ -51,6 +55,25 @@ SPAK_DEVICE Truth operator==(Range a, Range b) {
   return Truth(a.first <= b.last && b.first <= a.last, a.first == b.last && b.first == a.last);
 }
 SPAK_DEVICE Truth operator!=(Range a, Range b) { return !(a == b); }
+
+// Tiles along an axis, one after the other but for those without an element that counts; `counts(tile)` is what is known of one.
+template <class Counts>
+struct TilesThatCount {
+  const Counts& counts;
+  i32 tiles, tile;
+
+  SPAK_DEVICE TilesThatCount(i32 tiles_, const Counts& counts_) : counts(counts_), tiles(tiles_), tile(0) { skip(); }
+  SPAK_DEVICE bool left() const { return tile < tiles; }
+  SPAK_DEVICE void next() {
+    tile++;
+    skip();
+  }
+
+ private:
+  SPAK_DEVICE void skip() {
+    while (left() && !counts(tile).may) tile++;
+  }
+};
 
 SPAK_DEVICE Truth sometimes() { return Truth(true, false); }
 

@@ -19,7 +19,7 @@ SPAK_DEVICE constexpr u32 swizzle_span(u32 row_bytes) {
 // `Share` blocks of a cluster need the same tile: each loads its part and sends it to all of them.
 template <class T, u32 TileOuter, u32 TileK, bool KMajor, u32 Share>
 struct TmaTile : Fragments<TmaTile<T, TileOuter, TileK, KMajor, Share>> {
-  static constexpr bool k_major = KMajor;
+  static constexpr bool k_major = KMajor, shared = Share > 1;
   static constexpr u32 bytes = TileOuter * TileK * sizeof(T);
   static constexpr u32 span = KMajor ? 128 : swizzle_span(TileOuter * sizeof(T));
   static constexpr u32 columns = span / sizeof(T);
@@ -32,7 +32,7 @@ struct TmaTile : Fragments<TmaTile<T, TileOuter, TileK, KMajor, Share>> {
   // axes of the tensor map.
   template <class... Batch>
   SPAK_DEVICE static void load(u32 tile, const TensorMap* map, u32 barrier, i32 outer, i32 k, Batch... batch) {
-    const u32 part = Share > 1 ? cluster_rank() : 0;
+    const u32 part = shared ? cluster_rank() : 0;
     if constexpr (KMajor) {
       const u32 first = part * (TileOuter / Share);
       box(tile + first * span, map, barrier, k, outer + static_cast<i32>(first), batch...);
@@ -66,7 +66,7 @@ struct TmaTile : Fragments<TmaTile<T, TileOuter, TileK, KMajor, Share>> {
   SPAK_DEVICE static void box(u32 to, const TensorMap* map, u32 barrier, Coordinates... at) {
     constexpr u32 rank = sizeof...(at);
     static_assert(rank >= 2 && rank <= 4, "a matrix with at most two batch axes");
-    if constexpr (Share > 1) {
+    if constexpr (shared) {
       constexpr u16 everyone = (1 << Share) - 1;
       if constexpr (rank == 2) tma_load_2d_multicast(to, map, barrier, at..., everyone);
       else if constexpr (rank == 3) tma_load_3d_multicast(to, map, barrier, at..., everyone);

@@ -201,6 +201,12 @@ struct KeyTiles {
   }
   // Whether some keys of a tile do not count.
   SPAK_DEVICE bool edge(i32 tile) const { return tile >= whole_end || tile < whole; }
+  // Work on scores of which some do not count; spared where all of a tile's do.
+  template <class Work>
+  SPAK_DEVICE void at_edge(i32 tile, const Work& work) const {
+    if (!edge(tile)) return;
+    work();
+  }
 };
 
 }  // namespace spak

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "spak/attention.cuh"
+#include "spak/slab_store.cuh"
 #include "spak/wgmma_attention.cuh"
 
 namespace spak {
@@ -32,6 +33,13 @@ struct KnownTile {
     return {static_cast<i32>(words[0]), static_cast<i32>(words[1]), words[2], static_cast<i32>(words[3]), load_shared<i32>(address + 16)};
   }
   SPAK_DEVICE static u32 load_flags(u32 address) { return load_shared_32(address + 8); }
+
+  // Work on scores of which some do not count; spared where all of a warpgroup's count.
+  template <class Work>
+  SPAK_DEVICE static void at_edge(u32 flags, u32 consumer, const Work& work) {
+    if (!(flags >> consumer & 1)) return;
+    work();
+  }
 };
 
 // Products that are logits once multiplied by `scale` become weights, rounded as the left operand of sums; `sums` is the shared
@@ -121,7 +129,7 @@ struct PartsOfQueries {
 
   // Writes them to `slab_bytes` of shared memory of this warpgroup, whose named barrier is `barrier`.
   SPAK_DEVICE static void put(const Accumulators& parts, u32 slab, u32 barrier) {
-    if (thread_index() % 128 == 0) tma_wait_read<0>();
+    slabs_read<0>();
     named_barrier_sync(barrier, 128);  // TMA has read what the slab held
     // Of eight rows' swizzled places neighbours share banks: odd rows store another group of columns at a time, where shared memory
     // is what all wait for and not the instructions that choose.
@@ -154,9 +162,7 @@ struct PartsOfQueries {
     tma_commit();
   }
   // The slab may be used for something else once its warpgroup has met.
-  SPAK_DEVICE static void finish() {
-    if (thread_index() % 128 == 0) tma_wait_read<0>();
-  }
+  SPAK_DEVICE static void finish() { slabs_read<0>(); }
 };
 
 }  // namespace spak

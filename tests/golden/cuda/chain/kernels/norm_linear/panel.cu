@@ -1,5 +1,6 @@
 // kernels/norm_linear/panel.cu: family chain, template chain/panel.cu.j2
 // Generated. The mathematics is quoted line by line from chain.spak; change it there.
+#include "spak/copy_ring.cuh"
 #include "spak/element.cuh"
 #include "spak/functions.cuh"
 #include "spak/output_slab.cuh"
@@ -70,14 +71,12 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
   const u32 slab = ring + STAGES * Right::bytes + thread_index() / 32 * slab_of_a_warp<Core, T_y>();
   const auto column_of = [&](i32 tile) -> i32 { return (first + tile) * static_cast<i32>(TILE_N); };
   const auto copy_tile = [&](u32 slot, i32 copy) {
+    if (copy >= copies) return;
     const i32 k0 = copy % steps * static_cast<i32>(TILE_K);
     Right::copy_async<THREADS>(ring + slot * Right::bytes, right, leading, column_of(copy / steps), columns, k0, depth);
   };
-  SPAK_UNROLL
-  for (u32 slot = 0; slot < STAGES - 1; slot++) {
-    if (static_cast<i32>(slot) < copies) copy_tile(slot, static_cast<i32>(slot));
-    cp_async_commit();
-  }
+  CopyRing<STAGES> slots;
+  slots.begin([&](u32 slot) { copy_tile(slot, static_cast<i32>(slot)); });
 
   SPAK_NO_UNROLL
   for (u32 top = warp_index() * AT_ONCE; top < TILE_M; top += THREADS / LANES) {
@@ -102,41 +101,35 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
     const i32 i_k = position;
 #line 18 "chain.spak"
     part_0.add((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1)));
-#line 106 "kernels/norm_linear/panel.cu"
+#line 105 "kernels/norm_linear/panel.cu"
   }
   const f32 v_sum_k = group.reduced(part_0).value();
 #line 18 "chain.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_k, static_cast<f32>(params.d_K)) + params.o_eps));
-#line 111 "kernels/norm_linear/panel.cu"
+#line 110 "kernels/norm_linear/panel.cu"
 
   if (active && block_index_y() == 0 && rank == 0) {
 #line 18 "chain.spak"
     write(params.t_rstd + i_m * params.s_rstd_0, v_rstd_value);
-#line 116 "kernels/norm_linear/panel.cu"
+#line 115 "kernels/norm_linear/panel.cu"
   }
     for (i32 position = rank; active && position < reduced; position += step) {
       const i32 i_k = position;
 #line 19 "chain.spak"
     keep(position, as_element<Element>(((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * v_rstd_value) * read_constant(params.t_gain + i_k * params.s_gain_0))));
-#line 122 "kernels/norm_linear/panel.cu"
+#line 121 "kernels/norm_linear/panel.cu"
     }
   }
 
-  u32 oldest = 0, free_slot = STAGES - 1;
   for (i32 tile = 0; tile < tiles; tile++) {
     const i32 n0 = column_of(tile);
     Core::Accumulators accumulators;
     fill(accumulators, 0.0f);
     SPAK_NO_UNROLL
     for (i32 step = 0; step < steps; step++) {
-      cp_async_wait<STAGES - 2>();
-      sync_threads();  // copies have landed, rows are complete, and everyone has left the slot that is filled next
-      const i32 ahead = tile * steps + step + static_cast<i32>(STAGES) - 1;
-      if (ahead < copies) copy_tile(free_slot, ahead);
-      cp_async_commit();
-      Core::multiply<Panel, Right>(accumulators, panel + static_cast<u32>(step) * Panel::bytes, ring + oldest * Right::bytes);
-      free_slot = oldest;
-      oldest = oldest + 1 == STAGES ? 0 : oldest + 1;
+      slots.wait([&](u32 slot) { copy_tile(slot, tile * steps + step + static_cast<i32>(STAGES) - 1); });  // rows are complete, too
+      Core::multiply<Panel, Right>(accumulators, panel + static_cast<u32>(step) * Panel::bytes, ring + slots.oldest * Right::bytes);
+      slots.advance();
     }
     {
       using Slab = OutputSlab<T_y, Core>;
@@ -144,7 +137,7 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
       Slab::store(accumulators, slab, output, m0, n0, rows, columns, [&](f32 accumulator, i32 row, i32 column) {
 #line 20 "chain.spak"
       return call_activation(accumulator);
-#line 148 "kernels/norm_linear/panel.cu"
+#line 141 "kernels/norm_linear/panel.cu"
       });
     }
   }

@@ -1,5 +1,6 @@
 // kernels/matmul/pipelined.cu: family product, template product/pipelined.cu.j2
 // Generated. The mathematics is quoted line by line from matmul.spak; change it there.
+#include "spak/copy_ring.cuh"
 #include "spak/functions.cuh"
 #include "spak/output_slab.cuh"
 #include "spak/scheduler.cuh"
@@ -67,26 +68,20 @@ SPAK_KERNEL(spak_matmul_pipelined, Params, THREADS, 1) {
     Right::copy_async<THREADS>(stage + Left::bytes, right, right_leading, n0, columns, k0, depth);
   };
 
-  SPAK_UNROLL
-  for (u32 slot = 0; slot < STAGES - 1; slot++) {
-    if (static_cast<i32>(slot) < steps) copy_stage(slot, static_cast<i32>(slot));
-    cp_async_commit();
-  }
+  const auto copy_step = [&](u32 slot, i32 step) {
+    if (step < steps) copy_stage(slot, step);
+  };
+  CopyRing<STAGES> slots;
+  slots.begin([&](u32 slot) { copy_step(slot, static_cast<i32>(slot)); });
 
   Core::Accumulators accumulators;
   fill(accumulators, 0.0f);
-  u32 oldest = 0, free_slot = STAGES - 1;
   SPAK_NO_UNROLL
   for (i32 step = 0; step < steps; step++) {
-    cp_async_wait<STAGES - 2>();
-    sync_threads();  // everyone's copies have landed, and everyone has left the slot that is filled next
-    const i32 ahead = step + static_cast<i32>(STAGES) - 1;
-    if (ahead < steps) copy_stage(free_slot, ahead);
-    cp_async_commit();
-    const u32 stage = ring + oldest * STAGE_BYTES;
+    slots.wait([&](u32 slot) { copy_step(slot, step + static_cast<i32>(STAGES) - 1); });
+    const u32 stage = ring + slots.oldest * STAGE_BYTES;
     Core::multiply<Left, Right>(accumulators, stage, stage + Left::bytes);
-    free_slot = oldest;
-    oldest = oldest + 1 == STAGES ? 0 : oldest + 1;
+    slots.advance();
   }
   sync_threads();  // no copy is on its way: the ring becomes the warps' output slabs
   const u32 slab = ring + thread_index() / 32 * slab_of_a_warp<Core, T_C>();
@@ -98,7 +93,7 @@ SPAK_KERNEL(spak_matmul_pipelined, Params, THREADS, 1) {
       const i32 i_n = column;
 #line 16 "matmul.spak"
       return call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 102 "kernels/matmul/pipelined.cu"
+#line 97 "kernels/matmul/pipelined.cu"
     });
   }
 }

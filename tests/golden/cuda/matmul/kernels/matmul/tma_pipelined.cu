@@ -56,7 +56,7 @@ SPAK_KERNEL(spak_matmul_tma_pipelined, Params, THREADS, 1) {
 
   const u32 ring = align_up(shared_base(), 1024u);
   const Slots slots{ring + STAGES * STAGE_BYTES};
-  if (thread_index() == 0) {
+  if (first_thread()) {
     slots.init(READERS);
     mbarrier_init_fence();
   }
@@ -64,7 +64,7 @@ SPAK_KERNEL(spak_matmul_tma_pipelined, Params, THREADS, 1) {
 
   Slots::Place place;
   if (warp_index() == READERS) {
-    if (lane_index() == 0) {
+    if (first_lane()) {
       for (u32 step = 0; step < steps; step++) {
         const i32 k0 = static_cast<i32>(step * TILE_K);
         const u32 stage = ring + place.slot * STAGE_BYTES, full = slots.full(place.slot);
@@ -88,7 +88,7 @@ SPAK_KERNEL(spak_matmul_tma_pipelined, Params, THREADS, 1) {
     slots.release(place.slot);
     place.advance();
   }
-  named_barrier_sync(1, 32 * READERS);  // the ring has been read to its end: it becomes the warps' output slabs
+  named_barrier_sync(FIRST_BARRIER, 32 * READERS);  // the ring has been read to its end: it becomes the warps' output slabs
   const u32 slab = ring + thread_index() / 32 * slab_of_a_warp<Core, T_C>();
 
   {

@@ -5,6 +5,7 @@
 #include "spak/scheduler.cuh"
 #include "spak/slab_store.cuh"
 #include "spak/split_sum.cuh"
+#include "spak/tile_mask.cuh"
 #include "spak/wgmma_product.cuh"
 #include "spak/words.cuh"
 using namespace spak;
@@ -41,6 +42,7 @@ enum class Mode { cooperative, pingpong };
 constexpr bool PINGPONG = Mode::KNOB_mode == Mode::pingpong;
 constexpr u32 TILE_M = KNOB_tile_m, TILE_N = KNOB_tile_n, TILE_K = KNOB_tile_k, STAGES = KNOB_stages;
 constexpr u32 CONSUMERS = KNOB_consumers, CLUSTER = KNOB_cluster, SPLIT = KNOB_split_k;
+constexpr bool IS_SPLIT = SPLIT > 1;
 constexpr u32 OWNERS = PINGPONG ? 1 : CONSUMERS;  // warpgroups that share one tile
 constexpr u32 THREADS = 128 * (CONSUMERS + 1);
 
@@ -54,12 +56,7 @@ constexpr u32 SLAB_BYTES = CONSUMERS == 3 ? 8192 : 16384;  // of one consumer
 using Partial = SplitSum<SPLIT, TILE_M / (64 * OWNERS), TILE_N / 2>;
 constexpr u32 SHARE_N = TILE_N / SPLIT;  // columns that one block stores
 static_assert(SPLIT == 1 || (CLUSTER == 1 && !PINGPONG && CONSUMERS * Partial::bytes <= STAGES * STAGE_BYTES), "partial sums fit");
-constexpr u32 BARRIER_BYTES = Slots::barrier_bytes + Turns::barrier_bytes;
-
-SPAK_DEVICE void meet() {
-  if constexpr (CLUSTER * SPLIT > 1) cluster_sync();
-  else sync_threads();
-}
+constexpr u32 BARRIER_BYTES = barrier_bytes_of<Slots, Turns>;
 
 // A block stays on its multiprocessor and computes one tile of the outputs after the other. One thread of its first
 // warpgroup keeps a ring of tiles of the operands full by TMA; the other warpgroups multiply them with wgmma, and hand
@@ -67,13 +64,15 @@ SPAK_DEVICE void meet() {
 // its tile while the other multiplies. The blocks of a cluster lie below each other and share the right operand, or they
 // multiply a part of k each for the same tile.
 #if KNOB_cluster * KNOB_split_k > 1
+SPAK_DEVICE void meet() { cluster_sync(); }
 SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1, CLUSTER * SPLIT, 1, 1)
 #else
+SPAK_DEVICE void meet() { sync_threads(); }
 SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
 #endif
 {
   const i32 rows = params.d_M, columns = params.d_N;
-  const u32 part = SPLIT > 1 ? cluster_rank() : 0, all_steps = ceil_div<u32>(params.d_K, TILE_K);
+  const u32 part = IS_SPLIT ? cluster_rank() : 0, all_steps = ceil_div<u32>(params.d_K, TILE_K);
   const u32 first_step = all_steps * part / SPLIT, steps = all_steps * (part + 1) / SPLIT - first_step;
   const u32 tiles_m = ceil_div<u32>(rows, TILE_M * CLUSTER), tiles_n = ceil_div<u32>(columns, TILE_N);
   const u32 tiles = tiles_m * tiles_n;
@@ -84,11 +83,10 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
 
   // The tiles lie at a multiple of 1024, and the barriers in front of or behind them.
   const u32 base = shared_base(), ring = align_up(base, 1024u), slabs = ring + STAGES * STAGE_BYTES;
-  // Opaque, lest every step works out where that is.
-  const u32 barriers = opaque(ring - base >= BARRIER_BYTES ? base : slabs + CONSUMERS * SLAB_BYTES);
+  const u32 barriers = place_of_barriers(base, ring, BARRIER_BYTES, slabs + CONSUMERS * SLAB_BYTES);
   const Slots slots{barriers};
   const Turns turns{barriers + Slots::barrier_bytes};
-  if (thread_index() == 0) {
+  if (first_thread()) {
     tma_prefetch(&params.m_A_0);
     tma_prefetch(&params.m_B_1);
     slots.init(4 * OWNERS);
@@ -102,12 +100,12 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
   const u32 warpgroup = warp_index() / 4;
   if (warpgroup == 0) {
     Registers::give();
-    if (SPLIT > 1 || thread_index() == 0) {
+    if (IS_SPLIT || first_thread()) {
       Slots::Place place;
       for (u32 index = first; index < tiles; index += stride) {
         const TileIndex tile = band_order(index, tiles_m, tiles_n, params.k_raster);
         const i32 m0 = row_of(tile), n0 = column_of(tile);
-        for (u32 step = 0; step < steps && (SPLIT == 1 || thread_index() == 0); step++) {
+        for (u32 step = 0; step < steps && (!IS_SPLIT || first_thread()); step++) {
           const i32 k0 = static_cast<i32>((first_step + step) * TILE_K);
           const u32 stage = ring + place.slot * STAGE_BYTES, full = slots.full(place.slot);
           slots.fill_begin(place, STAGE_BYTES);
@@ -115,7 +113,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
           Right::load(stage + Left::bytes, &params.m_B_1, full, n0, k0);
           place.advance();
         }
-        if constexpr (SPLIT > 1) {  // the ring holds partial sums between these
+        if constexpr (IS_SPLIT) {  // the ring holds partial sums between these
           meet();
           meet();
         }
@@ -128,7 +126,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
     const u32 slab = slabs + consumer * SLAB_BYTES;
     SlabPlace slab_place;
     Slots::Place place;
-    const u32 barrier = 1 + consumer;  // barrier 0 is the block's
+    const u32 barrier = FIRST_BARRIER + consumer;
     u32 turn = 0;
     if (PINGPONG && consumer == 1) place.skip(steps);
     const u32 sums = ring + consumer * Partial::bytes;
@@ -136,7 +134,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
       if constexpr (PINGPONG) turns.wait(consumer, turn++);
       u32 previous = place.slot;
       Core::Accumulators accumulators;
-      if constexpr (SPLIT > 1) Core::clear(accumulators);
+      if constexpr (IS_SPLIT) Core::clear(accumulators);
       SPAK_NO_UNROLL
       for (u32 step = 0; step < steps; step++) {
         slots.wait(place);
@@ -156,16 +154,16 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
 
       const TileIndex tile = band_order(index, tiles_m, tiles_n, params.k_raster);
       const i32 m0 = row_of(tile) + static_cast<i32>(own), n0 = column_of(tile) + static_cast<i32>(part * SHARE_N);
-      const bool whole = m0 + static_cast<i32>(Core::rows) <= rows && n0 + static_cast<i32>(SHARE_N) <= columns;
+      const bool whole = is_whole(m0, static_cast<i32>(Core::rows), rows) && is_whole(n0, static_cast<i32>(SHARE_N), columns);
       Partial::Totals totals;  // of this block's columns
-      Partial::total(totals, accumulators, sums, part, 1 + CONSUMERS, 128 * CONSUMERS, [] { meet(); });
+      Partial::total(totals, accumulators, sums, part, FIRST_BARRIER + CONSUMERS, 128 * CONSUMERS, [] { meet(); });
       {
         using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), SHARE_N, SLAB_BYTES>;
         const auto value = [&](f32 accumulator, i32 row, i32 column) {
           const i32 i_n = column;
 #line 16 "matmul.spak"
           return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 169 "kernels/matmul/warp_specialized.cu"
+#line 167 "kernels/matmul/warp_specialized.cu"
         };
         const TensorMap* const map = &params.m_C_2;
         if (whole)
@@ -174,7 +172,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
           Store::store<false>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
       }
     }
-    if (thread_index() % 128 == 0) tma_wait<0>();
+    slabs_stored();
   }
   meet();  // a block that has left could no longer be told of released slots
 }
