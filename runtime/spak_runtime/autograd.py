@@ -24,6 +24,8 @@ class Callee(Protocol):
 
     signature: Signature
 
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
+
     def execute(self, call: Arguments) -> Sequence[torch.Tensor]: ...
 
     def execute_flat(self, flat: Sequence[Any]) -> Sequence[torch.Tensor]: ...
@@ -69,10 +71,7 @@ class Rule:
         """Gradients with respect to the flat arguments; None for those that want none."""
         signature, inputs = self.signature, self.signature.inputs
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            raise GradientError(
-                f"{signature.name}: its gradient is a kernel without a gradient of its own; "
-                "differentiate without create_graph"
-            )
+            raise GradientError(_no_second_derivative(signature.name))
         if all(grad is None for grad in grads):
             return (None,) * int(ctx.count)
         values = dict(zip(self.saved, ctx.saved_tensors, strict=True))
@@ -108,6 +107,114 @@ def make_function(forward_kernel: Callee, rule: Rule) -> Callable[..., Any]:
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function = type(f"Gradient_{rule.signature.name}", (torch.autograd.Function,), methods)
     return function.apply  # type: ignore[attr-defined, no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One gradient kernel of a known call."""
+
+    kernel: Callee
+    options: Mapping[str, Any]
+    reads: tuple[int, ...]  # its inputs, among what was saved, the gradients of outputs, and None at the end
+    arriving: tuple[tuple[int, TensorSpec], ...]  # inputs that lie as somebody else made them
+    gives: tuple[tuple[int, int], ...]  # output, and the tensor of the call that this is the gradient of
+
+
+class PlacedRule:
+    """A Rule for a call whose tensors and options are known: by position, without a look at a name."""
+
+    def __init__(self, rule: Rule, tensors: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> None:
+        """`tensors` are the inputs that are present, in the order in which `apply` gets them."""
+        signature = rule.signature
+        self.kernel = signature.name
+        self.count = len(tensors)
+        known = (*tensors, *signature.outputs)
+        saved = [name for name in rule.saved if name in known]
+        self.saved = tuple(known.index(name) for name in saved)
+        differentiable = {name for derivative in rule.derivatives for name in derivative.spec.outputs}
+        self.materializes = len(differentiable) > 1
+        self.fixed = tuple(i for i, name in enumerate(signature.outputs) if name not in differentiable)
+        values = (*saved, *(PREFIX + name for name in signature.outputs))
+        wanted = {name for name, tensor in tensors.items() if tensor.requires_grad}
+        self.steps = tuple(
+            _step(derivative, values, tensors, wanted, options)
+            for derivative in rule.derivatives
+            if not wanted.isdisjoint(derivative.spec.inputs)
+        )
+        function = type(f"Gradient_{signature.name}", (_Placed,), {})
+        # What Function.apply does before it comes here is for transforms of torch, and those make no known call.
+        self.apply: Callable[..., Sequence[torch.Tensor]] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
+
+    def backward(self, ctx: Any, grads: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+        """The gradients of the tensors of the call; None for those that want none."""
+        total: list[torch.Tensor | None] = [None] * self.count
+        values = (*ctx.saved_tensors, *grads, None)
+        for step in self.steps:
+            inputs = [values[i] for i in step.reads]
+            for i, spec in step.arriving:
+                inputs[i] = _laid(spec, inputs[i])
+            results = step.kernel(*inputs, **step.options)
+            for i, place in step.gives:
+                grad = results if isinstance(results, torch.Tensor) else results[i]
+                before = total[place]
+                total[place] = grad if before is None else before + grad
+        return total
+
+
+class _Placed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rule: PlacedRule, launch: Any, pointers: list[int], *tensors: torch.Tensor) -> Any:
+        outputs = launch(pointers)
+        known = (*tensors, *outputs)
+        ctx.rule = rule
+        ctx.save_for_backward(*[known[i] for i in rule.saved])
+        ctx.set_materialize_grads(
+            rule.materializes
+        )  # what has no gradient gets one of zeros, by a kernel each
+        if rule.fixed:
+            ctx.mark_non_differentiable(*[outputs[i] for i in rule.fixed])
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
+        rule: PlacedRule = ctx.rule
+        if torch.is_grad_enabled():
+            raise GradientError(_no_second_derivative(rule.kernel))
+        if all(grad is None for grad in grads):
+            return (None,) * (3 + rule.count)
+        return (None, None, None, *rule.backward(ctx, grads))
+
+
+def _step(
+    derivative: Derivative,
+    values: Sequence[str],
+    tensors: Mapping[str, torch.Tensor],
+    wanted: set[str],
+    options: Mapping[str, Any],
+) -> Step:
+    signature = derivative.kernel.signature
+    arriving = [
+        (i, signature.specs[name])
+        for i, name in enumerate(signature.inputs)
+        if name in values
+        and (name not in tensors or _laid(signature.specs[name], tensors[name]) is not tensors[name])
+    ]
+    names = [name.removeprefix(PREFIX) for name in signature.outputs]
+    places = list(tensors)
+    return Step(
+        derivative.kernel,
+        {name: value for name, value in options.items() if name in signature.options and value is not None},
+        tuple(values.index(name) if name in values else -1 for name in signature.inputs),
+        tuple(arriving),
+        tuple((i, places.index(name)) for i, name in enumerate(names) if name in wanted),
+    )
+
+
+def _no_second_derivative(kernel: str) -> str:
+    return (
+        f"{kernel}: its gradient is a kernel without a gradient of its own; "
+        "differentiate without create_graph"
+    )
 
 
 def check_differentiable(
@@ -167,6 +274,7 @@ def gradients(
 
 def _laid(spec: TensorSpec, tensor: torch.Tensor | None) -> torch.Tensor | None:
     """Gradients arrive as torch made them (an expanded one from `sum`, say): a copy where no layout fits."""
-    if tensor is None or layout_of(tensor.shape, tensor.stride(), spec.layouts or ("row",)) is not None:
+    layouts = spec.layouts or ("row",)
+    if tensor is None or ("row" in layouts and tensor.is_contiguous()):
         return tensor
-    return tensor.contiguous()
+    return tensor if layout_of(tensor.shape, tensor.stride(), layouts) is not None else tensor.contiguous()

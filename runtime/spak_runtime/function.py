@@ -8,6 +8,8 @@ the call becomes an operator.
 from __future__ import annotations
 
 import collections
+import functools
+import operator
 import os
 import re
 import sys
@@ -15,16 +17,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch.compiler import is_compiling
 
 from spak_runtime import ops
-from spak_runtime.args import MAX_ALIGNMENT, Arguments, Resolved, Signature
+from spak_runtime.args import Arguments, Resolved, Signature
 from spak_runtime.autograd import (
     PREFIX,
     Derivative,
+    PlacedRule,
+    Rule,
     check_differentiable,
     gradients,
     make_function,
@@ -32,19 +36,17 @@ from spak_runtime.autograd import (
 )
 from spak_runtime.choose import Choice, Chooser
 from spak_runtime.device import target_of
-from spak_runtime.errors import GradientError, StrideError
+from spak_runtime.errors import GradientError
 from spak_runtime.kernel import Loader
+from spak_runtime.known import MISSED, KnownCall, call_key, tensor_key
 from spak_runtime.manifest import KernelSpec
 from spak_runtime.maths import Mathematics
 from spak_runtime.plan import CudaPlan, Sources
-from spak_runtime.recent import KEPT, RecentCall, recent_call
-
-Known: TypeAlias = tuple[CudaPlan, tuple[tuple[int, int], ...], tuple[tuple[str, int], ...]]
-"""The plan of a call, and where its tensors stand: position or name among the arguments, slot of the
-signature."""
 
 REMEMBERED = 4096
 """Shapes of call that a kernel keeps a plan for; the oldest goes first."""
+RECENT = 8
+"""Calls that are asked one after the other, before the table is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +98,20 @@ class KernelFunction:
         self._maths = Mathematics(self.signature, shared.root / spec.math)
         self._form = ops.FlatForm(self.signature)
         self._result = _result_type(spec.name, self.signature.outputs)
+        self._quickly_returned = _without_frames(self._result, len(self.signature.outputs))
         self._slots = {name: slot for slot, name in enumerate(self.signature.specs)}
         self._plans: dict[Any, CudaPlan] = {}
-        self._calls: dict[Any, Known] = {}
-        self._recent: tuple[RecentCall, ...] = ()
+        self._calls: dict[Any, KnownCall] = {}
+        self._recent: tuple[KnownCall, ...] = ()
         self._unordered = self._chooser.unordered
         self._same_bits = False
         # All that a tracer would meet exists before it comes.
         self.operator = ops.register(shared.namespace, self.signature, self._compute_flat)
         self._derivatives = tuple(Derivative(g, shared.kernel(g.kernel)) for g in spec.gradients)
         self._differentiable: Callable[..., Any] | None = None
+        self._rule: Rule | None = None
         if self._derivatives:
-            rule = make_rule(self.signature, self._derivatives)
+            rule = self._rule = make_rule(self.signature, self._derivatives)
             self._differentiable = make_function(self, rule)
             ops.differentiate(shared.namespace, self.signature, rule.setup, rule.backward)
 
@@ -131,24 +135,17 @@ class KernelFunction:
             return self._general(self.signature.bind(args, kwargs))
         if self._unordered:
             self._follow()
-        for recent in self._recent:
-            outputs = recent.run(args, kwargs)
-            if outputs is not None:
-                return self._returned(outputs)
-        key = _call_key(args, kwargs)
-        known = self._calls.get(key)
-        if known is None:
-            return self._first(args, kwargs, key)
-        plan, places, names = known
-        tensors: list[torch.Tensor | None] = [None] * len(self._slots)
-        for place, slot in places:
-            tensors[slot] = args[place]
-        for name, slot in names:
-            tensors[slot] = kwargs[name]
-        latest = recent_call(plan, args, kwargs, dict(places), dict(names), len(self._slots))
-        if latest is not None:
-            self._recent = (latest, *self._recent[: KEPT - 1])
-        return self._returned(plan.run(tensors))
+        for known in self._recent:
+            result = known.answer(args, kwargs)
+            if result is not MISSED:
+                return result
+        key = call_key(args, kwargs)
+        found = self._calls.get(key) or self._first(args, kwargs, key)
+        if found is None:
+            return self._general(self.signature.bind(args, kwargs))
+        if found.is_guarded:
+            self._recent = (found, *(k for k in self._recent[: RECENT - 1] if k is not found))
+        return found.answer(args, kwargs, recognised=True)
 
     def prepare(self, /, *args: Any, **kwargs: Any) -> None:
         """Builds and loads all that the same call would need, without launching it; for CUDA graphs. Gradient
@@ -202,30 +199,41 @@ class KernelFunction:
         """`execute` of the flat form that operators take."""
         return self.execute(self._form.unflatten(flat))
 
-    def _first(self, args: Sequence[Any], kwargs: Mapping[str, Any], key: Any) -> Any:
-        """A call whose shape is new: everything is checked; where the fast path may serve it, it is
-        remembered."""
+    def _first(self, args: Sequence[Any], kwargs: Mapping[str, Any], key: Any) -> KnownCall | None:
+        """A call that is new: everything is checked, and it is known from now on. None where it cannot be."""
+        if key is None:
+            return None
         call = self.signature.bind(args, kwargs)
-        if key is not None and _is_plain(call):
-            resolved = self.signature.resolve(call)
-            _remember(self._calls, key, self._known(self._plan(call, resolved), args, kwargs))
-        return self._general(call)
-
-    def _known(self, plan: CudaPlan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Known:
-        positional = ((i, self._slots[self.signature.inputs[i]]) for i, v in enumerate(args) if v is not None)
+        if not _is_plain(call):
+            return None
+        requiring = self._requiring(call)
+        resolved = self.signature.resolve(call)
+        rule = None
+        if requiring:
+            assert self._rule is not None  # a gradient is declared
+            present = {self.signature.inputs[i]: t for i, t in enumerate(args) if t is not None}
+            present |= {n: t for n, t in kwargs.items() if n in self.signature.inputs and t is not None}
+            rule = PlacedRule(self._rule, present, call.options)
         only = self.signature.outputs[0] if self.signature.outputs else ""
-        named = (
-            (name, self._slots[name if name in self._slots else only])
-            for name, value in kwargs.items()
-            if isinstance(value, torch.Tensor)
-        )
-        return plan, tuple(positional), tuple(named)
+        names = [n for n, t in zip(self.signature.inputs, args, strict=False) if t is not None]
+        names += [n if n in self._slots else only for n, v in kwargs.items() if isinstance(v, torch.Tensor)]
+        slots = [self._slots[name] for name in names]
+        known = KnownCall(self._plan(call, resolved), args, kwargs, slots, self._quickly_returned, rule)
+        _remember(self._calls, key, known)
+        return known
+
+    def _requiring(self, call: Arguments) -> list[str]:
+        """The inputs whose gradient is recorded. Raises GradientError where one cannot be."""
+        if not torch.is_grad_enabled():
+            return []
+        requiring = [n for n, t in call.inputs.items() if t is not None and t.requires_grad]
+        if requiring:
+            check_differentiable(self.signature, self._derivatives, requiring, provided=bool(call.outputs))
+        return requiring
 
     def _general(self, call: Arguments) -> Any:
-        requiring = [n for n, t in call.inputs.items() if t is not None and t.requires_grad]
-        if not (requiring and torch.is_grad_enabled()):
+        if not self._requiring(call):
             return self._returned(self._finished(call, self.execute(call)))
-        check_differentiable(self.signature, self._derivatives, requiring, provided=bool(call.outputs))
         if not torch.compiler.is_compiling() and _is_plain(call) and _is_on_cpu(call):
             return self._returned(self._compute(call))  # torch differentiates the mathematics itself
         if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
@@ -298,57 +306,14 @@ class KernelFunction:
         return self._result(*outputs) if outputs else None
 
 
-def _call_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What distinguishes calls with different plans, from the arguments as given; None where the fast path
-    does not serve: no CUDA tensors, a gradient to record, a tensor subclass, a mode of torch that wants to
-    see operators."""
-    if _modes() or _transforms() is not None:
-        return None
-    parts: list[Any] = []
-    for value in args:
-        kind = type(value)
-        if kind is torch.Tensor or kind is torch.nn.Parameter:
-            if value.get_device() < 0 or (value.requires_grad and torch.is_grad_enabled()):
-                return None
-            parts += _tensor_key(value)
-        else:
-            part = _described(value)
-            if part is None:
-                return None
-            parts.append(part)
-    for name, value in kwargs.items():
-        part = _call_key((value,), {}) if isinstance(value, torch.Tensor) else _described(value)
-        if part is None:
-            return None
-        parts.append(name)
-        parts.append(part)
-    return tuple(parts)
-
-
 _deterministic = torch.are_deterministic_algorithms_enabled
-_modes = torch._C._len_torch_dispatch_stack
-_transforms = torch._C._functorch.peek_interpreter_stack
-
-
-def _described(value: Any) -> Any:
-    kind = type(value)
-    if value is None or kind is str or kind is bool or kind is int or kind is torch.dtype:
-        return kind, value
-    return (kind, value.hex()) if kind is float else None  # -0.0 and 0.0 differ
-
-
-def _tensor_key(tensor: torch.Tensor) -> tuple[Any, ...]:
-    if tensor.is_neg():
-        raise StrideError("a tensor is a view that torch negates when it is read; resolve_neg() makes a copy")
-    address = tensor.data_ptr() | MAX_ALIGNMENT
-    return tensor.dtype, tensor.shape, tensor.stride(), address & -address, tensor.get_device()
 
 
 def _argument_key(call: Arguments) -> Any:
     return (
-        tuple(None if tensor is None else _tensor_key(tensor) for tensor in call.inputs.values()),
+        tuple(None if tensor is None else tensor_key(tensor) for tensor in call.inputs.values()),
         tuple((n, type(v), v.hex() if isinstance(v, float) else v) for n, v in sorted(call.options.items())),
-        tuple((name, _tensor_key(tensor)) for name, tensor in sorted(call.outputs.items())),
+        tuple((name, tensor_key(tensor)) for name, tensor in sorted(call.outputs.items())),
         tuple(sorted(call.dtypes.items())),
         tuple(sorted(call.layouts.items())),
     )
@@ -383,3 +348,14 @@ def _result_type(kernel: str, outputs: Sequence[str]) -> Callable[..., Any]:
     name."""
     name = re.sub(r"\W", "_", kernel) + "_result"
     return collections.namedtuple(name, outputs, rename=True)
+
+
+def _without_frames(result: Callable[..., Any], outputs: int) -> Callable[[Any], Any]:
+    """`KernelFunction._returned` without a Python frame, which no tracer can follow."""
+    if outputs == 1:
+        return operator.itemgetter(0)
+    return functools.partial(tuple.__new__, result) if outputs else _nothing  # type: ignore[arg-type]
+
+
+def _nothing(_outputs: Any) -> None:
+    return None

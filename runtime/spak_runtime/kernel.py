@@ -23,11 +23,14 @@ from spak_runtime.manifest import Launch, OptionSpec
 from spak_runtime.nvrtc import BuildRequest
 from spak_runtime.params import MAP_ALIGNMENT, layout_of_params, pack, value_of
 from spak_runtime.prebuilt import Prebuilt
-from spak_runtime.tensor_map import MapLayout, encode
+from spak_runtime.tensor_map import KnownMaps, MapLayout
 
 _CLUSTER_ATTRIBUTE = "CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_"
 _MAY_OVERLAP = 6  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 _INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: this thread has not used the device yet
+
+current_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", int)
+"""torch's current stream of a device: the address that the driver knows it by. A torch without CUDA has none."""
 
 
 class PreparedLaunch:
@@ -52,14 +55,14 @@ class PreparedLaunch:
         layout = layout_of_params(launch.params)
         template = bytearray(layout.size)
         self._words: list[tuple[int, int]] = []  # index in the block seen as u64, slot
-        self._maps: list[tuple[int, int, MapLayout]] = []
+        self._maps: list[tuple[int, int, KnownMaps]] = []  # offset in the block, slot
         for param, offset in zip(launch.params, layout.offsets, strict=True):
             if param.kind == "pointer":
                 if param.name in slots:
                     self._words.append((offset // 8, slots[param.name]))
             elif param.kind == "tensor_map":
-                maps = MapLayout.of(param, environment, launch.entry)
-                self._maps.append((offset, slots[param.name], maps))
+                known = KnownMaps(MapLayout.of(param, environment, launch.entry))
+                self._maps.append((offset, slots[param.name], known))
             else:
                 value = value_of(param, environment, options, launch.entry)
                 pack(template, param, offset, value, launch.entry)
@@ -67,25 +70,21 @@ class PreparedLaunch:
         self._arguments = layout.offsets if launch.one_by_one else (0,)
         self._pool: list[_Block] = []
 
-    def run(self, pointers: Sequence[int], stream: int, device: int) -> None:
-        """Launches on a raw stream (the address of a CUstream). Raises DriverError."""
+    def run(self, pointers: list[int], stream: int, device: int) -> None:
+        """Launches on a raw stream (the address of a CUstream). `pointers` shall not change afterwards. Raises
+        DriverError."""
         try:
             block = self._pool.pop()
         except IndexError:
-            block = _Block(self._template, self._arguments, self._shape, self._overlaps, len(self._maps))
-        words = block.words
-        for index, slot in self._words:
-            words[index] = pointers[slot]
-        for number, (offset, slot, layout) in enumerate(self._maps):
-            if block.mapped[number] != pointers[slot]:
-                block.write(offset, encode(pointers[slot], layout))
-                block.mapped[number] = pointers[slot]
-        block.config.stream = stream
-        launch = _launcher()
-        status = launch(block.launch, self._function, block.parameters, None)
+            block = _Block(self._function, self._template, self._arguments, self._shape, self._overlaps)
+        if block.pointers != pointers:
+            self._fill(block, pointers)
+        if block.stream != stream:
+            block.stream = block.config.stream = stream
+        status = block.launch()
         if status == _INVALID_CONTEXT:
             make_current(device)
-            status = launch(block.launch, self._function, block.parameters, None)
+            status = block.launch()
         self._pool.append(block)
         if status != 0:
             shape = self._shape
@@ -93,6 +92,15 @@ class PreparedLaunch:
                 f"launching {self._where} with grid {shape.grid}, {shape.threads} threads and "
                 f"{shape.shared_bytes} bytes of shared memory failed: {_status_name(status)}"
             )
+
+    def _fill(self, block: _Block, pointers: list[int]) -> None:
+        before, words = block.pointers, block.words
+        for index, slot in self._words:
+            words[index] = pointers[slot]
+        for offset, slot, known in self._maps:
+            if before is None or before[slot] != pointers[slot]:
+                block.write(offset, known[pointers[slot]])
+        block.pointers = pointers
 
 
 class LaunchAttribute(ctypes.Structure):
@@ -116,10 +124,10 @@ class LaunchConfig(ctypes.Structure):
 
 class _Block:
     """One copy of an argument block, of the array of pointers into it that a launch takes (one to each argument),
-    and of what says how to launch it."""
+    and of what says how to launch it. `launch()` does, with what was filled in."""
 
     def __init__(
-        self, template: bytes, arguments: Sequence[int], shape: LaunchShape, overlaps: bool, maps: int
+        self, function: int, template: bytes, arguments: Sequence[int], shape: LaunchShape, overlaps: bool
     ) -> None:
         self._buffer = bytearray(len(template) + MAP_ALIGNMENT + 8)
         whole = (ctypes.c_char * len(self._buffer)).from_buffer(self._buffer)
@@ -127,16 +135,20 @@ class _Block:
         self._start = -base % MAP_ALIGNMENT
         self.write(0, template)
         self.words = (ctypes.c_uint64 * (len(template) // 8)).from_buffer(self._buffer, self._start)
-        self.mapped: list[int | None] = [None] * maps  # the address in each tensor map
         self._parameters = (ctypes.c_void_p * len(arguments))(
             *(base + self._start + offset for offset in arguments)
         )
-        self.parameters = ctypes.addressof(self._parameters)
         attributes = (LaunchAttribute * 1)(LaunchAttribute(_MAY_OVERLAP, 0, (ctypes.c_uint32 * 16)(1)))
         self.config = LaunchConfig(
             shape.grid, (shape.threads, 1, 1), shape.shared_bytes, None, attributes, int(overlaps)
         )
-        self.launch = ctypes.addressof(self.config)
+        self.pointers: list[int] | None = (
+            None  # what the block is filled with, and the stream of its configuration
+        )
+        self.stream = 0
+        self.launch = functools.partial(
+            _launcher(), ctypes.addressof(self.config), function, ctypes.addressof(self._parameters), None
+        )
 
     def write(self, offset: int, content: bytes) -> None:
         first = self._start + offset
@@ -228,11 +240,6 @@ def make_current(device: int) -> None:
     current = _call("cuCtxGetCurrent")
     if int(current) == 0:
         _call("cuCtxSetCurrent", _call("cuDevicePrimaryCtxRetain", _call("cuDeviceGet", device)))
-
-
-def current_stream(device: int) -> int:
-    """torch's current stream of a device: the address that the driver knows it by."""
-    return int(torch._C._cuda_getCurrentRawStream(device))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ allocates outputs and workspace through torch and launches on torch's current st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -39,8 +39,8 @@ class Workspace:
 
 
 class CudaPlan:
-    """A call on a CUDA device. `run` takes the tensors of the signature in order, None for what it shall
-    allocate."""
+    """A call on a CUDA device. Every tensor of the signature and of the workspace has a slot: its place in a list
+    of addresses."""
 
     def __init__(
         self, signature: Signature, resolved: Resolved, choice: Choice, sources: Sources, loader: Loader
@@ -54,15 +54,20 @@ class CudaPlan:
         self._index = resolved.device.index
         names = tuple(signature.specs)
         slots = {name: slot for slot, name in enumerate(names)}
-        self._allocated = [(slots[form.name], form) for form in resolved.allocated]
-        self._outputs = [slots[name] for name in signature.outputs]
-        fresh = {form.name for form in resolved.allocated}
+        self._allocated = [(slots[f.name], f.shape, f.strides, f.dtype) for f in resolved.allocated]
+        fresh = [form.name for form in resolved.allocated]
+        self._provided = [(i, slots[name]) for i, name in enumerate(signature.outputs) if name not in fresh]
         written = (*signature.outputs, *signature.inouts)
         self._overwritten = [slots[name] for name in written if name not in fresh]
         filled = _filled_defaults(signature, resolved, choice)
-        self._filled = [(slots[name], tensor) for name, tensor in filled.items()]
+        self._kept = tuple(filled.values())
         self._workspace = _workspace(choice)
         slots |= {space.form.name: len(names) + i for i, space in enumerate(self._workspace)}
+        self.addresses = [0] * len(slots)  # of what is kept; 0 for what is not there
+        for name, tensor in filled.items():
+            self.addresses[slots[name]] = tensor.data_ptr()
+        self.only_fresh = not self._overwritten
+        self._spaces = [(slots[s.form.name], s.form, s.fill) for s in self._workspace]
         for name in resolved.absent:
             if name not in filled:
                 del slots[name]  # its pointer stays 0
@@ -100,35 +105,46 @@ class CudaPlan:
                 )
         return prepared
 
-    def run(self, tensors: list[torch.Tensor | None]) -> list[torch.Tensor]:
-        """The outputs, in order of declaration. Raises DriverError."""
-        return self.run_at(tensors, [0 if tensor is None else tensor.data_ptr() for tensor in tensors])
+    def run(self, tensors: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        """The outputs in order of declaration, from the tensors of the signature in order; None for what is
+        allocated here, and for what is absent. Raises DriverError."""
+        pointers = self.addresses.copy()
+        for slot, tensor in enumerate(tensors):
+            if tensor is not None:
+                pointers[slot] = tensor.data_ptr()
+        return self.with_provided(self.launch(pointers), tensors)
 
-    def run_at(self, tensors: list[torch.Tensor | None], pointers: list[int]) -> list[torch.Tensor]:
-        """The same, with the addresses of the tensors (0 where there is none). Both lists are filled in."""
+    def launch(self, pointers: list[int]) -> list[torch.Tensor]:
+        """Allocates and launches. Returns the outputs that are allocated here, in order. `pointers` is `addresses`
+        with those of the tensors of this call; it is filled in and kept."""
         if torch._C._cuda_getDevice() != self._index:
             with torch.cuda.device(self._index):
-                return self._run(tensors, pointers)
-        return self._run(tensors, pointers)
-
-    def _run(self, tensors: list[torch.Tensor | None], pointers: list[int]) -> list[torch.Tensor]:
-        for slot, form in self._allocated:
-            fresh = self._empty(form.shape, form.strides, form.dtype)
-            tensors[slot] = fresh
-            pointers[slot] = fresh.data_ptr()
-        for slot, default in self._filled:
-            tensors[slot] = default
-            pointers[slot] = default.data_ptr()
-        for space in self._workspace:
-            fresh = self._empty(space.form.shape, space.form.strides, space.form.dtype)
-            tensors.append(fresh if space.fill is None else fresh.fill_(space.fill))
-            pointers.append(fresh.data_ptr())
+                return self.launch(pointers)
+        fresh = []
+        for slot, shape, strides, dtype in self._allocated:
+            tensor = self._empty(shape, strides, dtype)
+            pointers[slot] = tensor.data_ptr()
+            fresh.append(tensor)
+        held = []  # the workspace, until all is launched
+        for slot, form, fill in self._spaces:
+            tensor = self._empty(form.shape, form.strides, form.dtype)
+            pointers[slot] = tensor.data_ptr()
+            held.append(tensor if fill is None else tensor.fill_(fill))
         stream = current_stream(self._index)
         for launch in self._launches:
             launch.run(pointers, stream, self._index)
+        return fresh
+
+    def with_provided(
+        self, fresh: list[torch.Tensor], tensors: Sequence[torch.Tensor | None] | Mapping[int, torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """All outputs: those that `launch` allocated, and those among `tensors` (by slot) that the caller provided.
+        autograd is told of all that was written there."""
         for slot in self._overwritten:
             _bump(tensors[slot])
-        return [tensors[slot] for slot in self._outputs]  # type: ignore[misc]
+        for position, slot in self._provided:
+            fresh.insert(position, tensors[slot])  # type: ignore[arg-type]
+        return fresh
 
 
 def _allocator(device: torch.device) -> Callable[[Any, Any, torch.dtype], torch.Tensor]:

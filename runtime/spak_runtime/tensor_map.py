@@ -7,7 +7,7 @@ table.
 from __future__ import annotations
 
 import ctypes
-import functools
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import Param
 from spak_runtime.params import MAP_BYTES
 
-REMEMBERED = 1024
+REMEMBERED = 256
+"""Addresses that the descriptors of one parameter are kept for; the oldest goes first."""
 
 STEP = 16
 """Bytes between neighbours along an axis of one element: there are none, but the driver wants a lawful
@@ -69,7 +70,23 @@ class MapLayout:
         return MapLayout(facts.dtype, swizzle, dims, steps, box)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+class KnownMaps(dict[int, bytes]):
+    """The descriptors of one parameter by the address of its tensor, encoded when they are first asked for."""
+
+    def __init__(self, layout: MapLayout) -> None:
+        super().__init__()
+        self._layout = layout
+        self._lock = threading.Lock()
+
+    def __missing__(self, address: int) -> bytes:
+        descriptor = encode(address, self._layout)
+        with self._lock:
+            if len(self) >= REMEMBERED:
+                del self[next(iter(self))]
+            self[address] = descriptor
+        return descriptor
+
+
 def encode(address: int, layout: MapLayout) -> bytes:
     """The 128 bytes of a descriptor for a tensor at a device address. What lies outside reads as zero.
 

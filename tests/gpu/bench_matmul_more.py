@@ -1,9 +1,7 @@
-"""What `bench_matmul` does not time of products: the host, epilogues, element types, and the products of older devices.
+"""What `bench_matmul` does not time of products: epilogues, element types, and the products of older devices.
 
     python -m tests.gpu.bench_matmul_more OUT.json [--rounds 9] [--seconds 0.02]
 
-* host: microseconds of the host for `m.matmul(a, b)`, for the driver's launch alone, the registered operator and the
-  replay of a CUDA graph of one call, beside torch.matmul; 256 x 256 x 256, so that the device is always ahead.
 * epilogue: bias and GELU in the product, over the product alone. The same for torch: matmul, then gelu(x + bias).
 * types: f16, and bf16 with an f32 result, beside torch.matmul (`out_dtype` for the latter).
 * mma: the schedule `pipelined`, which any device since sm_80 runs, beside torch.matmul.
@@ -15,7 +13,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +21,8 @@ from typing import Any
 import torch
 
 import spakc
-from spak_runtime import kernel as runtime_kernel
 from spak_runtime.bench import Effort, interleaved
-from spak_runtime.function import KernelFunction, _call_key
+from spak_runtime.function import KernelFunction
 from tests.gpu.bench_matmul import EXAMPLE, LAYOUTS, Sizes, matrix
 
 SIZES: tuple[Sizes, ...] = ((8192, 8192, 8192), (4096, 4096, 4096), (16_384, 3072, 768), (2048, 2048, 2048))
@@ -48,56 +44,6 @@ def ratios(calls: Calls, sets: int, effort: Effort, of: str, over: str) -> dict[
     found = sorted(b / a for a, b in zip(times[of], times[over], strict=True))
     low, middle, high = statistics.quantiles(found, n=4)
     return {"ratio": middle, "quartiles": [low, high], "us": 1e6 * statistics.median(times[of])}
-
-
-# ---- the host -------------------------------------------------------------------------------------------
-
-
-def host_microseconds(call: Callable[[], object], rounds: int = 15, calls: int = 200) -> list[float]:
-    """Of one call, for the calling thread; the device has finished before each round."""
-    found = []
-    for _ in range(rounds + 2):
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
-        for _ in range(calls):
-            call()
-        found.append((time.perf_counter() - begin) / calls * 1e6)
-    return sorted(found[2:])
-
-
-def host(product: KernelFunction) -> dict[str, Any]:
-    a, b = sets_of((256, 256, 256), "nt", torch.bfloat16)[0]
-    out = torch.empty(256, 256, device="cuda", dtype=torch.bfloat16)
-    product(a, b), product(a, b, out=out)
-    plan = next(iter(product._plans.values()))
-    prepared = plan._launches[0]
-    prepared.run([a.data_ptr(), b.data_ptr(), 0, out.data_ptr()], runtime_kernel.current_stream(0), 0)
-    block, launch = prepared._pool[-1], runtime_kernel._launcher()
-    flat = product._form.flatten(product.signature.bind((a, b), {}))
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        product(a, b, out=out)
-    calls: dict[str, Callable[[], object]] = {
-        "driver launch alone": lambda: launch(block.launch, prepared._function, block.parameters, None),
-        "m.matmul(a, b)": lambda: product(a, b),
-        "m.matmul(a, b, out=c)": lambda: product(a, b, out=out),
-        "torch.matmul(a, b)": lambda: torch.matmul(a, b),
-        "torch.matmul(a, b, out=c)": lambda: torch.matmul(a, b, out=out),
-        "registered operator": lambda: product.operator(*flat),
-        "graph of one call": graph.replay,
-        "  part: key": lambda: _call_key((a, b), {}),
-        "  part: empty_strided": lambda: torch.empty_strided(
-            (256, 256), (256, 1), dtype=torch.bfloat16, device=a.device
-        ),
-        "  part: run of a plan": lambda: plan.run([a, b, None, None]),
-    }
-    found = {name: host_microseconds(call) for name, call in calls.items()}
-    for name, times in found.items():
-        print(
-            f"host {name:28s} {statistics.median(times):6.2f} us ({times[0]:.2f} - {times[-1]:.2f})",
-            flush=True,
-        )
-    return found
 
 
 # ---- the device -----------------------------------------------------------------------------------------
@@ -183,7 +129,6 @@ def main(arguments: Sequence[str]) -> int:
     product = spakc.load(EXAMPLE).matmul
     effort = Effort(given.rounds, given.seconds, 0.05)
     record: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
-    record["host"] = host(product)
     half, single = torch.float16, torch.float32
     plain = [Case(sizes) for sizes in SIZES]
     cases = {

@@ -1,87 +1,139 @@
-"""What a call of a known shape costs the host, without a device: CPU tensors take the way of CUDA tensors, and a
-function of the C library stands for the driver's launch.
+"""What a known call costs the host, without a device: CPU tensors take the way of CUDA tensors, and a function of the C
+library stands for the driver's launch.
 
-    python -m tests.unit.runtime.bench_call [--calls 20000] [--rounds 9]
+    python -m tests.unit.runtime.bench_call [--windows 4000]
 
-Prints microseconds: of the call, of the launch alone, of torch's allocation of the output, and of what is left, which
-is ours. Medians over rounds, with the fastest round.
+Prints nanoseconds: of calls of the examples' products and attention as on an H100, of the launch alone, of torch's
+allocation of an output. The least over windows of 40 calls, so that a busy machine tells the same as a quiet one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
-import statistics
+import dataclasses
+import functools
+import itertools
+import math
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch._C._dynamo.guards import _empty_strided_cpu
 
-import spak_runtime
-from spak_runtime import function, kernel, plan
-from tests.unit.runtime import hand_artifact
-from tests.unit.runtime.test_launch import plan_of
+import spakc
+from spak_runtime import args as arguments
+from spak_runtime import function, kernel, known, plan, tensor_map
+from spak_runtime.choose import Target
+from spak_runtime.function import KernelFunction
+from spak_runtime.plan import CudaPlan
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "kernels"
+FACTS = {"arch": "sm_90a", "smem_per_block": 232_448, "smem_per_sm": 233_472, "sms": 132, "l2": 50 << 20}
+H100 = Target("NVIDIA H100", ("sm_90a", "sm_90"), FACTS)
+ALIGNMENT = 64
+"""What torch's memory on a CPU begins at multiples of."""
 
 
 def stand_in() -> Callable[..., int]:
-    """Four addresses in, 0 out: no file has such a number."""
-    call = ctypes.CDLL(None).isatty
+    """Four addresses in, 0 out, unless the first two are the same."""
+    call = ctypes.CDLL(None).pthread_equal
     call.argtypes = [ctypes.c_void_p] * 4
     return call  # type: ignore[no-any-return]
 
 
-def seconds(call: Callable[[], object], calls: int) -> float:
-    begin = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return (time.perf_counter() - begin) / calls
+class Entries:
+    """Stands for a Loader."""
+
+    def function(self, *_: Any) -> int:
+        return 1
 
 
-def measure(calls: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """Median and least microseconds of each part."""
+def plan_of(self: KernelFunction, call: arguments.Arguments, resolved: arguments.Resolved) -> CudaPlan:
+    on_device = dataclasses.replace(resolved, device=torch.device("cpu", 0))
+    choice = self._chooser.choose(H100, resolved.environment, same_bits=False)
+    loader: Any = Entries()
+    return CudaPlan(self.signature, on_device, choice, self._shared.sources, loader)
+
+
+@contextlib.contextmanager
+def pretended() -> Iterator[None]:
+    """All that asks a device asks the C library, by functions that cost about as little."""
+    with contextlib.ExitStack() as stack:
+        for owner, name, stands in (
+            (torch.Tensor, "get_device", lambda _: 0),
+            (function, "_is_on_cpu", lambda _: False),
+            (KernelFunction, "_plan", plan_of),
+            (plan, "_allocator", lambda _: _empty_strided_cpu),
+            (plan, "current_stream", abs),
+            (kernel, "_launcher", functools.cache(stand_in)),
+            (tensor_map, "encode", lambda _address, _layout: bytes(128)),
+            (arguments, "MAX_ALIGNMENT", ALIGNMENT),
+            (known, "MAX_ALIGNMENT", ALIGNMENT),
+        ):
+            stack.enter_context(patch.object(owner, name, stands))
+        stack.enter_context(patch.object(torch._C, "_cuda_getDevice", int, create=True))
+        yield
+
+
+def a_tensor(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    memory = torch.zeros(math.prod(shape) * dtype.itemsize + 256, dtype=torch.uint8)
+    first = -memory.data_ptr() % 256
+    return memory[first : first + math.prod(shape) * dtype.itemsize].view(dtype).view(shape)
+
+
+def subjects() -> dict[str, Callable[[], object]]:
+    matmul, fmha = spakc.load(EXAMPLES / "matmul.spak").matmul, spakc.load(EXAMPLES / "fmha.spak").fmha
+    a, b, out = a_tensor(256, 256), a_tensor(256, 256).t(), a_tensor(256, 256)
+    q, k, v, grad = (a_tensor(2, 4, 256, 128) for _ in range(4))
+    recorded = [t.detach().requires_grad_() for t in (q, k, v)]
+    sets = itertools.cycle([(a_tensor(256, 256), a_tensor(256, 256).t()) for _ in range(12)])
+    flat = matmul._form.flatten(matmul.signature.bind((a, b), {}))
     launch = stand_in()
-    with tempfile.TemporaryDirectory() as folder:
-        affine = spak_runtime.load(hand_artifact.write(Path(folder))).affine
-        patches = (
-            patch.object(torch.Tensor, "get_device", lambda _: 0),
-            patch.object(function, "_is_on_cpu", lambda _: False),
-            patch.object(function.KernelFunction, "_plan", lambda self, call, _: plan_of(self, call)),
-            patch.object(kernel, "_launcher", lambda: launch),
-            patch.object(plan, "current_stream", lambda _: 64),
-            patch.object(torch._C, "_cuda_getDevice", lambda: 0, create=True),
-            patch.object(torch.cuda, "is_current_stream_capturing", lambda: False),
-            patch.object(torch.cuda, "synchronize", lambda _: None),
-        )
-        for each in patches:
-            each.start()
-        try:
-            x, gate = torch.randn(64, 64), torch.randn(64)
-            subjects: dict[str, Callable[[], object]] = {
-                "call": lambda: affine(x, gate),
-                "launch": lambda: launch(64, 1, 64, None),
-                "output": lambda: torch.empty_strided((64, 64), (64, 1), dtype=x.dtype, device=x.device),
-            }
-            found = {name: [seconds(call, calls) for _ in range(rounds)] for name, call in subjects.items()}
-        finally:
-            for each in patches:
-                each.stop()
-    found["ours"] = [c - p - o for c, p, o in zip(*found.values(), strict=True)]
-    return {name: (1e6 * statistics.median(times), 1e6 * min(times)) for name, times in found.items()}
+
+    def both() -> None:
+        torch.autograd.grad(fmha(*recorded).O, recorded, grad)
+
+    return {
+        "launch": lambda: launch(64, 1, 64, None),
+        "allocation": lambda: _empty_strided_cpu((256, 256), (256, 1), torch.bfloat16),
+        "matmul(a, b)": lambda: matmul(a, b),
+        "matmul(a, b), 12 sets in turns": lambda: matmul(*next(sets)),
+        "matmul(a, b, out=c)": lambda: matmul(a, b, out=out),
+        "fmha(q, k, v)": lambda: fmha(q, k, v),
+        "fmha(q, k, v, causal=False)": lambda: fmha(q, k, v, causal=False),
+        "fmha, recorded": lambda: fmha(*recorded),
+        "fmha, there and back": both,
+        "registered operator": lambda: matmul.operator(*flat),
+    }
 
 
-def main(arguments: Sequence[str]) -> int:
+def least(call: Callable[[], object], windows: int, calls: int = 40) -> float:
+    """Nanoseconds of one call."""
+    found = math.inf
+    for _ in range(windows):
+        begin = time.perf_counter_ns()
+        for _ in range(calls):
+            call()
+        found = min(found, time.perf_counter_ns() - begin)
+    return found / calls
+
+
+def main(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--calls", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=9)
-    given = parser.parse_args(arguments)
-    for name, (median, least) in measure(given.calls, given.rounds).items():
-        print(f"{name:8s} {median:6.2f} us (least {least:.2f})")
+    parser.add_argument("--windows", type=int, default=4000)
+    windows = parser.parse_args(given).windows
+    with pretended():
+        for name, call in subjects().items():
+            least(call, 5)
+            print(f"{name:32s} {least(call, windows):7.0f} ns", flush=True)
     return 0
 
 

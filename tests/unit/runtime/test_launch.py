@@ -13,9 +13,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import spak_runtime
-from spak_runtime import function, kernel, plan
+from spak_runtime import args as arguments
+from spak_runtime import function, kernel, known, plan, tensor_map
 from spak_runtime.choose import Chooser, LaunchShape, Target
-from spak_runtime.errors import CaptureError, DriverError, ExpressionError, OptionError, StrideError
+from spak_runtime.errors import (
+    CaptureError,
+    DriverError,
+    ExpressionError,
+    GradientError,
+    OptionError,
+    StrideError,
+)
 from spak_runtime.expressions import Environment, TensorFacts
 from spak_runtime.kernel import Loader, PreparedLaunch
 from spak_runtime.manifest import Launch, OptionSpec, Param
@@ -59,6 +67,10 @@ class Moments(ctypes.Structure):
     ]
 
 
+class Update(ctypes.Structure):
+    _fields_ = [("p", c_void_p), ("g", c_void_p), ("N", c_int), ("rate", c_float)]
+
+
 def floats(address, shape, strides):
     """A float32 view of memory at an address."""
     size = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
@@ -83,6 +95,10 @@ def columns(p):
     floats(p.grad_gate, (p.N,), (1,)).copy_(floats(p.products, (p.R, p.N), (p.N, 1)).sum(0))
 
 
+def update(p):
+    floats(p.p, (p.N,), (1,)).add_(floats(p.g, (p.N,), (1,)) * p.rate)
+
+
 def moments(p):
     x = floats(p.x, (p.R, p.N), (p.x0, 1))
     floats(p.total, (p.R,), (1,)).copy_(x.sum(1))
@@ -94,6 +110,7 @@ KERNELS = {
     "each": (Gradient, each),
     "columns": (Gradient, columns),
     "moments": (Moments, moments),
+    "update": (Update, update),
 }
 
 
@@ -271,6 +288,8 @@ def as_cuda(driver, monkeypatch, tmp_path):
     made."""
     monkeypatch.setattr(torch.Tensor, "get_device", lambda _: 0)
     monkeypatch.setattr(function, "_is_on_cpu", lambda _: False)
+    for module in (arguments, known):  # torch's memory of a device begins at multiples of 256
+        monkeypatch.setattr(module, "MAX_ALIGNMENT", 64)
     made = []
 
     def plan(self, call, _resolved):
@@ -326,7 +345,7 @@ def test_another_shape_stride_or_alignment_is_another_call(as_cuda, change):
     other = change(x)
     torch.testing.assert_close(kernel(other), other)
     torch.testing.assert_close(kernel(other), other)
-    assert len(kernel._calls) == (2 if function._tensor_key(other) != function._tensor_key(x) else 1)
+    assert len(kernel._calls) == (2 if known.tensor_key(other) != known.tensor_key(x) else 1)
 
 
 def test_options_of_one_number_and_several_meanings(as_cuda):
@@ -350,6 +369,48 @@ def test_gradients_never_take_the_fast_path(as_cuda):
     assert "affine_gradient" in as_cuda.made
     with torch.no_grad():
         assert not kernel(x, gate).requires_grad
+
+
+def test_a_known_call_returns_what_the_first_one_did(as_cuda):
+    x, p = torch.randn(4, 32), torch.zeros(32)
+    for _ in range(3):
+        result = as_cuda.artifact.moments(x)
+        torch.testing.assert_close(result.total, x.sum(1))
+        torch.testing.assert_close(result.squares, (x * x).sum(1))
+        assert as_cuda.artifact.update(p, torch.ones(32), rate=0.5) is None
+    assert torch.equal(p, torch.full((32,), 1.5)) and p._version == 3
+
+
+def test_a_known_gradient_makes_no_plan_and_no_check(as_cuda, monkeypatch):
+    kernel = as_cuda.artifact.affine
+
+    def both(x, gate, weight, wanted):
+        y = kernel(x, gate, mode="plain", factor=2.0)
+        assert type(y.grad_fn).__name__ == "Gradient_affineBackward"
+        return torch.autograd.grad((y * weight).sum() if weight is not None else y.sum(), wanted)
+
+    def inputs():
+        return torch.randn(6, 16).requires_grad_(), torch.randn(16).requires_grad_(), torch.randn(6, 16)
+
+    for attempt in range(3):
+        for weighted in (True, False):  # an expanded gradient gets copied
+            x, gate, weight = inputs()
+            grad = weight if weighted else torch.ones_like(weight)
+            mine = both(x, gate, weight if weighted else None, (x, gate))
+            torch.testing.assert_close(mine, (grad * 2 * gate, (grad * 2 * x).sum(0)))
+            (only,) = both(x, gate.detach(), weight if weighted else None, (x,))
+            torch.testing.assert_close(only, grad * 2 * gate)
+        if attempt == 1:
+            monkeypatch.setattr(type(kernel.signature), "resolve", None)
+            monkeypatch.setattr(type(kernel.signature), "bind", None)
+
+
+def test_a_known_call_has_no_second_derivative(as_cuda):
+    kernel = as_cuda.artifact.affine
+    x, gate = torch.randn(6, 16).requires_grad_(), torch.randn(16)
+    for _ in range(3):
+        with pytest.raises(GradientError, match="without create_graph"):
+            torch.autograd.grad(kernel(x, gate).sum(), x, create_graph=True)
 
 
 def test_a_mode_of_torch_sees_the_operator(as_cuda):
@@ -477,7 +538,7 @@ def test_a_tensor_map_lies_aligned_and_is_encoded_for_the_pointer(monkeypatch):
         asked.append((address, layout))
         return bytes(range(128))
 
-    monkeypatch.setattr(kernel, "encode", encode)
+    monkeypatch.setattr(tensor_map, "encode", encode)
     rows = ["tensor_map", 128, [["stride", "x", 0], ["dim", "M"]], [["stride", "x", 0]], [64, 128]]
     launch = prepared(Param("dim", "i32", "M"), Param("tensor_map", "map", "x", 0, rows))
     catcher = Catcher(monkeypatch, 192)
@@ -486,8 +547,9 @@ def test_a_tensor_map_lies_aligned_and_is_encoded_for_the_pointer(monkeypatch):
     assert catcher.block[64:192] == bytes(range(128))
     launch.run([4096], 0, 0)
     launch.run([8192], 0, 0)
+    launch.run([4096], 0, 0)
     same = MapLayout("bf16", 128, (4096, 70_000), (8192,), (64, 128))
-    assert asked == [(4096, same), (8192, same)]  # a block knows what its map is for
+    assert asked == [(4096, same), (8192, same)]  # each address is encoded once
 
 
 @pytest.mark.parametrize(
