@@ -163,8 +163,8 @@ class PlacedRule:
 
 class _Placed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rule: PlacedRule, launch: Any, pointers: list[int], *tensors: torch.Tensor) -> Any:
-        outputs = launch(pointers)
+    def forward(ctx: Any, rule: PlacedRule, launch: Any, *tensors: torch.Tensor) -> Any:
+        outputs = launch(*tensors)
         known = (*tensors, *outputs)
         ctx.rule = rule
         ctx.save_for_backward(*[known[i] for i in rule.saved])
@@ -181,8 +181,8 @@ class _Placed(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise GradientError(_no_second_derivative(rule.kernel))
         if all(grad is None for grad in grads):
-            return (None,) * (3 + rule.count)
-        return (None, None, None, *rule.backward(ctx, grads))
+            return (None,) * (2 + rule.count)
+        return (None, None, *rule.backward(ctx, grads))
 
 
 def _step(

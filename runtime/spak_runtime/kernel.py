@@ -93,6 +93,13 @@ class PreparedLaunch:
                 f"{shape.shared_bytes} bytes of shared memory failed: {_status_name(status)}"
             )
 
+    @property
+    def settled(self) -> tuple[Any, ...]:
+        """All of it, as `quick.c` takes it."""
+        shape = self._shape
+        what = (self._function, shape.grid, shape.threads, shape.shared_bytes, self._overlaps)
+        return (*what, self._template, self._arguments, self._words, self._maps)
+
     def _fill(self, block: _Block, pointers: list[int]) -> None:
         before, words = block.pointers, block.words
         for index, slot in self._words:
@@ -267,6 +274,11 @@ def _launcher() -> Callable[[int, int, int, None], int]:
     launch.argtypes = [ctypes.c_void_p] * 4
     launch.restype = ctypes.c_int
     return cast(Callable[[int, int, int, None], int], launch)
+
+
+def launch_address() -> int:
+    """Where cuLaunchKernelEx is."""
+    return ctypes.cast(_launcher(), ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 def _status_name(status: int) -> str:

@@ -22,7 +22,8 @@ import torch
 from spak_runtime.args import MAX_ALIGNMENT, alignment_of
 from spak_runtime.autograd import PlacedRule
 from spak_runtime.errors import StrideError
-from spak_runtime.plan import CudaPlan
+from spak_runtime.plan import CudaPlan, written_in_place
+from spak_runtime.quick import way_of
 
 MISSED: Any = object()
 """The answer to arguments that are not those of the known call."""
@@ -33,21 +34,22 @@ _records = torch.is_grad_enabled
 
 
 class KnownCall:
-    """A call as it was made. All that its arguments may differ in is where their tensors lie."""
+    """A call as it was made. All that its arguments may differ in is where their tensors lie. `is_guarded`: whether it
+    can recognise arguments by itself."""
 
     __slots__ = (
         "_absent",
-        "_addresses",
-        "_check",
         "_constants",
         "_count",
         "_named",
         "_only_tensors",
-        "_places",
-        "_plan",
+        "_provided",
         "_recorded",
         "_returned",
         "_rule",
+        "_way",
+        "_written",
+        "is_guarded",
     )
 
     def __init__(
@@ -61,21 +63,20 @@ class KnownCall:
     ) -> None:
         """`slots` has the place in the plan of each tensor, those by place first, then those by name in their order;
         `returned` makes of a sequence of outputs what the caller gets; `rule` is there if a gradient is recorded."""
-        self._plan, self._addresses, self._returned, self._rule = plan, plan.addresses, returned, rule
+        order = {slot: i for i, slot in enumerate(slots)}
+        self._written = tuple(order[slot] for slot in plan.overwritten)
+        self._provided = tuple((position, order[slot]) for position, slot in plan.provided)
+        self._returned, self._rule = returned, rule
         self._absent = tuple(i for i, value in enumerate(args) if value is None)
         self._named = tuple(name for name, value in kwargs.items() if isinstance(value, torch.Tensor))
         self._constants = tuple((n, v) for n, v in kwargs.items() if n not in self._named)
         self._only_tensors = not (kwargs or self._absent)
         self._count = len(args)
         tensors = self._tensors(args, kwargs)
-        self._places = tuple(_place(slot, tensor) for slot, tensor in zip(slots, tensors, strict=True))
         self._recorded = _records() if any(t.requires_grad for t in tensors) else None
-        self._check = _guard(tensors)
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether it can recognise arguments by itself."""
-        return self._check is not None
+        guard = _guard(tensors)
+        self.is_guarded = guard is not None
+        self._way = way_of(plan, guard, [_place(slot, t) for slot, t in zip(slots, tensors, strict=True)])
 
     def answer(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, recognised: bool = False) -> Any:
         """What the call returns, or MISSED where this is another call. `recognised`: its key says that it is not."""
@@ -86,21 +87,21 @@ class KnownCall:
         else:
             tensors = self._tensors(args, kwargs)
         if not recognised:
-            if not tensors or len(args) != self._count or not self._check(*tensors):  # type: ignore[misc]
+            if not tensors or len(args) != self._count:
                 return MISSED
             if self._recorded is not None and _records() is not self._recorded:
                 return MISSED
-        pointers = self._addresses.copy()
-        for (slot, mask, low), tensor in zip(self._places, tensors):  # noqa: B905
-            pointers[slot] = pointer = tensor.data_ptr()
-            if pointer & mask != low:
-                return MISSED
         if self._rule is not None:
-            return self._returned(self._rule.apply(self._rule, self._plan.launch, pointers, *tensors))
-        outputs = self._plan.launch(pointers)
-        if not self._plan.only_fresh:
-            slots = (slot for slot, _, _ in self._places)
-            outputs = self._plan.with_provided(outputs, dict(zip(slots, tensors, strict=True)))
+            if not (recognised or self._way.recognises(*tensors)):
+                return MISSED
+            return self._returned(self._rule.apply(self._rule, self._way.launch, *tensors))
+        outputs = self._way.launch(*tensors) if recognised else self._way(*tensors)
+        if outputs is None:
+            return MISSED
+        for i in self._written:
+            written_in_place(tensors[i])
+        for position, i in self._provided:
+            outputs.insert(position, tensors[i])
         return self._returned(outputs)
 
     def _tensors(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[torch.Tensor]:
@@ -115,11 +116,11 @@ class KnownCall:
             if len(args) != self._count or any(args[i] is not None for i in self._absent):
                 return ()
             args = [value for value in args if value is not None]
-        return [*args, *(kwargs.get(name) for name in self._named)]
+        return [*args, *map(kwargs.get, self._named)] if self._named else args  # type: ignore[list-item]
 
 
 def _place(slot: int, tensor: torch.Tensor) -> tuple[int, int, int]:
-    """A slot, and how the address of its tensor ends: address & mask == low."""
+    """The slot of a tensor, and how its address ends: address & mask == low."""
     alignment = alignment_of(tensor.data_ptr())
     return (
         (slot, MAX_ALIGNMENT - 1, 0) if alignment == MAX_ALIGNMENT else (slot, 2 * alignment - 1, alignment)

@@ -56,9 +56,9 @@ class CudaPlan:
         slots = {name: slot for slot, name in enumerate(names)}
         self._allocated = [(slots[f.name], f.shape, f.strides, f.dtype) for f in resolved.allocated]
         fresh = [form.name for form in resolved.allocated]
-        self._provided = [(i, slots[name]) for i, name in enumerate(signature.outputs) if name not in fresh]
+        self.provided = [(i, slots[name]) for i, name in enumerate(signature.outputs) if name not in fresh]
         written = (*signature.outputs, *signature.inouts)
-        self._overwritten = [slots[name] for name in written if name not in fresh]
+        self.overwritten = [slots[name] for name in written if name not in fresh]
         filled = _filled_defaults(signature, resolved, choice)
         self._kept = tuple(filled.values())
         self._workspace = _workspace(choice)
@@ -66,7 +66,6 @@ class CudaPlan:
         self.addresses = [0] * len(slots)  # of what is kept; 0 for what is not there
         for name, tensor in filled.items():
             self.addresses[slots[name]] = tensor.data_ptr()
-        self.only_fresh = not self._overwritten
         self._spaces = [(slots[s.form.name], s.form, s.fill) for s in self._workspace]
         for name in resolved.absent:
             if name not in filled:
@@ -112,7 +111,12 @@ class CudaPlan:
         for slot, tensor in enumerate(tensors):
             if tensor is not None:
                 pointers[slot] = tensor.data_ptr()
-        return self.with_provided(self.launch(pointers), tensors)
+        outputs = self.launch(pointers)
+        for slot in self.overwritten:
+            written_in_place(tensors[slot])
+        for position, slot in self.provided:
+            outputs.insert(position, tensors[slot])  # type: ignore[arg-type]
+        return outputs
 
     def launch(self, pointers: list[int]) -> list[torch.Tensor]:
         """Allocates and launches. Returns the outputs that are allocated here, in order. `pointers` is `addresses`
@@ -135,16 +139,16 @@ class CudaPlan:
             launch.run(pointers, stream, self._index)
         return fresh
 
-    def with_provided(
-        self, fresh: list[torch.Tensor], tensors: Sequence[torch.Tensor | None] | Mapping[int, torch.Tensor]
-    ) -> list[torch.Tensor]:
-        """All outputs: those that `launch` allocated, and those among `tensors` (by slot) that the caller provided.
-        autograd is told of all that was written there."""
-        for slot in self._overwritten:
-            _bump(tensors[slot])
-        for position, slot in self._provided:
-            fresh.insert(position, tensors[slot])  # type: ignore[arg-type]
-        return fresh
+    @property
+    def settled(self) -> tuple[Any, ...] | None:
+        """What `launch` does, as `quick.c` takes it; None where it fills memory, which that does not."""
+        if any(fill is not None for _, _, fill in self._spaces):
+            return None
+        spaces = [(slot, form.shape, form.strides, form.dtype) for slot, form, _ in self._spaces]
+        launches = [launch.settled for launch in self._launches]
+        of_device = (self._empty, torch._C._cuda_getDevice, current_stream, self._index)
+        outputs = len(self._allocated)
+        return *of_device, self.addresses, [*self._allocated, *spaces], outputs, launches, self._launches
 
 
 def _allocator(device: torch.device) -> Callable[[Any, Any, torch.dtype], torch.Tensor]:
@@ -157,7 +161,7 @@ def _allocator(device: torch.device) -> Callable[[Any, Any, torch.dtype], torch.
     return lambda shape, strides, dtype: torch.empty_strided(shape, strides, dtype=dtype, device=device)
 
 
-def _bump(tensor: torch.Tensor | None) -> None:
+def written_in_place(tensor: torch.Tensor | None) -> None:
     """Tells autograd that a tensor was written, as every in-place operation of torch does."""
     if tensor is not None and not tensor.is_inference():
         torch.autograd.graph.increment_version(tensor)

@@ -29,7 +29,9 @@ class Finding:
 
 def run(format: str) -> int:
     """Prints every finding. Exit 1 if something that every command needs is missing or broken."""
-    findings = [_guard(probe) for probe in (_python, _torch, _nvrtc, _nvdisasm, _host_compiler, _gpu, _cache)]
+    findings = [
+        _guard(probe) for probe in (_python, _torch, _nvrtc, _nvdisasm, _host_compiler, _calls, _gpu, _cache)
+    ]
     if format == "json":
         for finding in findings:
             click.echo(json.dumps({"schema": "spak-doctor/1"} | asdict(finding)))
@@ -93,6 +95,14 @@ def _host_compiler() -> Finding:
     return Finding(
         "host compiler", "ok" if path else "missing", detail, "running kernels on the CPU emulator"
     )
+
+
+def _calls() -> Finding:
+    from spak_runtime.quick import maker
+
+    built = maker() is not None
+    detail = "by C" if built else "by Python: no C compiler that builds extensions of this Python"
+    return Finding("calls", "ok" if built else "missing", detail, "the least host time of a call, in C")
 
 
 def _gpu() -> Finding:

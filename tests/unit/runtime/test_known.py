@@ -13,7 +13,8 @@ from spak_runtime.known import MISSED, KnownCall, call_key
 
 
 class Echo:
-    only_fresh = True
+    overwritten = provided = ()
+    settled = None
 
     def __init__(self) -> None:
         self.addresses = [0] * 4

@@ -3,7 +3,9 @@ CPU."""
 
 import ctypes
 import dataclasses
+import gc
 import struct
+import sys
 import threading
 from ctypes import c_float, c_int, c_int64, c_uint64, c_void_p
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import spak_runtime
 from spak_runtime import args as arguments
-from spak_runtime import function, kernel, known, plan, tensor_map
+from spak_runtime import function, kernel, known, plan, quick, tensor_map
 from spak_runtime.choose import Chooser, LaunchShape, Target
 from spak_runtime.errors import (
     CaptureError,
@@ -120,6 +122,16 @@ class Driver:
     def __init__(self):
         self.launches = []
         self.statuses = []
+        self.errors = []
+        prototype = ctypes.CFUNCTYPE(c_int, *[c_void_p] * 4)
+        self.function = prototype(self.launch)  # by its address, for who has no Python
+
+    def launch(self, *arguments):
+        try:
+            return self.cuLaunchKernelEx(*arguments)
+        except Exception as error:
+            self.errors.append(error)
+            return 1
 
     def cuLaunchKernelEx(self, config, function, params, extra):
         assert extra is None
@@ -149,12 +161,13 @@ class EntryLoader:
 @pytest.fixture
 def driver(monkeypatch):
     fake = Driver()
-    monkeypatch.setattr(kernel, "_launcher", lambda: fake.cuLaunchKernelEx)
+    monkeypatch.setattr(kernel, "_launcher", lambda: fake.function)
     monkeypatch.setattr(plan, "current_stream", lambda device: STREAM + device)
     monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: 0, raising=False)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(torch.cuda, CAPTURING, lambda: False)
-    return fake
+    yield fake
+    assert fake.errors == []
 
 
 def plan_of(function, call, loader=None):
@@ -282,10 +295,14 @@ def test_defaults_are_not_filled_during_a_capture(hand, monkeypatch):
 # ---- the fast path -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def as_cuda(driver, monkeypatch, tmp_path):
-    """An artifact of its own whose CPU tensors take the way of CUDA tensors; counts the plans that are
-    made."""
+@pytest.fixture(params=["C", "Python"])
+def as_cuda(driver, monkeypatch, tmp_path, request):
+    """An artifact of its own whose CPU tensors take the way of CUDA tensors, by quick.c and without a C compiler;
+    counts the plans that are made."""
+    if request.param == "Python":
+        monkeypatch.setattr(quick, "maker", lambda: None)
+    else:
+        assert quick.maker() is not None
     monkeypatch.setattr(torch.Tensor, "get_device", lambda _: 0)
     monkeypatch.setattr(function, "_is_on_cpu", lambda _: False)
     for module in (arguments, known):  # torch's memory of a device begins at multiples of 256
@@ -302,7 +319,7 @@ def as_cuda(driver, monkeypatch, tmp_path):
     monkeypatch.setattr(function.KernelFunction, "_plan", plan)
     header = hand_artifact.HEADER + f"// {tmp_path}\n"  # artifacts of the same content share operators
     artifact = spak_runtime.load(hand_artifact.write(tmp_path, files={"include/spak/hand.cuh": header}))
-    return SimpleNamespace(artifact=artifact, made=made, driver=driver)
+    return SimpleNamespace(artifact=artifact, made=made, driver=driver, by_c=request.param == "C")
 
 
 def test_a_call_of_a_known_shape_makes_no_plan_and_no_check(as_cuda, monkeypatch):
@@ -379,6 +396,112 @@ def test_a_known_call_returns_what_the_first_one_did(as_cuda):
         torch.testing.assert_close(result.squares, (x * x).sum(1))
         assert as_cuda.artifact.update(p, torch.ones(32), rate=0.5) is None
     assert torch.equal(p, torch.full((32,), 1.5)) and p._version == 3
+
+
+def test_a_known_call_that_fails_is_told(as_cuda, monkeypatch):
+    kernel_, x = as_cuda.artifact.affine, torch.randn(6, 16)
+    kernel_(x)
+    entered = []
+    monkeypatch.setattr(kernel, "make_current", entered.append)
+    monkeypatch.setattr(kernel, "_status_name", {701: "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"}.get)
+    as_cuda.driver.statuses = [201] * (1 + as_cuda.by_c)  # by C, then by Python, which enters the device
+    torch.testing.assert_close(kernel_(x), x)
+    assert entered == [0]
+    as_cuda.driver.statuses = [701, 701]
+    with pytest.raises(DriverError, match=r"affine with grid \(1, 1, 1\), 256 threads .*OUT_OF_RES"):
+        kernel_(x)
+    as_cuda.driver.statuses = []
+    torch.testing.assert_close(kernel_(x), x)
+
+
+def test_a_known_call_enters_the_device_of_its_tensors(as_cuda, monkeypatch):
+    kernel_, x = as_cuda.artifact.affine, torch.randn(6, 16)
+    kernel_(x)
+    current, entered = [1], []
+
+    class Device:
+        def __init__(self, index):
+            self.index = index
+
+        def __enter__(self):
+            entered.append(self.index)
+            self.before, current[0] = current[0], self.index
+
+        def __exit__(self, *_):
+            current[0] = self.before
+
+    monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: current[0])
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    other = kernel_.only("each/even", "each/any")  # its calls are made under the new function
+    for one in (kernel_, other):
+        torch.testing.assert_close(one(x, factor=3.0), x * 3)
+        entered.clear()
+        torch.testing.assert_close(one(x, factor=3.0), x * 3)
+        assert entered == [0] and current == [1]
+
+
+def test_known_calls_of_threads_at_once(as_cuda):
+    kernel_, failures = as_cuda.artifact.affine, []
+    kernel_(torch.zeros(6, 16))
+
+    def work(seed):
+        x = torch.full((6, 16), float(seed))
+        if not all(torch.equal(kernel_(x), x) for _ in range(200)):
+            failures.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_known_calls_keep_nothing(as_cuda):
+    kernel_, x, gate = as_cuda.artifact.affine, torch.randn(6, 16).requires_grad_(), torch.randn(16)
+
+    def calls():
+        as_cuda.driver.launches.clear()
+        for _ in range(200):
+            kernel_(x.detach(), gate, out=kernel_(x.detach()))
+            torch.autograd.grad(kernel_(x, gate).sum(), x)
+            kernel_(gate[None])
+            assert isinstance(as_cuda.artifact.moments(x.detach().repeat(1, 2)), tuple)
+
+    calls()
+    as_cuda.driver.launches.clear()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    calls()
+    as_cuda.driver.launches.clear()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 200
+
+
+def test_more_than_c_has_room_for_goes_by_python(as_cuda, monkeypatch):
+    kernel_, x = as_cuda.artifact.affine, torch.randn(6, 16)
+    if quick.maker() is not None:
+
+        def full(*_):
+            raise OverflowError
+
+        monkeypatch.setattr(quick, "maker", lambda: full)
+    for _ in range(2):
+        torch.testing.assert_close(kernel_(x), x)
+
+
+def test_without_a_compiler_calls_go_by_python(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPAK_CACHE_DIR", str(tmp_path))
+    for compiler in ("false", "/no/such/compiler"):
+        monkeypatch.setenv("CC", compiler)
+        assert quick.maker.__wrapped__() is None
+    monkeypatch.delenv("CC")
+    assert quick.maker.__wrapped__() is not None
+    (library,) = (tmp_path / "host").glob("*.so")
+    content = library.read_bytes()
+    library.unlink()  # it is in use
+    library.write_bytes(content[:-100])  # damaged: built again
+    assert quick._library() == library and quick.maker.__wrapped__() is not None
 
 
 def test_a_known_gradient_makes_no_plan_and_no_check(as_cuda, monkeypatch):
