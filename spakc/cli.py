@@ -80,20 +80,14 @@ def guarded(command: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def without_blas(command: F) -> F:
-    """For commands that multiply no matrices here: numpy's library for that starts a thread for every processor when it
-    is loaded, and these spin. Torch and child processes keep theirs."""
+def numpy_without_threads() -> None:
+    """Loads numpy for a command that multiplies no matrices here: its library for that would start a thread for every
+    processor, and these spin. Torch and child processes keep theirs."""
+    if "OPENBLAS_NUM_THREADS" not in os.environ:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        import numpy  # noqa: F401
 
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if "OPENBLAS_NUM_THREADS" not in os.environ:
-            os.environ["OPENBLAS_NUM_THREADS"] = "1"
-            import numpy  # noqa: F401
-
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        return command(*args, **kwargs)
-
-    return wrapper  # type: ignore[return-value]
+        del os.environ["OPENBLAS_NUM_THREADS"]
 
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
@@ -112,7 +106,6 @@ def cli() -> None:
 @file_argument
 @format_option
 @guarded
-@without_blas
 def check(file: Path, format: str) -> int:
     """Read FILE and prove what can be proved without compiling anything."""
     from spakc.commands.check import run
@@ -202,9 +195,9 @@ def lsp() -> int:
 )
 @format_option
 @guarded
-@without_blas
 def compile_command(file: Path, output: Path | None, arch: str, emit: str | None, format: str) -> int:
     """Compile FILE to an artifact: CUDA, PyTorch and a manifest; with --arch also cubins."""
+    numpy_without_threads()
     from spakc.commands.compile import run
 
     return run(file, output, tuple(a for a in arch.split(",") if a), emit, format)

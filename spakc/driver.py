@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spakc import kept
 from spakc.diagnostics import Sink
 from spakc.lower.program import Program
 from spakc.record import record
@@ -22,9 +24,11 @@ from spakc.syntax.build_ast import build_ast
 from spakc.syntax.parse import MAX_BYTES, parse
 
 if TYPE_CHECKING:
-    from spakc.check.checked import CheckedModule
+    from spakc.check.checked import CheckedModule, HandWritten
     from spakc.emit.artifact import Templates
+    from spakc.ir.module import Implementation
     from spakc.plan.plan import Plan
+    from spakc.plan.select import Measurement
 
 MAX_FILES = 256
 """A project of more files than this is a mistake or an attack."""
@@ -36,12 +40,14 @@ ARTIFACT_ENTRIES = frozenset(("manifest.json", "kernels", "include", "models", "
 
 @record
 class Checked:
-    """A checked file and what was said about it (warnings; errors were raised)."""
+    """A checked file and what was said about it (warnings; errors were raised). What an editor holds changes with every
+    key: nothing that is derived from it is for keeping (`keep`)."""
 
     path: Path
     program: Program
     module: CheckedModule
     sink: Sink
+    keep: bool = True
 
 
 Overlay = Mapping[Path, str]
@@ -100,10 +106,9 @@ def load(path: Path, sink: Sink, overlay: Overlay | None = None) -> Program:
             sink.report("SPAK003", f"more than {MAX_FILES} files are used", span)
             return
         source = read_source(file, name, sink, span, overlay)
-        tree = parse(source, sink) if source is not None else None
-        if source is None or tree is None:
+        ast = _tree(source, sink, keep=not overlay) if source is not None else None
+        if ast is None:
             return
-        ast = build_ast(tree, source, sink)
         files[name] = ast
         paths[name] = file
         found = []
@@ -118,6 +123,21 @@ def load(path: Path, sink: Sink, overlay: Overlay | None = None) -> Program:
     visit(path, path.name, (), None)
     sink.stop_if_errors()
     return Program(path.name, files, uses)
+
+
+def _tree(source: SourceFile, sink: Sink, keep: bool) -> nodes.File | None:
+    """The tree of a file, which may be one that was kept; None after a diagnostic."""
+    decides = ("tree", source.name, source.shown_as, source.text)
+    if isinstance(known := kept.find(*decides), nodes.File):
+        return known
+    said = len(sink.diagnostics)
+    tree = parse(source, sink)
+    if tree is None:
+        return None
+    ast = build_ast(tree, source, sink)
+    if keep and len(sink.diagnostics) == said:
+        kept.keep(ast, *decides)
+    return ast
 
 
 def _resolve_use(use: nodes.Use, user: Path, folder: Path, sink: Sink) -> tuple[Path, str] | None:
@@ -180,14 +200,27 @@ def _similar_files(path: Path) -> tuple[str, ...]:
 def check_file(path: Path, overlay: Overlay | None = None) -> Checked:
     """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found."""
     sink = Sink()
-    program = load(path, sink, overlay)
-    checked = check_program(program, sink)
-    if checked.module.implementations:
-        from spakc.implement.source import with_sources
+    return check_loaded(path, load(path, sink, overlay), sink, keep=not overlay)
 
-        checked = with_sources(checked, path, sink)
-        sink.stop_if_errors()
-    return Checked(path, program, checked, sink)
+
+def check_loaded(path: Path, program: Program, sink: Sink, keep: bool = True) -> Checked:
+    """The same for files that are parsed."""
+    checked = check_program(program, sink)
+    by_hand = read_by_hand(checked.module.implementations, path, sink)
+    return Checked(path, program, replace(checked, hand_written=by_hand), sink, keep)
+
+
+def read_by_hand(
+    implementations: tuple[Implementation, ...], path: Path, sink: Sink
+) -> tuple[HandWritten, ...]:
+    """Hand-written kernels with the texts of their sources. Raises SpakError for one that may not be read."""
+    if not implementations:
+        return ()
+    from spakc.implement.source import hand_written
+
+    found = hand_written(implementations, path, sink)
+    sink.stop_if_errors()
+    return found
 
 
 def check_program(program: Program, sink: Sink) -> CheckedModule:
@@ -221,15 +254,40 @@ def plan_file(checked: Checked, archs: Sequence[str] = (), by_hand: bool = True)
     (without `by_hand` none does)."""
     from spakc.evidence import evidence_path, read_evidence
     from spakc.implement.selection import with_selected
-    from spakc.plan.plan import plan
     from spakc.tune.fresh import fresh
     from spakc.tune.rows import measurements
 
     rows = read_evidence(evidence_path(checked.path), Sink())  # what is wrong with it is for `status` to say
     known = measurements(fresh(checked, rows, emit_files))
-    decided = plan(checked.module, archs, checked.sink, known)
+    decided = _decided(checked, archs, known)
     checked.sink.stop_if_errors()
     return with_selected(checked, decided, rows, emit_files) if by_hand else decided
+
+
+def _decided(checked: Checked, archs: Sequence[str], known: Sequence[Measurement]) -> Plan:
+    """The plan, of which all but the module may be one that was kept, with what was said of it."""
+    from spakc.plan.plan import Plan, plan
+
+    decides = ("plan", *texts(checked.program), repr(archs), repr(known))
+    said = len(checked.sink.diagnostics)
+    if isinstance(found := kept.find(*decides), tuple):
+        warnings, *parts = found
+        checked.sink.diagnostics += (w for w in warnings if w not in checked.sink.diagnostics)
+        return Plan(checked.module, *parts)
+    decided = plan(checked.module, archs, checked.sink, known)
+    checked.sink.stop_if_errors()
+    if checked.keep:
+        warnings = checked.sink.diagnostics[said:]
+        kept.keep((warnings, decided.archs, decided.kernels, decided.facts), *decides)
+    return decided
+
+
+def texts(program: Program) -> Iterator[str]:
+    """All that decides what a program means: its files, in the order in which they are used."""
+    yield program.root
+    for name, file in program.files.items():
+        source = file.span.source
+        yield from (name, source.shown_as, source.text)
 
 
 def emit_files(decided: Plan) -> dict[str, str]:

@@ -6,6 +6,7 @@ An edge: the only place that knows where they lie, and where something derived f
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Writes a file that `read_sealed` reads: its first bytes are the checksum of the others. Raises OSError."""
+    write_atomically(path, hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What `write_sealed` wrote, or None where that is missing, cut off or changed."""
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        return None
+    size = hashlib.sha256().digest_size
+    return kept[size:] if kept[:size] == hashlib.sha256(kept[size:]).digest() else None
 
 
 def exchange(one: Path, other: Path) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 
 import jinja2
 from jinja2.bccache import Bucket
 
-from spakc.resources import cache_folder, write_atomically
+from spakc.resources import cache_folder, read_sealed, write_sealed
 
 
 class TemplateCache(jinja2.BytecodeCache):
@@ -20,16 +19,9 @@ class TemplateCache(jinja2.BytecodeCache):
         self.folder = cache_folder() / f"templates-jinja-{jinja2.__version__}"
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        with contextlib.suppress(OSError):
-            kept = (self.folder / bucket.key).read_bytes()
-            seal, code = kept[:_SEAL], kept[_SEAL:]
-            if seal == hashlib.sha256(code).digest():
-                bucket.bytecode_from_string(code)
+        if (code := read_sealed(self.folder / bucket.key)) is not None:
+            bucket.bytecode_from_string(code)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        code = bucket.bytecode_to_string()
         with contextlib.suppress(OSError):
-            write_atomically(self.folder / bucket.key, hashlib.sha256(code).digest() + code)
-
-
-_SEAL = hashlib.sha256().digest_size
+            write_sealed(self.folder / bucket.key, bucket.bytecode_to_string())

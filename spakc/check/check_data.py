@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 from spakc.check.verdict import LawStatus, Status, Verdict, means_of_law
@@ -37,7 +38,7 @@ BLANK = "<blank>"
 Choices = tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
 
 
-@dataclass(slots=True)
+@dataclass
 class DatasetFacts:
     """What is known of a dataset before anything is drawn or read. Of a corpus (`source`) that is little: its
     vocabulary is None, and `vocabulary_size` is what the file says, if it does.
@@ -89,7 +90,7 @@ class DatasetFacts:
                 total += 1 if _is_end(piece) else self.number_width(piece, split)
         return total
 
-    @property
+    @cached_property
     def trained_run(self) -> int:
         """Digits of the longest number before the answer of any document trained on."""
         prompt = []
@@ -103,11 +104,11 @@ class DatasetFacts:
                 break
         return max(self.number_width(piece, split) for split in self.train for piece in prompt)
 
-    @property
+    @cached_property
     def longest_text(self) -> int:
         return max(self.text_width(split) for split in self.digits)
 
-    @property
+    @cached_property
     def longest_number(self) -> int:
         """Digits of the longest number of any text of any split."""
         return max(self.number_width(piece, split) for split in self.digits for piece in self.dataset.text)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from spakc.check.checked import CheckedModule, HandWritten
+from spakc.check.checked import HandWritten
 from spakc.diagnostics import Sink
 from spakc.ir.module import Implementation
 from spakc.resources import resource
@@ -28,19 +27,21 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once[ \t]*$")
 
 
-def with_sources(checked: CheckedModule, root: Path, sink: Sink) -> CheckedModule:
-    """The module with the texts of its hand-written kernels. `root` is the file that was checked.
+def hand_written(
+    implementations: tuple[Implementation, ...], root: Path, sink: Sink
+) -> tuple[HandWritten, ...]:
+    """Hand-written kernels with their texts. `root` is the file that was checked.
 
     Reports files that are not there (SPAK001), cannot be read (SPAK002), are too large (SPAK003) or lie outside of the
     project (SPAK006), and sources without the entry (SPAK324)."""
     found = []
-    for implementation in checked.module.implementations:
+    for implementation in implementations:
         try:
             text = _Reader(root.parent, implementation, sink).read()
         except _Refused:
             continue
         found.append(HandWritten(implementation, text, _on_primitives(text, implementation)))
-    return replace(checked, hand_written=tuple(found))
+    return tuple(found)
 
 
 def _on_primitives(text: str, implementation: Implementation) -> bool:

@@ -1,0 +1,147 @@
+"""What is kept between runs: the same comes out, whatever became of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from spakc import driver, kept, resources
+from spakc.cli import cli
+from spakc.diagnostics import Sink, SpakError
+from spakc.lower import lower as lowering
+from spakc.plan import plan as planning
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(resources, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "kept"
+
+
+def test_a_value_is_found_by_all_that_decides_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept.find("tree", "a", "b") is None
+    kept.keep({"n": 3}, "tree", "a", "b")
+    assert kept.find("tree", "a", "b") == {"n": 3}
+    assert kept.find("tree", "ab") is None and kept.find("tree", "a", "c") is None
+    assert kept.find("plan", "a", "b") is None
+    monkeypatch.setattr(kept, "compiler", lambda: "another")
+    assert kept.find("tree", "a", "b") is None
+
+
+def test_the_compiler_is_known_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    file = tmp_path / "part" / "a.py"
+    file.write_text("n = 1")
+    os.utime(file, ns=(5, 5))
+    before = list(kept._files(str(tmp_path)))
+    (tmp_path / "part" / "__pycache__").mkdir()
+    (tmp_path / "part" / "__pycache__" / "a.pyc").touch()
+    assert list(kept._files(str(tmp_path))) == before
+    file.write_text("n = 2")
+    assert list(kept._files(str(tmp_path))) != before
+    assert any(path.endswith("kept.py") for path, _, _ in kept._files(str(Path(kept.__file__).parent)))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[:-9], lambda b: b[:40] + bytes([b[40] ^ 1]) + b[41:]]
+)
+def test_a_damaged_value_counts_as_none(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+    kept.keep("long enough to lose some of it", "tree", "a")
+    (file,) = folder.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    assert kept.find("tree", "a") is None
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_else(folder: Path) -> None:
+    folder.parent.mkdir()
+    folder.write_text("a file where the folder should be")
+    kept.keep(1, "tree", "a")
+    assert kept.find("tree", "a") is None
+
+
+def test_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MOST", 5)
+    for n in range(6):
+        kept.keep(n, "tree", str(n))
+        for path in folder.iterdir():  # the clock of a file system is coarse
+            os.utime(path, ns=(path.stat().st_mtime_ns - 10**9,) * 2)
+    assert [kept.find("tree", str(n)) for n in range(6)] == [None, None, None, 3, 4, 5]
+
+
+# ---- what the driver keeps ------------------------------------------------------------------------------
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> None:
+    monkeypatch.setattr(module, name, lambda *_: pytest.fail(f"`{name}` ran again"))
+
+
+def check(file: Path) -> Result:
+    return CliRunner().invoke(cli, ["check", str(file)])
+
+
+def test_a_tree_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = driver.load(EXAMPLES / "kernels" / "matmul.spak", Sink())
+    refuse(monkeypatch, driver, "parse")
+    again = driver.load(EXAMPLES / "kernels" / "matmul.spak", Sink())
+    assert repr(again) == repr(first)
+
+
+def test_a_text_of_an_editor_is_not_kept(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.spak"
+    file.write_text("spak 1\n")
+    driver.plan_file(driver.check_file(file, {file: "spak 1\nlet n = 1\n"}))
+    assert not folder.exists()
+
+
+def test_a_mistake_is_told_each_time(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.spak"
+    file.write_text("spak 1\nkernel {\n")
+    said = []
+    for _ in range(2):
+        with pytest.raises(SpakError) as error:
+            driver.load(file, Sink())
+        said.append(repr(error.value.diagnostics))
+    assert said[0] == said[1] and not folder.exists()
+
+
+def test_an_outcome_is_kept_and_a_change_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (EXAMPLES / "kernels" / "chain.spak").read_text()
+    file = tmp_path / "chain.spak"
+    file.write_text(text)
+    first = check(file)
+    assert first.exit_code == 0 and "points are lawful" in first.output
+    with monkeypatch.context() as patched:
+        refuse(patched, lowering, "lower")
+        assert check(file).output == first.output
+    file.write_text(text + "\nlaw wrong: 1 > 2\n")
+    changed = check(file)
+    assert changed.exit_code == 1 and "SPAK203" in changed.output
+
+
+def test_a_hand_written_source_is_read_each_time(tmp_path: Path) -> None:
+    for path in (EXAMPLES / "kernels").rglob("*"):
+        if path.is_file() and path.suffix in (".spak", ".cu", ".cuh"):
+            copy = tmp_path / path.relative_to(EXAMPLES / "kernels")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    assert check(tmp_path / "train.spak").exit_code == 0
+    (tmp_path / "by_hand" / "swiglu.cu").unlink()
+    gone = check(tmp_path / "train.spak")
+    assert gone.exit_code == 1 and "SPAK001" in gone.output
+
+
+def test_a_kept_plan_emits_the_same_and_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = EXAMPLES / "kernels" / "matmul.spak"
+    checked = driver.check_file(file)
+    first = driver.emit_files(driver.plan_file(checked))
+    other = driver.emit_files(driver.plan_file(driver.check_file(file), ("sm_80",)))
+    refuse(monkeypatch, planning, "plan")
+    again = driver.check_file(file)
+    assert driver.emit_files(driver.plan_file(again)) == first != other
+    assert list(map(repr, again.sink.diagnostics)) == list(map(repr, checked.sink.diagnostics))
