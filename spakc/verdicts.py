@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
 
+from spak_runtime.formats import agree
 from spakc.check.verdict import Verdict
 from spakc.figures import (
     Found,
@@ -130,7 +132,15 @@ def _observed(observation: Mapping[str, Any], asked: Sequence[Query], base: Env)
             queries[query] = sizes[key_of(query.args[0])]
         elif key_of(query) in answers:
             queries[query] = scalar_in(answers[key_of(query)])
-    return base.bind(refs, queries)
+    return base.bind(refs, queries | _settled({q: str(v) for q, v in queries.items() if q.name == "format"}))
+
+
+def _settled(formats: Mapping[Query, str]) -> dict[Query, Value]:
+    """Formats of documents, ` | ` between several: those that agree all round are one, as to a gate that runs."""
+    forms = {query: text.split(" | ") for query, text in formats.items()}
+    if all(agree(some, others) for some, others in combinations(forms.values(), 2)):
+        return dict.fromkeys(formats, " | ".join(sorted(set(chain.from_iterable(forms.values())))))
+    return dict(formats)
 
 
 def judge_gate(gate: Gate, figures: Iterable[Mapping[str, Any]]) -> Judgement:

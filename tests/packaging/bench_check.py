@@ -17,7 +17,7 @@ REPEATS = 11
 COLD_REPEATS = 3
 CHECK, COLD, WARM = 0.3, 5.0, 0.5
 """Budgets on a quiet machine, in seconds of wall time: `check` of the largest example, `compile` of matmul's selected
-variants for one architecture with an empty cache of kernels, and with a full one."""
+variants for one architecture with nothing kept of it, neither plan nor kernels, and again."""
 
 
 def once(*arguments: str, environment: dict[str, str]) -> tuple[float, float]:
@@ -35,18 +35,33 @@ def report(what: str, times: list[tuple[float, float]], budget: float | None = N
     print(line + ("" if budget is None else f"; budget {budget} s"), flush=True)
 
 
+def changed(example: Path, environment: dict[str, str]) -> list[tuple[float, float]]:
+    """Times of `check` of a file beside an example that differs from it by a comment, another one each time."""
+    copy = example.with_name("changed.spak")
+    found = []
+    try:
+        for n in range(REPEATS):
+            copy.write_text(f"{example.read_text()}\n# {n}\n")
+            found.append(once("-m", "spakc", "check", str(copy), environment=environment))
+    finally:
+        copy.unlink()
+    return found
+
+
 def main() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     examples = sorted((ROOT / "examples").rglob("*.spak"), key=lambda path: path.stat().st_size)
     with tempfile.TemporaryDirectory() as folder:
         environment["PYTHONPYCACHEPREFIX"] = f"{folder}/compiled"  # as an installation has it: compiled once
         environment["SPAK_CACHE_DIR"] = kernels = f"{folder}/cache"
+        environment["XDG_CACHE_HOME"] = f"{folder}/derived"
         for path in examples:
             shown = path.relative_to(ROOT).as_posix()
             arguments = ("-m", "spakc", "check", shown)
-            once(*arguments, environment=environment)
+            report(f"spakc check {shown}, first", [once(*arguments, environment=environment)])
             found = [once(*arguments, environment=environment) for _ in range(REPEATS)]
-            report(f"spakc check {shown}", found, CHECK if path == examples[-1] else None)
+            report("the same, unchanged", found, CHECK if path == examples[-1] else None)
+        report(f"spakc check {shown}, changed each time", changed(examples[-1], environment), CHECK)
         compile_ = (
             "-m",
             "spakc",
@@ -61,6 +76,7 @@ def main() -> None:
         cold = []
         for _ in range(COLD_REPEATS):
             shutil.rmtree(kernels)
+            shutil.rmtree(f"{folder}/derived/spakc/kept")
             cold.append(once(*compile_, environment=environment))
         report("spakc compile matmul.spak --arch sm_90a, cold", cold, COLD)
         report("the same, warm", [once(*compile_, environment=environment) for _ in range(REPEATS)], WARM)

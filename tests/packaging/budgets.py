@@ -7,6 +7,7 @@ reference does, so that these fail there whatever the product does.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -34,6 +35,7 @@ def spakc(folder: Path) -> Spakc:
     """The command, its modules compiled once as an installation has them, its caches in the folder."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"PYTHONPYCACHEPREFIX": str(folder / "compiled"), "SPAK_CACHE_DIR": str(folder / "cache")}
+    environment["XDG_CACHE_HOME"] = str(folder / "derived")
 
     def run(*arguments: str) -> None:
         command = [sys.executable, "-m", "spakc", *arguments]
@@ -54,12 +56,27 @@ def test_check_of_the_largest_example(spakc: Spakc) -> None:
     assert best(lambda: spakc("check", str(LARGEST)), CHECK) < CHECK
 
 
+def test_check_of_a_file_that_changed(spakc: Spakc) -> None:
+    copy, numbers = LARGEST.with_name("changed.spak"), itertools.count()
+
+    def edited() -> None:
+        copy.write_text(f"{LARGEST.read_text()}\n# {next(numbers)}\n")
+        spakc("check", str(copy))
+
+    try:
+        edited()
+        assert best(edited, CHECK) < CHECK
+    finally:
+        copy.unlink()
+
+
 def test_compile_of_the_selected_variants(spakc: Spakc, folder: Path) -> None:
     command = ("compile", "examples/kernels/matmul.spak", "-o", str(folder / "out"), "--arch", "sm_90a")
     spakc(*command)
 
     def cold() -> None:
         shutil.rmtree(folder / "cache")
+        shutil.rmtree(folder / "derived" / "spakc" / "kept")
         spakc(*command)
         assert len(list((folder / "cache" / "kernels").iterdir())) >= 8
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from spak_runtime.formats import agree
 from spak_runtime.training import sanity
 from spak_runtime.training.documents import DocumentData, Documents
 from spak_runtime.training.spec import Expression, Gate, TrainingError
@@ -153,9 +154,7 @@ class Form:
     forms: frozenset[str]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Form) and all(
-            sanity.same_form(a, b) for a in self.forms for b in other.forms
-        )
+        return isinstance(other, Form) and agree(self.forms, other.forms)
 
     def __hash__(self) -> int:
         return 0

@@ -253,8 +253,3 @@ def form_of(documents: Documents, vocabulary: Vocabulary) -> str:
         signs.append({(True, False): "#", (False, True): "~"}.get((plain, turned), "?"))
     parts = re.split("#", next(iter(shapes)))
     return parts[0] + "".join(sign + part for sign, part in zip(signs, parts[1:], strict=True))
-
-
-def same_form(a: str, b: str) -> bool:
-    """Whether two formats agree; a `?` agrees with either order of digits."""
-    return len(a) == len(b) and all(x == y or "?" in (x, y) for x, y in zip(a, b, strict=True))

@@ -39,6 +39,25 @@ SAID = law(
 )
 
 
+FORMATS = tuple(Query("format", (entity(name),)) for name in ("train", "eval"))
+PARITY = law("format_parity", op("eq", *FORMATS))
+
+
+@pytest.mark.parametrize(
+    ("train", "eval_", "verdict"),
+    [
+        ("~+~=~<end>", "~+~=~<end>", HOLDS),
+        ("~+~=~<end>", "~+~=?<end> | ~+~=~<end>", HOLDS),  # sums of nines read alike from both ends
+        ("?=?", "#=? | ?=~", HOLDS),
+        ("~+~=~<end>", "~+~=#<end>", VIOLATED),
+        ("?=#<end>", "?=#", VIOLATED),
+    ],
+)
+def test_a_format_that_shows_no_order_agrees_with_either(train: str, eval_: str, verdict: Verdict) -> None:
+    seen = dict(zip(map(key_of, FORMATS), (train, eval_), strict=True))
+    assert judge_law(PARITY, rows(observed(seen)), Env()).verdict is verdict
+
+
 def test_a_law_over_compiled_kernels_needs_a_kernel() -> None:
     assert judge_law(SPILLS, [], Env()).verdict is UNDECIDED
     assert judge_law(SPILLS, rows(observed({"cubin.registers": 9})), Env()).verdict is UNDECIDED
