@@ -3,39 +3,33 @@ them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from spakc.check.check_data import DatasetFacts
 from spakc.check.check_laws import prove
-from spakc.check.count import MOST_LOOPS, Count, Sizes, Unbuildable, Value, count
+from spakc.check.check_protocol import check_protocol, follows
+from spakc.check.check_settings import MOST_POINTS, TRAIN_KEYS, Settings, has_unit
+from spakc.check.count import Count, Sizes, Unbuildable, Value, count
 from spakc.check.findings import Findings
 from spakc.check.loops import check_loops
 from spakc.check.model_shapes import Shapes
 from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
-from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members, rows
-from spakc.ir.experiment import Experiment, Phased, Protocol
+from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, rows
+from spakc.ir.experiment import Experiment
 from spakc.ir.model import Loop, Model, runs_of
 from spakc.ir.module import Module
-from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, RefKind, Tuple
+from spakc.ir.ops import Const, Expr, Query, Ref, RefKind
 from spakc.ir.points import label_of
-from spakc.ir.types import NUMBER
 from spakc.ir.visit import walk
 from spakc.lower.resolve import nearest
 from spakc.record import record
-from spakc.source import Span
 
 DEFAULT = "default"
 """The settings as stated, without a profile."""
-MOST_POINTS = 4096
-
-TRAIN_KEYS = ("steps", "batch", "context", "seeds", "precision", "clip", "eval_every", "keep")
-GATE_KEYS = ("steps", "batches", "batch", "eval_every", "keep")
-_WORDS = {"precision": ("bf16", "f32"), "keep": ("last",)}
 
 
 @record
@@ -73,7 +67,7 @@ def check_experiments(
     facts: dict[str, ExperimentFacts] = {}
     findings = Findings()
     for protocol in module.protocols.values():
-        _check_protocol(protocol, sink)
+        check_protocol(protocol, sink)
     for name, experiment in module.experiments.items():
         model = module.models.get(experiment.model)
         if model is None or not experiment.data or model.name not in shapes:
@@ -87,12 +81,6 @@ def check_experiments(
             facts[name] = check.run()
     findings.report(sink)
     return facts
-
-
-MOST_SEED = 2**32 - 1
-
-_MOST = {"steps": 10**9, "batch": 10**6, "context": 10**7}
-"""More is a slip of the keyboard."""
 
 
 class _Check:
@@ -115,17 +103,18 @@ class _Check:
         self.datasets = datasets
         self.data = datasets[experiment.data[0]]
         self.sink = sink
+        self.settings = Settings(experiment, self.data.vocabulary is None, sink)
+        self.error = self.settings.error
         self.findings = findings
         self.unbuildable = False
 
-    def error(self, code: str, message: str, span: Span | None, label: str, *help: str) -> None:
-        self.sink.report(code, message, span or self.experiment.span, label, help=help)
-
     def run(self) -> ExperimentFacts:
         experiment, facts = self.experiment, ExperimentFacts(self.experiment)
-        self._known(experiment.overrides, self.model.hypers, "hyper", f"model `{self.model.name}`")
-        self._known(experiment.train, TRAIN_KEYS, "setting", "`train`")
-        self._protocol()
+        self.settings.known(experiment.overrides, self.model.hypers, "hyper", f"model `{self.model.name}`")
+        self.settings.known(experiment.train, TRAIN_KEYS, "setting", "`train`")
+        protocol = self.module.protocols.get(experiment.protocol or "")
+        if protocol is not None:
+            follows(experiment, protocol, self.model, self.data.dataset, self.sink)
         self._answers()
         for profile, settings in ((DEFAULT, {}), *experiment.profiles.items()):
             points = tuple(self._points(settings))
@@ -134,14 +123,6 @@ class _Check:
                 if not self.unbuildable:
                     self._laws(profile, point, facts)
         return facts
-
-    def _known(self, given: Mapping[str, Expr], known: Iterable[str], what: str, where: str) -> None:
-        names = tuple(known)
-        for key, value in given.items():
-            if key not in names:
-                close = nearest(key, names)
-                hint = f"did you mean `{close}`?" if close else f"there are {', '.join(names)}"
-                self.error("SPAK543", f"{where} has no {what} `{key}`", value.span, "set here", hint)
 
     # ---- points -------------------------------------------------------------------------------------
 
@@ -154,8 +135,8 @@ class _Check:
                 {**groups["model"], **{k: v for k, v in chosen.items() if k in self.model.hypers}}
             )
             varied = {k: v for k, v in chosen.items() if k not in self.model.hypers}
-            train = self._train({**groups["train"], **varied})
-            optimizer, lr = self._optimizer(groups), self._lr(groups)
+            train = self.settings.train({**groups["train"], **varied})
+            optimizer, lr = self.settings.optimizer(groups), self.settings.lr(groups)
             if hypers is None or train is None or optimizer is None or lr is None:
                 return
             label = label_of({name: value.value for name, value in chosen.items()})
@@ -183,8 +164,8 @@ class _Check:
                 )
                 return None
             groups[group][name] = value
-        self._known(groups["model"], self.model.hypers, "hyper", f"model `{self.model.name}`")
-        self._known(groups["train"], TRAIN_KEYS, "setting", "`train`")
+        self.settings.known(groups["model"], self.model.hypers, "hyper", f"model `{self.model.name}`")
+        self.settings.known(groups["train"], TRAIN_KEYS, "setting", "`train`")
         return groups
 
     def _choices(self) -> Iterator[dict[str, Const]]:
@@ -223,7 +204,7 @@ class _Check:
         for name, default in self.model.hypers.items():
             expr = given.get(name, default)
             value = evaluate(expr, Env({(RefKind.hyper, key): v for key, v in values.items()}))
-            if _unit(expr):
+            if has_unit(expr):
                 self.error("SPAK546", f"hyper `{name}` is a number without a unit", expr.span, "this has one")
                 return None
             if isinstance(value, Unknown) or not isinstance(value, bool | int | float):
@@ -259,143 +240,6 @@ class _Check:
             return None
         return None if data.vocabulary is None and size is None else found
 
-    # ---- training -----------------------------------------------------------------------------------
-
-    def _train(self, given: Mapping[str, Expr]) -> dict[str, Any] | None:
-        values: dict[str, Any] = {}
-        for key, expr in given.items():
-            if key not in TRAIN_KEYS:
-                continue
-            if key in _WORDS:
-                values[key] = self._word(key, expr)
-            elif key == "seeds":
-                values[key] = self._seeds(expr)
-            else:
-                values[key] = self._positive(key, expr, whole=key != "clip")
-        needed = ("steps", "batch", "seeds") + (("context",) if self.data.vocabulary is None else ())
-        for key in needed:
-            if key not in values:
-                self.error("SPAK547", f"`train` needs `{key}`", None, "not said in this experiment")
-                return None
-        return None if any(value is None for value in values.values()) else values
-
-    def _word(self, key: str, expr: Expr) -> str | None:
-        if isinstance(expr, Ref) and expr.name in _WORDS[key]:
-            return expr.name
-        self.error("SPAK548", f"`{key}` cannot be this", expr.span, f"it is {' or '.join(_WORDS[key])}")
-        return None
-
-    def _positive(self, key: str, expr: Expr, *, whole: bool) -> int | float | None:
-        value = evaluate(expr, Env())
-        good = (
-            isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and not _unit(expr)
-        )
-        if not good or (whole and not isinstance(value, int)):
-            kind = "a positive whole number" if whole else "a positive number"
-            self.error("SPAK548", f"`{key}` is {kind}", expr.span, "this is none")
-            return None
-        assert isinstance(value, int | float)
-        most = _MOST.get(key)
-        if most is not None and value > most:
-            self.error("SPAK548", f"`{key}` is at most {most}", expr.span, "a slip of the keyboard")
-            return None
-        return value
-
-    def _seeds(self, expr: Expr) -> list[int] | None:
-        domain = expr if isinstance(expr, Members | Interval) else Members((expr,))
-        values = members(domain, Env(), MOST_POINTS)
-        if (
-            isinstance(values, TooMany | Unknown)
-            or not values
-            or not all(_natural(value) for value in values)
-        ):
-            self.error("SPAK548", "`seeds` is a set of whole numbers from 0 on", expr.span, "this is none")
-            return None
-        seeds = [value for value in values if isinstance(value, int)]
-        if max(seeds) > MOST_SEED:
-            self.error("SPAK548", f"a seed is at most {MOST_SEED}", expr.span, "one of these is more")
-            return None
-        if isinstance(domain, Members) and len(seeds) < len(domain.items):
-            self.error(
-                "SPAK548", "a seed stands here twice", expr.span, "the same run twice says nothing new"
-            )
-            return None
-        return seeds
-
-    def _optimizer(self, groups: Mapping[str, Mapping[str, Expr]]) -> dict[str, Any] | None:
-        return self._function("optimizer", self.experiment.optimizer, groups["optimizer"], ("adamw",))
-
-    def _lr(self, groups: Mapping[str, Mapping[str, Expr]]) -> dict[str, Any] | None:
-        return self._function("lr", self.experiment.lr, groups["lr"], ("cosine", "constant"))
-
-    def _function(
-        self, what: str, own: Expr | None, profile: Mapping[str, Expr], known: tuple[str, ...]
-    ) -> dict[str, Any] | None:
-        """`adamw(…)` or `cosine(…)` as plain values; a profile replaces it whole or key by key."""
-        node = profile.get("", own)
-        if node is None:
-            self.error("SPAK547", f"the experiment has no `{what}`", None, "not said")
-            return None
-        if isinstance(node, Const) and what == "lr":
-            node = Query("constant", (node,), span=node.span)
-        if not isinstance(node, Query) or node.name not in known:
-            self.error(
-                "SPAK549", f"`{what}` is {' or '.join(f'{name}(…)' for name in known)}", node.span, "not this"
-            )
-            return None
-        given = dict(node.named) | {key: value for key, value in profile.items() if key}
-        if node.args:
-            given["rate"] = node.args[0]
-        if node.name == "cosine" and "peak" not in given:
-            self.error("SPAK547", "`cosine` needs `peak`", node.span, "not said")
-            return None
-        allowed = {"adamw": ("betas", "weight_decay", "eps"), "cosine": ("peak", "warmup", "floor")}
-        self._known(given, allowed.get(node.name, ("rate", "warmup")), "setting", f"`{node.name}`")
-        values: dict[str, Any] = {"name": node.name}
-        for key, expr in given.items():
-            values[key] = self._number(f"{what}.{key}", expr)
-            if key == "warmup" and values[key] is not None and not _natural(values[key]):
-                self.error("SPAK548", "`lr.warmup` is a whole number of steps", expr.span, "this is none")
-                return None
-            if key in ("peak", "rate") and values[key] == 0:
-                self.error("SPAK548", f"`{what}.{key}` is above 0", expr.span, "nothing would be learned")
-                return None
-        betas = values.get("betas", [0, 0])
-        if betas is not None and not (
-            isinstance(betas, list) and len(betas) == 2 and all(_share(beta) for beta in betas)
-        ):
-            message = "`betas` are two numbers from 0 to below 1"
-            self.error("SPAK548", message, given["betas"].span, "these are not")
-            return None
-        return None if any(value is None for value in values.values()) else values
-
-    def _number(self, key: str, expr: Expr) -> Any:
-        """A finite number, a tuple of numbers, or a phased number, none below zero."""
-        if isinstance(expr, Phased):
-            if expr.start > 1:
-                message = f"`{key}` changes at some part of the run, at most 100%"
-                self.error("SPAK548", message, expr.span, "later than its end")
-                return None
-            first, second = self._number(key, expr.first), self._number(key, expr.second)
-            return (
-                None
-                if first is None or second is None
-                else {"first": first, "second": second, "from": expr.start}
-            )
-        if isinstance(expr, Tuple):
-            parts = [self._number(key, item) for item in expr.items]
-            return None if any(part is None for part in parts) else parts
-        value = evaluate(expr, Env())
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 <= value < math.inf
-            or _unit(expr)
-        ):
-            self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
-            return None
-        return value
-
     def _answers(self) -> None:
         """Loops whose number is the input's would tell a token how long the answer behind it is."""
         loops = [
@@ -409,39 +253,6 @@ class _Check:
                 f"trained on `{self.data.dataset.name}`",
                 "say `answer parallel` in the dataset: then nothing of an answer is read before it is given",
             )
-
-    # ---- protocol and laws --------------------------------------------------------------------------
-
-    def _protocol(self) -> None:
-        protocol = self.module.protocols.get(self.experiment.protocol or "")
-        if protocol is None:
-            return
-        splits = tuple(self.data.dataset.splits)
-        for gate in protocol.gates:
-            for requirement in gate.require:
-                for name in requirement.hide:
-                    if name not in splits:
-                        self._no_split(name, requirement.span, protocol)
-                for node in walk(requirement.proposition):
-                    if isinstance(node, Query) and node.name == "accuracy":
-                        split = node.args[1]
-                        if isinstance(split, Ref) and split.name.rpartition(".")[2] not in splits:
-                            self._no_split(split.name, split.span, protocol)
-                        check_readout(node, self.model, self.sink)
-
-    def _no_split(self, name: str, span: Span | None, protocol: Protocol) -> None:
-        splits = tuple(self.data.dataset.splits)
-        close = nearest(name, splits)
-        if self.sink.has("SPAK550", span):
-            return
-        self.sink.report(
-            "SPAK550",
-            f"the data of `{self.experiment.name}` has no split `{name}`",
-            span,
-            f"asked for by protocol `{protocol.name}`",
-            also=[(self.experiment.span, "this experiment follows it")],
-            help=[f"did you mean `{close}`?" if close else f"it has {', '.join(splits)}"],
-        )
 
     def _laws(self, profile: str, point: Point, facts: ExperimentFacts) -> None:
         env = Env({(RefKind.hyper, name): value for name, value in point.hypers.items()})
@@ -476,68 +287,6 @@ class _Check:
         return found.max_digits(split)
 
 
-def check_readout(query: Query, model: Model, sink: Sink) -> bool:
-    """Whether the model can be read out as `accuracy(…, readout = …, loops = …)` says; reports SPAK129 if not."""
-    named = dict(query.named)
-    wrong: tuple[Expr, str, str] | None = None
-    if (asked := named.get("loops")) is not None:
-        count = evaluate(asked, Env())
-        whole = isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MOST_LOOPS
-        if not whole or _unit(asked):
-            wrong = asked, f"`loops` is a whole number from 1 to {MOST_LOOPS:,}", "this is none"
-        elif not any(isinstance(step, Loop) for step in model.forward.body):
-            wrong = asked, f"model `{model.name}` has no loop in forward", "nothing to count"
-    readout = named.get("readout")
-    if isinstance(readout, Ref) and readout.name != "last" and model.halting is None:
-        wrong = (
-            readout,
-            f"model `{model.name}` has no halting rule",
-            f"nothing to read out by `{readout.name}`",
-        )
-    if wrong is None:
-        return True
-    where, message, label = wrong
-    if not sink.has("SPAK129", where.span):
-        sink.report(
-            "SPAK129",
-            message,
-            where.span,
-            label,
-            help=["say `halting { … }` in the model"] if where is readout else (),
-        )
-    return False
-
-
-def _check_protocol(protocol: Protocol, sink: Sink) -> None:
-    """What a gate may say whatever experiment runs it."""
-    trained = False
-    for gate in protocol.gates:
-        for key, value in (gate.train or {}).items():
-            if key not in GATE_KEYS:
-                close = nearest(key, GATE_KEYS)
-                hint = f"did you mean `{close}`?" if close else f"it takes {', '.join(GATE_KEYS)}"
-                sink.report(
-                    "SPAK543", f"`train` of a gate has no `{key}`", value.span, "set here", help=[hint]
-                )
-            elif key != "keep":
-                count = evaluate(value, Env())
-                if isinstance(count, bool) or not isinstance(count, int) or count < 1 or _unit(value):
-                    sink.report("SPAK548", f"`{key}` is a positive whole number", value.span, "this is none")
-            elif not (isinstance(value, Ref) and value.name in _WORDS[key]):
-                sink.report(
-                    "SPAK548", "`keep` cannot be this", value.span, f"it is {' or '.join(_WORDS[key])}"
-                )
-        if gate.train is not None and "batches" in gate.train and "steps" not in gate.train:
-            where = gate.train["batches"].span
-            sink.report("SPAK547", "training on fixed batches needs `steps`", where, "in this gate")
-        trained = trained or gate.train is not None
-        for requirement in gate.require:
-            for node in walk(requirement.proposition):
-                if isinstance(node, Query) and node.name in ("loss", "accuracy") and not trained:
-                    message = f"gate `{gate.name}` asks for {node.name}, but nothing is trained before it"
-                    sink.report("SPAK551", message, node.span, "nothing to measure yet")
-
-
 def count_parameters(facts: ExperimentFacts, profile: str | None = None, point: str = "") -> int | None:
     """Parameters of an experiment's model; None where they hang on a corpus that nobody has read."""
     found = _point(facts, profile, point).count
@@ -546,19 +295,6 @@ def count_parameters(facts: ExperimentFacts, profile: str | None = None, point: 
 
 def _point(facts: ExperimentFacts, profile: str | None, label: str) -> Point:
     return next(point for point in facts.points[profile or DEFAULT] if point.label == label)
-
-
-def _share(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < 1
-
-
-def _natural(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _unit(expr: Expr) -> bool:
-    """Whether a number of an expression has a unit."""
-    return any(isinstance(node, Const) and node.unit != NUMBER for node in walk(expr))
 
 
 def _plain(expr: Expr) -> str:

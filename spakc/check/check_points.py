@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spakc.check.check_experiment import DEFAULT, ExperimentFacts, check_readout
+from spakc.check.check_experiment import DEFAULT, ExperimentFacts
+from spakc.check.check_protocol import check_readout
 from spakc.diagnostics import Sink
 from spakc.ir.experiment import Claim, Experiment
 from spakc.ir.module import Module
