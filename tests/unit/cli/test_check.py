@@ -58,7 +58,7 @@ def test_an_internal_error_leaves_a_bundle(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr("sys.argv", ["spakc", "check", str(MATMUL)])
-    monkeypatch.setattr("spakc.driver.check_file", lambda _: 1 // 0)
+    monkeypatch.setattr("spakc.driver.load", lambda *_: 1 // 0)
     result = invoke("check", MATMUL)
     assert result.exit_code == 70
     assert "mistake in spakc, not in your file" in result.stderr and "Traceback" not in result.output
