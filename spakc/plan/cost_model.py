@@ -100,12 +100,15 @@ memory, and the exchange of sums."""
 MMA_ATTENTION = 0.45
 """What products of attention by mma reach of the rate of other products by mma: the softmax is computed in between."""
 
-ATTENTION_PRODUCTS, ATTENTION_SCORES, ATTENTION_STEP = 0.947, 3.2e-7, 5e-7
+ATTENTION_PRODUCTS, ATTENTION_SCORES, ATTENTION_STEP = 0.893, 2.34e-7, 5.48e-7
 """Of a step of attention by wgmma: its products count by the first; seconds that 128 x 128 scores take besides, and
 any step."""
 
-ATTENTION_ENDS = 1.2
+ATTENTION_ENDS = 1.66
 """Steps that the beginning and the end of a tile of queries take besides."""
+
+ATTENTION_TAIL = 0.29
+"""Tiles for which multiprocessors wait at the end where a block is a tile and all tiles are alike."""
 
 BLOCK_START = 2.1e-6
 """Seconds of a block of attention from its start to its first product and from the last to its end."""
@@ -113,14 +116,8 @@ BLOCK_START = 2.1e-6
 GRADIENT_PRODUCTS = 0.55
 """Of a step of the gradient of attention by wgmma: what its products reach of the tensor rate."""
 
-GRADIENT_UNEVEN = 0.5
-"""Share that its blocks lose where they stay and a mask makes tiles unlike each other."""
-
 PACKED_BLOCK = 2.5e-6
 """Seconds in which a block of attention by `packed` copies its problems, computes them and stores what came out."""
-
-UNEVEN = 0.3
-"""Share that blocks which stay lose where a mask makes tiles unlike each other: they have fixed tiles each."""
 
 LAUNCH = 1e-6
 """Seconds in which a kernel fills the device and drains it."""
@@ -279,13 +276,12 @@ def _warp_specialized_attention(config: Config, shape: AttentionShape, target: T
     half = 0.5 * shape.masked
     steps = ceil_div(shape.others, others) * (1 + -1 * half) + half
     tile = (steps + ATTENTION_ENDS) * step
-    of_problem = ceil_div(shape.rows, rows)
-    tiles = shape.batch * of_problem
+    tiles = shape.batch * ceil_div(shape.rows, 64) * (64 / rows)  # warpgroups without rows take no time
     if config["grid"] == "persistent":
-        others_differ = shape.masked * (1 + -1 / of_problem)
-        seconds = ceil_div(tiles, sms) * tile * (1 + UNEVEN * others_differ)
+        seconds = ceil_div(tiles, sms) * tile
     else:
-        seconds = greatest((1.0, tiles / sms)) * (tile + BLOCK_START)
+        waiting = ATTENTION_TAIL * (1 + -1 * shape.masked)
+        seconds = (greatest((1.0, tiles / sms)) + waiting) * (tile + BLOCK_START)
     return Estimate(PERSISTENT_LAUNCH + seconds, "tensor cores")
 
 
@@ -298,7 +294,7 @@ def _keys_of_gradient(config: Config, shape: AttentionShape, target: Target) -> 
     tiles = shape.batch * ceil_div(shape.rows, rows)
     rounds = ceil_div(tiles, sms)
     if config["grid"] == "persistent":
-        seconds = rounds * tile * (1 + GRADIENT_UNEVEN * shape.masked)
+        seconds = rounds * tile
     else:
         seconds = rounds * (tile + BLOCK_START)
     return Estimate(PERSISTENT_LAUNCH + seconds, "tensor cores")

@@ -50,15 +50,19 @@ SLAB = 8192
 # ---- what a block takes ---------------------------------------------------------------------------------
 
 
-def _query_slots(config: Config) -> int:
-    """As QUERY_SLOTS of the template."""
-    return 2 if config["stages"] == 2 and number(config, "tile_k") <= 128 else 1
-
-
 def _shared_bytes(depth: Expression, value_depth: Expression, config: Config) -> Expression:
-    """Tiles of queries, the rings of keys and values, and the slabs that outputs leave through."""
+    """Tiles of queries, two where they fit, as QUERY_SLOTS of the template; the rings of keys and values, and the slabs
+    that outputs leave through."""
+    two, one = (_shared_with(slots, depth, value_depth, config) for slots in (2, 1))
+    if isinstance(two, int):
+        return two if two <= MOST_SHARED else one
+    return ["where", ["le", two, MOST_SHARED], two, one]
+
+
+def _shared_with(slots: int, depth: Expression, value_depth: Expression, config: Config) -> Expression:
+    """The same with so many tiles of queries."""
     passing = number(config, "stages") * number(config, "tile_k")
-    rows = _query_slots(config) * number(config, "tile_q")
+    rows = slots * number(config, "tile_q")
     tiles = fold(
         [
             "add",

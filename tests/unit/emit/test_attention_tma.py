@@ -49,6 +49,9 @@ SHAPES = [
     (1, 2, 2, 260, 260, 64, {"causal": True, "window": 17}),
     (1, 2, 2, 140, 140, 64, {"causal": True, "softcap": 3.0}),
     (1, 1, 1, 200, 200, 64, {"scale": -0.2}),
+    (1, 7, 1, 129, 2, 64, {"causal": True}),  # the last tile has one row: other warpgroups pass over it
+    (1, 3, 1, 450, 450, 64, {"causal": True}),  # tiles of keys that only the last warpgroup sees
+    (1, 2, 1, 400, 400, 64, {"causal": True, "window": 40}),  # and some that only the first one sees
 ]
 
 

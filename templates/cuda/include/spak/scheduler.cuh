@@ -26,13 +26,11 @@ struct RowsOfProblem {
   i32 row, problem;
 };
 
-// Tile number `index` of `tiles` tiles of `tile` rows each of `problems`. Problems are walked together in groups, and within a group
-// from the last tile to the first: under a causal mask the last rows take longest, and what takes longest begins first. A group
-// that fills the device once asks for the operands of few problems at a time, evenly.
-SPAK_DEVICE RowsOfProblem last_rows_first(u32 index, u32 tiles, u32 tile, u32 problems, u32 group) {
-  const u32 first = index / (group * tiles) * group, within = index % (group * tiles);
-  const u32 together = minimum(group, problems - first);
-  return {static_cast<i32>((tiles - 1 - within / together) * tile), static_cast<i32>(first + within % together)};
+// The number of the tile that this block computes in a round; every other round runs the other way, so that a block whose tile
+// was short has a long one next.
+SPAK_DEVICE u32 tile_in_turn(u32 round) {
+  const u32 blocks = grid_size_x(), block = block_index_x();
+  return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
 }
 
 // How many problems of `tiles` tiles are about one tile for each multiprocessor.
@@ -40,11 +38,27 @@ SPAK_DEVICE u32 problems_at_once(i32 multiprocessors, u32 tiles) {
   return maximum((static_cast<u32>(multiprocessors) + tiles / 2) / tiles, 1u);
 }
 
-// The number of the tile that this block computes in a round; every other round runs the other way, so that a block whose tile
-// was short has a long one next.
-SPAK_DEVICE u32 tile_in_turn(u32 round) {
-  const u32 blocks = grid_size_x(), block = block_index_x();
-  return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
+// The rows that this block computes in a round, of `problems` problems of `tiles` tiles of `tile` rows each. Problems are walked
+// together in groups, and within a group from the last tile to the first: under a causal mask the last rows take longest, and
+// what takes longest begins first. A group that fills the device once asks for the operands of few problems at a time, evenly.
+// Where tiles are `uneven` and blocks stay, the longest tile of a group and the shortest, the second longest and the second
+// shortest, and so on are pairs, and each two rounds give a block the tiles of one pair: all blocks then have the same to do,
+// wherever groups begin.
+SPAK_DEVICE RowsOfProblem rows_in_turn(u32 round, u32 tiles, u32 tile, u32 problems, i32 multiprocessors, bool uneven) {
+  const u32 blocks = grid_size_x(), count = tiles * problems, index = tile_in_turn(round);
+  const bool pairs = uneven && blocks < count;
+  u32 group = problems_at_once(multiprocessors, tiles), number = index, numbers = group * tiles;
+  bool second = false;
+  if (pairs) {
+    const u32 begin = round / 2 * 2 * blocks, here = minimum(2 * blocks, count - begin), place = index - begin;
+    second = place >= (here + 1) / 2;
+    number = begin / 2 + (second ? here - 1 - place : place);
+    group += group % 2;  // as many tiles in the first half of a group as in the second
+    numbers = group * tiles / 2;
+  }
+  const u32 first = number / numbers * group, within = number % numbers, together = minimum(group, problems - first);
+  const u32 at = second ? together * tiles - 1 - within : within;
+  return {static_cast<i32>((tiles - 1 - at / together) * tile), static_cast<i32>(first + at % together)};
 }
 
 }  // namespace spak

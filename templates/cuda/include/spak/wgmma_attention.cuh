@@ -187,6 +187,7 @@ struct LazySoftmax {
 // terms that the assembler understands: loops over tiles then keep addresses in uniform registers.
 struct KeyTiles {
   i32 begin, whole, whole_end, end;
+  i32 own_begin, own_end;  // those that some of the own rows see, at least one
 
   // `first` and `last` are the least and the greatest key that counts, over all rows of a block; `own_first` and `own_last` the same
   // over those rows that no tile may leave out a key of.
@@ -197,6 +198,8 @@ struct KeyTiles {
     if (tiles.begin >= tiles.end) tiles.end = tiles.begin + 1;
     tiles.whole_end = minimum((maximum(own_last.first, -1) + 1) / tile, tiles.end);
     tiles.whole = minimum(maximum(ceil_div(maximum(own_first.last, 0), tile), tiles.begin), tiles.end);
+    tiles.own_end = minimum(maximum((maximum(own_last.last, -1) + tile) / tile, tiles.begin + 1), tiles.end);
+    tiles.own_begin = minimum(maximum(maximum(own_first.first, 0) / tile, tiles.begin), tiles.own_end - 1);
     return tiles;
   }
   // Whether some keys of a tile do not count.
