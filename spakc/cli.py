@@ -290,6 +290,12 @@ def sample(file: Path, format: str, **options: Any) -> int:
     return run(Request(file, as_json=format == "json", **options))
 
 
+def _one_thread_for_products() -> None:
+    """Products of a case are small: other threads of numpy's library would wait for them longer than they compute.
+    Only before numpy is there."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 @cli.command()
 @file_argument
 @click.option("--on", type=click.Choice(["emulator", "gpu"]), default="emulator", help="Where cases run.")
@@ -311,6 +317,7 @@ def verify(
     format: str,
 ) -> int:
     """Hold FILE's kernels to their mathematics, and establish the laws that need code or cases."""
+    _one_thread_for_products()
     from spakc.commands.verify import Request, run
 
     gc.enable()
@@ -355,8 +362,7 @@ def verify(
 def selftest(format: str, jobs: int | None, cheats: bool, on: str | None, **options: Any) -> int:
     """Verify the verifier: damage the kernels of FILES (default: the examples) in one place at a time and see
     that `verify` finds it. With --cheats: see that what pretends is refused, and by what."""
-    import os
-
+    _one_thread_for_products()
     gc.enable()
     if cheats:
         from spakc.commands.cheats import Request as OfCheats

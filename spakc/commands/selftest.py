@@ -25,7 +25,7 @@ from spakc.commands.verify import variants_of
 from spakc.diagnostics import Sink
 from spakc.record import record
 from spakc.resources import resource, write_atomically
-from spakc.selftest.journal import Journal, state_of
+from spakc.selftest.journal import Journal, States
 from spakc.selftest.judge import Baseline, Verdict, baseline, judge
 from spakc.selftest.plan_of_mutants import Task, cases_of_each, slice_of, tasks_of
 from spakc.selftest.reasons import read_reasons
@@ -76,8 +76,10 @@ def run(request: Request) -> int:
         every = tasks_of(wanted, [subject for file in _judges() for subject in _subjects(file)])
         of_kinds = [task for task in every if not request.kinds or task.mutant.kind in request.kinds]
         tasks = slice_of(of_kinds, request.limit, request.seed)
-        state = state_of((subject for task in every for subject in task.by), request.cases, request.seed)
-        journal = Journal(request.output.with_suffix(".jsonl"), state)
+        states = States(request.cases, request.seed)
+        journal = Journal(
+            request.output.with_suffix(".jsonl"), {task.mutant.key: states.of(task.by) for task in tasks}
+        )
         left = [tasks[place] for place in journal.missing([task.mutant for task in tasks])]
         wrong = _broken(left, request)
         if not wrong:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,23 +21,44 @@ from spakc.selftest.subjects import Subject
 Key = tuple[str, str, str, int]
 
 
-def state_of(subjects: Iterable[Subject], cases: int, seed: int) -> str:
-    """A digest of all that a verdict depends on. Raises ToolError without a compiler for the emulator."""
-    digest = hashlib.sha256(f"{cases} {seed} {runtime_library().name}".encode())
-    for package in (spakc.verify, spakc.selftest):
-        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
-            digest.update(path.read_bytes())
-    texts = {text for subject in subjects for text in subject.files.values()}
-    for text in sorted(texts):
-        digest.update(text.encode() + b"\0")
-    return digest.hexdigest()[:16]
+class States:
+    """What the verdict of each mutant depends on, as a digest. Raises ToolError without a compiler for the emulator."""
+
+    def __init__(self, cases: int, seed: int) -> None:
+        digest = hashlib.sha256(f"{cases} {seed} {runtime_library().name}".encode())
+        for package in (spakc.verify, spakc.selftest):
+            for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+                digest.update(path.read_bytes())
+        self.checks = digest.hexdigest()
+        self.subjects: dict[int, str] = {}
+
+    def of(self, by: Iterable[Subject]) -> str:
+        """Of a mutant that these judge: the checks, and what they judge by."""
+        together = " ".join([self.checks, *map(self._of_subject, by)])
+        return hashlib.sha256(together.encode()).hexdigest()[:16]
+
+    def _of_subject(self, subject: Subject) -> str:
+        """Its own sources, the headers that these reach, and everything else of the artifact that is no other
+        kernel's source."""
+        if id(subject) not in self.subjects:
+            digest = hashlib.sha256(subject.name.encode())
+            for name, text in sorted(subject.files.items()):
+                header = name.removeprefix("include/")
+                if (
+                    name in subject.sources
+                    or (name != header and subject.reaches(header))
+                    or not name.endswith((".cu", ".cuh"))
+                ):
+                    digest.update(f"{name}\0{text}\0".encode())
+            self.subjects[id(subject)] = digest.hexdigest()
+        return self.subjects[id(subject)]
 
 
 class Journal:
-    """The lines of one file; `known` are the verdicts of this state, `seconds` how long they took."""
+    """The lines of one file; `known` are the verdicts of the states at hand, by mutant, `seconds` how long all took."""
 
-    def __init__(self, path: Path, state: str) -> None:
-        self.path, self.state = path, state
+    def __init__(self, path: Path, states: Mapping[Key, str]) -> None:
+        self.path, self.states = path, states
         self.known: dict[Key, Verdict] = {}
         self.seconds = 0.0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,9 +69,9 @@ class Journal:
         for line in text.splitlines():
             try:
                 row = json.loads(line)
-                if row["state"] != state:
-                    continue
                 file, text, becomes, nth = row["mutant"]
+                if row["state"] != states.get((file, text, becomes, nth)):
+                    continue
                 verdict = Verdict(**row["verdict"])
             except (ValueError, KeyError, TypeError):
                 continue
@@ -59,7 +80,7 @@ class Journal:
 
     def keep(self, mutant: Mutant, verdict: Verdict, seconds: float) -> None:
         row = {
-            "state": self.state,
+            "state": self.states[mutant.key],
             "mutant": list(mutant.key),
             "verdict": asdict(verdict),
             "seconds": round(seconds, 2),

@@ -15,6 +15,7 @@ from spakc.plan.plan import Plan
 from spakc.plan.templates import TEMPLATES
 from spakc.record import record
 from spakc.verification import concerns
+from spakc.verify.borders import Border, borders_of
 from spakc.verify.case import Case
 from spakc.verify.examine import Observed
 from spakc.verify.oracle import OracleError
@@ -27,7 +28,7 @@ from spakc.verify.tested import UnderTest
 SPECIALISATIONS = 5
 """Of a variant: each next one has most choices that none before has."""
 
-DRAWN, RAN = 8, 3
+DRAWN, RAN = 16, 3
 """Of as many cases as are drawn, one is kept: the most telling ones. Of these, as many are run, to see what lines they
 come to."""
 
@@ -101,8 +102,9 @@ class Subject:
         except NoCase:
             return
         tiles = sorted({n for n in self.tested.variant.config.values() if type(n) is int and n >= TILE})
-        likely = _telling([(case, _look(case, tiles)) for case in drawn], RAN * count)
-        shown = [(case, {**_look(case, tiles), **_reach(ran(case))}) for case in likely]
+        borders = borders_of(self.tested.source)
+        likely = _telling([(case, _look(case, tiles, borders)) for case in drawn], RAN * count)
+        shown = [(case, {**_look(case, tiles, borders), **_reach(ran(case))}) for case in likely]
         for case in sorted(_telling(shown, count), key=lambda case: shapes.cost(case.dims)):
             try:
                 self.trials.append(Trial(case, reference(self.tested, case)))
@@ -114,22 +116,32 @@ Features = dict[tuple[str, object], int]
 """What a case shows, and how much that counts."""
 
 
-def _look(case: Case, tiles: Sequence[int]) -> Features:
-    """What can be seen of a case: long dims above all, for these take several tiles, stages and turns; and what is left
-    of a dim beside whole tiles, or of the difference of two (a mask may begin there)."""
+def _look(case: Case, tiles: Sequence[int], borders: Sequence[Border]) -> Features:
+    """What can be seen of a case: long dims above all, for these take several tiles, stages and turns; what is left of
+    a dim beside whole tiles, or of the difference of two, or of the place where a mask begins; and which of these come
+    together."""
     found: Features = {}
+    places = {f"border {number}": border.at(case.dims, case.options) for number, border in enumerate(borders)}
     for tile in tiles:
         for one, other in itertools.combinations((*case.dims, ""), 2):
-            left = case.dims[one] - case.dims.get(other, 0)
-            rest = min(left % tile, -left % tile)
-            if abs(left) >= tile and rest <= 2:
-                found[f"{one} - {other}", (tile, left % tile)] = 3
+            found.update(
+                _beside(f"{one} - {other}", case.dims[one] - case.dims.get(other, 0), tile, tile - 2)
+            )
+        for border, place in places.items():
+            if place is not None:
+                found.update(_beside(border, place, tile, 0))
+    classes = {name: _class_of(size, tiles) for name, size in case.dims.items()}
+    options = tuple(
+        sorted((name, (type(value) is bool and value) or value == 0) for name, value in case.options.items())
+    )
     for name, size in case.dims.items():
         found[name, size.bit_length()] = size.bit_length()
-        found[name, "whole" if size % 16 == 0 else "one" if size == 1 else "ragged"] = 4
+        found[name, (classes[name], options)] = 2
+    for pair in itertools.combinations(classes.items(), 2):
+        found["classes", pair] = 2
     for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
         for each in table.items():
-            found[kind, each] = 4
+            found[kind, each] = 4 if kind != "option" or type(each[1]) is bool else 1
             found[kind, (each, case.values)] = 2
     found["values", case.values] = 4
     found["mode", case.mode] = 4
@@ -137,6 +149,18 @@ def _look(case: Case, tiles: Sequence[int]) -> Features:
     found["dense", not case.pads] = 4
     found["points", math.prod(case.dims.values()).bit_length()] = 8
     return found
+
+
+def _beside(what: str, length: int, tile: int, least: int) -> Features:
+    """Whether a length is about that of whole tiles."""
+    rest = min(length % tile, -length % tile)
+    return {(what, (tile, length % tile, length > 0)): 3} if abs(length) >= least and rest <= 2 else {}
+
+
+def _class_of(size: int, tiles: Sequence[int]) -> str:
+    """How a dim is cut into the largest tiles: one tile or several, whole or not."""
+    tile = max(tiles, default=TILE)
+    return f"{'one' if size <= tile else 'several'} {'whole' if size % tile == 0 else 'ragged'}"
 
 
 def _reach(observed: Observed | None) -> Features:

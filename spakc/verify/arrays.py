@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,15 @@ from numpy.typing import NDArray
 from spakc.record import record
 
 Array = NDArray[Any]
+
+BLOCK = 1 << 16
+"""So many numbers stay in a core's cache."""
+
+_GROUP = "(group)"
+"""The axis of the parts of a sum that are added one after the other; no index variable is called that way."""
+
+_FRACTION_OF_FLOAT32 = ~((1 << 29) - 1)
+"""Of the bits of a float64, those that a float32 has a place for."""
 
 
 @record
@@ -75,6 +85,55 @@ def add_up(value: Named, axes: Sequence[str]) -> Array:
     return np.asarray(np.add.reduce(np.ascontiguousarray(flat), axis=0))
 
 
+def add_products(factors: Sequence[Named], summed: Sequence[str], sizes: Mapping[str, int]) -> Named:
+    """The product of the factors summed over `summed`, one addition after the other: what a plain loop rounds to. The
+    products are the largest array of an evaluation, so that BLOCK of them are made at a time."""
+    rest = tuple(axis for axis in union(*factors) if axis not in summed)
+    parts = [np.ascontiguousarray(factor.over((*summed, *rest))) for factor in factors]
+    shape, lengths = [sizes[axis] for axis in rest], [sizes[axis] for axis in summed]
+    cut, step = _cut(lengths, math.prod(shape))
+    total = np.zeros(shape, np.result_type(*parts))
+    is_first = True
+    for places in np.ndindex(*lengths[:cut]):
+        for start in range(0, lengths[cut], step):
+            part = (*places, slice(start, start + step))
+            *others, last = (_block(array, part) for array in parts)
+            block = [min(step, lengths[cut] - start), *lengths[cut + 1 :]]
+            terms = np.empty((1 + math.prod(block), *shape), total.dtype)
+            terms[0] = total
+            np.multiply(
+                functools.reduce(np.multiply, others) if others else 1,
+                last,
+                out=terms[1:].reshape(*block, *shape),
+            )
+            total = np.asarray(np.add.reduce(terms[int(is_first) :], axis=0))
+            is_first = False
+    return Named(total, rest)
+
+
+def _cut(lengths: Sequence[int], size: int) -> tuple[int, int]:
+    """Which of the summed axes is cut, and into parts how long, so that a part of it, those behind it whole, has about
+    BLOCK numbers; `size` is that of a single term."""
+    for axis in reversed(range(1, len(lengths))):
+        if size * lengths[axis] > BLOCK:
+            return axis, max(1, BLOCK // max(1, size))
+        size *= lengths[axis]
+    return 0, max(1, BLOCK // max(1, size))
+
+
+def _block(array: Array, part: Sequence[int | slice]) -> Array:
+    """A part of the leading axes; along one of length 1 everything is the same."""
+    lengths = array.shape
+    return np.asarray(
+        array[
+            tuple(
+                place if length > 1 else 0 if isinstance(place, int) else slice(None)
+                for place, length in zip(part, lengths, strict=False)
+            )
+        ]
+    )
+
+
 def add_on_units(
     factors: Sequence[Named], summed: Sequence[str], sizes: Mapping[str, int], depth: int
 ) -> Named:
@@ -82,23 +141,39 @@ def add_on_units(
     the result is rounded toward zero."""
     *outer, last = summed
     axes = tuple(axis for axis in union(*factors) if axis not in summed)
-    total = np.zeros([sizes[axis] for axis in axes], np.float32)
-    wide = [Named(factor.array.astype(np.float64), factor.axes) for factor in factors]
+    groups, elements = -(-sizes[last] // depth), math.prod(sizes[axis] for axis in axes)
+    step = max(1, BLOCK // max(1, elements))
+    wide = [_grouped(Named(f.array.astype(np.float64), f.axes), last, groups, depth) for f in factors]
+    total: Array | None = None
     for places in np.ndindex(*(sizes[axis] for axis in outer)):
         here = [_at(factor, dict(zip(outer, places, strict=True))) for factor in wide]
-        for start in range(0, sizes[last], depth):
-            part = slice(start, start + depth)
-            length = min(depth, sizes[last] - start)
-            products = contract([_at(f, {last: part}) for f in here], [last], {**sizes, last: length})
-            total = toward_zero(total + products.spread(axes, sizes))
-    return Named(total, axes)
+        for start in range(0, groups, step):
+            some = {**sizes, _GROUP: min(step, groups - start), last: depth}
+            products = contract([_at(f, {_GROUP: slice(start, start + step)}) for f in here], [last], some)
+            axes = tuple(axis for axis in products.axes if axis != _GROUP)
+            if total is None:
+                total = np.zeros([sizes[axis] for axis in axes], np.float32)
+            for group in products.over((_GROUP, *axes)):
+                total = toward_zero(total + group)
+    return Named(np.zeros([sizes[axis] for axis in axes], np.float32) if total is None else total, axes)
+
+
+def _grouped(value: Named, axis: str, groups: int, depth: int) -> Named:
+    """A value whose axis is cut into groups, filled up with zeros, which are a first axis of their own."""
+    if axis not in value.axes:
+        return value
+    front = (axis, *_less(value, [axis]))
+    array = value.over(front)
+    filled = np.zeros((groups * depth, *array.shape[1:]), array.dtype)
+    filled[: len(array)] = array
+    return Named(filled.reshape(groups, depth, *array.shape[1:]), (_GROUP, *front))
 
 
 def toward_zero(values: Array) -> Array:
-    """Numbers of float64 rounded to float32 toward zero. Infinities and NaN stay."""
-    nearest = values.astype(np.float32)
-    beyond = np.abs(nearest.astype(np.float64)) > np.abs(values)
-    return np.asarray(np.where(beyond, np.nextafter(nearest, np.float32(0)), nearest))
+    """Numbers of float64 rounded to float32 toward zero (below its normal numbers to the nearest): the bits of the
+    fraction that it has no place for are left out. Infinities and NaN stay."""
+    bits = np.asarray(values, np.float64).view(np.int64) & _FRACTION_OF_FLOAT32
+    return bits.view(np.float64).astype(np.float32)
 
 
 def _at(value: Named, where: Mapping[str, int | slice]) -> Named:

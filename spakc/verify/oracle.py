@@ -8,7 +8,6 @@ accumulate type, every tensor rounded to its declared dtype: what a careful libr
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -22,8 +21,9 @@ from spakc.ir.module import Equation, Kernel, Tensor
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import factors_of
 from spakc.ir.types import DType
+from spakc.ir.visit import walk
 from spakc.source import Span
-from spakc.verify.arrays import Array, Named, add_on_units, add_up, contract, selected, union
+from spakc.verify.arrays import Array, Named, add_on_units, add_products, add_up, contract, selected, union
 from spakc.verify.functions import FUNCTIONS, TRANSCENDENTAL
 
 NUMPY: dict[DType, np.dtype[Any]] = {
@@ -37,6 +37,10 @@ NUMPY: dict[DType, np.dtype[Any]] = {
 }
 
 Value = bool | int | float | str
+
+Steady = dict[tuple[int, int], "Named | None"]
+"""What all orders of one call give alike, by the place of the equation and the identity of an expression in it; None
+for an expression that they do not."""
 
 ONE_BY_ONE = 1 << 22
 """A sum with at most this many terms over all elements is rounded after every addition."""
@@ -85,20 +89,24 @@ def evaluate_rounded(
     dtypes: Mapping[str, DType] | None = None,
     round_outputs: bool = True,
     order: int = 0,
+    steady: Steady | None = None,
 ) -> dict[str, Array]:
     """The same step by step: sums in the accumulate type, one addition after the other (a large product by
     matrix products), in another order for every `order`, functions right to FUNCTION_ULPS, every tensor rounded
     to its declared dtype (`dtypes` where an output has alternatives, else its first), computed operands of a
     matrix product to the dtype of the other operand. Orders with an odd number add such products as matrix units
-    do: UNIT_DEPTH at a time, rounded toward zero. With `round_outputs` off the outputs keep the accumulate
-    type. Values come as float64."""
+    do: UNIT_DEPTH at a time, rounded toward zero. Every other two of them know what matrix units read only as these get
+    it, whoever else reads it. With `round_outputs` off the outputs keep the accumulate
+    type. `steady` is kept from one order to the next of the same call. Values come as float64."""
     compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
     run = Run(kernel, inputs, options or {}, dims or {}, compute)
     run.round_to(dtypes or {}, inputs)
     run.round_outputs = round_outputs
     run.order = np.random.default_rng(order) if order else None
     run.on_units = order % 2 == 1
+    run.keeps_operands = order % 4 >= 2
     run.luck = np.random.default_rng((order, 1))
+    run.steady = steady
     return {name: np.asarray(value, dtype=np.float64) for name, value in run.results(False).items()}
 
 
@@ -165,8 +173,11 @@ class Run:
     rounding: Mapping[str, DType] | None = None
     round_outputs = True
     on_units = False
+    keeps_operands = False
     order: np.random.Generator | None = None
     luck: np.random.Generator | None = None
+    steady: Steady | None = None
+    place = 0
 
     def __init__(
         self,
@@ -224,7 +235,8 @@ class Run:
     def results(self, intermediates: bool) -> dict[str, Array]:
         covered: dict[str, Array] = {}
         with np.errstate(all="ignore"):
-            for equation, variables in zip(self.kernel.math, self.extents.variables, strict=True):
+            for place, equation in enumerate(self.kernel.math):
+                self.place, variables = place, self.extents.variables[place]
                 self.sizes = {name: evaluate_size(size, self.dims) for name, size in variables.items()}
                 self._store(equation, covered)
         for name, mask in covered.items():
@@ -280,6 +292,8 @@ class Run:
 
     def _rounded(self, name: str, array: Array) -> Array:
         declared = (self.rounding or {}).get(name)
+        if self.keeps_operands and name in self.handed_on:
+            return self._rounded_operand(array, NUMPY[self.handed_on[name]])
         if declared is None or (declared.is_float and not self.round_outputs):
             return array
         rounded = array.astype(NUMPY[declared])
@@ -289,6 +303,24 @@ class Run:
 
     def value(self, expr: Expr) -> Named:
         """The expression over the index variables that it varies with."""
+        if self.steady is None or not isinstance(expr, Load | Apply):
+            return self._value(expr)
+        key = self.place, id(expr)
+        if key not in self.steady:
+            self.steady[key] = self._value(expr) if self._is_steady(expr) else None
+        found = self.steady[key]
+        return self._value(expr) if found is None else found
+
+    def _is_steady(self, expr: Expr) -> bool:
+        """Whether neither an order of summation nor a function's fortune is in it."""
+        return all(
+            isinstance(node, Const | Ref)
+            or (isinstance(node, Load) and self._role(node.tensor) == "input")
+            or (isinstance(node, Apply) and node.op != "call" and node.op not in TRANSCENDENTAL)
+            for node in walk(expr)
+        )
+
+    def _value(self, expr: Expr) -> Named:
         match expr:
             case Const(value=value):
                 return self._number(value)
@@ -444,9 +476,7 @@ class Run:
         every = math.prod(self.sizes[axis] for axis in {*axes, *node.axes})
         if self.rounding is None or every > ONE_BY_ONE or not set(node.axes) <= set(axes):
             return contract(factors, node.axes, self.sizes)
-        rest = tuple(axis for axis in axes if axis not in node.axes)
-        product = functools.reduce(np.multiply, [factor.over(axes) for factor in factors])
-        return Named(add_up(Named(product, axes), node.axes), rest)
+        return add_products(factors, node.axes, self.sizes)
 
     def _shuffled(self, factors: list[Named], node: Reduce) -> list[Named]:
         """The factors of a sum with its axes in the order of this evaluation."""

@@ -35,9 +35,10 @@ from spakc.ir.constraint import (
 )
 from spakc.ir.extents import evaluate_size, normal_math
 from spakc.ir.module import Kernel, Law
-from spakc.ir.ops import Expr, RefKind
+from spakc.ir.ops import Const, Expr, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.types import DType
+from spakc.verify.borders import borders_of
 from spakc.verify.case import MODES, VALUES, Case, Value
 from spakc.verify.inputs import environment, shape_of
 from spakc.verify.specialisations import Specialisation, facts_of, shapes_of
@@ -56,8 +57,11 @@ THREAD = 64
 COMFORTABLE = range(8, 49)
 """Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
 
-OFTEN = 4
-"""How much oftener a number has its default than any other value: what most calls ask for."""
+OFTEN = 2
+"""One number of so many is another than its default, which is what most calls ask for."""
+
+WHOLE = (1, 2, 7, 33)
+"""Of a whole number that is 0 by default, the others, beside those at which the border of a mask lies beside a tile."""
 
 NUMBERS = (0.5, 20.0)
 """Of a number that is 0 by default, the others: less than most values that it meets, and more than most."""
@@ -77,7 +81,8 @@ class Shapes:
         self.defaulted = tuple(name for name in self.free if not _names_it(tested, name))
         self._domains = {name: _domain(tested, name) for name in self.free}
         self._tuples = [(names, d) for names, d in shapes_of(tested) if len(names) > 1]
-        self._edges, self._steps = _edges(tested), _steps(tested)
+        self._edges, self._steps, self._tiles = _edges(tested), _steps(tested), _tiles(tested)
+        self._borders = borders_of(tested.source)
         self._laws = [
             (implication(law.proposition, law.when), frozenset(_dims_of(law)))
             for law in tested.laws
@@ -129,7 +134,7 @@ class Shapes:
                 reject()
             if plain:
                 lawful = self._comfortable(name, lawful, env, now)
-            dims[name] = draw(st.sampled_from(lawful) if plain else self._among(lawful, dims))
+            dims[name] = draw(st.sampled_from(lawful) if plain else self._among(name, lawful, dims))
         return {name: dims[name] for name in self.kernel.dims}
 
     def _comfortable(self, name: str, lawful: Sequence[int], env: Env, known: Environment) -> Sequence[int]:
@@ -147,10 +152,30 @@ class Shapes:
         fitting = [n for n in lawful if leaves_some(n)]
         return [n for n in fitting if n in COMFORTABLE] or fitting[-1:] or lawful[-1:]
 
-    def _among(self, lawful: Sequence[int], dims: Mapping[str, int]) -> st.SearchStrategy[int]:
-        beside = {size + step for size in dims.values() for step in self._steps}
-        some = ([n for n in lawful if n in self._edges], [n for n in lawful if n in beside], lawful)
+    def _among(self, name: str, lawful: Sequence[int], dims: Mapping[str, int]) -> st.SearchStrategy[int]:
+        """Beside the others of its border where it has one, else beside any size."""
+        tied = {other for border in self._borders if name in border.dims for other in border.dims}
+        others = [size for other, size in dims.items() if other in tied] or list(dims.values())
+        beside = {size + step for size in others for step in self._steps}
+        some = (
+            [n for n in lawful if n in self._edges],
+            [n for n in lawful if n in beside],
+            [n for n in lawful if any(n % tile == 0 for tile in self._tiles)],
+            lawful,
+        )
         return st.one_of(*(st.sampled_from(sizes) for sizes in some if sizes))
+
+    def at_border(self, option: str, dims: Mapping[str, int], options: Mapping[str, Value]) -> list[int]:
+        """Values of a whole number at which a border lies beside a tile, or begins there."""
+        places = [b.at(dims, {**options, option: 0}) for b in self._borders if option in b.options]
+        wanted = {
+            sign * place + step
+            for place in places
+            if place is not None
+            for sign in (1, -1)
+            for step in self._steps
+        }
+        return sorted(n for n in wanted | self._steps if n > 0)
 
     def _lawful(self, name: str, env: Env, known: Environment, least: Mapping[str, int]) -> list[int]:
         """The sizes of a dim that leave the case lawful and small enough, ascending. The dims that are not yet known
@@ -187,7 +212,9 @@ class Shapes:
         return taken({*range(1, LARGEST + 1), *self._edges}) or [1]
 
 
-def _may_hold(guards: Iterable[Evaluator], known: Environment, dims: Mapping[str, int]) -> bool:
+def _may_hold(guards: Sequence[Evaluator], known: Environment, dims: Mapping[str, int]) -> bool:
+    if not guards:
+        return True
     environment = replace(known, dims=dims)
     for holds in guards:
         try:
@@ -217,6 +244,11 @@ def _dims_of(law: Law) -> frozenset[str]:
 
 def _knobs(tested: UnderTest) -> list[int]:
     return [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
+
+
+def _tiles(tested: UnderTest) -> tuple[int, ...]:
+    """The knobs that may be the side of a tile."""
+    return tuple(sorted({n for n in _knobs(tested) if n >= 16}))
 
 
 def _steps(tested: UnderTest) -> frozenset[int]:
@@ -272,7 +304,7 @@ def _call(draw: Any, tested: UnderTest, chosen: Specialisation, shapes: Shapes, 
         dims,
         {name: dtype.value for name, dtype in chosen.dtypes.items()},
         dict(chosen.layouts),
-        _options(draw, tested.kernel, chosen, dims),
+        _options(draw, tested.kernel, chosen, dims, None if plain else shapes),
         chosen.absent,
         values="normal" if plain else draw(st.sampled_from(values_of(tested))),
         data=draw(st.integers(0, 2**16)),
@@ -286,8 +318,11 @@ def values_of(tested: UnderTest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("integers", *(wanted or VALUES))))
 
 
-def _options(draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[str, int]) -> dict[str, Value]:
-    """Compiled-in options as chosen, numbers mostly at their default."""
+def _options(
+    draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[str, int], shapes: Shapes | None
+) -> dict[str, Value]:
+    """Compiled-in options as chosen, numbers mostly at their default. Without `shapes` such that every term of the
+    mathematics counts."""
     options: dict[str, Value] = {}
     for name, option in kernel.options.items():
         if name in chosen.options:
@@ -296,13 +331,27 @@ def _options(draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[st
         default = evaluate(option.default, Env().dims(dims).options(options))
         if isinstance(default, Unknown | str):
             reject()
+        usual: Value
+        others: list[Value]
         if option.dtype is DType.f32:
-            others = NUMBERS if default == 0 else (float(default) / 2,)
-            options[name] = draw(st.sampled_from((float(default),) * OFTEN + others))
+            usual, others = float(default), _other_numbers(float(default))
+            if shapes is not None and default != 0 and not isinstance(option.default, Const):
+                others += [
+                    16 * usual,
+                    -usual,
+                    0.0,
+                ]  # worked out from sizes, it is a convenience: any number will do
         else:
-            whole = (1, 2, 7, 33) if default == 0 else (max(1, int(default) // 2),)
-            options[name] = draw(st.sampled_from((int(default),) * OFTEN + whole))
+            usual, others = int(default), [*(WHOLE if default == 0 else (max(1, int(default) // 2),))]
+            if shapes is not None:
+                others += shapes.at_border(name, dims, options)
+        options[name] = draw(st.sampled_from(others)) if draw(st.integers(1, OFTEN)) == OFTEN else usual
     return options
+
+
+def _other_numbers(default: float) -> list[Value]:
+    """What one passes instead of a default."""
+    return [*NUMBERS] if default == 0 else [default / 2]
 
 
 # ---- memory -------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from spakc.ir.ops import Apply, Const, Expr, Query, Ref
 from spakc.ir.types import DType
 from spakc.verify.arrays import Array
 from spakc.verify.functions import FUNCTIONS
-from spakc.verify.oracle import NUMPY, OracleError, Value, evaluate_rounded, output_dtype
+from spakc.verify.oracle import NUMPY, OracleError, Steady, Value, evaluate_rounded, output_dtype
 from spakc.verify.rounding import rounding_errors
 
 NEIGHBOURS = 256
@@ -60,8 +60,9 @@ def library_errors(
     fewest = min((value.size for value in exact.values()), default=0)
     orders = min(MOST_ORDERS, max(FEWEST_ORDERS, -(-SAMPLES // max(1, fewest))))
     errors: dict[str, Array] = {}
+    steady: Steady = {}
     for order in range(orders):
-        plain = evaluate_rounded(kernel, inputs, options, dims, dtypes, round_outputs=False, order=order)
+        plain = evaluate_rounded(kernel, inputs, options, dims, dtypes, False, order, steady)
         for name, value in plain.items():
             dtype = output_dtype(kernel, name, inputs, dtypes)
             rounded = value.astype(NUMPY[dtype]).astype(np.float64)

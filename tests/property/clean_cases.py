@@ -9,6 +9,7 @@ checks or emulator are left where they are and do not count.
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import itertools
 import json
@@ -109,6 +110,7 @@ def clean_cases(path: Path, wanted: int, seconds: float = float("inf"), jobs: in
     """Runs cases until there are as many, or so long. Returns how many there are by now, and how many alarms."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _every[:] = everything()
+    gc.freeze()  # plans and sources stay: nobody need look through them again
     now, start = state(), time.monotonic()
     rows = done_so_far(path, now)
 

@@ -55,8 +55,15 @@ def example(name: str, kernel: str, schedule: str | None = None) -> UnderTest:
     return next(t for t in variants if t.spec.name == kernel and schedule in (None, t.variant.schedule))
 
 
-def damaged(files: Mapping[str, str], old: str, new: str) -> OnEmulator:
-    """A runner of the same sources with every `old` replaced; there must be one."""
-    sources = {name: text.replace(old, new) for name, text in files.items() if name.endswith(".cu")}
-    assert any(sources[name] != files[name] for name in sources), f"no source holds {old!r}"
-    return OnEmulator({**files, **sources})
+def damaged(files: Mapping[str, str], old: str, new: str, folder: Path | None = None) -> OnEmulator:
+    """A runner of the same sources with every `old` replaced; there must be one. Changed headers are put into `folder`,
+    without which none is changed."""
+    changed = {name: text.replace(old, new) for name, text in files.items() if old in text}
+    sources = {name: text for name, text in changed.items() if name.endswith(".cu")}
+    headers = {name: text for name, text in changed.items() if name.endswith(".cuh")} if folder else {}
+    assert sources or headers, f"no source holds {old!r}"
+    for name, text in headers.items():
+        path = Path(folder or "", name.removeprefix("include/"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return OnEmulator({**files, **sources}, (folder,) if folder else ())

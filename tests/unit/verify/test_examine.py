@@ -65,17 +65,17 @@ def test_a_missing_bound_is_found() -> None:
     ("old", "new"),
     [
         ("    sync_threads();  // everyone's copies", "    // everyone's copies"),
-        ("cp_async_wait<STAGES - 2>();", "cp_async_wait<STAGES - 1>();"),
+        ("cp_async_wait<Slots - 2>();", "cp_async_wait<Slots - 1>();"),
         (
             "const i32 k0 = step * static_cast<i32>(TILE_K);",
             "const i32 k0 = step * static_cast<i32>(TILE_K) + 8;",
         ),
     ],
 )
-def test_mistakes_in_a_pipeline_are_found(old: str, new: str) -> None:
+def test_mistakes_in_a_pipeline_are_found(old: str, new: str, tmp_path: Path) -> None:
     tested = example("matmul", "matmul", "pipelined")
     _, files = of_file(EXAMPLES / "matmul.spak")
-    run = damaged(files, old, new)
+    run = damaged(files, old, new, tmp_path)
     (member, *_) = pool(tested)
     found = some(cases(tested, [member], Shapes(tested)), 8, 0)
     failures = [failure for case in found if (failure := examine(tested, case, run)) is not None]

@@ -27,6 +27,14 @@ NEAR_EPS = (
 )
 """Of AdamW: N = 8191, eps 5e-9, g bf16. One element's root is nearly eps."""
 
+TWICE_ROUNDED = (
+    "v1.eNpdUmFrwjAQ_S_3OUhtRUs-jsEGDkoZ-GUMOZtUM9OkS9I5Ef_7Lp2LU9qG9-7xcq-5nAA3XpoA_O2dAW5RGeAtai8ZNNYEhw1pwQ3EB"
+    "QYEXmYlQdV54Cd4AD5l8EhrTtWnkT2P6-seeL7ICXwCL_IzecKxl6NrCRw27XQODF4ItkVOqLoW6ytcXeHWoVgv73h1x-s7nvwUYC-dkTo27"
+    "Ha4jrKKf85A49EOIUVz9nBJ9ouqhOqEVgmlWP9odUvrW_rnpUidFZKYxiBJtW3r5ZiDJNsHZc0YqsHBo05z8Q1qcmWTrCwLemeL-awspuWsI"
+    "M22ocF-VBkclBHUiGe0X4_isrOXUlCNwRfqIU4EjHUdNYgVpzDeBviwykiRTmkdOpzQkL_jl9PTS-eVD_EAzz-A36v-"
+)
+"""A gradient by weights of 16 bits, rounded again with the slopes: 2 % beyond what weights of 32 bits allow."""
+
 ONE_KEY = (
     "v1.eNpdkl9rgzAUxb_LfQ6lVedsHsdggw5ECn0Zo9yapAvVxCWxfyj97ru6LV0LQs7Pe8_1JPEMuPHSBODvHwxwi9oAV9h4yaC2JjisqRZcTyw"
     "wIPB5mpDUrQd-hifgRM_AZ0nB4IVWBq_Uw2C5G2H5RR3ZhRzh1MnRswAOGzXLgcEbSZUmpMrry-oqV1e5dSjWizsu77i64-inADvpjGyGD7afu"
@@ -74,6 +82,12 @@ def test_a_difference_of_equal_sums_is_no_alarm() -> None:
     case = case_of(ONE_KEY)
     tested, files = variant(case, "fmha.spak")
     assert case.dims["Sk"] == 1
+    assert examine(tested, case, OnEmulator(files)) is None
+
+
+def test_weights_that_are_kept_as_operands_are_no_alarm() -> None:
+    case = case_of(TWICE_ROUNDED)
+    tested, files = variant(case, "fmha.spak")
     assert examine(tested, case, OnEmulator(files)) is None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spakc.ir.types import DType
-from spakc.verify.arrays import Array, Named, add_on_units, contract, toward_zero
+from spakc.verify.arrays import Array, Named, add_on_units, add_products, contract, toward_zero
 from spakc.verify.oracle import evaluate
 from spakc.verify.tolerance import tolerances
 from tests.unit.verify.kernels import EXAMPLES, of_file
@@ -69,3 +69,16 @@ def test_sums_over_two_axes_take_every_term() -> None:
     found = add_on_units([left, right], ["l", "k"], sizes, 8)
     wanted = contract([left, right], ["l", "k"], sizes)
     assert np.array_equal(found.over(["i", "j"]), wanted.over(["i", "j"]))
+
+
+@pytest.mark.parametrize("sizes", [{"i": 7, "j": 5, "k": 300, "l": 9}, {"i": 130, "j": 90, "k": 40, "l": 3}])
+def test_sums_in_parts_are_sums_one_by_one(sizes: dict[str, int]) -> None:
+    rng = np.random.default_rng(1)
+    left = Named(rng.standard_normal([sizes[a] for a in "ikl"]).astype(np.float32), ("i", "k", "l"))
+    right = Named(rng.standard_normal([sizes[a] for a in "ljk"]).astype(np.float32), ("l", "j", "k"))
+    found = add_products([left, right], ["l", "k"], sizes)
+    wanted = np.zeros((sizes["i"], sizes["j"]), np.float32)
+    for place in range(sizes["l"]):
+        for other in range(sizes["k"]):
+            wanted += left.array[:, None, other, place] * right.array[place, None, :, other]
+    assert np.array_equal(found.over(["i", "j"]), wanted)

@@ -460,7 +460,9 @@ Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site);
 // warp.cpp
 bool meet(const char* op, u32 site, void* pointer = nullptr, const void* pointer2 = nullptr, u64 value = 0,
           u32 a = 0, u32 b = 0);
+// Elements of 16 bits as floats: 'b' bf16, 'h' f16.
 float to_float(char type, u16 bits);
+void widen(char type, const u16* elements, u32 count, float* out);
 
 // A matrix unit adds a step's products exactly and rounds their sum toward zero, not to the nearest. (The last
 // bits of a device may still be others: it drops what lies far below the largest product.)

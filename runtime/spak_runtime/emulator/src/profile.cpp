@@ -16,6 +16,13 @@ void add(u32 site, AccessKind kind, u64 units, u64 ideal) {
   c.excess += units > ideal;
 }
 
+// Sorts what mostly is sorted, and leaves one of equal numbers.
+template <class T>
+T* sort_apart(T* from, T* to) {
+  if (!std::is_sorted(from, to)) std::sort(from, to);
+  return std::unique(from, to);
+}
+
 u64 sectors_of(const AccessRow& r, u64& ideal) {
   u64 sectors[32 * 2];
   u32 n = 0;
@@ -26,15 +33,13 @@ u64 sectors_of(const AccessRow& r, u64& ideal) {
       sectors[n++] = s;
     }
   }
-  std::sort(sectors, sectors + n);
-  const u64 distinct = static_cast<u64>(std::unique(sectors, sectors + n) - sectors);
+  const u64 distinct = static_cast<u64>(sort_apart(sectors, sectors + n) - sectors);
   // The fewest sectors that could hold the bytes asked for, lanes that ask for the same bytes counted once.
   u64 addresses[32];
   u32 lanes = 0;
   for (u32 lane = 0; lane < 32; lane++)
     if (r.mask >> lane & 1) addresses[lanes++] = r.address[lane];
-  std::sort(addresses, addresses + lanes);
-  const u64 different = static_cast<u64>(std::unique(addresses, addresses + lanes) - addresses);
+  const u64 different = static_cast<u64>(sort_apart(addresses, addresses + lanes) - addresses);
   ideal = (different * r.bytes + 31) / 32;
   return distinct;
 }
@@ -46,8 +51,7 @@ u64 wavefronts_of(const u64* address, const u32* lanes, u32 n, u32 bytes) {
   for (u32 i = 0; i < n; i++)
     for (u32 k = 0; k < std::max(1u, bytes / 4); k++)
       words[count++] = static_cast<u32>(address[lanes[i]] >> 2) + k;
-  std::sort(words, words + count);
-  count = static_cast<u32>(std::unique(words, words + count) - words);
+  count = static_cast<u32>(sort_apart(words, words + count) - words);
   u32 per_bank[32] = {}, worst = 0;
   for (u32 i = 0; i < count; i++) worst = std::max(worst, ++per_bank[words[i] & 31]);
   return worst;

@@ -33,14 +33,24 @@ bool meet(const char* op, u32 site, void* pointer, const void* pointer2, u64 val
   return true;
 }
 
-float to_float(char type, u16 bits) {
-  if (type == 'b') return bf16_to_f32(bits);
+const float* f16_values() {
   static const std::vector<float> table = [] {
     std::vector<float> t(65536);
     for (u32 i = 0; i < 65536; i++) t[i] = f16_to_f32(static_cast<u16>(i));
     return t;
   }();
-  return table[bits];
+  return table.data();
+}
+
+float to_float(char type, u16 bits) { return type == 'b' ? bf16_to_f32(bits) : f16_values()[bits]; }
+
+void widen(char type, const u16* elements, u32 count, float* out) {
+  if (type == 'b') {
+    for (u32 i = 0; i < count; i++) out[i] = bf16_to_f32(elements[i]);
+    return;
+  }
+  const float* const value = f16_values();
+  for (u32 i = 0; i < count; i++) out[i] = value[elements[i]];
 }
 
 namespace {
@@ -172,28 +182,32 @@ void spak_emu_mma(float* d, const unsigned* a, unsigned b0, unsigned b1, char ty
   if (!meet(MMA_OP, site, d, a, static_cast<u64>(b1) << 32 | b0)) return;
   const Warp& warp = world->warp[fiber->warp];
   count(MMA);
-  alignas(64) double left[16][16], right[16][8], sum[16][8];
-  for (u32 lane = 0; lane < 32; lane++) {
+  alignas(64) u16 left_bits[16][16], right_bits[16][8];
+  alignas(64) float left[16][16], right[16][8], start[16][8];
+  for (u32 lane = 0; lane < 32; lane++) {  // two elements of a row lie in one register
     const Rendezvous& r = warp.argument[lane];
     const u32 g = lane >> 2, t = (lane & 3) * 2;
-    const u32* x = static_cast<const u32*>(r.pointer2);
-    for (u32 i = 0; i < 4; i++) {
-      double* const at = &left[g + (i & 1) * 8][t + (i >> 1) * 8];
-      at[0] = to_float(type, static_cast<u16>(x[i]));
-      at[1] = to_float(type, static_cast<u16>(x[i] >> 16));
-    }
-    for (u32 i = 0; i < 4; i++)
-      right[t + (i & 1) + (i >> 1) * 8][g] = to_float(type, static_cast<u16>(r.value >> (16 * i)));
+    const u32* const x = static_cast<const u32*>(r.pointer2);
     const float* const c = static_cast<const float*>(r.pointer);
-    for (u32 i = 0; i < 4; i++) sum[g + (i >> 1) * 8][t + (i & 1)] = c[i];
+    for (u32 half = 0; half < 2; half++) {
+      memcpy(&left_bits[g + half * 8][t], &x[half], 4);
+      memcpy(&left_bits[g + half * 8][t + 8], &x[half + 2], 4);
+      memcpy(&start[g + half * 8][t], &c[half * 2], 8);
+      for (u32 i = 0; i < 2; i++) right_bits[t + half * 8 + i][g] = static_cast<u16>(r.value >> (32 * half + 16 * i));
+    }
   }
-  for (u32 i = 0; i < 16; i++)
+  widen(type, left_bits[0], 256, left[0]);
+  widen(type, right_bits[0], 128, right[0]);
+  for (u32 i = 0; i < 16; i++) {
+    alignas(64) double sum[8];
+    for (u32 j = 0; j < 8; j++) sum[j] = start[i][j];
     for (u32 k = 0; k < 16; k++)
-      for (u32 j = 0; j < 8; j++) sum[i][j] += left[i][k] * right[k][j];
+      for (u32 j = 0; j < 8; j++) sum[j] += static_cast<double>(left[i][k]) * right[k][j];
+    for (u32 j = 0; j < 8; j++) start[i][j] = toward_zero(sum[j]);
+  }
   for (u32 lane = 0; lane < 32; lane++) {
-    const u32 g = lane >> 2, t = (lane & 3) * 2;
     float* const c = static_cast<float*>(warp.argument[lane].pointer);
-    for (u32 i = 0; i < 4; i++) c[i] = toward_zero(sum[g + (i >> 1) * 8][t + (i & 1)]);
+    for (u32 half = 0; half < 2; half++) memcpy(&c[half * 2], &start[(lane >> 2) + half * 8][(lane & 3) * 2], 8);
   }
 }
 

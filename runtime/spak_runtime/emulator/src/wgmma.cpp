@@ -46,11 +46,13 @@ void for_each_chunk(u64 descriptor, bool mn_major, u32 rows, Visit visit) {
 // rows x 16 elements as floats; out[row * 16 + k].
 void read_operand(Block& b, u64 descriptor, bool mn_major, u32 rows, char type, float* out) {
   for_each_chunk(descriptor, mn_major, rows, [&](u32 address, u32 first, u32 half, u32 i) {
-    u16 e[8];
-    memcpy(e, b.at(address), 16);
+    u16 bits[8];
+    float e[8];
+    memcpy(bits, b.at(address), 16);
+    widen(type, bits, 8, e);
     for (u32 j = 0; j < 8; j++) {
       const u32 row = mn_major ? first + j : first + i, k = half * 8 + (mn_major ? i : j);
-      out[row * 16 + k] = to_float(type, e[j]);
+      out[row * 16 + k] = e[j];
     }
   });
 }
@@ -69,8 +71,9 @@ void execute(Warpgroup& g, Block& b, WgmmaOperation& op) {
     for (u32 t = 0; t < 128; t++)
       for (u32 i = 0; i < 4; i++) {
         const u32 row = (t >> 5) * 16 + ((t & 31) >> 2) + (i & 1) * 8, k = (t & 3) * 2 + (i >> 1) * 8;
-        left[row * 16 + k] = to_float(op.type, static_cast<u16>(op.a_registers[t * 4 + i]));
-        left[row * 16 + k + 1] = to_float(op.type, static_cast<u16>(op.a_registers[t * 4 + i] >> 16));
+        u16 two[2];
+        memcpy(two, &op.a_registers[t * 4 + i], 4);
+        widen(op.type, two, 2, &left[row * 16 + k]);
       }
   } else {
     read_operand(b, op.descriptor_a, op.a_mn, 64, op.type, left.data());
