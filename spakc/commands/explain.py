@@ -8,7 +8,7 @@ import textwrap
 
 import click
 
-from spakc.diagnostics import CODES
+from spakc.diagnostics.codes import CODES
 
 
 def run(name: str, format: str) -> int:

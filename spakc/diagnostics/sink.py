@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spakc.diagnostics.codes import CODES
 from spakc.diagnostics.diagnostic import Diagnostic, Label, Severity, SpakError
 from spakc.source import Span
 
@@ -28,6 +27,8 @@ class Sink:
         severity: Severity = "error",
     ) -> None:
         """Records one diagnostic. `also` are the other places it is about, each with what to say there."""
+        from spakc.diagnostics.codes import CODES
+
         assert code in CODES, f"{code} is not in the code table"
         labels = ([Label(span, label)] if span is not None else []) + [Label(s, t) for s, t in also]
         diagnostic = Diagnostic(code, message, tuple(labels), tuple(notes), tuple(help), severity)

@@ -15,7 +15,8 @@ from pygls import uris
 from pygls.lsp.server import LanguageServer
 
 from spakc import __version__
-from spakc.diagnostics import CODES, Diagnostic
+from spakc.diagnostics import Diagnostic
+from spakc.diagnostics.codes import CODES
 from spakc.driver import absolute
 from spakc.lsp.places import offset_of, range_of
 from spakc.lsp.project import State, look, path_of

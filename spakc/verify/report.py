@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from spakc.diagnostics import CODES
+from spakc.diagnostics.codes import CODES
 from spakc.verify.campaign import MathOutcome, VariantOutcome
 from spakc.verify.examine import quoting
 from spakc.verify.failure import Failure, Line

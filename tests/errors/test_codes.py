@@ -10,7 +10,8 @@ import pytest
 
 import spak_runtime
 import spakc
-from spakc.diagnostics import CODES, SpakError
+from spakc.diagnostics import SpakError
+from spakc.diagnostics.codes import CODES
 from spakc.driver import check_file, plan_file
 from tests.errors.fixtures import ELSEWHERE
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spakc.diagnostics import CODES
+from spakc.diagnostics.codes import CODES
 from tests.unit.cli.invoke import MATMUL, PRODUCT, ROOT, invoke, rows
 
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from spakc.diagnostics import CODES, Diagnostic, Label
+from spakc.diagnostics import Diagnostic, Label
+from spakc.diagnostics.codes import CODES
 from spakc.diagnostics.render import render_json, render_text
 from spakc.source import SourceFile, Span
 

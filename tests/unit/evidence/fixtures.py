@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from spakc.diagnostics import CODES, Sink, SpakError
+from spakc.diagnostics import Sink, SpakError
+from spakc.diagnostics.codes import CODES
 from spakc.evidence import Row, Subject, append_evidence, evidence_path, read_evidence
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from spakc.check.check import check
-from spakc.diagnostics import Code, Sink, SpakError
+from spakc.diagnostics import Sink, SpakError
+from spakc.diagnostics.codes import Code
 from spakc.diagnostics.codes.maths import TABLE
 from spakc.ir.derive import gradient_or_report
 from spakc.ir.module import Kernel

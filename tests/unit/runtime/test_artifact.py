@@ -105,7 +105,7 @@ def test_malformed_expressions_and_mathematics(tmp_path):
 
 
 def test_every_error_has_a_code_of_its_own_and_an_entry():
-    from spakc.diagnostics import CODES
+    from spakc.diagnostics.codes import CODES
 
     codes = [error.code for error in ALL]
     assert len(set(codes)) == len(codes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spakc.diagnostics import CODES, Diagnostic, Sink
+from spakc.diagnostics import Diagnostic, Sink
+from spakc.diagnostics.codes import CODES
 from spakc.source import SourceFile
 from spakc.syntax.build_ast import build_ast
 from spakc.syntax.parse import parse
