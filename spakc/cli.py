@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import os
@@ -65,6 +66,9 @@ def guarded(command: F) -> F:
 
             if isinstance(error, SpakRuntimeError):
                 show([Diagnostic(error.code, error.message)], as_json)
+                sys.exit(DIAGNOSTICS)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                click.echo(f"error: what is printed cannot be written: {error.strerror}", err=True)
                 sys.exit(DIAGNOSTICS)
             from spakc.bundle import save_bundle
 

@@ -19,13 +19,21 @@ from typing import Any
 from spakc import resources
 
 MOST = 512
-"""Values that are kept; the older half goes when there are more."""
+"""Values that are kept; the half that was not used for longest goes when there are more."""
 
 
 def find(kind: str, *decides: str) -> Any:
     """The value that was kept under these texts, or None."""
-    content = resources.read_sealed(_place(kind, decides))
-    return None if content is None else pickle.loads(content)
+    place = _place(kind, decides)
+    content = resources.read_sealed(place)
+    if content is None:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(place)  # what is used stays
+    try:
+        return pickle.loads(content)
+    except Exception:  # whatever another version's pickle raises
+        return None
 
 
 def keep(value: object, kind: str, *decides: str) -> None:
@@ -43,24 +51,26 @@ def _place(kind: str, decides: tuple[str, ...]) -> Path:
 
 @cache
 def compiler() -> str:
-    """Who derives: Python, and the files of the compiler, its runtime and its grammar by size and time of change."""
+    """Who derives: Python, and what the files of the compiler, its runtime and its grammar hold."""
     import spak_runtime
 
     package = Path(__file__).parent
-    folders = (package, Path(next(iter(spak_runtime.__path__))), resources.resource("grammar"))
-    files = sorted(found for folder in folders for found in _files(str(folder)))
-    return sha256(repr((sys.version, files)).encode()).hexdigest()
+    digest = sha256(sys.version.encode())
+    for folder in (package, Path(next(iter(spak_runtime.__path__))), resources.resource("grammar")):
+        for path in sorted(_files(str(folder))):
+            digest.update(f"\0{path[len(str(folder)) :]}\0".encode())
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
 
 
-def _files(folder: str) -> Iterator[tuple[str, int, int]]:
+def _files(folder: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
                 if entry.name != "__pycache__":
                     yield from _files(entry.path)
-            else:
-                facts = entry.stat()
-                yield entry.path, facts.st_size, facts.st_mtime_ns
+            elif entry.name.endswith((".py", ".lark", ".json")):
+                yield entry.path
 
 
 def _forget_oldest(folder: Path) -> None:
@@ -69,3 +79,6 @@ def _forget_oldest(folder: Path) -> None:
     if len(files) > MOST:
         for _, path in sorted(files)[: len(files) // 2]:
             Path(path).unlink(missing_ok=True)
+
+
+compiler()  # now, while the files are those that this process runs

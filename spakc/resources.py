@@ -68,18 +68,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Writes a file that `read_sealed` reads: its first bytes are the checksum of the others. Raises OSError."""
-    write_atomically(path, hashlib.sha256(content).digest() + content)
+    """Writes a file that `read_sealed` reads: its first bytes are the checksum of its name and of the others. Raises
+    OSError."""
+    write_atomically(path, _seal(path, content) + content)
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` wrote, or None where that is missing, cut off or changed."""
+    """What `write_sealed` wrote, or None where that is missing, cut off, changed or written under another name."""
     try:
         kept = path.read_bytes()
     except OSError:
         return None
     size = hashlib.sha256().digest_size
-    return kept[size:] if kept[:size] == hashlib.sha256(kept[size:]).digest() else None
+    return kept[size:] if kept[:size] == _seal(path, kept[size:]) else None
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + b"\0" + content).digest()
 
 
 def exchange(one: Path, other: Path) -> bool:

@@ -3,6 +3,7 @@ drawn."""
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -211,6 +212,9 @@ class _Check:
             case Query(name="corpus", args=(Const(value=str(name)),)):
                 return {"kind": "corpus", "name": name}
             case Query(name="file", args=(Const(value=str(path)),)):
+                if _leaves(path):
+                    what = f'"{path[:100]}" is not a relative path of a file beside this one or below'
+                    self.error("SPAK006", what, inner, "leaves the project")
                 return {"kind": "file", "path": path}
             case Query(name="url", args=(Const(value=str(address)),)):
                 return {"kind": "url", "url": address, "sha256": self._hash(inner)}
@@ -502,3 +506,10 @@ def _constant(node: Expr, least: int, stop: int) -> bool:
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _leaves(path: str) -> bool:
+    """Whether a path is no relative one that stays below the folder it starts from."""
+    return (
+        posixpath.isabs(path) or ".." in path.split("/") or any(sign in path for sign in ("\\", "://", "\0"))
+    )

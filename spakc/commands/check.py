@@ -57,6 +57,7 @@ def _outcome(file: Path, program: Program, sink: Sink) -> Outcome:
     """The outcome for these texts, which may be one that was kept."""
     decides = ("check", *driver.texts(program))
     if isinstance(known := kept.find(*decides), Outcome):
+        sink.diagnostics[:] = known.diagnostics  # a source that may not be read is told beside them
         driver.read_by_hand(known.implementations, file, sink)
         return known
     numpy_without_threads()

@@ -104,6 +104,12 @@ kernel k: product {
   schedule tiled { knob tile_m in {32, 64} knob tile_n in {32} knob tile_k in {16} law wide: tile_m > 64 }
 }
 """,
+    **{
+        f"a corpus that leaves the project: {path}": f"""spak 1
+dataset d {{ text characters(file("{path}")) split train fraction 90% split test fraction 10% }}
+"""
+        for path in ("/etc/passwd", "../poem.txt", "a/../../poem.txt", "https://x/y", "a\\\\b")
+    },
     "empty": "",
     "only a comment": "# nothing\n",
     "no version": "kernel k: product { }",

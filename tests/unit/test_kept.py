@@ -34,18 +34,29 @@ def test_a_value_is_found_by_all_that_decides_it(monkeypatch: pytest.MonkeyPatch
     assert kept.find("tree", "a", "b") is None
 
 
-def test_the_compiler_is_known_by_its_files(tmp_path: Path) -> None:
-    (tmp_path / "part").mkdir()
-    file = tmp_path / "part" / "a.py"
-    file.write_text("n = 1")
-    os.utime(file, ns=(5, 5))
-    before = list(kept._files(str(tmp_path)))
-    (tmp_path / "part" / "__pycache__").mkdir()
-    (tmp_path / "part" / "__pycache__" / "a.pyc").touch()
-    assert list(kept._files(str(tmp_path))) == before
-    file.write_text("n = 2")
-    assert list(kept._files(str(tmp_path))) != before
-    assert any(path.endswith("kept.py") for path, _, _ in kept._files(str(Path(kept.__file__).parent)))
+def test_the_compiler_is_known_by_what_its_files_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grammar").mkdir()
+    monkeypatch.setattr(resources, "resource", lambda name: tmp_path / name)
+    file = tmp_path / "grammar" / "a.lark"
+    found = []
+    for text in ("a: b", "a: c", "a: b"):
+        file.write_text(text)
+        os.utime(file, ns=(5, 5))
+        kept.compiler.cache_clear()
+        found.append(kept.compiler())
+    kept.compiler.cache_clear()
+    assert found[0] == found[2] != found[1]
+    assert any(path.endswith("kept.py") for path in kept._files(str(Path(kept.__file__).parent)))
+
+
+def test_what_does_not_unpickle_counts_as_none(folder: Path) -> None:
+    kept.keep(1, "tree", "a")
+    (file,) = folder.iterdir()
+    for content in (b"garbage", b"", b"cno_such_module\nname\n."):
+        resources.write_sealed(file, content)
+        assert kept.find("tree", "a") is None
 
 
 @pytest.mark.parametrize(
@@ -56,6 +67,15 @@ def test_a_damaged_value_counts_as_none(folder: Path, damage: Callable[[bytes], 
     (file,) = folder.iterdir()
     file.write_bytes(damage(file.read_bytes()))
     assert kept.find("tree", "a") is None
+
+
+def test_exchanged_values_count_as_none(folder: Path) -> None:
+    kept.keep("one", "tree", "a")
+    (one,) = folder.iterdir()
+    kept.keep("other", "tree", "b")
+    (other,) = set(folder.iterdir()) - {one}
+    other.write_bytes(one.read_bytes())
+    assert kept.find("tree", "a") == "one" and kept.find("tree", "b") is None
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_else(folder: Path) -> None:

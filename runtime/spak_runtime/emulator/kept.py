@@ -1,5 +1,5 @@
-"""Shared objects that are kept between runs, each with the digest of its bytes in a file beside it. One that was cut
-off or damaged is built again: it costs time, never a wrong answer."""
+"""Shared objects that are kept between runs, each with the digest of its name and bytes in a file beside it. One that
+was cut off, damaged or exchanged with another is built again: it costs time, never a wrong answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_sound(library: Path) -> bool:
         looks = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
         if _looked_at.get(str(library)) == looks:
             return True
-        if _seal(library).read_text(encoding="ascii") != _digest(library):
+        if _seal(library).read_text(encoding="ascii") != _digest(library, library.name):
             return False
     except (OSError, ValueError):
         return False
@@ -29,7 +29,7 @@ def keep(made: Path, target: Path) -> None:
     """Puts what was built in its place. Two processes may do so at once: whatever is left of both is one of them, or is
     not sound."""
     seal = made.with_suffix(".sha256")
-    seal.write_text(_digest(made), encoding="ascii")
+    seal.write_text(_digest(made, target.name), encoding="ascii")
     seal.replace(_seal(target))
     made.replace(target)
 
@@ -44,5 +44,5 @@ def _seal(library: Path) -> Path:
     return library.with_suffix(".sha256")
 
 
-def _digest(library: Path) -> str:
-    return hashlib.sha256(library.read_bytes()).hexdigest()
+def _digest(library: Path, name: str) -> str:
+    return hashlib.sha256(name.encode() + b"\0" + library.read_bytes()).hexdigest()

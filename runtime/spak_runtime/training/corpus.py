@@ -90,6 +90,8 @@ def read_source(source: Mapping[str, str], base: Path) -> str:
             return _standard_library_text(source["name"])
         case "file":
             path = base / source["path"]
+            if not path.resolve().is_relative_to(base.resolve()):
+                raise TrainingError(f"the corpus {source['path']} lies outside of the project")
             try:
                 return path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:

@@ -46,9 +46,9 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK006",
         "a path that leaves the project",
-        "A `use` and the `source` of an `implement` name files by a relative path, so that the same file means the "
-        "same on every machine; absolute paths and addresses (`https://…`) are refused. A `source`, and what it "
-        "includes, lies in the folder of the file that names it or below, links followed.",
+        "A `use`, the `source` of an `implement` and the `file` of a corpus name files by a relative path, so that the "
+        "same file means the same on every machine; absolute paths and addresses (`https://…`) are refused. A "
+        "`source`, what it includes, and a corpus lie in the folder of the file that names it or below, links followed.",
         wrong='spak 1\nuse "/etc/kernels.spak"\n',
         right='spak 1\nuse "kernels/matmul.spak"\n',
     ),

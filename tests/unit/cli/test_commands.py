@@ -62,6 +62,7 @@ def test_a_new_project_checks_and_compiles(tmp_path: Path) -> None:
     assert [p.name for p in folder.iterdir()] == ["mine.spak"]
     checked = invoke("check", folder / "mine.spak")
     assert checked.exit_code == 0 and checked.stderr == ""
+    assert invoke("fmt", "--check", folder / "mine.spak").exit_code == 0
     assert invoke("compile", folder / "mine.spak", "-o", tmp_path / "out").exit_code == 0
 
 

@@ -31,6 +31,12 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPAK_CACHE_DIR", str(tmp_path / "cache"))
 
 
+def exchange(path: Path, other: Path) -> None:
+    """Another kernel under its name, with the digest that lay beside that one."""
+    for suffix in (path.suffix, ".sha256"):
+        path.with_suffix(suffix).write_bytes(other.with_suffix(suffix).read_bytes())
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -38,6 +44,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"),
         lambda path: path.write_bytes(built("2.0f").read_bytes()),  # another kernel under its name
+        lambda path: exchange(path, built("2.0f")),
         lambda path: path.unlink(),
         lambda path: path.with_suffix(".sha256").write_bytes(b"\xff"),
         lambda path: path.with_suffix(".sha256").unlink(),

@@ -146,6 +146,15 @@ def test_a_vocabulary_is_filled_up(tmp_path: Path):
         small_corpus(tmp_path / "small", ", vocabulary = 7")
 
 
+def test_a_corpus_outside_of_the_project_is_not_read(tmp_path: Path):
+    small_corpus(tmp_path / "inside", "")
+    (tmp_path / "secret.txt").write_text("the quick brown fox")
+    (tmp_path / "inside" / "link.txt").symlink_to(tmp_path / "secret.txt")
+    for name in ("../secret.txt", str(tmp_path / "secret.txt"), "link.txt"):
+        with pytest.raises(TrainingError, match="outside of the project"):
+            read_source({"kind": "file", "path": name}, tmp_path / "inside")
+
+
 def small_corpus(folder: Path, vocabulary: str) -> CharacterData:
     text = (
         adders()
