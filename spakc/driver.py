@@ -5,6 +5,7 @@ Every function raises `SpakError` for a user's mistake and leaves nothing half-w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import posixpath
@@ -221,6 +222,26 @@ def read_by_hand(
     found = hand_written(implementations, path, sink)
     sink.stop_if_errors()
     return found
+
+
+def corpora(checked: Checked) -> dict[str, str]:
+    """Digests of the files that datasets are read from, by dataset; empty for one that is not there or cannot be read,
+    which only a run has to mind."""
+    found = {}
+    for name, facts in checked.module.data.items():
+        if facts.source is not None and facts.source["kind"] == "file":
+            found[name] = _digest(checked.path.parent / facts.source["path"])
+    return found
+
+
+def _digest(path: Path) -> str:
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # ValueError: no name that a file can have
+        return ""
 
 
 def check_program(program: Program, sink: Sink) -> CheckedModule:

@@ -41,7 +41,8 @@ def compare(
         place = next((each.span for each in roles.values()), None)
         known_role(role, roles, place, sink)
         sink.stop_if_errors()
-    found = changes(State(before.program, before.module), State(after.program, after.module))
+    old, new = (State(each.program, each.module, driver.corpora(each)) for each in (before, after))
+    found = changes(old, new)
     verdicts = judge(found, role, roles, sink) if role is not None else {}
     rows = [_row(change, owner(change.old or change.entry, roles), verdicts) for change in found]
     return rows, "\n".join([*(_line(change) for change in found), summary(found)]), sink

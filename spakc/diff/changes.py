@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
 from typing import Any
 
 from spakc.check.checked import CheckedModule
@@ -61,11 +62,13 @@ class State:
 
     program: Program
     checked: CheckedModule
+    corpora: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the files that datasets name, by dataset."""
 
 
 def changes(old: State, new: State) -> list[Change]:
     """Every change, in the order of the new files; what was removed comes last."""
-    before, after = (entries(state.program, state.checked) for state in (old, new))
+    before, after = (entries(state.program, state.checked, state.corpora) for state in (old, new))
     renamed = _renamed(before, after)
     moved = _moved(before, after)
     found: list[Change] = []
@@ -90,6 +93,8 @@ def _change(was: Entry, entry: Entry, old: State, new: State) -> Change | None:
         return Change("renamed", was, entry, f"it was `{was.id}`")
     strength, detail = _strength(was, entry, old, new)
     kind = {Strength.weaker: "weakened", Strength.stronger: "strengthened"}.get(strength, "changed")
+    if was.content != entry.content:
+        return Change(kind, was, entry, detail or "the file that it names has another content")
     return Change(kind, was, entry, detail, altered=was.said == entry.said)
 
 

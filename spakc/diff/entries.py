@@ -7,6 +7,7 @@ of lets, device facts, the sizes of tensors, what an experiment trains.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from spakc.check.checked import CheckedModule
 from spakc.check.statements import statements
 from spakc.ir.canonical import canonical, meaning
 from spakc.ir.constraint import mentions
-from spakc.ir.module import Declared, Kernel, Law, Module
+from spakc.ir.experiment import Dataset, Experiment
+from spakc.ir.module import Declared, Implementation, Kernel, Law, Module
 from spakc.ir.ops import Query, Ref, RefKind
 from spakc.ir.visit import walk
 from spakc.lower.program import Program
@@ -32,7 +34,7 @@ class Entry:
     """`id` is stable under moving and formatting. `kinds` are the words that a role may own it by: its own, then
     those of the statements around it. `said` is the syntax tree, without what stands in its block; `meaning`
     the hash of what it says. `bodies` are its declarations in the module, one a scope. `file` is empty for
-    the root file, whatever it is called."""
+    the root file, whatever it is called. `content` are digests of the files that it names."""
 
     id: str
     kinds: tuple[str, ...]
@@ -43,15 +45,19 @@ class Entry:
     bodies: tuple[Any, ...] = field(compare=False)
     span: Span = field(compare=False)
     file: str = ""
+    content: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
         return self.kinds[0]
 
 
-def entries(program: Program, checked: CheckedModule) -> dict[str, Entry]:
-    """The statements of all files by their ids, in the order written."""
-    collector = _Collector(checked.module)
+def entries(
+    program: Program, checked: CheckedModule, corpora: Mapping[str, str] | None = None
+) -> dict[str, Entry]:
+    """The statements of all files by their ids, in the order written. `corpora` are digests of the files that datasets
+    name, by dataset."""
+    collector = _Collector(checked, corpora or {})
     for name, file in program.files.items():
         collector.file(file, "" if name == program.root else name)
     return collector.found
@@ -78,14 +84,18 @@ _SAID: dict[type[Any], str] = {
 
 
 class _Collector:
-    def __init__(self, module: Module) -> None:
-        self.module = module
+    def __init__(self, checked: CheckedModule, corpora: Mapping[str, str]) -> None:
+        self.module = module = checked.module
+        self.corpora = corpora
+        self.sources = {_place(each.implementation.span): _digest(each.text) for each in checked.hand_written}
         self.objects = _objects(module)
         self.depends: dict[Place, set[str]] = {}
         for statement in statements(module):
             if statement.span is not None:
                 key = _place(statement.span)
-                self.depends.setdefault(key, set()).add(meaning(statement.depends))
+                known = self.depends.setdefault(key, set())
+                known.add(meaning(statement.depends))
+                known.update(self._corpora_of(statement.datasets, statement.experiments))
         self.found: dict[str, Entry] = {}
         self.name = ""
 
@@ -142,6 +152,7 @@ class _Collector:
             bodies,
             item.span,
             item,
+            around,
         )
         if isinstance(item, _CONTAINERS):
             self._items(item.items, below, (word, *kinds), found)
@@ -161,6 +172,7 @@ class _Collector:
         bodies: tuple[Any, ...],
         span: Span,
         item: Any = None,
+        around: tuple[Any, ...] = (),
     ) -> None:
         if id in self.found:
             id = f"{id} in {self.name}"
@@ -169,10 +181,26 @@ class _Collector:
             n += 1
             id = f"{base} ({n})"
         parts = sorted(canonical(body) for body in bodies)
+        content = tuple(self._content(item, around, bodies))
         depends = sorted(self._depends(item, bodies)) if item is not None else []
-        self.found[id] = Entry(
-            id, kinds, path, said, prose, meaning(tuple(parts), tuple(depends)), bodies, span, self.name
-        )
+        depends += content
+        if isinstance(item, nodes.OfData):
+            depends += self._corpora_of((), [each.name for each in around if isinstance(each, Experiment)])
+        says = meaning(tuple(parts), tuple(depends))
+        self.found[id] = Entry(id, kinds, path, said, prose, says, bodies, span, self.name, content)
+
+    def _content(self, item: Any, around: tuple[Any, ...], bodies: tuple[Any, ...]) -> Iterator[str]:
+        """Digests of the files that a statement names."""
+        if isinstance(item, nodes.Text):
+            yield from self._corpora_of([each.name for each in around if isinstance(each, Dataset)], ())
+        for body in bodies:
+            if isinstance(body, Implementation) and _place(body.span) in self.sources:
+                yield self.sources[_place(body.span)]
+
+    def _corpora_of(self, datasets: Iterable[str], experiments: Iterable[str]) -> list[str]:
+        """Digests of the files that datasets, and those of experiments, are read from."""
+        trained = (name for each in experiments for name in self.module.experiments[each].data)
+        return sorted(self.corpora[name] for name in {*datasets, *trained} if name in self.corpora)
 
     def _depends(self, item: Any, bodies: tuple[Any, ...]) -> Iterator[str]:
         named = getattr(item, "name", None)
@@ -183,6 +211,10 @@ class _Collector:
             if isinstance(body, Law) and body.scope and body.scope[0] in self.module.kernels:
                 yield from _of_tensors(body, self.module.kernels[body.scope[0]])
                 yield f"in force on {', '.join(where_in_force(body, self.module))}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _place(span: Span) -> Place:

@@ -320,3 +320,81 @@ def test_no_way_around_a_law(old: str, new: str, tmp_path: Path) -> None:
     result = diff(tmp_path, BOTH, BOTH.replace(old, new), "--role", "implementer")
     codes = {json.loads(line)["code"] for line in result.stderr.splitlines()}
     assert result.exit_code == 1 and codes <= {"SPAK601", "SPAK603", "SPAK604"}, codes
+
+
+BY_HAND = """spak 1
+use std.devices
+targets h100
+kernel twice: elementwise {
+  dim N
+  input  x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = 2 * x[i] }
+}
+implement twice as mine on h100 { source = "mine.cu"  entry = "twice_by_hand"  threads = 256  grid = 1 }
+dataset poem { text characters(file("poem.txt"))  split train fraction 90%  split test fraction 10% }
+dataset other { text characters(corpus("this"))  split train fraction 90%  split test fraction 10% }
+model Small {
+  hyper width = 16
+  part block(x: [B, T, width]) -> y: [B, T, width] { y = x + mlp(norm(x), hidden = 4 * width) }
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] {
+    x = block(embed(tokens, positions = learned))
+    logits = unembed(norm(x), tied = true)
+  }
+}
+experiment base {
+  model Small
+  data poem
+  train(steps = 5, batch = 4, seeds = {0}, context = 8)
+  optimizer adamw()
+  lr cosine(peak = 1e-3, warmup = 2)
+}
+experiment beside like base { data other }
+claim learns: accuracy(base, test) >= 50%
+claim stands: accuracy(beside, test) >= 50%
+roles {
+  architect   owns kernel, model, experiment, claim, roles
+  implementer owns implement
+  librarian   owns dataset
+}
+"""
+KERNEL = '#include "tail.cuh"\nSPAK_KERNEL(twice_by_hand, Twice) { tail(); }\n'
+
+
+def files_diff(tmp_path: Path, changed: dict[str, str | None], role: str) -> Result:
+    """The diff of a project with itself of which some files have another content (None: are not there)."""
+    files = {"mine.cu": KERNEL, "tail.cuh": "void tail() {}\n", "poem.txt": "a rose is a rose\n"}
+    for name, texts in (("old", files), ("new", {**files, **changed})):
+        (tmp_path / name).mkdir()
+        for file, text in texts.items():
+            if text is not None:
+                (tmp_path / name / file).write_text(text)
+    return diff(tmp_path, BY_HAND, BY_HAND, "--role", role)
+
+
+@pytest.mark.parametrize("file", ["mine.cu", "tail.cuh"])
+def test_the_source_of_a_hand_written_kernel_belongs_to_its_implement(file: str, tmp_path: Path) -> None:
+    changed: dict[str, str | None] = {
+        file: "void tail() {}  // faster\n" + (KERNEL if file == "mine.cu" else "")
+    }
+    refused = files_diff(tmp_path, changed, "architect")
+    (row,) = rows(refused).values()
+    assert (row["statement"], row["change"], row["altered"]) == ("implement twice as mine", "changed", False)
+    assert refused.exit_code == 1 and '"SPAK601"' in refused.stderr
+    paths = [str(tmp_path / name / "mine.spak") for name in ("old", "new")]
+    assert CliRunner().invoke(cli, ["diff", *paths, "--role", "implementer"]).exit_code == 0
+
+
+@pytest.mark.parametrize("content", ["a rose is not a rose\n", None])
+def test_a_corpus_is_charged_with_what_is_trained_on_it(content: str | None, tmp_path: Path) -> None:
+    result = files_diff(tmp_path, {"poem.txt": content}, "librarian")
+    found = rows(result)
+    assert set(found) == {"text poem", "data of base", "claim learns"}
+    assert found["text poem"]["allowed"] is True and found["text poem"]["altered"] is False
+    assert found["claim learns"]["causes"] == ["text poem"] and found["claim learns"]["altered"] is True
+    assert result.exit_code == 1 and result.stderr.count('"SPAK603"') == 2
+
+
+def test_files_that_did_not_change_are_no_change(tmp_path: Path) -> None:
+    result = files_diff(tmp_path, {}, "architect")
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
