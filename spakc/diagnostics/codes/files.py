@@ -48,7 +48,8 @@ TABLE: tuple[Code, ...] = (
         "a path that leaves the project",
         "A `use`, the `source` of an `implement` and the `file` of a corpus name files by a relative path, so that the "
         "same file means the same on every machine; absolute paths and addresses (`https://…`) are refused. A "
-        "`source`, what it includes, and a corpus lie in the folder of the file that names it or below, links followed.",
+        "`source`, what it includes, and a corpus lie in the folder of the file that names them or below, links "
+        "followed.",
         wrong='spak 1\nuse "/etc/kernels.spak"\n',
         right='spak 1\nuse "kernels/matmul.spak"\n',
     ),
