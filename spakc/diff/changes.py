@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import Any
 
 from spakc.check.checked import CheckedModule
-from spakc.diff.entries import Entry, entries, where_in_force
+from spakc.diff.entries import Entry, compiled_for, entries, where_in_force
 from spakc.diff.strength import (
     Strength,
     by_sets,
@@ -139,6 +139,12 @@ def _of_pair(a: Any, b: Any, old: State, new: State) -> tuple[Strength, str]:
             fewer, more = set(there[0]) - set(there[1]), set(there[1]) - set(there[0])
             said, _ = count_law(a, b, old.checked, new.checked)
             return together(by_sets(bool(more), bool(fewer)), said), text
+        archs = [compiled_for(law, state.checked.module) for law, state in ((a, old), (b, new))]
+        if archs[0] != archs[1]:
+            code = [", ".join(each) or "none" for each in archs]
+            more, fewer = set(archs[1]) - set(archs[0]), set(archs[0]) - set(archs[1])
+            among = by_sets(bool(more), bool(fewer))
+            return together(among, compare_laws(a, b)), f"it was about code for {code[0]}, now for {code[1]}"
         strength, counted = count_law(a, b, old.checked, new.checked)
         if not counted:
             return compare_laws(a, b), ""

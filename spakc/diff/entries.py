@@ -15,11 +15,13 @@ from typing import Any
 from spakc.check.check_space import is_present, targets_of
 from spakc.check.checked import CheckedModule
 from spakc.check.statements import statements
+from spakc.check.verdict import means_of_law
 from spakc.ir.canonical import canonical, meaning
 from spakc.ir.constraint import mentions
 from spakc.ir.experiment import Dataset, Experiment
 from spakc.ir.module import Declared, Implementation, Kernel, Law, Module
 from spakc.ir.ops import Query, Ref, RefKind
+from spakc.ir.queries import Means
 from spakc.ir.visit import walk
 from spakc.lower.program import Program
 from spakc.record import record
@@ -208,6 +210,8 @@ class _Collector:
         if not isinstance(item, _CONTAINERS):
             yield from self.depends.get(_place(at), set()) | self.depends.get(_place(item.span), set())
         for body in bodies:
+            if isinstance(body, Law) and (archs := compiled_for(body, self.module)):
+                yield f"compiled for {', '.join(archs)}"
             if isinstance(body, Law) and body.scope and body.scope[0] in self.module.kernels:
                 yield from _of_tensors(body, self.module.kernels[body.scope[0]])
                 yield f"in force on {', '.join(where_in_force(body, self.module))}"
@@ -247,6 +251,18 @@ def where_in_force(law: Law, module: Module) -> tuple[str, ...]:
     if schedule is None:
         return ()
     return tuple(device.name for device in targets_of(module) if is_present(schedule, device))
+
+
+def compiled_for(law: Law, module: Module) -> tuple[str, ...]:
+    """The architectures whose machine code a law is about; none for a law that needs no compiled kernel."""
+    kernel = module.kernels.get(law.scope[0]) if law.scope else None
+    if means_of_law(law, kernel) is not Means.compiled:
+        return ()
+    there = where_in_force(law, module) if kernel is not None and len(law.scope) > 1 else module.targets
+    facts = (device.facts for device in targets_of(module) if device.name in there)
+    return tuple(
+        sorted({str(each["arch"]) for each in facts if "arch" in each and each.get("kind") != "emulator"})
+    )
 
 
 def _of_tensors(law: Law, kernel: Kernel) -> Iterator[str]:

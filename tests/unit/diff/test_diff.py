@@ -183,6 +183,27 @@ def test_a_device_fact_under_a_law_is_charged_with_the_law(tmp_path: Path) -> No
     assert FITS not in found, "a law that asks nothing of the device says what it said"
 
 
+def test_an_architecture_is_charged_with_the_laws_of_machine_code(tmp_path: Path) -> None:
+    device = "device card { arch = sm_80  cp_async = true  smem_per_block = 100 KiB }\n"
+    roles = "prefer, implement", "prefer, implement, device"
+    old = replaced(
+        "targets h100, a100", "targets card", " on h100 {", " {", *roles, "claim peak on h100", "claim peak",
+        "    law  fits:", "    law  few: cubin.registers <= 128\n    law  fits:",
+    )  # fmt: skip
+    old = old.replace("let unused", device + "let unused")
+    result = diff(tmp_path, old, old.replace("sm_80", "sm_90"), "--role", "implementer")
+    found = rows(result)
+    assert set(found) == {"device card", NO_SPILLS, "law mm.tiled.few"} and result.exit_code == 1
+    assert result.stderr.count('"SPAK603"') == 2 and found["device card"]["allowed"] is True
+    law = found[NO_SPILLS]
+    assert (law["change"], law["altered"], law["causes"]) == ("changed", True, ["device card"])
+    assert law["detail"] == "it was about code for sm_80, now for sm_90"
+    renamed = old.replace("device card", "device board").replace("targets card", "targets board")
+    assert NO_SPILLS not in rows(diff(tmp_path, old, renamed)), (
+        "the same code under another name of the device"
+    )
+
+
 def test_leaving_a_schedule_behind_does_not_leave_its_laws(tmp_path: Path) -> None:
     copied = replaced(
         "pipelined like tiled needs device.cp_async {",
