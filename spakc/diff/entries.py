@@ -126,10 +126,13 @@ class _Collector:
     ) -> None:
         for item in items:
             if isinstance(item, nodes.Roles):
-                for role in item.roles if root else ():
+                for role in item.roles:
                     owns = frozenset(name.text for name in role.owns)
                     place = (role.name.text,)
-                    self._add(f"role {role.name.text}", ("roles",), place, role, "", (owns,), role.span)
+                    of = (
+                        "" if root else f" in {self.name}"
+                    )  # in force where that file is the root, so never the same
+                    self._add(f"role {role.name.text}{of}", ("roles",), place, role, "", (owns,), role.span)
             elif type(item) in _WORDS or isinstance(item, nodes.TensorDecl):
                 if isinstance(item, nodes.Intent) and not path and not root:
                     continue

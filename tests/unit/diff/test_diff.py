@@ -419,3 +419,26 @@ def test_a_corpus_is_charged_with_what_is_trained_on_it(content: str | None, tmp
 def test_files_that_did_not_change_are_no_change(tmp_path: Path) -> None:
     result = files_diff(tmp_path, {}, "architect")
     assert (result.exit_code, result.stdout) == (0, ""), result.output
+
+
+def test_roles_of_a_used_file_give_no_right_but_are_seen(tmp_path: Path) -> None:
+    root = PROJECT.replace("use std.devices\n", 'use std.devices\nuse "lib.spak"\n').replace(
+        "verify\n", "verify, roles\n"
+    )
+    assert root.count("lib.spak") == 1 and root.count("verify, roles") == 1
+    roles = "roles { implementer owns law, let }\n"
+    for name, more in (("old", ""), ("new", roles)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lib.spak").write_text(f"spak 1\nlet cap = 512\n{more}")
+    result = diff(tmp_path, root, root, "--role", "implementer")
+    (row,) = rows(result).values()
+    assert (row["statement"], row["change"], row["allowed"]) == (
+        "role implementer in lib.spak",
+        "added",
+        False,
+    )
+    assert result.exit_code == 1 and '"SPAK601"' in result.stderr
+    (tmp_path / "old" / "lib.spak").write_text(f"spak 1\nlet cap = 512\n{roles}")
+    (tmp_path / "new" / "lib.spak").write_text(f"spak 1\nlet cap = 513\n{roles}")
+    (row,) = rows(diff(tmp_path, root, root, "--role", "implementer")).values()
+    assert (row["statement"], row["owner"], row["allowed"]) == ("let cap", "architect", False)
