@@ -12,7 +12,7 @@ from spakc.diagnostics import Sink
 from spakc.lsp.complete import complete
 from spakc.lsp.edits import CannotRename, fixes, rename
 from spakc.lsp.hover import hover
-from spakc.lsp.server import SpakServer, path_of_uri, uri_of_path
+from spakc.lsp.server import SpakServer, path_of_uri
 from spakc.source import SourceFile, Span
 
 _KINDS = {
@@ -37,8 +37,7 @@ def _documents(server: SpakServer) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: types.DidOpenTextDocumentParams) -> None:
-        server.told.setdefault(params.text_document.uri, set())
-        server.changed(params.text_document.uri, 0)
+        server.open(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: types.DidChangeTextDocumentParams) -> None:
@@ -50,13 +49,7 @@ def _documents(server: SpakServer) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: types.DidCloseTextDocumentParams) -> None:
-        uri = params.text_document.uri
-        task = server.waiting.pop(uri, None)
-        if task is not None:
-            task.cancel()
-        server.states.pop(uri, None)
-        for where in server.told.pop(uri, set()):
-            server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(where, []))
+        server.close(params.text_document.uri)
 
 
 def _questions(server: SpakServer) -> None:
@@ -117,7 +110,7 @@ def _edits(server: SpakServer) -> None:
             raise _refusal(str(error)) from error
         return types.WorkspaceEdit(
             {
-                uri_of_path(p): [types.TextEdit(server.range(e.span), e.text) for e in es]
+                server.uri_of_path(p): [types.TextEdit(server.range(e.span), e.text) for e in es]
                 for p, es in edits.items()
             }
         )
@@ -150,8 +143,9 @@ def _refusal(message: str) -> JsonRpcException:
 
 def _actions(server: SpakServer, params: types.CodeActionParams) -> Any:
     uri = params.text_document.uri
+    own = server.uri_of_path(path_of_uri(uri))
     for diagnostic in server.state(uri).diagnostics:
-        if not diagnostic.labels or server.uri_of(diagnostic.labels[0].span, uri) != uri:
+        if not diagnostic.labels or server.uri_of(diagnostic.labels[0].span, uri) != own:
             continue
         place = server.range(diagnostic.labels[0].span)
         if place.end < params.range.start or params.range.end < place.start:

@@ -2,6 +2,9 @@
 
 A file is checked a moment after it was changed, in a thread of its own; answers that come for a text that has changed
 again are dropped. Nothing that a file says can stop the server.
+
+Files are known by their absolute path: a path has several URIs, and editors differ in what they escape. To the editor
+an open file is named by the URI with which it was opened.
 """
 
 from __future__ import annotations
@@ -38,60 +41,75 @@ class SpakServer(LanguageServer):
 
     def __init__(self) -> None:
         super().__init__("spakc", __version__)
-        self.states: dict[str, State] = {}
-        self.waiting: dict[str, asyncio.Task[None]] = {}
-        self.told: dict[str, set[str]] = {}  # of every open file: where it has put diagnostics
+        self.opened: dict[Path, str] = {}  # every open file, and its URI as the editor writes it
+        self.states: dict[Path, State] = {}
+        self.waiting: dict[Path, asyncio.Task[None]] = {}
+        self.told: dict[Path, set[str]] = {}  # of every file that was looked at: where it has put diagnostics
 
     # ---- looking --------------------------------------------------------------------------------------
 
     def overlay(self) -> dict[Path, str]:
-        return {
-            path_of_uri(uri): doc.source
-            for uri, doc in self.workspace.text_documents.items()
-            if uri in self.told
-        }
+        return {path: self.workspace.get_text_document(uri).source for path, uri in self.opened.items()}
+
+    def open(self, uri: str) -> None:
+        self.opened[path_of_uri(uri)] = uri
+        self.changed(uri, 0)
+
+    def close(self, uri: str) -> None:
+        """Forgets a file and takes back what was said of it."""
+        path = path_of_uri(uri)
+        self.opened.pop(path, None)
+        self.states.pop(path, None)
+        task = self.waiting.pop(path, None)
+        if task is not None:
+            task.cancel()
+        for where in self.told.pop(path, set()):
+            self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(where, []))
 
     def changed(self, uri: str, pause: float = PAUSE) -> None:
         """Checks a file, and those that are open beside it and may use it, after a pause."""
-        for each in (uri, *(other for other in self.told if other != uri)):
+        path = path_of_uri(uri)
+        for each in (path, *(other for other in self.opened if other != path)):
             task = self.waiting.pop(each, None)
             if task is not None:
                 task.cancel()
             self.waiting[each] = asyncio.ensure_future(self._look_later(each, pause))
 
-    async def _look_later(self, uri: str, pause: float) -> None:
+    async def _look_later(self, path: Path, pause: float) -> None:
         await asyncio.sleep(pause)
-        state = await asyncio.to_thread(self._look, uri, self.overlay(), self.states.get(uri))
-        if uri in self.told and state.texts == self.overlay():
-            self.states[uri] = state
-            self._publish(uri, state)
+        state = await asyncio.to_thread(self._look, path, self.overlay(), self.states.get(path))
+        if path in self.opened and state.texts == self.overlay():
+            self.states[path] = state
+            self._publish(path, state)
 
-    def _look(self, uri: str, overlay: dict[Path, str], before: State | None) -> State:
+    def _look(self, path: Path, overlay: dict[Path, str], before: State | None) -> State:
         try:
-            return look(path_of_uri(uri), overlay, before)
+            return look(path, overlay, before)
         except Exception:  # a mistake of the compiler: told to the editor's log, and the server goes on
-            message = f"internal error of spakc while it checked {uri}:\n{traceback.format_exc()}"
+            message = f"internal error of spakc while it checked {path}:\n{traceback.format_exc()}"
             self.window_log_message(types.LogMessageParams(types.MessageType.Error, message))
-            return State(path_of_uri(uri), overlay)
+            return State(path, overlay)
 
     def state(self, uri: str) -> State:
         """The state of a file as the editor holds it and those that it may use."""
-        known = self.states.get(uri)
-        texts = self.overlay() | {path_of_uri(uri): self.workspace.get_text_document(uri).source}
+        path = path_of_uri(uri)
+        known = self.states.get(path)
+        texts = self.overlay() | {path: self.workspace.get_text_document(uri).source}
         if known is None or known.texts != texts:
-            known = self._look(uri, texts, known)
-            self.states[uri] = known
+            known = self._look(path, texts, known)
+            self.states[path] = known
         return known
 
-    def _publish(self, uri: str, state: State) -> None:
+    def _publish(self, path: Path, state: State) -> None:
+        uri = self.opened[path]
         found: dict[str, list[types.Diagnostic]] = {uri: []}
         for diagnostic in state.diagnostics:
             place = diagnostic.labels[0].span if diagnostic.labels else None
             where = self.uri_of(place, uri) if place is not None else uri
             found.setdefault(where, []).append(self.diagnostic(diagnostic, uri))
-        for gone in self.told[uri] - found.keys():
+        for gone in self.told.get(path, set()) - found.keys():
             found[gone] = []
-        self.told[uri] = set(found)
+        self.told[path] = set(found)
         for where, diagnostics in found.items():
             self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(where, diagnostics))
 
@@ -122,7 +140,10 @@ class SpakServer(LanguageServer):
 
     def uri_of(self, span: Span, root: str) -> str:
         path = path_of(span.source.name, path_of_uri(root))
-        return uri_of_path(path) if path is not None else root
+        return self.uri_of_path(path) if path is not None else root
+
+    def uri_of_path(self, path: Path) -> str:
+        return self.opened.get(path) or uris.from_fs_path(str(path)) or str(path)
 
     def range(self, span: Span) -> types.Range:
         """In the units of the client."""
@@ -149,7 +170,3 @@ _FIELD = {"note": "notes", "help": "help"}
 
 def path_of_uri(uri: str) -> Path:
     return absolute(Path(uris.to_fs_path(uri) or uri))
-
-
-def uri_of_path(path: Path) -> str:
-    return uris.from_fs_path(str(path)) or str(path)

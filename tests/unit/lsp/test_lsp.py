@@ -86,7 +86,10 @@ class Editor:
 
     async def open(self, name: str, text: str) -> str:
         (self.folder / name).write_text(text)
-        uri = (self.folder / name).as_uri()
+        return await self.show((self.folder / name).as_uri(), text)
+
+    async def show(self, uri: str, text: str) -> str:
+        """Opens a document with a text that need not be a file's."""
         self.texts[uri] = text
         item = types.TextDocumentItem(uri, "spak", 0, text)
         self.news.clear()
@@ -418,5 +421,61 @@ def test_closing_takes_the_diagnostics_back(tmp_path: Path) -> None:
         )
         await editor.told(uri)
         assert editor.codes(uri) == []
+
+    edit(tmp_path, session)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("plain.spak", "plain.spak"),
+        ("mein größtes Stück.spak", None),
+        ("mein größtes Stück.spak", "mein größtes Stück.spak"),  # an editor that escapes nothing
+        ("50%20x#1?.spak", None),
+        ("a(1)+b.spak", "a%281%29%2Bb.spak"),
+    ],
+)
+def test_the_text_of_the_editor_counts_whatever_its_path(
+    name: str, written: str | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Übung 1"
+    folder.mkdir()
+    (folder / name).write_text("spak 1\nlet small = 3\nlaw low: small < 9\n")
+    (folder / "root.spak").write_text(f'spak 1\nuse "{name}"\nlaw high: small > 2\n')
+
+    async def session(editor: Editor) -> None:
+        uri = (folder / name).as_uri() if written is None else f"{folder.as_uri()}/{written}"
+        await editor.show(uri, "spak 1\nlaw")
+        assert editor.codes(uri) == ["SPAK101"]
+        await editor.change(uri, "spak 1\nlet small = 1\nlaw low: small < 9\nlaw lower: small < 0\n")
+        assert editor.codes(uri) == ["SPAK203"]
+        await editor.change(uri, "spak 1\nlet small = 1\nlaw low: small < 9\n")
+        root = await editor.show((folder / "root.spak").as_uri(), (folder / "root.spak").read_text())
+        assert editor.codes(root) == ["SPAK203"], "the text of a file that is used"
+        place = await editor.client.text_document_definition_async(
+            types.DefinitionParams(**editor.at(root, "small| > 2"))
+        )
+        assert isinstance(place, list) and [each.uri for each in place] == [uri]
+        await editor.change(uri, "spak 1\nlet small = 4\nlaw low: small < 9\n")
+        edits = await editor.client.text_document_rename_async(
+            types.RenameParams(new_name="little", **editor.at(root, "small| > 2"))
+        )
+        assert edits is not None and edits.changes is not None and edits.changes.keys() == {uri, root}
+        assert editor.diagnostics.keys() == {uri, root}, "each file under the name that the editor gave it"
+
+    edit(tmp_path, session)
+
+
+def test_a_document_that_is_no_file_keeps_its_uri(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.show("untitled:Untitled-1", "spak 1\nlaw high: 1 > 2\n")
+        assert editor.codes(uri) == ["SPAK203"]
+        await editor.change(uri, "spak 1\nlet small = 3\nlaw low: small < 9\n")
+        assert editor.codes(uri) == []
+        place = await editor.client.text_document_definition_async(
+            types.DefinitionParams(**editor.at(uri, "small| < 9"))
+        )
+        assert isinstance(place, list) and [each.uri for each in place] == [uri]
+        assert editor.diagnostics.keys() == {uri}
 
     edit(tmp_path, session)
