@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import MCPServer
-from mcp.types import ToolAnnotations
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import Tool, ToolAnnotations
 from pydantic import Field
 
-from spakc import __version__
+from spakc import __version__, driver
 from spakc.agents.project import Project, Refused
 from spakc.cli import DIAGNOSTICS, EXIT_CODES, OK
 from spakc.diagnostics import Diagnostic, SpakError
@@ -44,13 +45,38 @@ def serve(project: Project) -> None:
 
 def make_server(project: Project) -> MCPServer[Any]:
     """The server of a project, with a tool for each command there is; `write` only for a role."""
-    server: MCPServer[Any] = MCPServer(
+    server = _Server(
         "spakc", version=__version__, instructions=_INSTRUCTIONS + _role_text(project), log_level="ERROR"
     )
     tools = _Tools(project)
     for name, (tool, hints) in tools.all().items():
         server.add_tool(tool, name=name, annotations=hints)
     return server
+
+
+class _Server(MCPServer[Any]):
+    """Refuses arguments that a tool does not have, and its schemas say so. The SDK drops them: then a call that
+    misspells the argument `file` would read or replace the root file."""
+
+    async def list_tools(self) -> list[Tool]:
+        tools = await super().list_tools()
+        for tool in tools:
+            tool.input_schema = {**tool.input_schema, "additionalProperties": False}
+        return tools
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        for tool in await self.list_tools():
+            known = tool.input_schema["properties"]
+            unknown = [each for each in arguments if each not in known]
+            if tool.name == name and unknown:
+                raise ToolError(
+                    f"`{name}` has no argument {_names(unknown)}; its arguments are {_names(known)}"
+                )
+        return await super().call_tool(name, arguments, context)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{driver.shorten(name)}`" for name in names)
 
 
 def _role_text(project: Project) -> str:

@@ -200,6 +200,35 @@ def test_bench_without_a_device_says_so(file: Path) -> None:
     in_process(file, None, session)
 
 
+def test_an_argument_that_a_tool_does_not_have_is_refused(file: Path) -> None:
+    """Not dropped: `file` left out is the root file."""
+    wrong: list[tuple[str, str, dict[str, object]]] = [
+        ("write", "path", {"path": "part.spak", "text": WIDER}),
+        ("write", "role", {"text": LOOSER, "role": "architect"}),
+        ("read", "path", {"path": "/etc/passwd"}),
+        ("verify", "kernel", {"kernel": "mm", "cases": 1}),
+    ]
+
+    async def session(client: Client) -> None:
+        tools = (await client.list_tools()).tools
+        assert len(tools) == 11
+        for tool in tools:
+            assert tool.input_schema["additionalProperties"] is False, tool.name
+            refused = await client.call_tool(tool.name, {"else": 1})
+            assert refused.is_error and f"`{tool.name}` has no argument `else`" in refused.content[0].text
+        for name, argument, arguments in wrong:
+            refused = await client.call_tool(name, arguments)
+            assert refused.is_error and refused.structured_content is None
+            (said,) = refused.content
+            assert f"`{name}` has no argument `{argument}`; its arguments are " in said.text
+            assert "`file`" in said.text
+        assert (await client.call_tool("nothing", {"else": 1})).is_error
+
+    over_pipes(file, session, "--role", "implementer")
+    assert file.read_text() == PRODUCT
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
 def test_a_role_writes_what_it_owns_and_nothing_else(file: Path) -> None:
     async def session(client: Client) -> None:
         asked = await call(client, "diff", text=LOOSER)
