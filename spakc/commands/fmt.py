@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -15,6 +13,7 @@ import click
 from spakc import driver
 from spakc.cli import DIAGNOSTICS, OK, show
 from spakc.diagnostics import Sink
+from spakc.resources import write_atomically
 from spakc.source import SourceFile
 from spakc.syntax.build_ast import build_ast
 from spakc.syntax.format import format_text
@@ -89,17 +88,8 @@ def _print_diff(source: SourceFile, text: str) -> None:
 
 
 def _write(path: Path, text: str, shown: str, sink: Sink) -> None:
-    """Replaces a file whole or not at all; what a link points to is replaced, not the link."""
-    target = Path(os.path.realpath(path))
+    """What a link points to is replaced, not the link."""
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as out:
-                out.write(text)
-            shutil.copymode(target, name)
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_atomically(Path(os.path.realpath(path)), text)
     except OSError as error:
         sink.report("SPAK007", f"`{shown}` cannot be written: {error.strerror}", None)

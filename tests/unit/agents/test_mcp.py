@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -249,6 +250,27 @@ def test_a_role_writes_what_it_owns_and_nothing_else(file: Path) -> None:
         assert codes(as_other) == ["SPAK601"]
 
     in_process(file, "implementer", session)
+
+
+def test_a_file_keeps_its_mode(file: Path) -> None:
+    new = file.parent / "new.spak"
+
+    async def session(client: Client) -> None:
+        for mode, text in ((0o644, WIDER), (0o664, PRODUCT), (0o600, WIDER)):
+            file.chmod(mode)
+            assert (await call(client, "write", text=text))["written"] is True
+            assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (text, mode)
+        for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
+            before = os.umask(umask)
+            try:
+                assert (await call(client, "write", file=new.name, text="spak 1\n"))["written"] is True
+            finally:
+                os.umask(before)
+            assert stat.S_IMODE(new.stat().st_mode) == mode
+            new.unlink()
+
+    in_process(file, "implementer", session)
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
 def test_nothing_outside_of_the_project_is_read_or_written(file: Path, tmp_path: Path) -> None:
