@@ -12,12 +12,7 @@ from spak_runtime.manifest import KernelSpec, Variant
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request
 from spakc.machine_rules import broken_order, broken_rules, exponentials_after_products
-from spakc.plan.variants import ahead_of_time
-from tests.clock import assert_within
 from tests.unit.emit.planned import ARCHS, Emitted, emitted, example, headers
-
-COMPILE_SECONDS = 5.0
-"""All variants of one kernel that a call on one architecture may get, cold, in their first specialisation."""
 
 
 def first(spec: KernelSpec, variant: Variant) -> Binding:
@@ -95,19 +90,6 @@ def test_every_specialisation_of_a_product_compiles() -> None:
     assert len(found) > 100
     for binding in found[:: len(found) // 8]:
         build(kernel, variant, binding, "sm_80")
-
-
-def test_cold_compile_is_quick() -> None:
-    kernel = example("matmul", ARCHS)["matmul"]
-    wanted = {variant.id for variant in ahead_of_time(kernel.plan.variants, "sm_90a")}
-    assert len(wanted) >= 2
-    chosen = [variant for variant in kernel.spec.variants if variant.id in wanted]
-
-    def cold() -> None:  # NVRTC itself, not the cache
-        for variant in chosen:
-            build(kernel, variant, first(kernel.spec, variant), "sm_90a")
-
-    assert_within(COMPILE_SECONDS, cold)
 
 
 def test_no_full_memory_barrier_while_products_run() -> None:

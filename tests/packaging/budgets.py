@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clock import TRIES, command_seconds
+from spakc.plan.variants import ahead_of_time
+from tests.clock import TRIES, assert_within, command_seconds
+from tests.nvrtc.test_examples import build, first
 from tests.packaging.bench_check import CHECK, COLD, ROOT, WARM
+from tests.unit.emit.planned import ARCHS, example
 
 LARGEST = max((ROOT / "examples").rglob("*.spak"), key=lambda path: path.stat().st_size)
 
@@ -82,3 +85,18 @@ def test_compile_of_the_selected_variants(spakc: Spakc, folder: Path) -> None:
 
     assert best(cold, COLD) < COLD
     assert best(lambda: spakc(*command), WARM) < WARM
+
+
+def test_the_device_compiler_on_the_selected_variants() -> None:
+    """All variants of one kernel that a call on one architecture may get, in their first specialisation, one after the
+    other. NVRTC itself, not the cache: native code, whose share of a machine's speed is not that of the reference."""
+    kernel = example("matmul", ARCHS)["matmul"]
+    wanted = {variant.id for variant in ahead_of_time(kernel.plan.variants, "sm_90a")}
+    assert len(wanted) >= 2
+    chosen = [variant for variant in kernel.spec.variants if variant.id in wanted]
+
+    def cold() -> None:
+        for variant in chosen:
+            build(kernel, variant, first(kernel.spec, variant), "sm_90a")
+
+    assert_within(COLD, cold)
