@@ -19,7 +19,7 @@ from spakc.diagnostics import Sink
 from spakc.lower.program import Program
 from spakc.record import record
 from spakc.resources import exchange, resource
-from spakc.source import SourceFile, Span
+from spakc.source import SourceFile, Span, is_relative
 from spakc.syntax import nodes
 from spakc.syntax.build_ast import build_ast
 from spakc.syntax.parse import MAX_BYTES, parse
@@ -165,7 +165,7 @@ def _resolve_use(use: nodes.Use, user: Path, folder: Path, sink: Sink) -> tuple[
             return None
         return file, f"<{use.path}>"
     assert use.file is not None
-    if "\\" in use.file or "://" in use.file or posixpath.isabs(use.file) or not use.file.endswith(".spak"):
+    if not is_relative(use.file) or not use.file.endswith(".spak"):
         sink.report(
             "SPAK006",
             f'"{use.file}" is not a relative path of a `.spak` file',

@@ -62,3 +62,8 @@ class Span:
 
     def __str__(self) -> str:
         return f"{self.source.shown_as}:{self.line}:{self.column}"
+
+
+def is_relative(path: str) -> bool:
+    """Whether a path in a file is relative and means the same on every machine. It may still lead upwards."""
+    return not (path.startswith("/") or any(sign in path for sign in ("\\", "://", "\0")))

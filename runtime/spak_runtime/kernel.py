@@ -149,9 +149,7 @@ class _Block:
         self.config = LaunchConfig(
             shape.grid, (shape.threads, 1, 1), shape.shared_bytes, None, attributes, int(overlaps)
         )
-        self.pointers: list[int] | None = (
-            None  # what the block is filled with, and the stream of its configuration
-        )
+        self.pointers: list[int] | None = None  # what the block is filled with
         self.stream = 0
         self.launch = functools.partial(
             _launcher(), ctypes.addressof(self.config), function, ctypes.addressof(self._parameters), None

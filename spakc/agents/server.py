@@ -65,13 +65,10 @@ class _Server(MCPServer[Any]):
         return tools
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
-        for tool in await self.list_tools():
-            known = tool.input_schema["properties"]
-            unknown = [each for each in arguments if each not in known]
-            if tool.name == name and unknown:
-                raise ToolError(
-                    f"`{name}` has no argument {_names(unknown)}; its arguments are {_names(known)}"
-                )
+        schemas = {tool.name: tool.input_schema for tool in await super().list_tools()}
+        known = schemas[name]["properties"] if name in schemas else arguments
+        if unknown := [each for each in arguments if each not in known]:
+            raise ToolError(f"`{name}` has no argument {_names(unknown)}; its arguments are {_names(known)}")
         return await super().call_tool(name, arguments, context)
 
 

@@ -3,7 +3,6 @@ drawn."""
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from spakc.ir.module import Law, Module
 from spakc.ir.ops import Apply, Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.visit import walk
+from spakc.source import is_relative
 
 MOST_DIGITS = 10_000
 MOST_SAMPLES = 10**8
@@ -212,7 +212,7 @@ class _Check:
             case Query(name="corpus", args=(Const(value=str(name)),)):
                 return {"kind": "corpus", "name": name}
             case Query(name="file", args=(Const(value=str(path)),)):
-                if _leaves(path):
+                if not is_relative(path) or ".." in path.split("/"):
                     what = f'"{path[:100]}" is not a relative path of a file beside this one or below'
                     self.error("SPAK006", what, inner, "leaves the project")
                 return {"kind": "file", "path": path}
@@ -506,10 +506,3 @@ def _constant(node: Expr, least: int, stop: int) -> bool:
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _leaves(path: str) -> bool:
-    """Whether a path is no relative one that stays below the folder it starts from."""
-    return (
-        posixpath.isabs(path) or ".." in path.split("/") or any(sign in path for sign in ("\\", "://", "\0"))
-    )

@@ -129,9 +129,7 @@ class _Collector:
                 for role in item.roles:
                     owns = frozenset(name.text for name in role.owns)
                     place = (role.name.text,)
-                    of = (
-                        "" if root else f" in {self.name}"
-                    )  # in force where that file is the root, so never the same
+                    of = "" if root else f" in {self.name}"  # in force only where that file is the root
                     self._add(f"role {role.name.text}{of}", ("roles",), place, role, "", (owns,), role.span)
             elif type(item) in _WORDS or isinstance(item, nodes.TensorDecl):
                 if isinstance(item, nodes.Intent) and not path and not root:

@@ -15,7 +15,7 @@ from spakc.check.checked import HandWritten
 from spakc.diagnostics import Sink
 from spakc.ir.module import Implementation
 from spakc.resources import resource
-from spakc.source import Span
+from spakc.source import Span, is_relative
 
 MOST_BYTES = 1 << 20
 """Of one source with all that it includes."""
@@ -119,7 +119,7 @@ class _Reader:
 
     def _inside(self, name: str, folder: Path, asked_by: str) -> Path:
         """The real path of a file of the project."""
-        if "\\" in name or "://" in name or "\0" in name or posixpath.isabs(name):
+        if not is_relative(name):
             self._refuse("SPAK006", f'"{name[:100]}" is no relative path, asked for by `{asked_by[:100]}`')
         path = Path(os.path.realpath(folder / name))
         if not path.is_relative_to(self.project):

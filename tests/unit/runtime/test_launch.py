@@ -40,6 +40,15 @@ STREAM = 0x5000
 CAPTURING = "is_current_stream_capturing"
 
 
+def on_threads(work):
+    """Runs `work(0)` to `work(3)` at once."""
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 class Affine(ctypes.Structure):
     _fields_ = [
         *((name, c_void_p) for name in ("x", "gate", "y")),
@@ -258,11 +267,7 @@ def test_a_plan_serves_threads_at_once(hand):
             if not torch.equal(y, x):
                 failures.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    on_threads(work)
     assert not failures
 
 
@@ -449,11 +454,7 @@ def test_known_calls_of_threads_at_once(as_cuda):
         if not all(torch.equal(kernel_(x), x) for _ in range(200)):
             failures.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    on_threads(work)
     assert not failures
 
 
