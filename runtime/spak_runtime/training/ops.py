@@ -44,7 +44,7 @@ class Computed:
 
 
 class Ops:
-    """The operations of one model's training on one device. `phase` is set by whoever runs the model."""
+    """The operations of one model's training on one device; those that run `in_evaluation` are told apart."""
 
     def __init__(
         self, uses: Mapping[str, str], every: tuple[str, ...], artifact: Artifact | None, device: torch.device
@@ -53,7 +53,7 @@ class Ops:
         than what `uses` gives it."""
         self.uses = uses
         self.device = device
-        self.phase = "training"
+        self._phase = "training"
         self._every = every
         self._kernels: dict[str, KernelFunction] = {}
         self._forms: dict[str, str] = {}
@@ -77,6 +77,15 @@ class Ops:
             for op in self._every
             if op not in seen and op not in self.uses
         ]
+
+    @contextlib.contextmanager
+    def in_evaluation(self) -> Iterator[None]:
+        """Around a run of the model that reads answers off, so that no row of it stands among those of training."""
+        before, self._phase = self._phase, "evaluation"
+        try:
+            yield
+        finally:
+            self._phase = before
 
     # ---- what a step makes once ---------------------------------------------------------------------
 
@@ -320,15 +329,15 @@ class Ops:
         return y
 
     def _by_torch(self, op: str, why: str, *, excepted: bool = False) -> None:
-        key = (op, self.phase, why)
+        key = (op, self._phase, why)
         if key not in self._rows:
-            self._rows[key] = Computed(op, self.phase, self.uses.get(op), "torch", why, excepted)
+            self._rows[key] = Computed(op, self._phase, self.uses.get(op), "torch", why, excepted)
 
     def _computed(self, op: str, kernel: KernelFunction, *args: Any, **kwargs: Any) -> None:
-        key = (op, self.phase, "")
+        key = (op, self._phase, "")
         if key not in self._rows:
             name, variant = kernel.spec.name, kernel.explain(*args, **kwargs).variant
-            self._rows[key] = Computed(op, self.phase, name, f"{name} ({variant})", "")
+            self._rows[key] = Computed(op, self._phase, name, f"{name} ({variant})", "")
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:

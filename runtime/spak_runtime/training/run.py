@@ -211,7 +211,6 @@ class _Run:
             self.progress.say(f"{self.experiment.name}: goes on at step {trainer.step} of {steps}")
         self.progress.start(f"{self.experiment.name} seed {self.seed}", steps)
         every = {int(settings["eval_every"]): self._quick} if "eval_every" in settings else {}
-        self.ops.phase = "training"
         profiled = self._profile(trainer, steps)
         if trainer.step < steps:
             trainer.train(
@@ -275,10 +274,8 @@ class _Run:
 
     def _exact(self, documents: Documents, readout: Readout) -> evaluate.Answers:
         assert isinstance(self.data, DocumentData)
-        self.ops.phase = "evaluation"
-        answers = evaluate.exact_match(self.model, documents, readout, self.data.pad, self.device)
-        self.ops.phase = "training"
-        return answers
+        with self.ops.in_evaluation():
+            return evaluate.exact_match(self.model, documents, readout, self.data.pad, self.device)
 
     def _documents(self, split: str) -> Documents:
         assert isinstance(self.data, DocumentData)
@@ -289,14 +286,13 @@ class _Run:
         assert isinstance(self.data, CharacterData)
         batch = self.data.evaluation(split, int(self.settings.train["context"]), _WINDOWS)
         self.model.eval()
-        self.ops.phase = "evaluation"
         losses = []
         for rows in torch.split(torch.arange(len(batch.inputs)), 16):
             part = dataclasses.replace(
                 batch, inputs=batch.inputs[rows], targets=batch.targets[rows], mask=batch.mask[rows]
             )
-            losses.append(float(answer_loss(self.model, part.to(self.device), self.ops)) * len(rows))
-        self.ops.phase = "training"
+            with self.ops.in_evaluation():
+                losses.append(float(answer_loss(self.model, part.to(self.device), self.ops)) * len(rows))
         return sum(losses) / len(batch.inputs)
 
     def _rows(self, hidden: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -324,7 +320,8 @@ class _Run:
         supervised = getattr(self.model, "supervised", None)
         if readout == LAST and supervised is not None:
             some = documents.select(torch.arange(min(count, _BY_LOOPS)))
-            right = evaluate.by_loops(self.model, some, BEYOND * supervised[-1], self.device)
+            with self.ops.in_evaluation():
+                right = evaluate.by_loops(self.model, some, BEYOND * supervised[-1], self.device)
             seen["by_loops"] = {"n": len(some.tokens), "correct": right}
         return {
             **seen,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spak_runtime.training import checkpoint, spec
+from spak_runtime.training import build, checkpoint, evaluate, spec
 from spak_runtime.training.optim import learning_rate, phased
 from spak_runtime.training.progress import Quiet
 from spak_runtime.training.report import plot
@@ -103,6 +103,23 @@ def test_seeds_differ_and_nothing_global_changes(models: Path, tmp_path: Path):
     second = run_experiment(models / "stack", tmp_path / "1", profile="tiny", seed=1)
     assert torch.equal(before, torch.get_rng_state())
     assert first["loss"] != second["loss"]
+
+
+def test_what_reads_answers_off_is_evaluation(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """At every loop, too: what torch computes there is no row of the training."""
+    made, phases = [], {}
+    build_ops = build.build_ops
+    monkeypatch.setattr(build, "build_ops", lambda *args: made.append(build_ops(*args)) or made[-1])
+    for reader in (evaluate.exact_match, evaluate.by_loops):
+
+        def recorded(*args, reader=reader):
+            phases.setdefault(reader.__name__, set()).add(made[-1]._phase)
+            return reader(*args)
+
+        monkeypatch.setattr(evaluate, reader.__name__, recorded)
+    run_experiment(models / "wheel", tmp_path / "out", profile="tiny")
+    assert phases == {"exact_match": {"evaluation"}, "by_loops": {"evaluation"}}
+    assert made[-1]._phase == "training"
 
 
 def test_figures(models: Path, tmp_path: Path):
