@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from spakc.check.check_experiment import DEFAULT
+from spakc.check.check_claims import Counter, compile_time_counts
 from spakc.check.checked import CheckedModule
 from spakc.check.statements import LATER, Statement, gradient_of, statements
 from spakc.check.verdict import LawStatus, Status, Verdict
@@ -20,13 +21,10 @@ from spakc.figures import Malformed
 from spakc.implement.judge import judge_held
 from spakc.ir.constraint import Env
 from spakc.ir.module import Module
-from spakc.ir.ops import Query, Ref
-from spakc.ir.points import label_asked
 from spakc.ir.queries import Means
 from spakc.record import record
 from spakc.verdicts import (
     NOTHING,
-    Counter,
     Judgement,
     judge_checks,
     judge_claim,
@@ -85,9 +83,11 @@ def status(
     counted = compile_time_counts(checked)
     module = checked.module
     found = list(statements(module))
-    page = _Page(module, _by_law(_laws(checked)), _by_statement(rows, sink, found), now, counted, frozenset())
+    claims = {(each.claim.name, each.status.target): each.status for each in checked.claims}
+    by_statement = _by_statement(rows, sink, found)
+    page = _Page(module, _by_law(_laws(checked)), by_statement, now, counted, claims, frozenset())
     verified = _verified([page.one(each) for each in found if each.kind in ("verify", "gradient")])
-    page = _Page(module, page.laws, page.rows, now, counted, verified)
+    page = replace(page, verified=verified)
     return [page.one(each) for each in found]
 
 
@@ -114,24 +114,6 @@ def _laws(checked: CheckedModule) -> Iterator[LawStatus]:
         yield from data.laws
     for experiment in checked.experiments.values():
         yield from experiment.laws
-
-
-def compile_time_counts(checked: CheckedModule) -> Counter:
-    """Answers `parameters(e)` and `flops(e)` of an experiment, of a sweep at the point that is asked for; None where
-    they hang on a corpus that nobody has read."""
-
-    def counted(query: Query) -> float | None:
-        named = query.args[0] if query.args else None
-        facts = checked.experiments.get(named.name) if isinstance(named, Ref) else None
-        if facts is None or query.name not in ("parameters", "flops"):
-            return None
-        label = label_asked(query, facts.experiment)
-        count = next((point.count for point in facts.points.get(DEFAULT, ()) if point.label == label), None)
-        if count is None:
-            return None
-        return float(count.parameters if query.name == "parameters" else count.flops)
-
-    return counted
 
 
 def _by_law(found: Iterable[LawStatus]) -> dict[tuple[str, str], list[LawStatus]]:
@@ -193,6 +175,7 @@ class _Page:
     rows: Mapping[str, list[Row]]
     now: Subject
     counted: Counter
+    claims: Mapping[tuple[str, str], Status]
     verified: frozenset[str]
 
     def one(self, statement: Statement) -> StatementStatus:
@@ -206,11 +189,10 @@ class _Page:
                 means = known.means
         if statement.kind == "intent":
             return StatementStatus(statement, Status(Verdict.undecided, Means.none, target, note="prose"))
-        if means is Means.proof and statement.kind == "claim":
-            judged = judge_claim(statement.body, [], self.counted)
-            return StatementStatus(
-                statement, Status(judged.verdict, means, target, judged.witnesses, note=judged.note)
-            )
+        if statement.kind == "claim":
+            proved = self.claims[statement.body.name, target]
+            if proved.verdict is not Verdict.undecided or means is Means.proof:
+                return StatementStatus(statement, proved)
         if means in (Means.proof, Means.guard, Means.none):
             note = "nothing instantiates it" if means is Means.proof else ""
             return StatementStatus(statement, Status(Verdict.undecided, means, target, note=note))
@@ -254,16 +236,18 @@ class _Page:
 
     def _by_profile(self, statement: Statement, means: Means, rows: list[Row]) -> StatementStatus:
         """A profile is another experiment: its figure is shown as the profile's, and decides nothing."""
-        fresh = [row for row in rows if not self._staleness(statement, row)]
-        if not fresh:
+        if not rows:
             return StatementStatus(statement, Status(Verdict.undecided, means, statement.target))
-        last = fresh[-1]
-        judged = self._judged(statement, _latest_of_each([r for r in fresh if r.profile == last.profile]))
+        runs = [(row, self._staleness(statement, row)) for row in rows]
+        fresh = [row for row, reasons in runs if not reasons]
+        last = fresh[-1] if fresh else rows[-1]
+        used = _latest_of_each([row for row in fresh if row.profile == last.profile]) if fresh else [last]
+        judged = self._judged(statement, used)
         note = (
             f"profile {last.profile}: {judged.note}" if judged.note else f"ran under profile {last.profile}"
         )
-        known = Status(Verdict.undecided, means, statement.target, note=note)
-        return StatementStatus(statement, known, (), last.device, last.date)
+        known = Status(Verdict.undecided, means, statement.target, fresh=bool(fresh), note=note)
+        return StatementStatus(statement, known, () if fresh else runs[-1][1], last.device, last.date)
 
     def _judged(self, statement: Statement, rows: list[Row]) -> Judgement:
         device = self.module.devices.get(statement.target)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
 
 from spak_runtime.formats import agree
+from spakc.check.check_claims import Counter
 from spakc.check.verdict import Verdict
 from spakc.figures import (
     Found,
@@ -186,9 +187,6 @@ def judge_checks(required: int, figures: Iterable[Mapping[str, Any]]) -> Judgeme
 
 # ---- claims -------------------------------------------------------------------------------------------
 
-Counter = Callable[[Query], "float | None"]
-"""What is known at compile time of a query: `parameters(e)`, `flops(e)`; None for any other."""
-
 
 def judge_claim(
     claim: Claim, figures: Iterable[Mapping[str, Any]], counted: Counter = lambda _: None
@@ -292,7 +290,8 @@ def _judge(
     except ValueError:
         return Judgement(Verdict.undecided, note="the figures give no finite value")
     used = [table[k] for k in keys if k[0] in _asked(expr)]
-    return _side(expr.op, spread, claim.confidence, left, right, sum(q.size for q in used))
+    witnesses = sum(q.size for q in used) if used else 1  # a comparison of constants is its own
+    return _side(expr.op, spread, claim.confidence, left, right, witnesses)
 
 
 def _side(

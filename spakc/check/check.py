@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from spakc.check.check_claims import check_claims
 from spakc.check.check_data import check_data
 from spakc.check.check_divisors import check_divisors
 from spakc.check.check_dtypes import check_math_dtypes, check_proposition
@@ -46,7 +49,8 @@ def check(module: Module, sink: Sink) -> CheckedModule:
     laws = check_laws(module, spaces, sink)
     experiments = check_experiments(module, models, data, sink)
     check_points(module, experiments, sink)
-    return CheckedModule(module, kernels, spaces, laws, models, data, experiments)
+    checked = CheckedModule(module, kernels, spaces, laws, models, data, experiments)
+    return checked if _errors(sink) > before else replace(checked, claims=check_claims(checked))
 
 
 def _errors(sink: Sink) -> int:

@@ -12,6 +12,7 @@ from spakc.ir.types import DType
 from spakc.record import record
 
 if TYPE_CHECKING:
+    from spakc.check.check_claims import ClaimStatus
     from spakc.check.check_data import DatasetFacts
     from spakc.check.check_experiment import ExperimentFacts
     from spakc.check.check_space import SpaceKey
@@ -44,8 +45,8 @@ class HandWritten:
 @record
 class CheckedModule:
     """A module without errors. `spaces` are the lawful spaces by kernel, schedule and target; `laws` the
-    status of every law that no code, run or measurement is needed for, the others undecided. `hand_written` are the
-    sources of implementations, which whoever reads files adds."""
+    status of every law that no code, run or measurement is needed for, the others undecided; `claims` that of every
+    claim likewise. `hand_written` are the sources of implementations, which whoever reads files adds."""
 
     module: Module
     kernels: Mapping[str, KernelFacts]
@@ -54,4 +55,5 @@ class CheckedModule:
     models: Mapping[str, Shapes] = field(default_factory=dict)
     data: Mapping[str, DatasetFacts] = field(default_factory=dict)
     experiments: Mapping[str, ExperimentFacts] = field(default_factory=dict)
+    claims: tuple[ClaimStatus, ...] = ()
     hand_written: tuple[HandWritten, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +17,23 @@ from spakc.lower.program import Program
 from spakc.record import record
 
 if TYPE_CHECKING:
+    from spakc.check.check_claims import ClaimStatus
     from spakc.check.check_space import SpaceKey
     from spakc.check.space import Space
-    from spakc.check.verdict import LawStatus
+    from spakc.check.verdict import LawStatus, Status
     from spakc.ir.module import Implementation
 
 
 @record
 class Outcome:
-    """What `check` says of a file: warnings, a line for every space, a row for every law. The sources of
-    hand-written kernels are no part of that and read each time."""
+    """What `check` says of a file: warnings, a line for every space, a row for every law and every claim. The sources
+    of hand-written kernels are no part of that and read each time."""
 
     implementations: tuple[Implementation, ...]
     diagnostics: tuple[Diagnostic, ...]
     spaces: tuple[str, ...]
     laws: tuple[dict[str, object], ...]
+    claims: tuple[dict[str, object], ...]
 
 
 def run(file: Path, format: str) -> int:
@@ -39,18 +42,25 @@ def run(file: Path, format: str) -> int:
     outcome = _outcome(file, driver.load(file, sink), sink)
     show(outcome.diagnostics, format == "json")
     if format == "json":
-        for row in outcome.laws:
+        for row in (*outcome.laws, *outcome.claims):
             click.echo(json.dumps(row))
         return 0
     for line in outcome.spaces:
         click.echo(line)
-    applicable = [row for row in outcome.laws if row["applicable"]]
-    counts = Counter(f"{row['verdict']} ({row['means']})" for row in applicable)
-    for row in applicable:
-        if row["verdict"] == "violated":
-            click.echo(f"violated: {row['law']}: {row['note']}")
-    click.echo("laws: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
+    _tell("law", [row for row in outcome.laws if row["applicable"]])
+    if outcome.claims:
+        _tell("claim", outcome.claims)
     return 0
+
+
+def _tell(kind: str, rows: Sequence[dict[str, object]]) -> None:
+    """Those that are violated one by one, of all how many there are of each verdict and means."""
+    for row in rows:
+        if row["verdict"] == "violated":
+            target = f" on {row['target']}" if row["target"] else ""
+            click.echo(f"violated: {kind} {row[kind]}{target}: {row['note']}")
+    counts = Counter(f"{row['verdict']} ({row['means']})" for row in rows)
+    click.echo(f"{kind}s: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
 
 
 def _outcome(file: Path, program: Program, sink: Sink) -> Outcome:
@@ -69,19 +79,34 @@ def _outcome(file: Path, program: Program, sink: Sink) -> Outcome:
     ]
     spaces = (_space(key, space) for key, space in checked.module.spaces.items())
     by_hand = checked.module.module.implementations
-    outcome = Outcome(by_hand, tuple(sink.diagnostics), tuple(spaces), tuple(map(_row, laws)))
+    claims = tuple(map(_of_claim, checked.module.claims))
+    outcome = Outcome(by_hand, tuple(sink.diagnostics), tuple(spaces), tuple(map(_of_law, laws)), claims)
     kept.keep(outcome, *decides)
     return outcome
 
 
-def _row(law: LawStatus) -> dict[str, object]:
-    status = law.status
+def _of_law(law: LawStatus) -> dict[str, object]:
     return {
         "schema": "spak-law/1",
         "law": law.law.qualified,
         "subject": law.subject,
-        "target": status.target,
-        "applicable": status.applicable,
+        "target": law.status.target,
+        "applicable": law.status.applicable,
+        **_known(law.status),
+    }
+
+
+def _of_claim(claim: ClaimStatus) -> dict[str, object]:
+    return {
+        "schema": "spak-claim/1",
+        "claim": claim.claim.name,
+        "target": claim.status.target,
+        **_known(claim.status),
+    }
+
+
+def _known(status: Status) -> dict[str, object]:
+    return {
         "verdict": status.verdict.value,
         "means": status.means.value,
         "witnesses": status.witnesses,

@@ -6,6 +6,7 @@ and the kind and unit of its value. Lowering checks calls against this table; ev
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from spakc.ir.ops import ACTIVATIONS
@@ -69,7 +70,8 @@ class QuerySpec:
     """`bare`: written without parentheses (`cubin.registers`, `loss`). `variadic`: the last positional
     parameter may repeat. `open_named`: named arguments are what the first argument declares (a kernel's dims
     and options). `swept`: named arguments also say at which point of the experiment's sweep. `means` None:
-    whatever its arguments need. `unit` None: the unit of its first argument."""
+    whatever its arguments need. `unit` None: the unit of its first argument. `least` and `most`: what its value cannot
+    fall below or exceed, whatever is measured."""
 
     name: str
     positional: tuple[Parameter, ...] = ()
@@ -82,6 +84,8 @@ class QuerySpec:
     variadic: bool = False
     open_named: bool = False
     swept: bool = False
+    least: float = -math.inf
+    most: float = math.inf
 
     @property
     def arity(self) -> tuple[int, int | None]:
@@ -156,6 +160,7 @@ _MEASUREMENTS = (
         Means.measurement,
         unit=None,
         open_named=True,
+        least=0,
     ),
     QuerySpec(
         "time",
@@ -165,6 +170,7 @@ _MEASUREMENTS = (
         Means.measurement,
         unit=Unit(second=1),
         open_named=True,
+        least=0,
     ),
     QuerySpec("geomean", (_X,), (), _CLAIM, None, unit=None),
     QuerySpec(
@@ -178,6 +184,8 @@ _MEASUREMENTS = (
         _places(Place.claim, Place.protocol),
         Means.measurement,
         swept=True,
+        least=0,
+        most=1,
     ),
     QuerySpec(
         "memory",
@@ -188,8 +196,11 @@ _MEASUREMENTS = (
         "int",
         BYTES,
         swept=True,
+        least=0,
     ),
-    QuerySpec("parameters", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, "int", swept=True),
+    QuerySpec(
+        "parameters", (Parameter("of", Kind.trained),), (), _MEASURED, Means.proof, "int", swept=True, least=0
+    ),
     QuerySpec(
         "flops",
         (Parameter("of", Kind.trained),),
@@ -198,6 +209,7 @@ _MEASUREMENTS = (
         Means.proof,
         unit=Unit(flop=1),
         swept=True,
+        least=0,
     ),
 )
 

@@ -18,7 +18,7 @@ from spakc.driver import check_file
 from spakc.evidence import MAIN, Part, Row, Subject, hash_source, hash_text, row_of_run
 from spakc.figures import key_of
 from spakc.ir.canonical import canonical, meaning
-from spakc.status import StatementStatus, status
+from spakc.status import StatementStatus, render, status, summary
 
 TEXT = """spak 1
 targets gpu
@@ -296,9 +296,24 @@ def test_a_profile_run_decides_nothing_and_is_shown(tmp_path: Path) -> None:
     assert subject != main.subject
     rows = [replace(main, profile="cpu", subject=subject)]
     (entry,) = [e for e in project.page(rows, tmp_path) if e.statement.id == "claim accurate"]
-    assert entry.status.verdict.value == "undecided" and entry.status.note.startswith(
-        "profile cpu: 0.99 >= 0.9"
-    )
-    edited = in_text("train.steps = 10 }", "train.steps = 20 }")(project)
-    (entry,) = [e for e in edited.page(rows, tmp_path) if e.statement.id == "claim accurate"]
-    assert not entry.status.note
+    assert entry.status.verdict.value == "undecided" and entry.status.fresh
+    assert entry.status.note.startswith("profile cpu: 0.99 >= 0.9")
+
+
+def test_what_ran_under_a_profile_becomes_stale_and_stays_on_the_page(tmp_path: Path) -> None:
+    project = Project()
+    (main,) = evidence(project, tmp_path, only="claim accurate")
+    checked = check_file(tmp_path / "project.spak").module
+    claim = next(s for s in statements(checked.module) if s.id == "claim accurate")
+    row = replace(main, profile="cpu", subject=project.parts(checked).about(claim, profile="cpu"))
+    for edit in ("train.steps = 20 }", "train.steps = 10 }\n  profile tpu { train.steps = 10 }"):
+        edited = in_text("train.steps = 10 }", edit)(project)
+        (entry,) = [e for e in edited.page([row], tmp_path) if e.statement.id == "claim accurate"]
+        stays = "tpu" in edit  # another profile is none of its business
+        assert entry.status.verdict.value == "undecided" and entry.status.fresh is stays
+        assert entry.status.note.startswith("profile cpu: 0.99 >= 0.9") and entry.device == row.device
+        assert entry.stale_because == (() if stays else ("settings of small.cpu changed",))
+    gone = in_text("profile cpu {", "profile other {")(project)
+    (entry,) = [e for e in gone.page([row], tmp_path) if e.statement.id == "claim accurate"]
+    assert not entry.status.fresh and "settings of small.cpu is gone" in entry.stale_because
+    assert "1 are stale" in summary([entry]) and "stale: " in render([entry])

@@ -73,7 +73,7 @@ def test_a_quantifier_runs_over_points_and_over_splits(tmp_path: Path) -> None:
 
 
 def test_parameters_of_a_sweep_are_those_of_its_point(tmp_path: Path) -> None:
-    from spakc.status import compile_time_counts
+    from spakc.check.check_claims import compile_time_counts
 
     found = checked(tmp_path, "claim more: parameters(depths, layers = n) >= 1 for every n in {1, 2}\n")
     claim = found.module.module.claims["more"]
