@@ -41,7 +41,7 @@ from spakc.ir.inline import index_name
 from spakc.ir.module import Tensor
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.types import DType
-from spakc.ir.visit import walk
+from spakc.ir.visit import loads, walk
 from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, uses_of
 from spakc.plan.problem import (
     AttentionGradientProblem,
@@ -253,6 +253,7 @@ def _product_output(role: int, store: Store, problem: ProductProblem, scope: Sco
         "value_in_place": from_math(
             f"return {expression(store.value, replace(scope, in_place=True)).text};", store.span, 10
         ),
+        "changed": "true" if store.tensor in {load.tensor for load in loads(store.value)} else "",
     }
     fixed = Operand(store.tensor, store.indices)
     axes = [fixed.axis_of(group[0].name) for group in (problem.rows, problem.columns)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spakc.ir.types import DType
+from spakc.ir.visit import loads
 from spakc.plan.problem import (
     ChainProblem,
     ElementwiseProblem,
@@ -38,6 +39,10 @@ def fused(problem: Problem) -> PanelProblem | None:
     places = [stored.axis_of(group[0].name) for group in (rows.kept, rows.reduced)]
     wanted = [product.left.axis_of(group[0].name) for group in (product.rows, product.reduced)]
     if product.left.tensor != panel or places != wanted or None in places:
+        return None
+    values = [one.value for one in rows.steps] + [one.value for one in rows.element_outputs]
+    read = {load.tensor for value in values for load in loads(value)}
+    if read & {store.tensor for store in product.outputs}:  # other blocks may have overwritten it
         return None
     return PanelProblem(problem.kernel, rows, product, panel)
 

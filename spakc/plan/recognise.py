@@ -13,6 +13,7 @@ from collections.abc import Callable
 from spakc.diagnostics.sink import Sink
 from spakc.ir.module import Kernel
 from spakc.plan.fuse import fused
+from spakc.plan.in_place import in_place
 from spakc.plan.match_attention import match_attention
 from spakc.plan.match_elementwise import match_elementwise
 from spakc.plan.match_product import match_product
@@ -31,12 +32,13 @@ FAMILIES: dict[str, Callable[[Kernel], Problem]] = {
 
 
 def recognise(kernel: Kernel, sink: Sink) -> Problem | None:
-    """The kernel as a problem of its family, or None with one diagnostic (SPAK401 to SPAK418) in the sink. A
+    """The kernel as a problem of its family, or None with one diagnostic (SPAK401 to SPAK419) in the sink. A
     chain of several stages that no template joins on chip is a warning (SPAK416).
 
     Needs a kernel whose names, shapes and dtypes are checked; changes nothing."""
     try:
-        problem = FAMILIES[kernel.family](kernel)
+        found = FAMILIES[kernel.family](kernel)
+        problem = in_place(found, (name for name, tensor in kernel.tensors.items() if tensor.role == "inout"))
     except Mismatch as mismatch:
         sink.report(
             mismatch.code,

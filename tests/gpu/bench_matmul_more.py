@@ -4,6 +4,7 @@
 
 * epilogue: bias and GELU in the product, over the product alone. The same for torch: matmul, then gelu(x + bias).
 * types: f16, and bf16 with an f32 result, beside torch.matmul (`out_dtype` for the latter).
+* added: a product of bf16 that is added to f32 in place, beside torch's, added in a pass of its own.
 * mma: the schedule `pipelined`, which any device since sm_80 runs, beside torch.matmul.
 """
 
@@ -95,6 +96,18 @@ def types(product: KernelFunction, case: Case, effort: Effort) -> dict[str, Any]
     return row
 
 
+def added(_: KernelFunction, case: Case, effort: Effort) -> dict[str, Any]:
+    sets, outs = case.buffers()
+    kernel = spakc.load(Path(__file__).with_name("accumulate.spak")).accumulate
+    calls: Calls = {
+        "ours": lambda i: kernel(*sets[i], outs[i]),
+        "torch": lambda i: outs[i].add_(torch.mm(*sets[i], out_dtype=case.result)),
+    }
+    row = ratios(calls, len(sets), effort, "ours", "torch")
+    print(f"added {case}: {tell(row)}; by {kernel.explain(*sets[0], outs[0]).variant}", flush=True)
+    return row
+
+
 def older(product: KernelFunction, case: Case, effort: Effort) -> dict[str, Any]:
     """By `pipelined` alone; its own ceiling here is what mma.sync reaches, not wgmma."""
     sets, outs = case.buffers()
@@ -138,6 +151,7 @@ def main(arguments: Sequence[str]) -> int:
             *(Case(sizes, "nt", half, half) for sizes in SIZES),
             *(Case(sizes, "tn", result=single) for sizes in (*SIZES, (768, 3072, 16_384))),
         ],
+        added: [Case(sizes, "tn", result=single) for sizes in (*SIZES, (768, 3072, 16_384))],
         older: plain,
     }
     for measure, asked in cases.items():

@@ -1,6 +1,7 @@
 """Kernels compiled from the examples, on the device, against float64."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,6 +59,36 @@ def test_products_of_integers_are_exact(products, a_layout, b_layout):
         b = matrix(depth, columns, b_layout, torch.bfloat16, integers=True)
         result = products.matmul(a, b, dtype=torch.float32)
         assert torch.equal(result.double(), a.double() @ b.double())
+
+
+@pytest.fixture(scope="module")
+def added():
+    import spakc
+
+    return spakc.load(Path(__file__).with_name("accumulate.spak")).accumulate
+
+
+@pytest.mark.parametrize(("a_layout", "b_layout"), LAYOUTS)
+@pytest.mark.parametrize("schedule", ["naive", "pipelined", "warp_specialized", "as a call chooses"])
+def test_products_are_added_in_place(added, schedule, a_layout, b_layout):
+    """Every element once, by each of two calls; integers, so that every bit is known."""
+    ids = [v.id for v in added.spec.variants if v.schedule == schedule]
+    ran = 0
+    for rows, columns, depth in [*SHAPES, (1000, 504, 4096)]:
+        a = matrix(rows, depth, a_layout, torch.bfloat16, integers=True)
+        b = matrix(depth, columns, b_layout, torch.bfloat16, integers=True)
+        c = torch.randint(-9, 9, (rows, columns), device="cuda").float()
+        wanted = c.double() + 2 * (a.double() @ b.double())
+        call = added.only(*ids) if ids else added
+        try:
+            for _ in range(2):
+                call(a, b, c)
+        except NoVariantError:
+            assert ids, "a call finds a variant"
+            continue
+        ran += 1
+        assert torch.equal(c.double(), wanted)
+    assert ran >= 2
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -229,6 +229,20 @@ TABLE: tuple[Code, ...] = (
         ),
     ),
     Code(
+        "SPAK419",
+        "an old value that may be overwritten before it is read",
+        "Blocks run in any order. Where a tensor is changed in place, an element is read by the point that overwrites "
+        "it, or by a sum along its row; what others read may already be new.",
+        _kernel(
+            "elementwise",
+            "  dim N\n  inout  p: f32 [N]\n  math { p[i] = 2 * p[N - 1 - i] }",
+        ),
+        _kernel(
+            "elementwise",
+            "  dim N\n  input  x: f32 [N]\n  output p: f32 [N]\n  math { p[i] = 2 * x[N - 1 - i] }",
+        ),
+    ),
+    Code(
         "SPAK420",
         "the gradient of a kernel that changes a tensor in place",
         "A gradient is computed from the values that the forward pass read; an inout tensor has lost them.",

@@ -34,7 +34,7 @@ struct SlabPlace {
 
 // `Bytes` of shared memory from a multiple of 1024 on belong to this warpgroup; `Blocks` 64-row blocks of TileN columns
 // are stored.
-template <class T, u32 Blocks, u32 TileN, u32 Bytes>
+template <class T, u32 Blocks, u32 TileN, u32 Bytes, bool Own = false>
 struct SlabStore {
   static constexpr u32 span = slab_span(TileN * sizeof(T));
   static_assert(TileN * sizeof(T) % span == 0 && Bytes >= 64 * span, "slabs of whole rows");
@@ -43,8 +43,9 @@ struct SlabStore {
   static constexpr u32 columns = span / sizeof(T), chunks = span / 16;
 
   // value(accumulator, m, n) is the element to store; it is asked only about places inside m_size x n_size, where all of
-  // the tile lies if `Whole`: a place outside becomes the nearest one inside, and TMA does not store it. (m0, n0) is the
-  // first element of the warpgroup's rows. All its 128 threads take part; `barrier` is a named barrier of theirs.
+  // the tile lies if `Whole`: a place outside becomes the nearest one inside, and TMA does not store it. With `Own`, it is
+  // asked about each place once, by the thread that stores it. (m0, n0) is the first element of the warpgroup's rows. All
+  // its 128 threads take part; `barrier` is a named barrier of theirs.
   // What `value` reads for one panel of columns serves all blocks of rows: hence the order, which saves registers.
   template <bool Whole, class Accumulators, class Value, class... Batch>
   SPAK_DEVICE static void store(const Accumulators& acc, u32 memory, SlabPlace& place, u32 barrier, const TensorMap* map,
@@ -60,6 +61,7 @@ struct SlabStore {
         named_barrier_sync(barrier, 128);  // TMA has read what this slab held
         const auto element = [&](u32 index, u32 half, i32 column) {
           const i32 row = m + static_cast<i32>(thread_row() + half * 8);
+          if (Own && !Whole && (row >= m_size || column >= n_size)) return 0.0f;
           return static_cast<f32>(value(acc[block][index], Whole ? row : minimum(row, m_size - 1),
                                         Whole ? column : minimum(column, n_size - 1)));
         };
