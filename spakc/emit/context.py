@@ -161,6 +161,8 @@ def _plain(size: Expr) -> str:
         return identifier("", size.name)[1:]
     if isinstance(size, Apply) and size.op in infix and len(size.args) == 2:
         return f"({_plain(size.args[0])} {infix[size.op]} {_plain(size.args[1])})"
+    if isinstance(size, Apply):
+        return f"{size.op}({', '.join(map(_plain, size.args))})"
     return str(getattr(size, "value", "?"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from spakc.ir.inline import fresh
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
@@ -17,7 +18,10 @@ from spakc.plan.launch import StepProblem
 from spakc.plan.problem import IndexRange, RowsProblem, Store
 
 BLOCKS = 2
-"""Blocks of a multiprocessor, and so parts of a column."""
+"""Blocks of a multiprocessor, and so parts of a column, at most."""
+
+ROUND = 8
+"""Rows of a block are a multiple of so many, which its warps compute at a time: then no few of them go on alone."""
 
 
 def one_pass(
@@ -54,7 +58,7 @@ def _joined(
     from spakc.plan.steps import stores_of
 
     names = {*taken, *(r.name for r in (*rows.kept, *rows.reduced, *columns.kept, *columns.reduced))}
-    part = IndexRange(fresh("part", names), Apply("mul", (Ref("sms", RefKind.fact), Const(BLOCKS))))
+    part = IndexRange(fresh("part", names), _blocks(rows.kept))
     own = {
         (RefKind.index, theirs.name): ours.ref
         for theirs, ours in zip((*columns.reduced, *columns.kept), (*rows.kept, *rows.reduced), strict=True)
@@ -83,6 +87,16 @@ def _joined(
     )
     together = replace(rows, column_sums=tuple(stores), parts=part)
     return together, replace(columns, reduced=(part,), steps=again), tuple(handed.values())
+
+
+def _blocks(kept: Sequence[IndexRange]) -> Expr:
+    """As few blocks as still compute the rows in the number of rounds that all of them would need; one where there are
+    no rows."""
+    rows = reduce(lambda whole, index: Apply("mul", (whole, index.extent)), kept[1:], kept[0].extent)
+    rows = Apply("max", (rows, Const(1)))
+    most = Apply("mul", (Ref("sms", RefKind.fact), Const(BLOCKS)))
+    rounds = Apply("ceil_div", (rows, Apply("mul", (most, Const(ROUND)))))
+    return Apply("ceil_div", (rows, Apply("mul", (rounds, Const(ROUND)))))
 
 
 def _part(name: str, part: IndexRange, columns: RowsProblem) -> Load:

@@ -31,10 +31,10 @@ struct Params {
   T_grad_x* t_grad_x;  // [R, N]
   i64 s_grad_x_0;
   i64 s_grad_x_1;
-  T_parts* t_parts;  // [(sms * 2), N]
+  T_parts* t_parts;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
   i64 s_parts_0;
   i64 s_parts_1;
-  T_parts_1* t_parts_1;  // [(sms * 2), N]
+  T_parts_1* t_parts_1;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
   i64 s_parts_1_0;
   i64 s_parts_1_1;
   i32 d_R;

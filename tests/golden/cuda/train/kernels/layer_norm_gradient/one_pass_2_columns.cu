@@ -17,12 +17,13 @@ struct Params {
   i64 s_grad_weight_0;
   T_grad_bias* t_grad_bias;  // [N]
   i64 s_grad_bias_0;
-  const T_parts* t_parts;  // [(sms * 2), N]
+  const T_parts* t_parts;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
   i64 s_parts_0;
   i64 s_parts_1;
-  const T_parts_1* t_parts_1;  // [(sms * 2), N]
+  const T_parts_1* t_parts_1;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
   i64 s_parts_1_0;
   i64 s_parts_1_1;
+  i32 d_R;
   i32 d_N;
   i32 f_sms;
 };
@@ -37,7 +38,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
   const i32 own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < params.d_N;
   const i32 kept = active ? own : params.d_N - 1;
-  const i32 reduced = (params.f_sms * 2);
+  const i32 reduced = ceil_div(maximum(params.d_R, 1), (ceil_div(maximum(params.d_R, 1), ((params.f_sms * 2) * 8)) * 8));
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
   const i32 i_n = kept;
@@ -48,10 +49,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
     const i32 i_part = position;
 #line 29 "train.spak"
     part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
-#line 52 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 53 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
 #line 29 "train.spak"
     part_1.add(read(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1));
-#line 55 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 56 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
   const f32 v_grad_bias_value = group.reduced(part_1).value();
@@ -59,10 +60,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
   if (active && rank == 0) {
 #line 29 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
-#line 63 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 64 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
 #line 29 "train.spak"
     write(params.t_grad_bias + i_n * params.s_grad_bias_0, v_grad_bias_value);
-#line 66 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 67 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
   }
 
 }

@@ -13,9 +13,10 @@ using T_parts = f32;
 struct Params {
   T_grad_weight* t_grad_weight;  // [N]
   i64 s_grad_weight_0;
-  const T_parts* t_parts;  // [(sms * 2), N]
+  const T_parts* t_parts;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
   i64 s_parts_0;
   i64 s_parts_1;
+  i32 d_R;
   i32 d_N;
   i32 f_sms;
 };
@@ -30,7 +31,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
   const i32 own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < params.d_N;
   const i32 kept = active ? own : params.d_N - 1;
-  const i32 reduced = (params.f_sms * 2);
+  const i32 reduced = ceil_div(maximum(params.d_R, 1), (ceil_div(maximum(params.d_R, 1), ((params.f_sms * 2) * 8)) * 8));
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
   const i32 i_n = kept;
@@ -40,14 +41,14 @@ SPAK_KERNEL(spak_rms_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
     const i32 i_part = position;
 #line 15 "train.spak"
     part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
-#line 44 "kernels/rms_norm_gradient/one_pass_2_columns.cu"
+#line 45 "kernels/rms_norm_gradient/one_pass_2_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
 
   if (active && rank == 0) {
 #line 15 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
-#line 51 "kernels/rms_norm_gradient/one_pass_2_columns.cu"
+#line 52 "kernels/rms_norm_gradient/one_pass_2_columns.cu"
   }
 
 }
