@@ -346,8 +346,8 @@ def write_artifact(files: Mapping[str, str | bytes], out: Path) -> None:
 
 def _write(files: Mapping[str, str | bytes], out: Path, sink: Sink) -> None:
     """As `write_artifact`; an OSError means that nothing was replaced."""
+    import secrets
     import shutil
-    import tempfile
 
     out = Path(os.path.realpath(out))  # a link to a folder stays: what it points to is replaced
     if out.exists() and not _is_replaceable(out):
@@ -359,13 +359,13 @@ def _write(files: Mapping[str, str | bytes], out: Path, sink: Sink) -> None:
         )
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    fresh = out.parent / f".{out.name}.{secrets.token_hex(4)}"
+    fresh.mkdir()
     try:
         for name, content in files.items():
             path = fresh / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-        fresh.chmod(0o755)
         if not out.exists():
             fresh.rename(out)
         elif not exchange(fresh, out):  # else `fresh` is now what stood there, and goes

@@ -366,7 +366,7 @@ def _append(path: Path, rows: Iterable[Row]) -> None:
     text = "".join(row.to_json() + "\n" for row in rows).encode()
     if not text:
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size

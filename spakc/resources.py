@@ -56,12 +56,12 @@ def derived(name: str, key: str, load: Callable[[str], _T], make: Callable[[], s
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a whole file or none: another process sees the old content or the new one. A file keeps its mode; a new
-    one gets 0644 under the umask. Raises OSError."""
+    one gets the umask's. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    handle = os.open(temporary, flags, 0o644 if mode is None else 0o600)
+    handle = os.open(temporary, flags, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

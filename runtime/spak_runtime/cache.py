@@ -17,8 +17,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -137,7 +137,7 @@ class KernelCache:
             "options": list(request.options),
             "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
         }
-        temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=self.folder))
+        temporary = self._temporary()
         try:
             for name, data in content.items():
                 (temporary / name).write_bytes(data)
@@ -162,13 +162,19 @@ class KernelCache:
 
     def _remove(self, entry: Path) -> None:
         """Takes an entry out of sight in one step, then deletes it."""
-        grave = Path(tempfile.mkdtemp(prefix="tmp-", dir=self.folder))
+        grave = self._temporary()
         try:
             entry.rename(grave / entry.name)
         except FileNotFoundError:
             pass
         finally:
             shutil.rmtree(grave, ignore_errors=True)
+
+    def _temporary(self) -> Path:
+        """A new folder that whoever may read the cache may read, and that `prune` takes for abandoned one day."""
+        folder = self.folder / f"tmp-{secrets.token_hex(8)}"
+        folder.mkdir()
+        return folder
 
     def prune(self) -> None:
         """Removes what dead processes left behind, then the entries used longest ago until the size fits."""

@@ -63,17 +63,36 @@ def run(
     experiments = experiments_of(module, wanted)
     say.line(_law_line(checked))
     chosen = profile_of(checked, experiments, profile, say.line)
-    driver.write_artifact(files, out / "artifact")
-    jobs = _jobs(module, files, experiments, chosen)
-    runs = _train(jobs, out, file, chosen, strict, fresh, abreast, gpus, say)
-    now = subject_now(checked.module, files, BASE_OPTIONS)
-    path = evidence_path(file)
-    append_evidence(path, rows_of(module, runs, now, _where(module)))
-    rows = list(read_evidence(path, checked.sink))
-    page = status(checked.module, rows, now, checked.sink)
-    write_page(out / "report.html", out, module, decided, files, page, rows)
-    _report(module, page, runs, out, path, say)
+    with contextlib.ExitStack() as held:
+        _enter(held, out)
+        driver.write_artifact(files, out / "artifact")
+        jobs = _jobs(module, files, experiments, chosen)
+        runs = _train(jobs, out, file, chosen, strict, fresh, abreast, gpus, say)
+        now = subject_now(checked.module, files, BASE_OPTIONS)
+        path = evidence_path(file)
+        append_evidence(path, rows_of(module, runs, now, _where(module)))
+        rows = list(read_evidence(path, checked.sink))
+        page = status(checked.module, rows, now, checked.sink)
+        write_page(out / "report.html", out, module, decided, files, page, rows)
+        _report(module, page, runs, out, path, say)
     return _exit_code(page, runs, chosen)
+
+
+def _enter(held: contextlib.ExitStack, out: Path) -> None:
+    """No other `run` writes into the output folder from here on: SPAK564 where one does."""
+    from spak_runtime.training.alone import Taken, alone_in
+
+    sink, shown = Sink(), driver.shorten(str(out))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held.enter_context(alone_in(out))
+    except Taken as taken:
+        message = f"another `spakc run`{taken.owner} is at work in `{shown}`"
+        help = ("wait until it has ended, or name another folder with `-o`",)
+        sink.report("SPAK564", message, None, help=help)
+    except OSError as error:
+        sink.report("SPAK007", f"`{shown}` cannot be written: {error.strerror}", None)
+    sink.stop_if_errors()
 
 
 def _enough(gpus: int, abreast: int) -> None:

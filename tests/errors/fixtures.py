@@ -81,6 +81,14 @@ def _untrained(folder: Path) -> list[str]:
     return codes_of_command("sample", _written(folder, EXPERIMENT), "--prompt", "a", "-o", folder / "out")
 
 
+def _two_runs(folder: Path) -> list[str]:
+    from spak_runtime.training.alone import alone_in
+
+    (folder / "out").mkdir()
+    with alone_in(folder / "out"):
+        return _run()(folder)
+
+
 def _diff(edit: tuple[str, str], role: str) -> Fixture:
     """What `spakc diff` says of one edit of a file with two roles and a law over a `let`."""
 
@@ -152,6 +160,7 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK561": _not_accounted_for,
     "SPAK562": _untrained,
     "SPAK563": lambda folder: codes_of_command("run", _written(folder, EXPERIMENT), "--gpus", "64"),
+    "SPAK564": _two_runs,
     "SPAK601": _diff(("a < 9", "a < 10"), "implementer"),
     "SPAK602": _diff(("", ""), "implementor"),
     "SPAK603": _diff(("a = 1", "a = 2"), "implementer"),

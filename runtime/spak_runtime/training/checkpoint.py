@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,13 @@ def save(path: Path, model: nn.Module, optimizer: Optimizer | None, state: dict[
                 # One counter of steps may serve all weights; a file holds no tensor twice.
                 tensors[f"optimizer.{name}.{key}"] = held.clone() if held.dim() == 0 else held
     temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch()
+    mode = stat.S_IMODE(
+        temporary.stat().st_mode
+    )  # the umask's; the library's own file is for its owner alone
     save_file(tensors, temporary, metadata={_STATE: json.dumps(state, sort_keys=True)})
+    temporary.chmod(mode)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

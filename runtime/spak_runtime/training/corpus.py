@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import http.client
+import secrets
 import sysconfig
-import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -137,9 +137,9 @@ def _download(url: str, sha256: str) -> str:
         raise TrainingError(f"{url} has the hash {found}, but the file says {sha256}")
     if not cached.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as temporary:
-            temporary.write(content)
-        Path(temporary.name).replace(cached)
+        temporary = folder / f"{sha256}.{secrets.token_hex(8)}"
+        temporary.write_bytes(content)
+        temporary.replace(cached)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

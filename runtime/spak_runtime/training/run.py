@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import datetime
 import platform
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from spak_runtime.artifact import Artifact
 from spak_runtime.training import build, checkpoint, evaluate, kernels, spec
+from spak_runtime.training.alone import Taken, alone_in
 from spak_runtime.training.corpus import CharacterData
 from spak_runtime.training.documents import DocumentData, Documents
 from spak_runtime.training.figures import read_figures, sealed
@@ -34,6 +36,9 @@ _WINDOWS = 200
 
 _BY_LOOPS = 1000
 """Documents of a split by which accuracy is read off loop by loop."""
+
+PATIENCE = 10.0
+"""Seconds in which a process whose parent was killed has left the folder of its run."""
 
 LAST = Readout("last", "last", None)
 BEYOND = 2
@@ -98,7 +103,20 @@ def run_experiment(
         strict,
         group,
     )
-    return run.run(profile, point)
+    with contextlib.ExitStack() as held:
+        if group is None or not group.rank:  # the first process of a group writes
+            _enter(held, out)
+        return run.run(profile, point)
+
+
+def _enter(held: contextlib.ExitStack, out: Path) -> None:
+    """Nobody else writes into the folder of the run from here on."""
+    try:
+        held.enter_context(alone_in(out, PATIENCE))
+    except Taken as taken:
+        raise spec.TrainingError(str(taken)) from None
+    except OSError as error:
+        raise spec.TrainingError(f"`{out}` cannot be written: {error.strerror}") from error
 
 
 def _finished(path: Path, identity: str) -> dict[str, Any] | None:

@@ -548,6 +548,15 @@ _EXPERIMENTS: tuple[Code, ...] = (
         wrong="spakc run nanogpt.spak gpt2 --gpus 8   # on a machine with two",
         right="spakc run nanogpt.spak gpt2 --gpus 2",
     ),
+    Code(
+        "SPAK564",
+        "another run is at work in the output folder",
+        "Two runs would write the same logs and checkpoints, so `spakc run` holds a lock in its output folder "
+        "(`.spak-lock`). The lock is the operating system's and ends with its process, however that ends: there is "
+        "nothing to delete after a kill.",
+        wrong="spakc run addition.spak &  spakc run addition.spak",
+        right="spakc run addition.spak &  spakc run addition.spak -o out/again",
+    ),
 )
 
 TABLE: tuple[Code, ...] = (*_MODELS, *_DATASETS, *_EXPERIMENTS)

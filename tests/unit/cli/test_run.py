@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from spak_runtime.training.alone import LOCK, alone_in
 from tests.unit.cli.invoke import invoke, rows
 
 EXPERIMENT = """spak 1
@@ -168,6 +170,53 @@ def test_a_file_where_runs_should_stand(tmp_path: Path) -> None:
     result = run(tmp_path, "--profile", "quick")
     assert result.exit_code == 1 and "SPAK559" in result.stderr
     assert (tmp_path / "out" / "runs").read_text() == "mine"
+
+
+def test_a_second_run_in_the_folder_of_the_first_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with alone_in(out):
+        result = run(tmp_path, "--profile", "quick")
+        assert result.exit_code == 1 and result.stderr.count("error[") == 1 and "SPAK564" in result.stderr
+        assert f"process {os.getpid()}" in result.stderr
+        assert [path.name for path in out.iterdir()] == [LOCK]
+    (out / "runs" / "e-quick-0").mkdir(parents=True)
+    with alone_in(out / "runs" / "e-quick-0"):  # a process of a run whose parent was killed is still there
+        monkeypatched = pytest.MonkeyPatch()
+        monkeypatched.setattr("spak_runtime.training.run.PATIENCE", 0.1)
+        result = run(tmp_path, "--profile", "quick")
+        monkeypatched.undo()
+    assert result.exit_code == 1 and "SPAK559" in result.stderr and "another process" in result.stderr
+    assert run(tmp_path, "--profile", "quick").exit_code == 0
+
+
+def test_two_runs_at_once_end_in_the_same_bits_as_one(tmp_path: Path) -> None:
+    file = write(tmp_path, steps=40, seeds="0")
+    assert invoke("run", file, "e", "-o", tmp_path / "alone").exit_code == 0
+    out = tmp_path / "shared"
+    command = [sys.executable, "-m", "spakc", "run", str(file), "e", "-o", str(out)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ends = sorted((process.communicate()[1], process.returncode) for process in both)
+    assert {code for _, code in ends} <= {0, 1} and 0 in {code for _, code in ends}
+    assert all("SPAK564" in said for said, code in ends if code)
+    assert lasting(out / "runs" / "e-0") == lasting(tmp_path / "alone" / "runs" / "e-0")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_whoever_may_read_what_else_is_written_may_read_what_a_run_leaves(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        assert run(tmp_path, "--profile", "quick").exit_code == 0
+    finally:
+        os.umask(before)
+    left = [*(tmp_path / "out").rglob("*"), tmp_path / "tiny.evidence.jsonl"]
+    assert {path.name for path in left} >= {"checkpoint.safetensors", "model.safetensors", "figures.json"}
+    for path in left:
+        whole = 0o777 if path.is_dir() else 0o666
+        assert path.stat().st_mode & 0o777 == whole & ~umask, path
 
 
 def test_what_the_file_does_not_have(tmp_path: Path) -> None:
