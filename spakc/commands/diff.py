@@ -12,6 +12,7 @@ from spakc import driver
 from spakc.cli import DIAGNOSTICS, OK, show
 from spakc.diagnostics import Sink
 from spakc.diff.changes import Change, State, changes, summary
+from spakc.diff.difference import Difference
 from spakc.diff.entries import Entry
 from spakc.diff.ownership import judge, known_role, owner
 
@@ -59,8 +60,20 @@ def _row(change: Change, held_by: str | None, verdicts: dict[str, bool]) -> dict
         "altered": change.altered,
         "causes": list(change.causes),
         "detail": change.detail,
+        "differences": [_difference(each) for each in change.differences],
         "old": _place(change.old),
         "new": _place(change.new),
+    }
+
+
+def _difference(found: Difference) -> dict[str, str]:
+    return {
+        "aspect": found.aspect,
+        "old": found.old,
+        "new": found.new,
+        "strength": found.strength.value,
+        "allowed": found.allowed,
+        "refused": found.refused,
     }
 
 
@@ -73,5 +86,8 @@ def _place(entry: Entry | None) -> dict[str, Any] | None:
 def _line(change: Change) -> str:
     entry = change.entry
     by = f" through {', '.join(change.causes)}" if change.altered and change.causes else ""
-    detail = f": {change.detail}" if change.detail else ""
-    return f"{change.kind:12}  {entry.id}{by}{detail}  ({entry.span})"
+    several = (
+        [f"\n              {each}" for each in change.differences] if len(change.differences) > 1 else []
+    )
+    detail = f": {change.detail}" if change.detail and not several else ""
+    return f"{change.kind:12}  {entry.id}{by}{detail}  ({entry.span}){''.join(several)}"

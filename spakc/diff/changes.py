@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from spakc.check.checked import CheckedModule
+from spakc.diff.difference import Difference, Strength, by_sets, differs, said, together
 from spakc.diff.entries import Entry, compiled_for, entries, where_in_force
 from spakc.diff.strength import (
-    Strength,
-    by_sets,
-    compare_claims,
-    compare_gates,
-    compare_laws,
-    compare_verification,
-    count_law,
-    together,
+    differences_of_claims,
+    differences_of_gates,
+    differences_of_laws,
+    differences_of_verification,
 )
-from spakc.ir.constraint import Env, TooMany, Unknown, members
+from spakc.ir.constraint import Env, members, show
 from spakc.ir.experiment import Claim, Gate
-from spakc.ir.module import Knob, Law, Verification
+from spakc.ir.module import Device, Knob, Law, Let, Verification
 from spakc.lower.program import Program
 from spakc.record import record
 from spakc.syntax import nodes
@@ -33,13 +30,14 @@ KINDS = ("added", "removed", "weakened", "strengthened", "changed", "renamed", "
 @record
 class Change:
     """One statement that is not as it was. `altered` says that its own text is as before: it says something else
-    because of `causes`, the ids of statements that did change. `harmless` changes alter no meaning and no
-    prose, so no role is asked."""
+    because of `causes`, the ids of statements that did change. `differences` say in which respects it demands more or
+    less, `detail` says it in a line. `harmless` changes alter no meaning and no prose, so no role is asked."""
 
     kind: str
     old: Entry | None
     new: Entry | None
     detail: str = ""
+    differences: tuple[Difference, ...] = ()
     altered: bool = False
     causes: tuple[str, ...] = ()
 
@@ -84,42 +82,47 @@ def changes(old: State, new: State) -> list[Change]:
     return [_with_causes(change, found, after) for change in found]
 
 
+_ROUNDED = "its tolerance is measured in the order in which the mathematics is written, which is another one"
+
+
 def _change(was: Entry, entry: Entry, old: State, new: State) -> Change | None:
-    if was.meaning == entry.meaning and was.id == entry.id:
+    if was.meaning == entry.meaning and (was.id == entry.id or entry.kind == "prefer"):
+        if was.roundings != entry.roundings:
+            return Change("changed", was, entry, _ROUNDED, altered=was.said == entry.said)
         if was.prose != entry.prose:
             return Change("reworded", was, entry, "its prose")
         return Change("reworded", was, entry, "it says the same") if was.said != entry.said else None
     if was.id != entry.id:
         return Change("renamed", was, entry, f"it was `{was.id}`")
-    strength, detail = _strength(was, entry, old, new)
+    every = dict.fromkeys(_differences(was, entry, old, new))
+    found = tuple(each for each in every if each.old != each.new) or tuple(every)[:1]
+    strength = together(*(each.strength for each in found))
     kind = {Strength.weaker: "weakened", Strength.stronger: "strengthened"}.get(strength, "changed")
+    detail = "; ".join(map(str, found))
     if was.content != entry.content:
-        return Change(kind, was, entry, detail or "the file that it names has another content")
-    return Change(kind, was, entry, detail, altered=was.said == entry.said)
+        detail = detail or "the file that it names has another content"
+        return Change(kind, was, entry, detail, found)
+    return Change(kind, was, entry, detail, found, altered=was.said == entry.said)
 
 
 # ---- how much a statement demands -----------------------------------------------------------------------
 
 
-def _strength(was: Entry, entry: Entry, old: State, new: State) -> tuple[Strength, str]:
+def _differences(was: Entry, entry: Entry, old: State, new: State) -> Iterator[Difference]:
     if entry.kind == "targets":
-        lost = {*old.checked.module.targets} - {*new.checked.module.targets}
-        gained = {*new.checked.module.targets} - {*old.checked.module.targets}
-        if lost and gained:
-            return Strength.unclear, ""
-        names = ", ".join(sorted(lost or gained))
-        return (
-            (Strength.weaker, f"no longer for {names}") if lost else (Strength.stronger, f"now for {names}")
-        )
-    pairs = list(_pairs(was.bodies, entry.bodies))
+        names = [state.checked.module.targets for state in (old, new)]
+        strength = by_sets(bool({*names[1]} - {*names[0]}), bool({*names[0]} - {*names[1]}))
+        yield differs("for", (", ".join(each) for each in names), strength)
+        return
+    pairs = [*_pairs(was.bodies, entry.bodies)]
     fewer, more = len(was.bodies) - len(pairs), len(entry.bodies) - len(pairs)
-    if not pairs or ((fewer or more) and entry.kind != "law"):
-        return Strength.unclear, ""
-    found = [_of_pair(a, b, old, new) for a, b in pairs]
-    if fewer or more:  # a law that binds other schedules than before
-        text = f"it binds {len(was.bodies)} schedules, now {len(entry.bodies)}"
-        found.insert(0, (by_sets(more > 0, fewer > 0), text))
-    return together(*(strength for strength, _ in found)), next((text for _, text in found if text), "")
+    if entry.kind == "law" and (fewer or more):  # it binds other schedules than before
+        count = [str(len(each.bodies)) for each in (was, entry)]
+        yield differs("schedules that it binds", count, by_sets(more > 0, fewer > 0))
+    elif not pairs or fewer or more:
+        return
+    for a, b in pairs:
+        yield from _of_pair(a, b, old, new)
 
 
 def _pairs(old: tuple[Any, ...], new: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
@@ -130,43 +133,55 @@ def _pairs(old: tuple[Any, ...], new: tuple[Any, ...]) -> Iterator[tuple[Any, An
             yield scopes[getattr(body, "scope", ())], body
 
 
-def _of_pair(a: Any, b: Any, old: State, new: State) -> tuple[Strength, str]:
+def _of_pair(a: Any, b: Any, old: State, new: State) -> Iterator[Difference]:
     if isinstance(a, Law) and isinstance(b, Law):
-        there = [where_in_force(law, state.checked.module) for law, state in ((a, old), (b, new))]
-        if set(there[0]) != set(there[1]):
-            where = " and ".join(there[0]) or "no target", " and ".join(there[1]) or "none"
-            text = f"it binds `{'.'.join(b.scope)}` on {where[0]}, now on {where[1]}"
-            fewer, more = set(there[0]) - set(there[1]), set(there[1]) - set(there[0])
-            said, _ = count_law(a, b, old.checked, new.checked)
-            return together(by_sets(bool(more), bool(fewer)), said), text
-        archs = [compiled_for(law, state.checked.module) for law, state in ((a, old), (b, new))]
-        if archs[0] != archs[1]:
-            code = [", ".join(each) or "none" for each in archs]
-            more, fewer = set(archs[1]) - set(archs[0]), set(archs[0]) - set(archs[1])
-            among = by_sets(bool(more), bool(fewer))
-            return together(among, compare_laws(a, b)), f"it was about code for {code[0]}, now for {code[1]}"
-        strength, counted = count_law(a, b, old.checked, new.checked)
-        if not counted:
-            return compare_laws(a, b), ""
-        shown = next((each for each in counted if each.before != each.after), counted[0])
-        of = f"{shown.before:,} of {shown.points:,} points of `{'.'.join(b.scope)}`"
-        on = f" on {shown.target}" if shown.target else ""
-        return strength, f"it let {of} through{on}, now {shown.after:,}"
-    if isinstance(a, Verification) and isinstance(b, Verification):
-        return compare_verification(a, b), _verification(a, b)
-    if isinstance(a, Claim) and isinstance(b, Claim):
-        return compare_claims(a, b), ""
-    if isinstance(a, Gate) and isinstance(b, Gate):
-        return compare_gates(a, b), ""
-    if isinstance(a, Knob) and isinstance(b, Knob):
-        sizes = [members(knob.domain, Env(), 1 << 16) for knob in (a, b)]
-        if all(not isinstance(size, (TooMany, Unknown)) for size in sizes):
-            return Strength.unclear, f"{len(sizes[0])} values, now {len(sizes[1])}"  # type: ignore[arg-type]
-    return Strength.unclear, ""
+        yield from _of_laws(a, b, old, new)
+    elif isinstance(a, Verification) and isinstance(b, Verification):
+        yield from differences_of_verification(a, b)
+    elif isinstance(a, Claim) and isinstance(b, Claim):
+        yield from differences_of_claims(a, b)
+    elif isinstance(a, Gate) and isinstance(b, Gate):
+        yield from differences_of_gates(a, b)
+    elif isinstance(a, Knob) and isinstance(b, Knob):
+        yield from _of_knobs(a, b)
+    elif isinstance(a, Let) and isinstance(b, Let) and said(a.value) != said(b.value):
+        yield Difference("value", said(a.value), said(b.value), Strength.unclear)
+    elif isinstance(a, Device) and isinstance(b, Device):
+        for fact in {**a.facts, **b.facts}:
+            if a.facts.get(fact) != b.facts.get(fact):
+                yield differs(fact, (_fact(each.facts.get(fact)) for each in (a, b)), Strength.unclear)
 
 
-def _verification(old: Verification, new: Verification) -> str:
-    return f"{old.cases or 0} cases, now {new.cases or 0}" if old.cases != new.cases else ""
+def _of_laws(a: Law, b: Law, old: State, new: State) -> Iterator[Difference]:
+    there = [where_in_force(law, state.checked.module) for law, state in ((a, old), (b, new))]
+    archs = [compiled_for(law, state.checked.module) for law, state in ((a, old), (b, new))]
+    if set(there[0]) != set(there[1]):
+        fewer, more = set(there[0]) - set(there[1]), set(there[1]) - set(there[0])
+        where = [" and ".join(each) or "no target" for each in there]
+        yield differs(f"binds `{'.'.join(b.scope)}` on", where, by_sets(bool(more), bool(fewer)))
+    elif archs[0] != archs[1]:
+        fewer, more = set(archs[0]) - set(archs[1]), set(archs[1]) - set(archs[0])
+        code = [", ".join(each) or "none" for each in archs]
+        yield differs("about code for", code, by_sets(bool(more), bool(fewer)))
+    yield from differences_of_laws(a, b, old.checked, new.checked)
+
+
+def _of_knobs(a: Knob, b: Knob) -> Iterator[Difference]:
+    """More values are no less demanding: the space is another one."""
+    found = [members(knob.domain, Env(), 1 << 16) for knob in (a, b)]
+    if isinstance(found[0], tuple) and isinstance(found[1], tuple):
+        more = [show(value) for value in found[1] if value not in found[0]]
+        fewer = [show(value) for value in found[0] if value not in found[1]]
+        texts = [said(knob.domain) for knob in (a, b)]
+        yield differs("values", texts, Strength.unclear, ", ".join(more), ", ".join(fewer))
+    if a.at_launch != b.at_launch:
+        yield differs(
+            "chosen", ("at launch" if k.at_launch else "when compiled" for k in (a, b)), Strength.unclear
+        )
+
+
+def _fact(value: bool | int | float | str | None) -> str:
+    return "" if value is None else show(value)
 
 
 # ---- what moved, and why something changed --------------------------------------------------------------
@@ -188,6 +203,8 @@ def _renamed(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[st
 
 def _nameless(entry: Entry) -> Any:
     said = entry.said
+    if entry.kind == "prefer":
+        return entry.kinds, entry.path[:-1], entry.meaning
     if isinstance(said, nodes.Node) and isinstance(getattr(said, "name", None), nodes.Name):
         values = tuple(value for value in said.said() if value is not said.name)  # type: ignore[attr-defined]
         return entry.kinds, entry.path[:-1], values
@@ -221,15 +238,17 @@ def _moved(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str,
 def _with_causes(change: Change, found: list[Change], after: Mapping[str, Entry]) -> Change:
     if not change.altered:
         return change
-    direct = [other for other in found if not other.altered and not other.harmless]
+    direct = [
+        c
+        for c in found
+        if not c.altered and (not c.harmless or (c.entry.kind == "math" and c.kind != "moved"))
+    ]
     named = _names(change.entry, after)
     near = [c for c in direct if {c.entry.path[-1:], c.entry.path[:1]} & {(name,) for name in named}]
     if "device" in named:
         near += [c for c in direct if c.entry.kind in ("device", "targets") and c not in near]
     causes = near or direct
-    return Change(
-        change.kind, change.old, change.new, change.detail, True, tuple(cause.entry.id for cause in causes)
-    )
+    return replace(change, causes=tuple(cause.entry.id for cause in causes))
 
 
 def _names(entry: Entry, after: Mapping[str, Entry]) -> set[str]:

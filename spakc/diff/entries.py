@@ -2,7 +2,8 @@
 
 A statement is found in the syntax tree, its meaning in the module: in every scope where it is in force (a law of a
 schedule is also one of each schedule that is `like` it), with everything that decides what it says: the values
-of lets, device facts, the sizes of tensors, what an experiment trains.
+of lets, device facts, the sizes of tensors, what an experiment trains. What says the same in other words means the same
+(`spakc/ir/normal.py`), but for the order of roundings where a tolerance is measured by it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from spakc.ir.canonical import canonical, meaning
 from spakc.ir.constraint import mentions
 from spakc.ir.experiment import Dataset, Experiment
 from spakc.ir.module import Declared, Implementation, Kernel, Law, Module
+from spakc.ir.normal import normal, rounded
 from spakc.ir.ops import Query, Ref, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.visit import walk
@@ -36,7 +38,8 @@ class Entry:
     """`id` is stable under moving and formatting. `kinds` are the words that a role may own it by: its own, then
     those of the statements around it. `said` is the syntax tree, without what stands in its block; `meaning`
     the hash of what it says. `bodies` are its declarations in the module, one a scope. `file` is empty for
-    the root file, whatever it is called. `content` are digests of the files that it names."""
+    the root file, whatever it is called. `content` are digests of the files that it names, `roundings` the orders in
+    which what it is measured by is rounded."""
 
     id: str
     kinds: tuple[str, ...]
@@ -48,6 +51,7 @@ class Entry:
     span: Span = field(compare=False)
     file: str = ""
     content: tuple[str, ...] = ()
+    roundings: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -92,11 +96,14 @@ class _Collector:
         self.sources = {_place(each.implementation.span): _digest(each.text) for each in checked.hand_written}
         self.objects = _objects(module)
         self.depends: dict[Place, set[str]] = {}
+        self.roundings: dict[Place, set[str]] = {}
         for statement in statements(module):
             if statement.span is not None:
                 key = _place(statement.span)
                 known = self.depends.setdefault(key, set())
-                known.add(meaning(statement.depends))
+                known.add(meaning(normal(statement.depends)))
+                if statement.kind in ("verify", "gradient", "implement"):
+                    self.roundings.setdefault(key, set()).update(self._roundings(statement.kernels))
                 known.update(self._corpora_of(statement.datasets, statement.experiments))
         self.found: dict[str, Entry] = {}
         self.name = ""
@@ -161,9 +168,7 @@ class _Collector:
             self._items(item.items, below, (word, *kinds), found)
 
     def _objects_at(self, item: Any) -> tuple[Any, ...]:
-        named = getattr(item, "name", None)
-        at = named.span if isinstance(named, nodes.Name) else item.span
-        return tuple(self.objects.get(_place(at), ()) or self.objects.get(_place(item.span), ()))
+        return next((tuple(found) for at in _places(item) if (found := self.objects.get(at))), ())
 
     def _add(
         self,
@@ -183,14 +188,17 @@ class _Collector:
         while id in self.found:  # `use` of one file twice, two intents of one block
             n += 1
             id = f"{base} ({n})"
-        parts = sorted(canonical(body) for body in bodies)
+        parts = sorted(canonical(normal(body)) for body in bodies)
         content = tuple(self._content(item, around, bodies))
         depends = sorted(self._depends(item, bodies)) if item is not None else []
         depends += content
         if isinstance(item, nodes.OfData):
             depends += self._corpora_of((), [each.name for each in around if isinstance(each, Experiment)])
         says = meaning(tuple(parts), tuple(depends))
-        self.found[id] = Entry(id, kinds, path, said, prose, says, bodies, span, self.name, content)
+        roundings = self._roundings_of(item, around) if item is not None else ()
+        self.found[id] = Entry(
+            id, kinds, path, said, prose, says, bodies, span, self.name, content, roundings
+        )
 
     def _content(self, item: Any, around: tuple[Any, ...], bodies: tuple[Any, ...]) -> Iterator[str]:
         """Digests of the files that a statement names."""
@@ -200,16 +208,28 @@ class _Collector:
             if isinstance(body, Implementation) and _place(body.span) in self.sources:
                 yield self.sources[_place(body.span)]
 
+    def _roundings_of(self, item: Any, around: tuple[Any, ...]) -> tuple[str, ...]:
+        """Mathematics answers for its roundings itself where no `verify` says how they are measured."""
+        found = {each for at in _places(item) for each in self.roundings.get(at, ())}
+        if isinstance(item, nodes.Math):
+            found.update(self._roundings(kernel.name for kernel in around if kernel.verification is None))
+        return tuple(sorted(found))
+
+    def _roundings(self, kernels: Iterable[str]) -> Iterator[str]:
+        """The order of roundings of kernels whose tolerance is measured by it."""
+        for name in kernels:
+            kernel = self.module.kernels.get(name)
+            if kernel is not None and measures_roundings(kernel):
+                yield meaning(rounded(frozenset(kernel.math)))
+
     def _corpora_of(self, datasets: Iterable[str], experiments: Iterable[str]) -> list[str]:
         """Digests of the files that datasets, and those of experiments, are read from."""
         trained = (name for each in experiments for name in self.module.experiments[each].data)
         return sorted(self.corpora[name] for name in {*datasets, *trained} if name in self.corpora)
 
     def _depends(self, item: Any, bodies: tuple[Any, ...]) -> Iterator[str]:
-        named = getattr(item, "name", None)
-        at = named.span if isinstance(named, nodes.Name) else item.span
         if not isinstance(item, _CONTAINERS):
-            yield from self.depends.get(_place(at), set()) | self.depends.get(_place(item.span), set())
+            yield from {each for at in _places(item) for each in self.depends.get(at, ())}
         for body in bodies:
             if isinstance(body, Law) and (archs := compiled_for(body, self.module)):
                 yield f"compiled for {', '.join(archs)}"
@@ -224,6 +244,13 @@ def _digest(text: str) -> str:
 
 def _place(span: Span) -> Place:
     return span.source.name, span.start
+
+
+def _places(item: Any) -> tuple[Place, ...]:
+    """Where a declaration of the module says that it was written: at its name, or as a whole."""
+    named = getattr(item, "name", None)
+    spans = (named.span, item.span) if isinstance(named, nodes.Name) else (item.span,)
+    return tuple(map(_place, spans))
 
 
 def _objects(module: Module) -> Mapping[Place, list[Any]]:
@@ -243,6 +270,14 @@ def _objects(module: Module) -> Mapping[Place, list[Any]]:
         elif isinstance(thing, tuple):
             stack.extend(reversed(thing))
     return table
+
+
+def measures_roundings(kernel: Kernel) -> bool:
+    """Whether the tolerance of a kernel is what its mathematics loses by rounding, step by step as it is written."""
+    tolerance = kernel.verification.tolerance if kernel.verification is not None else None
+    return tolerance is None or any(
+        isinstance(each, Query) and each.name == "library_error" for each in walk(tolerance)
+    )
 
 
 def where_in_force(law: Law, module: Module) -> tuple[str, ...]:
@@ -277,7 +312,7 @@ def _of_tensors(law: Law, kernel: Kernel) -> Iterator[str]:
             if ref.kind is RefKind.entity and tensor is not None:
                 yield canonical((tensor.dtypes, tensor.same_as))
             elif ref.kind is RefKind.dim and ref.name in kernel.dims:
-                yield canonical(kernel.dims[ref.name])
+                yield canonical(normal(kernel.dims[ref.name]))
             elif ref.kind is RefKind.option and ref.name in kernel.options:
                 yield canonical(kernel.options[ref.name])
 

@@ -1,9 +1,10 @@
-"""The one text of a meaning, and its hash.
+"""The one text of what was written, and its hash.
 
-Two objects of the IR have the same text exactly when they mean the same to everyone after lowering: places,
-comments, formatting, prose (`intent`, `because`) and the names of `let`s that were inlined are not in it;
-names, order of operands, types, units and every number are. Equations and laws are sets, and mappings have
-no order, except where order is a call's: the tensors and options of a kernel.
+Two objects of the IR with the same text mean the same to everyone after lowering: places, comments, formatting, prose
+(`intent`, `because`) and the names of `let`s that were inlined are not in it; names, order of operands, types, units
+and every number are. Equations and laws are sets, and mappings have no order, except where order is a call's: the
+tensors and options of a kernel. Evidence stands on this text, for tolerances are measured in the order in which the
+mathematics is written; whether two texts say the same in other words is asked of `spakc/ir/normal.py`.
 """
 
 from __future__ import annotations

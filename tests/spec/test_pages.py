@@ -23,7 +23,7 @@ DONE = {"tutorial": ["spak", "console"], "established": ["spak", "console"], "em
 """Pages that are done from top to bottom, and the kinds of blocks that must be there."""
 
 ELSEWHERE = {
-    "roles": {"spak", "sh"},  # tests/unit/diff/test_hook.py
+    "roles": {"spak", "sh", "console"},  # tests/unit/diff/test_hook.py
     "agents": {"json", "sh"},  # tests/unit/agents/test_mcp.py
     "language": {"spak"},  # tests/spec/test_spec.py
 }
@@ -46,7 +46,7 @@ def run(command: str) -> str:
     line, _, note = command.partition("  # ")
     words = shlex.split(line)
     if words[0] != "spakc":
-        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(line, shell=True, check=True, capture_output=True, text=True).stdout
     result = invoke(*words[1:])
     expected = int(note.removeprefix("exit ")) if note else 0
     assert result.exit_code == expected, f"{command}\n{result.output}"

@@ -1,4 +1,4 @@
-"""The hook and the step of CI that docs/roles.md shows, run as they stand there."""
+"""The hook, the step of CI and the changes that docs/roles.md shows, run as they stand there."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.spec.test_pages import console
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "roles.md").read_text("utf-8")
 EXAMPLE = re.findall(r"^```spak\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
 HOOK, STEP = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 WEAKER = EXAMPLE.replace("spill_bytes == 0", "spill_bytes <= 64")
 FASTER = EXAMPLE.replace("threads in {128, 256}", "threads in {128, 256, 512}")
+
+
+def test_the_changes_are_told_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("old.spak").write_text(EXAMPLE)
+    shown = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert shown
+    for block in shown:
+        console(block)
 
 
 class Project:
