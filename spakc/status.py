@@ -30,6 +30,7 @@ from spakc.verdicts import (
     judge_claim,
     judge_gate,
     judge_law,
+    witnesses_of,
 )
 
 SCHEMA = "spak-status/1"
@@ -150,7 +151,7 @@ def _judge(
 ) -> Judgement:
     match statement.kind:
         case "law":
-            return judge_law(statement.body, figures, base)
+            return judge_law(statement.body, figures, base, witnesses_of(statement))
         case "verify":
             return judge_checks(statement.body.cases or 0, figures)
         case "gradient":

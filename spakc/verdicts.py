@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter as Counting
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, combinations
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from spak_runtime.formats import agree
 from spakc.check.check_claims import Counter
+from spakc.check.statements import Statement
 from spakc.check.verdict import Verdict
 from spakc.figures import (
     Found,
@@ -58,22 +60,32 @@ class Judgement:
 
 NOTHING = Judgement(Verdict.undecided)
 
+WITNESSES = 5
+"""Of a law about kernels that only runs show (traffic, conflicts, values), as many at each config that was run: a case
+or two may be ones in which it happens to be true."""
+
+
+def witnesses_of(statement: Statement) -> int:
+    """The least number of witnesses at each config without which a law is undecided."""
+    return WITNESSES if statement.kernels and statement.fact in ("counters", "cases") else 1
+
 
 # ---- laws ---------------------------------------------------------------------------------------------
 
 _BINDINGS = {"knob": RefKind.knob, "dim": RefKind.dim, "option": RefKind.option, "sample": RefKind.sample}
 
 
-def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env) -> Judgement:
+def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env, least: int = 1) -> Judgement:
     """Evaluates the law at every observation. `base` binds the facts of the device.
 
     Holds if it is true at each selected one that its `when` admits, and in each case where it was tested, and
-    there is one. Raises Malformed."""
+    there are `least` of each config. Raises Malformed."""
     figures = list(figures)
     whole = implication(law.proposition, law.when)
     asked = [q for q in mentions(law.proposition, law.when) if isinstance(q, Query)]
     dropped = unknown = 0
-    witnesses, broken = _tested(figures)
+    tested, broken = _tested(figures)
+    witnesses = Counting({"": tested} if tested else {})
     for observation in objects(figures, "observations"):
         count = count_in(observation.get("count", 1))
         env = _observed(observation, asked, base)
@@ -86,21 +98,27 @@ def judge_law(law: Law, figures: Iterable[Mapping[str, Any]], base: Env) -> Judg
         if isinstance(truth, Unknown):
             unknown += count
             continue
-        witnesses += count
+        place = object_in(observation, "at")
+        witnesses[_told({k: v for k, v in place.items() if k.startswith("knob ")})] += count
         if truth is not True and not broken:
-            at = ", ".join(
-                f"{k.split(' ', 1)[-1]} = {show(v)}" for k, v in object_in(observation, "at").items()
-            )
+            at = _told(place)
             broken = explain(whole, env).text + (f" at {at}" if at else "")
     notes = [broken] if broken else []
     if dropped:
         notes.append(f"{dropped} dropped for breaking a law")
     if unknown:
         notes.append(f"{unknown} without a value")
-    verdict = (
-        Verdict.violated if broken else Verdict.holds if witnesses and not unknown else Verdict.undecided
-    )
-    return Judgement(verdict, witnesses, "; ".join(notes))
+    config, fewest = min(witnesses.items(), key=lambda each: each[1], default=("", 0))
+    if 0 < fewest < least:
+        notes.append(f"{fewest} of {least} witnesses" + (f" at {config}" if config else ""))
+    enough = fewest >= max(1, least) and not unknown
+    verdict = Verdict.violated if broken else Verdict.holds if enough else Verdict.undecided
+    return Judgement(verdict, witnesses.total(), "; ".join(notes))
+
+
+def _told(place: Mapping[str, Any]) -> str:
+    """A place in words."""
+    return ", ".join(f"{key.split(' ', 1)[-1]} = {show(value)}" for key, value in place.items())
 
 
 def _tested(figures: Iterable[Mapping[str, Any]]) -> tuple[int, str]:

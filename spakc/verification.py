@@ -24,7 +24,7 @@ from spakc.machine_code import compile_one
 from spakc.plan.plan import Plan
 from spakc.record import record
 from spakc.subjects import subject_now
-from spakc.verdicts import Judgement, judge_checks, judge_law
+from spakc.verdicts import Judgement, judge_checks, judge_law, witnesses_of
 from spakc.verify.campaign import MathOutcome, VariantOutcome
 from spakc.verify.failure import Failure
 from spakc.verify.laws import (
@@ -152,7 +152,8 @@ def establish(
                 continue
             device = module.devices.get(statement.target)
             base = Env().facts(device.facts) if device is not None else Env()
-            yield Established(statement, figures, judge_law(statement.body, [figures], base), statement.fact)
+            judged = judge_law(statement.body, [figures], base, witnesses_of(statement))
+            yield Established(statement, figures, judged, statement.fact)
 
 
 def _fact(on: str) -> str:
@@ -241,12 +242,14 @@ def rows_of(
     toolchain = _toolchain(on)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     left = [text for each in finished for text in each.not_covered]
-    counts = {o.tested.name: o.cases for each in finished for o in each.variants if not o.left_out}
+    outcomes = [o for each in finished for o in each.variants if not o.left_out]
+    counts = {o.tested.name: o.cases for o in outcomes}
+    sizes = {o.tested.name: {dim: list(ends) for dim, ends in o.sizes.items()} for o in outcomes}
     rows = []
     for each in established:
         figures = dict(each.figures)
         if "checks" in figures:
-            figures |= {"variants": counts, "not_covered": left}
+            figures |= {"variants": counts, "sizes": sizes, "not_covered": left}
         target = checked.module.devices.get(each.statement.target)
         arch = target.arch if target is not None else ""
         subject = now.about(each.statement, fact=each.fact, arch=arch)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from hypothesis import strategies as st
+
 from spakc.verify.case import Case
+from spakc.verify.ends import cases_at_ends, out_of_reach
 from spakc.verify.examine import Counters, Run, examine, examine_derivative
 from spakc.verify.failure import Failure
 from spakc.verify.oracle import OracleError
-from spakc.verify.search import SHRINK_SECONDS, NoCase, search, some
+from spakc.verify.search import ROUND, SHRINK_SECONDS, Found, NoCase, search, some
 from spakc.verify.specialisations import Specialisation, pool
-from spakc.verify.strategies import LARGEST, WORK, Shapes, cases
+from spakc.verify.strategies import LARGEST, WORK, Shapes, cases, declared_ends
 from spakc.verify.tested import UnderTest
 from spakc.verify.tripwires import Prepared, Tripwire, prepare, spring
 
@@ -26,7 +30,7 @@ DIFFERENCES = 8
 class VariantOutcome:
     """`cases` were right before one failed, if any did; `why_not` says why there was no case at all, `left_out`
     that the variant is not for the machine at hand, which is no fault of it. `seen` are the counters of cases that
-    were right, where the machine counts."""
+    were right, where the machine counts; `sizes` the least and the largest of each run-time dim in such cases."""
 
     tested: UnderTest
     cases: int = 0
@@ -36,6 +40,7 @@ class VariantOutcome:
     why_not: str = ""
     not_covered: tuple[str, ...] = ()
     left_out: str = ""
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -67,30 +72,74 @@ def verify_variant(
     shrink_seconds: float = SHRINK_SECONDS,
     fresh: bool = False,
 ) -> VariantOutcome:
-    """Tries `count` cases of a variant, always the same for a seed. `fresh`: each once more on other inputs of the same
-    sizes, so that nothing that was kept from a call before can be right."""
+    """Tries `count` cases of a variant, always the same for a seed. Those at the ends of declared sizes come last: what
+    fails in any case is seen sooner in a small one. `fresh`: each once more on other inputs of the same sizes, so that
+    nothing that was kept from a call before can be right."""
     members = pool(tested)
     if not members:
         return VariantOutcome(tested, why_not="no dtypes, layouts and options that its guards allow")
     shapes = Shapes(tested)
     seen: list[tuple[Case, Counters]] = []
+    fine: list[Case] = []
 
     def check(case: Case) -> Failure | None:
         try:
             failure = examine(tested, case, run, lambda c, n: seen.append((c, n)))
             if failure is None and fresh:
                 failure = examine(tested, replace(case, data=case.data + 1, again=False), run)
+            if failure is None:
+                fine.append(case)
             return failure
         except OracleError as error:
             return Failure("SPAK805", tested.name, (str(error),), (), case)
 
+    at_ends = cases_at_ends(tested, members, shapes, count, seed)
+    drawn = cases(tested, members, shapes)
     try:
-        found = search(cases(tested, members, shapes), check, count, seed, shrink_seconds)
+        found = search(drawn, check, count - len(at_ends), seed, shrink_seconds)
     except NoCase:
-        return VariantOutcome(tested, why_not="the laws, the shapes and its guards leave no case")
+        if not at_ends:
+            return VariantOutcome(tested, why_not="the laws, the shapes and its guards leave no case")
+        found = Found(0, None)
+    for case, ends in at_ends:
+        if found.failure is None:
+            failure = check(case)
+            if failure is not None:
+                like = (drawn, cases(tested, members, shapes, ends=ends))
+                failure = _simplest(like, check, failure, seed, shrink_seconds)
+            found = Found(found.cases + (failure is None), failure)
+    sizes = _extremes(fine, shapes)
     return VariantOutcome(
-        tested, found.cases, members, found.failure, seen, not_covered=_not_covered(tested, shapes)
+        tested,
+        found.cases,
+        members,
+        found.failure,
+        seen,
+        not_covered=_not_covered(tested, members, shapes, sizes),
+        sizes=sizes,
     )
+
+
+def _simplest(
+    like: Iterable[st.SearchStrategy[Case]],
+    check: Callable[[Case], Failure | None],
+    failure: Failure,
+    seed: int,
+    shrink_seconds: float,
+) -> Failure:
+    """The failure of a simpler case than the one that failed: of any, else of one at the same ends."""
+    for strategy in like:
+        with contextlib.suppress(NoCase):
+            found = search(strategy, check, ROUND, seed, shrink_seconds)
+            if found.failure is not None:
+                return found.failure
+    return failure
+
+
+def _extremes(fine: Sequence[Case], shapes: Shapes) -> dict[str, tuple[int, int]]:
+    """Of each run-time dim the least and the largest size in cases that were right."""
+    table = {name: [case.dims[name] for case in fine] for name in shapes.free}
+    return {name: (min(sizes), max(sizes)) for name, sizes in table.items() if sizes}
 
 
 def left_out(tested: UnderTest, archs: Sequence[str]) -> VariantOutcome | None:
@@ -103,9 +152,16 @@ def left_out(tested: UnderTest, archs: Sequence[str]) -> VariantOutcome | None:
     )
 
 
-def _not_covered(tested: UnderTest, shapes: Shapes) -> tuple[str, ...]:
+def _not_covered(
+    tested: UnderTest,
+    members: Sequence[Specialisation],
+    shapes: Shapes,
+    sizes: Mapping[str, tuple[int, int]],
+) -> tuple[str, ...]:
     """What the cases leave out."""
-    found = [f"calls of more than {WORK:,} points"]
+    found = [f"calls of more than {WORK:,} points, but at the ends of the sizes that `verify` gives"]
+    left = out_of_reach(declared_ends(tested, members, shapes), sizes)
+    found += [f"{each} ({tested.variant.id})" for each in left]
     if tested.verification is None:
         found.append(
             "a tolerance of the file's own: there is no `verify`, so 2 * library_error + ulp is allowed"

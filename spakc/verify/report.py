@@ -67,7 +67,8 @@ def variant_text(outcome: VariantOutcome) -> str:
         return f"  {name}: not run: {outcome.why_not}"
     built = f"{len(outcome.pool)} specialisations"
     if outcome.failure is None:
-        return f"  {name}: {outcome.cases} cases of {built}, all right"
+        sizes = ", ".join(f"{dim} {low:,} to {high:,}" for dim, (low, high) in outcome.sizes.items())
+        return f"  {name}: {outcome.cases} cases of {built}, all right" + (f"; {sizes}" if sizes else "")
     return f"  {name}: wrong after {outcome.cases} cases of {built}"
 
 

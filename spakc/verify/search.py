@@ -93,21 +93,31 @@ def some(strategy: st.SearchStrategy[Case], count: int, seed: int) -> list[Case]
     return list(found.values())
 
 
+def another(strategy: st.SearchStrategy[Case], seed: int) -> Case:
+    """A case that is not the simplest, if there is one: always the same for a seed. Raises NoCase."""
+    drawn: list[Case] = []
+    _drive(strategy, drawn.append, lambda: len(drawn) > 1, 1, seed, 2)
+    if not drawn:
+        raise NoCase
+    return drawn[-1]
+
+
 def _drive(
     strategy: st.SearchStrategy[Case],
     body: Callable[[Case], None],
     enough: Callable[[], bool],
     cases: int,
     seed: int,
+    size: int = ROUND,
 ) -> None:
-    """Gives cases to `body` until there are enough, in rounds: hypothesis makes the later cases of a long
+    """Gives cases to `body` until there are enough, in rounds of `size`: hypothesis makes the later cases of a long
     round out of earlier ones, and those of kernels are better unlike each other."""
 
     def test(case: Case) -> None:
         body(case)
 
     configured: Any = settings(
-        max_examples=ROUND,
+        max_examples=size,
         database=None,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),
@@ -116,7 +126,7 @@ def _drive(
         suppress_health_check=list(HealthCheck),
         verbosity=hypothesis.Verbosity.quiet,
     )
-    for number in range(2 * -(-cases // (ROUND - 1))):
+    for number in range(2 * -(-cases // (size - 1))):
         if enough():
             return
         try:

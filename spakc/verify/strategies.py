@@ -1,8 +1,9 @@
 """The cases of a variant as hypothesis draws and shrinks them.
 
 Sizes come from the `shapes` of the file's `verify` and satisfy the kernel's laws; most of them lie where
-kernels break: 1, primes, one more or less than a tile, a power of two, or another size of the call. Memory may be
-dense, padded or begin anywhere. Whatever a guard of the variant refuses is mended or not drawn.
+kernels break: 1, primes, one more or less than a tile, a power of two, or another size of the call. The ends of what
+the file declares are not left to chance: `spakc/verify/ends.py` asks for them. Memory may be dense, padded or begin
+anywhere. Whatever a guard of the variant refuses is mended or not drawn.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from spakc.ir.module import Kernel, Law
 from spakc.ir.ops import Const, Expr, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.types import DType
+from spakc.record import record
 from spakc.verify.borders import borders_of
 from spakc.verify.case import MODES, VALUES, Case, Value
 from spakc.verify.inputs import environment, shape_of
@@ -54,6 +56,10 @@ launches. What the emulator computes in a fraction of a second."""
 ELEMENT = 16
 THREAD = 64
 
+SHARE = 4
+"""A dim at its end may take so many times the work of a case; other dims beside it (and further ends) come to no more
+than one part in so many."""
+
 COMFORTABLE = range(8, 49)
 """Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
 
@@ -67,6 +73,19 @@ NUMBERS = (0.5, 20.0)
 """Of a number that is 0 by default, the others: less than most values that it meets, and more than most."""
 
 _UNIT_BYTES = 16
+
+
+@record
+class End:
+    """The largest or the smallest size of a dim, or one so many further inside."""
+
+    dim: str
+    largest: bool
+    inside: int = 0
+
+    def of(self, sizes: Sequence[int]) -> int:
+        ordered = sorted(set(sizes), reverse=self.largest)
+        return ordered[min(self.inside, len(ordered) - 1)]
 
 
 class Shapes:
@@ -117,23 +136,48 @@ class Shapes:
         except ExpressionError:
             return 0
 
-    def draw(self, draw: Any, env: Env, known: Environment, plain: bool) -> dict[str, int]:
-        """A size for every dim. `known` is what guards may ask of the specialisation, its compiled dims among it."""
+    def declared(self, env: Env, known: Environment) -> dict[str, tuple[int, int]]:
+        """From where to where the file asks for sizes of a dim, of those that the variant takes."""
+        found: dict[str, tuple[int, int]] = {}
+        for names, domain in self._tuples:
+            table = _tuples(domain, env)
+            for place, name in enumerate(names if table else ()):
+                sizes = [row[place] for row in table]
+                found[name] = (min(sizes), max(sizes))
+        for name in self.free:
+            if self._domains[name] is not None:
+                sizes = self._sizes(name, env, known)
+                found[name] = (sizes[0], sizes[-1])
+        return {name: ends for name, ends in found.items() if name in self.free and name not in self.beyond}
+
+    def draw(
+        self, draw: Any, env: Env, known: Environment, plain: bool, ends: Sequence[End] = ()
+    ) -> dict[str, int]:
+        """A size for every dim. `known` is what guards may ask of the specialisation, its compiled dims among it.
+        Dims of `ends` come first, each at its end as far as laws and work allow after those before it."""
         dims = dict(known.dims)
         for names, domain in self._tuples:
             if all(name in self.free for name in names):
-                dims |= dict(zip(names, draw(st.sampled_from(_tuples(domain, env))), strict=True))
-        least = {name: self._sizes(name, env, known)[0] for name in self.free}
+                table = _at_ends(_tuples(domain, env), names, ends)
+                dims |= dict(zip(names, draw(st.sampled_from(table)), strict=True))
+        sizes = {name: self._sizes(name, env, known) for name in self.free}
+        least = {name: found[0] for name, found in sizes.items()}
         turn = 0 if plain else draw(st.integers(0, max(0, len(self.free) - 1)))
-        for name in (*self.free[turn:], *self.free[:turn]):
+        wanted = {end.dim: end for end in reversed(ends)}
+        for name in (*dict.fromkeys(end.dim for end in ends), *self.free[turn:], *self.free[:turn]):
             if name in dims:
                 continue
             now = replace(known, dims=dims)
-            lawful: Sequence[int] = self._lawful(name, env, now, least)
+            work = self.work
+            if ends:
+                work = work * SHARE if name == ends[0].dim else work // SHARE
+            lawful: Sequence[int] = self._lawful(name, env, now, least, work)
             if not lawful:
                 reject()
             if plain:
                 lawful = self._comfortable(name, lawful, env, now)
+            if name in wanted and (name == ends[0].dim or wanted[name].of(sizes[name]) in lawful):
+                lawful = [wanted[name].of(lawful)]
             dims[name] = draw(st.sampled_from(lawful) if plain else self._among(name, lawful, dims))
         return {name: dims[name] for name in self.kernel.dims}
 
@@ -177,12 +221,14 @@ class Shapes:
         }
         return sorted(n for n in wanted | self._steps if n > 0)
 
-    def _lawful(self, name: str, env: Env, known: Environment, least: Mapping[str, int]) -> list[int]:
-        """The sizes of a dim that leave the case lawful and small enough, ascending. The dims that are not yet known
-        will have at least the sizes of `least`."""
+    def _lawful(
+        self, name: str, env: Env, known: Environment, least: Mapping[str, int], work: int
+    ) -> list[int]:
+        """The sizes of a dim that leave the case lawful and its work small enough, ascending. The dims that are not yet
+        known will have at least the sizes of `least`."""
         dims = known.dims
         sizes = self._sizes(name, env, known)
-        fits = bisect.bisect_right(sizes, self.work, key=lambda n: self.cost({**least, **dims, name: n}))
+        fits = bisect.bisect_right(sizes, work, key=lambda n: self.cost({**least, **dims, name: n}))
         asked = [p for p, of in self._laws if name in of and of <= {*dims, name}]
         guards = [holds for holds, of in self._guards if {name} < of <= {*dims, name}]
 
@@ -238,6 +284,18 @@ def _tuples(domain: Expr, env: Env) -> list[tuple[int, ...]]:
     return [tuple(map(int, row)) for row in found] if isinstance(found, tuple) else []
 
 
+def _at_ends(
+    table: list[tuple[int, ...]], names: Sequence[str], ends: Sequence[End]
+) -> list[tuple[int, ...]]:
+    """The rows at the ends that are asked for, as far as one row can be at all of them."""
+    for end in ends:
+        if end.dim in names:
+            place = names.index(end.dim)
+            size = end.of([row[place] for row in table])
+            table = [row for row in table if row[place] == size]
+    return table
+
+
 def _dims_of(law: Law) -> frozenset[str]:
     return names_of(mentions(law.proposition, law.when), RefKind.dim)
 
@@ -277,15 +335,20 @@ def _edges(tested: UnderTest) -> frozenset[int]:
 
 
 def cases(
-    tested: UnderTest, members: Sequence[Specialisation], shapes: Shapes, plain: bool = False
+    tested: UnderTest,
+    members: Sequence[Specialisation],
+    shapes: Shapes,
+    plain: bool = False,
+    ends: Sequence[End] = (),
 ) -> st.SearchStrategy[Case]:
     """Cases of a variant over the specialisations `members`, of which there is at least one.
 
-    `plain`: comfortable sizes, dense memory, N(0, 1) values: cases on which every term of the math shows."""
+    `plain`: comfortable sizes, dense memory, N(0, 1) values: cases on which every term of the math shows. `ends`: the
+    first is where a size lies, the others where they can."""
 
     @st.composite
     def case(draw: Any) -> Case:
-        called = _call(draw, tested, draw(st.sampled_from(members)), shapes, plain)
+        called = _call(draw, tested, draw(st.sampled_from(members)), shapes, plain, ends)
         if plain:
             return called
         order = {"seed": draw(st.integers(0, 2**16)), "mode": draw(st.sampled_from(MODES))}
@@ -295,9 +358,31 @@ def cases(
     return case()
 
 
-def _call(draw: Any, tested: UnderTest, chosen: Specialisation, shapes: Shapes, plain: bool) -> Case:
-    env = bind_dtypes(Env().options(chosen.options), chosen.dtypes).knobs(tested.variant.config)
-    dims = shapes.draw(draw, env, facts_of(tested, chosen), plain)
+def declared_ends(
+    tested: UnderTest, members: Iterable[Specialisation], shapes: Shapes
+) -> dict[str, tuple[int, int]]:
+    """Of each dim for which the file gives sizes, the least and the largest that a specialisation takes."""
+    found: dict[str, tuple[int, int]] = {}
+    for chosen in members:
+        for name, (least, most) in shapes.declared(_env(tested, chosen), facts_of(tested, chosen)).items():
+            low, high = found.get(name, (least, most))
+            found[name] = (min(low, least), max(high, most))
+    return {name: found[name] for name in shapes.free if name in found}
+
+
+def _env(tested: UnderTest, chosen: Specialisation) -> Env:
+    return bind_dtypes(Env().options(chosen.options), chosen.dtypes).knobs(tested.variant.config)
+
+
+def _call(
+    draw: Any,
+    tested: UnderTest,
+    chosen: Specialisation,
+    shapes: Shapes,
+    plain: bool,
+    ends: Sequence[End] = (),
+) -> Case:
+    dims = shapes.draw(draw, _env(tested, chosen), facts_of(tested, chosen), plain, ends)
     return Case(
         tested.spec.name,
         tested.variant.id,

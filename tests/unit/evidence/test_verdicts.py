@@ -82,6 +82,22 @@ def test_an_observation_that_the_condition_excludes_is_no_witness() -> None:
     assert judge_law(COUNT, rows(small, large), Env()) == judge_law(COUNT, rows(large), Env())
 
 
+def test_what_runs_show_needs_several_witnesses_at_each_config() -> None:
+    """One config with many does not speak for another with few; what is false once is violated all the same."""
+    many = observed({"cubin.spill_bytes": 0}, {"knob tile_m": 32}, count=40)
+    few = observed({"cubin.spill_bytes": 0}, {"knob tile_m": 64, "dim M": 3}, count=2)
+    more = observed({"cubin.spill_bytes": 0}, {"knob tile_m": 64, "dim M": 4}, count=3)
+    bad = observed({"cubin.spill_bytes": 8}, {"knob tile_m": 64})
+    assert judge_law(SPILLS, rows(many), Env(), 5).verdict is HOLDS
+    judged = judge_law(SPILLS, rows(many, few), Env(), 5)
+    assert (judged.verdict, judged.witnesses) == (UNDECIDED, 42)
+    assert judged.note == "2 of 5 witnesses at tile_m = 64"
+    assert judge_law(SPILLS, rows(many, few, more), Env(), 5).verdict is HOLDS
+    assert judge_law(SPILLS, rows(bad), Env(), 5).verdict is VIOLATED
+    tested = {"tested": {"cases": 4, "failures": 0}}
+    assert judge_law(SPILLS, [tested], Env(), 5).note == "4 of 5 witnesses"
+
+
 def test_bindings_and_dtypes_of_an_observation_are_used() -> None:
     where = {"knob tile_m": 64, "dim K": 16, "dtype A": "bf16"}
     assert judge_law(SAID, rows(observed({"launch.shared_bytes": 2048}, where)), Env()).verdict is HOLDS

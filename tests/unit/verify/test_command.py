@@ -81,7 +81,7 @@ def test_laws_over_traffic_and_machine_code(tmp_path: Path) -> None:
         "spak 1\n", "spak 1\nuse std.devices\ntargets a100\n"
     )
     path = write(tmp_path, text)
-    result = verify(path, "--cases", "5")
+    result = verify(path, "--cases", "10")
     assert result.exit_code == 3, result.output
     found = entries(path)
     assert found["law scaled.reads_all"].status.verdict.value == "holds"
