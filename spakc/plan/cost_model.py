@@ -93,6 +93,10 @@ OVERLAP = 0.5
 NAIVE_ATTENTION = 0.033
 """What attention by rows reaches of the multiply-add rate: its operands come from the first-level cache."""
 
+NAIVE_WARPS, NAIVE_ELEMENT, NAIVE_KEY = 8, 6e-8, 3e-7
+"""Warps of a block of it, and seconds of one for a row: for each element of queries and values, as often as its lanes
+take keys, and for each key (27 us at 16 keys of 64 elements, 42 at 128 elements, however few rows there are)."""
+
 ROWS_AT_ONCE = 1.3e-6
 """Seconds in which a warp computes rows that stay on chip, however many of them at once: two passes that wait for
 memory, and the exchange of sums."""
@@ -216,10 +220,11 @@ def attention_time(
     resident = target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes)
     if resident == 0:
         return Estimate(math.inf, "a block does not fit")
+    sms = target.sms if shape.sms is None else shape.sms
     if not template.tensor_cores:
         flops = 2.0 * shape.batch * shape.rows * shape.others * shape.columns
-        return Estimate(LAUNCH + flops / (NAIVE_ATTENTION * target.fma_flops), "loads")
-    sms = target.sms if shape.sms is None else shape.sms
+        loads = flops / (NAIVE_ATTENTION * target.fma_flops)
+        return Estimate(LAUNCH + greatest((loads, _naive_rows(config, resident, shape, sms))), "loads")
     if template.family == "attention_gradient" and "consumers" in config:
         return _keys_of_gradient(config, shape, target)
     if "consumers" in config:
@@ -246,6 +251,18 @@ def attention_time(
     _, limit = _slowest({"tensor cores": products, "copies from the cache": waiting})
     steps = ceil_div(shape.others, step_rows) * step
     return Estimate(LAUNCH + rounds * (steps + together * BLOCK_START), limit)
+
+
+def _naive_rows(config: Config, resident: int, shape: AttentionShape, sms: Amount) -> Amount:
+    """Of warps that compute one row after the other, whatever else the device does: a warp waits for each load."""
+    tile = _number(config, "tile_q")
+    rounds = ceil_div(shape.batch * ceil_div(shape.rows, tile), sms * resident)
+    rows = ceil_div(least((shape.rows, tile)), NAIVE_WARPS)
+    return (
+        rounds
+        * rows
+        * (ceil_div(shape.others, 32) * shape.columns * NAIVE_ELEMENT + shape.others * NAIVE_KEY)
+    )
 
 
 def _packed_attention(

@@ -4,7 +4,8 @@ equations, each weighed by how much the next step depends on it.
 Trying some orders of summation does not find that where few elements are ill conditioned and each is tried a few times:
 a quotient by a root that is nearly nothing, a difference of two sums that are equal. What is carried:
 
-* each operation is off by half a unit in the last place of its result, a library's function by FUNCTION_ULPS units;
+* each operation is off by half a unit in the last place of its result, a library's function by FUNCTION_ULPS units, or
+  by the whole of a result that is smaller than normal numbers are, which fast functions give as zero;
 * an operation hands on the error of each argument, as much as its result changes when the argument does;
 * a computed operand of a matrix product is off by half a unit of the 16-bit type that matrix units take;
 * a sum of n terms one after the other is off by half a unit of each partial sum, and errors of different terms are as
@@ -70,6 +71,9 @@ class _Carried(Run):
         super().__init__(kernel, inputs, options, dims, real)
         compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
         self.half_unit = float(np.finfo(compute).eps) / 2
+        self.vanishing = 2 * float(
+            np.finfo(compute).tiny
+        )  # what is smaller may be taken for smaller than normal
         self.errors = Run(kernel, inputs, options, dims, real)
         for name, array in self.errors.old.items():
             if np.issubdtype(array.dtype, np.floating):
@@ -124,7 +128,14 @@ class _Carried(Run):
         units = 2 * FUNCTION_ULPS if expr.op in TRANSCENDENTAL else 0 if expr.op in EXACT_OPS else 1
         if all(np.issubdtype(array.dtype, np.floating) for array in arrays) or expr.op not in ("add", "mul"):
             error = error + units * self.half_unit * _finite(np.abs(result))
+        if expr.op in TRANSCENDENTAL:
+            error = np.maximum(error, self._vanished(result))
         return Named(result, axes), Named(np.broadcast_to(error, result.shape), axes)
+
+    def _vanished(self, result: Array) -> Array:
+        """How far results are off that become zero."""
+        size = np.abs(result)
+        return np.where(size < self.vanishing, size, 0.0)
 
     @staticmethod
     def _moved(op: str, arrays: list[Array], place: int, error: Array, result: Array) -> Array:
@@ -218,7 +229,8 @@ class _Carried(Run):
             np.sum(np.square(share * _finite(relative)), axis=along, keepdims=True)
         ) + unit * math.sqrt(terms)
         if node.op == "softmax":
-            return Named(share, order), Named(share * _finite(relative + summed + unit), order)
+            off = np.maximum(share * _finite(relative + summed + unit), self._vanished(share))
+            return Named(share, order), Named(off, order)
         shape = tuple(self.sizes[axis] for axis in rest)
         value = np.log(total).reshape(shape) + np.where(np.isfinite(top), top, 0).reshape(shape)
         own = function * np.abs(np.log(total)).reshape(shape) + unit * np.abs(value)

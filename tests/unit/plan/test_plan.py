@@ -93,6 +93,23 @@ def test_a_portfolio_serves_small_and_large_calls(planner: Planner) -> None:
             assert evaluate(variant.estimates["sm_80"], at_a_call) == pytest.approx(seconds, rel=5e-3)
 
 
+@pytest.mark.parametrize("batch", [1, 64, 2048])
+@pytest.mark.parametrize("length", [8, 16, 24, 64])
+def test_short_sequences_are_packed_however_few(attention: Plan, batch: int, length: int) -> None:
+    """Rows one after the other take 27 us where packed ones take 5 (64 sequences of 16, H100)."""
+    dims = {"B": batch, "H": 1, "G": 1, "Sq": length, "Sk": length, "D": 64}
+    call = Environment(dims=dims, facts={"sms": TARGETS["sm_90a"].sms})
+    times = {
+        v.schedule: evaluate(v.estimates["sm_90a"], call) for v in attention.kernels["fmha_biased"].variants
+    }
+    assert times["v1_naive"] > 2 * times["packed"] > 0
+
+
+@pytest.fixture(scope="module")
+def attention() -> Plan:
+    return plan(checked(ROOT / "examples/kernels/fmha.spak"), ("sm_90a",), Sink())
+
+
 @pytest.mark.parametrize("template", [WARP_SPECIALIZED, PIPELINED_TEMPLATE])
 def test_all_reference_shapes_at_once_take_what_each_takes(template: Template) -> None:
     """Lengths and layouts of rows included, which hundreds of configs of a portfolio are for."""

@@ -53,6 +53,16 @@ kernel quotient: elementwise {
 }
 """
 
+VANISHING = """spak 1
+kernel vanishing: elementwise {
+  dim N
+  input  x: f32 [N]
+  output z: f32 [N]
+  math { z[i] = 1e3 * exp(x[i]) }
+  schedule grid_stride { knob vector in {1} }
+}
+"""
+
 
 def variant(case: Case, file: str) -> tuple[UnderTest, dict[str, str]]:
     variants, files = of_file(EXAMPLES / file)
@@ -125,3 +135,14 @@ def test_a_case_of_many_zeros_has_no_error() -> None:
     tested, _ = variant(case, "train.spak")
     right = reference(tested, case)
     assert all(np.isfinite(allowed).all() for allowed in right.allowed.values())
+
+
+def test_what_is_smaller_than_normal_numbers_may_become_zero() -> None:
+    """Weights of attention far below the largest, times large slopes: zero on a device, whose exponential knows no
+    subnormal numbers."""
+    kernel = kernel_of(VANISHING)
+    x = np.array([-86.0, -87.6, -90.0, -103.0])
+    error = rounding_errors(kernel, {"x": x})["z"]
+    lost = 1e3 * np.exp(x)
+    assert (error[1:] >= lost[1:]).all(), "less than 2^-126 each"
+    assert error[0] < 1e-3 * lost[0], "a normal number stays"
