@@ -201,25 +201,27 @@ def _similar_files(path: Path) -> tuple[str, ...]:
 def check_file(path: Path, overlay: Overlay | None = None) -> Checked:
     """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found."""
     sink = Sink()
-    return check_loaded(path, load(path, sink, overlay), sink, keep=not overlay)
+    return check_loaded(path, load(path, sink, overlay), sink, keep=not overlay, overlay=overlay)
 
 
-def check_loaded(path: Path, program: Program, sink: Sink, keep: bool = True) -> Checked:
+def check_loaded(
+    path: Path, program: Program, sink: Sink, keep: bool = True, overlay: Overlay | None = None
+) -> Checked:
     """The same for files that are parsed."""
     checked = check_program(program, sink)
-    by_hand = read_by_hand(checked.module.implementations, path, sink)
+    by_hand = read_by_hand(checked.module.implementations, path, sink, overlay)
     return Checked(path, program, replace(checked, hand_written=by_hand), sink, keep)
 
 
 def read_by_hand(
-    implementations: tuple[Implementation, ...], path: Path, sink: Sink
+    implementations: tuple[Implementation, ...], path: Path, sink: Sink, overlay: Overlay | None = None
 ) -> tuple[HandWritten, ...]:
     """Hand-written kernels with the texts of their sources. Raises SpakError for one that may not be read."""
     if not implementations:
         return ()
     from spakc.implement.source import hand_written
 
-    found = hand_written(implementations, path, sink)
+    found = hand_written(implementations, path, sink, overlay)
     sink.stop_if_errors()
     return found
 

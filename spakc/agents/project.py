@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spakc import driver
 from spakc.commands.diff import compare
 from spakc.diagnostics import Diagnostic, Sink, SpakError
+from spakc.implement.source import MOST_BYTES
 from spakc.record import record
 from spakc.resources import write_atomically
 from spakc.source import SourceFile
 from spakc.syntax.parse import parse
+
+_SOURCES = frozenset((".cu", ".cuh", ".h"))
+"""What a hand-written kernel is made of."""
 
 
 @record
@@ -66,32 +71,49 @@ class Project:
         return rows, said
 
     def _is_new(self, path: Path) -> bool:
-        """A file that nobody uses yet means nothing yet: its statements are judged when a `use` brings them in."""
-        return path.suffix == ".spak" and not path.exists() and path.parent.is_dir()
+        """A file that nobody uses yet means nothing yet: its statements are judged when a `use` brings them in, and the
+        source of a kernel when an `implement` names it."""
+        if path.exists() or not path.parent.is_dir():
+            return False
+        return path.suffix == ".spak" or (path.suffix in _SOURCES and self._may_implement())
+
+    def _may_implement(self) -> bool:
+        role = driver.check_file(self.file).module.module.roles.get(self.role or "")
+        return role is not None and "implement" in role.owns
 
     def _added(self, path: Path, text: str) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
         sink = Sink()
-        parse(SourceFile(path.name, text, self.shown(path)), sink)
+        if path.suffix == ".spak":
+            parse(SourceFile(path.name, text, self.shown(path)), sink)
+        elif len(text.encode()) > MOST_BYTES:
+            sink.report("SPAK003", f"`{self.shown(path)}` is more than {MOST_BYTES} bytes", None)
         return [], sink.diagnostics
 
     def _own(self, name: str | None) -> Path:
-        """A file of the project: the root file, or one that it uses by its path."""
+        """A file of the project: the root file, one that it uses by its path, or one that an `implement` names or
+        includes."""
         path = self.path(name)
         program = driver.load(self.file, Sink())
         used = {driver.absolute(self.file.parent / each) for each in program.files if each[:1] != "<"}
-        if path not in used:
+        if path in used:
+            return path
+        sources = {Path(each) for each in self._sources()}
+        if Path(os.path.realpath(path)) not in sources:
             sink = Sink()
-            files = ", ".join(
-                f"`{self.shown(each)}`" for each in sorted(used) if each.is_relative_to(self.folder)
-            )
+            inside = sorted(each for each in used | sources if each.is_relative_to(self.folder))
             sink.report(
                 "SPAK605",
                 f"`{driver.shorten(name or '')}` is no file of the project",
                 None,
-                help=(f"its files are {files}",),
+                help=(f"its files are {', '.join(f'`{self.shown(each)}`' for each in inside)}",),
             )
             sink.stop_if_errors()
         return path
+
+    def _sources(self) -> Iterator[str]:
+        """Real paths of what hand-written kernels are made of."""
+        for each in driver.check_file(self.file).module.hand_written:
+            yield from each.files
 
 
 class Refused(SpakError):

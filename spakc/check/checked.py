@@ -35,11 +35,13 @@ class KernelFacts:
 class HandWritten:
     """An `implement` with the text of its source, in which the files of the project that it includes stand in place of
     the includes. `on_primitives`: the entry is a SPAK_KERNEL, which takes one struct and runs on the emulator; else it
-    is plain CUDA, which takes its arguments one by one and needs a device."""
+    is plain CUDA, which takes its arguments one by one and needs a device. `files` are the real paths of the source and
+    of what it includes from the project."""
 
     implementation: Implementation
     text: str
     on_primitives: bool
+    files: tuple[str, ...] = field(default=(), compare=False)
 
 
 @record

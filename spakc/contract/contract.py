@@ -7,10 +7,11 @@ from dataclasses import field
 from typing import Any
 
 from spakc.check.checked import CheckedModule
+from spakc.contract.lets import devices_of, lets_of
 from spakc.contract.spaces import conflicts, cuts, lawful_values, unreachable
+from spakc.diff.difference import said as text
 from spakc.diff.entries import Entry, entries
 from spakc.diff.ownership import owner
-from spakc.ir.constraint import show
 from spakc.ir.module import Kernel, Schedule, Verification
 from spakc.ir.ops import Expr
 from spakc.lower.program import Program
@@ -43,6 +44,8 @@ def contract(known: Known, role: str) -> dict[str, Any]:
         "file": known.program.root,
         "targets": list(module.targets),
         "roles": {name: list(each.owns) for name, each in module.roles.items()},
+        "devices": devices_of(module),
+        "lets": lets_of(module.lets, {}),
         "levers": [_lever(e) for e in written.values() if owner(e, module.roles) == role],
         "kernels": [_kernel(known, kernel) for kernel in module.kernels.values()],
         "claims": [_claim(entry) for entry in known.page if entry.statement.kind == "claim"],
@@ -75,6 +78,7 @@ def _kernel(known: Known, kernel: Kernel) -> dict[str, Any]:
         "math": [" ".join(e.span.text.split()) for e in kernel.math],
         "accumulate": kernel.accumulate.value,
         "gradients": [f"{', '.join(g.outputs)} wrt {', '.join(g.inputs)}" for g in kernel.gradients],
+        "lets": lets_of(kernel.lets, {}),
         "laws": [law.qualified for law in kernel.laws],
         "verification": _verification(kernel.verification),
         "schedules": [_schedule(known, kernel, each) for each in kernel.schedules.values()],
@@ -119,6 +123,7 @@ def _schedule(known: Known, kernel: Kernel, schedule: Schedule) -> dict[str, Any
         ],
         "configs": [{"name": c.name, "on": list(c.on), "values": dict(c.values)} for c in schedule.configs],
         "prefers": [_prefer(p.proposition, p.when) for p in schedule.prefers],
+        "lets": lets_of(schedule.lets, spaces),
         "laws": [law.qualified for law in schedule.laws],
         "spaces": [
             {
@@ -150,14 +155,6 @@ def _claim(entry: StatementStatus) -> dict[str, Any]:
         "fresh": entry.status.fresh,
         "note": entry.status.note,
     }
-
-
-def text(expr: Expr) -> str:
-    """An expression as it was written, on one line."""
-    if expr.span is not None:
-        return " ".join(expr.span.text.split())
-    value = getattr(expr, "value", None)
-    return show(value) if isinstance(value, (bool, int, float, str)) else str(getattr(expr, "name", ""))
 
 
 # ---- what an architect wants to know ------------------------------------------------------------------

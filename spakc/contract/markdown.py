@@ -12,7 +12,9 @@ def render(data: dict[str, Any]) -> str:
     lines += [f"Targets: {', '.join(data['targets']) or 'none'}.", ""]
     for name, owns in data["roles"].items():
         lines += [f"* {name} owns {', '.join(owns)}"]
+    lines += _devices(data["devices"])
     lines += ["", *_levers(data["levers"])]
+    lines += _lets(data["lets"])
     if data["role"] == "architect":
         lines += _findings(data)
     known = _by_id(data["statements"])
@@ -62,9 +64,36 @@ def _kernel(kernel: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -> I
         shapes = ", ".join(checks["shapes"])
         yield f"values {', '.join(checks['values']) or 'of every kind'}, shapes {shapes or 'of every size'}."
     yield ""
+    yield from _lets(kernel["lets"])
     yield from _laws(kernel["laws"], known)
     for schedule in kernel["schedules"]:
         yield from _schedule(schedule, known)
+
+
+def _devices(devices: list[dict[str, Any]]) -> Iterator[str]:
+    """What the file asks of devices, and what they have."""
+    for device in devices:
+        facts = ", ".join(f"{name} = {_shown(value)}" for name, value in device["facts"].items())
+        yield f"* {device['device']}: {facts}"
+
+
+def _lets(lets: list[dict[str, Any]]) -> Iterator[str]:
+    for let in lets:
+        said = (
+            ""
+            if let["value"] is None or _shown(let["value"]) == let["text"]
+            else f" = {_shown(let['value'])}"
+        )
+        reach = "; ".join(
+            f"{_shown(each['least'])} to {_shown(each['most'])}"
+            + (f" on {each['target']}" if each["target"] else "")
+            for each in let["reach"]
+        )
+        yield f"* let `{let['name']} = {let['text']}`{said}" + (
+            f": {reach} at lawful points" if reach else ""
+        )
+    if lets:
+        yield ""
 
 
 def _laws(names: list[str], known: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
@@ -103,6 +132,7 @@ def _schedule(schedule: dict[str, Any], known: dict[str, list[dict[str, Any]]]) 
         yield f"* config {config['name']}{on}: {values}"
     yield from (f"* prefer {prefer}" for prefer in schedule["prefers"])
     yield ""
+    yield from _lets(schedule["lets"])
     yield from _laws(schedule["laws"], known)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,19 +29,26 @@ _ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once[ \t]*$")
 
 
 def hand_written(
-    implementations: tuple[Implementation, ...], root: Path, sink: Sink
+    implementations: tuple[Implementation, ...],
+    root: Path,
+    sink: Sink,
+    overlay: Mapping[Path, str] | None = None,
 ) -> tuple[HandWritten, ...]:
-    """Hand-written kernels with their texts. `root` is the file that was checked.
+    """Hand-written kernels with their texts. `root` is the file that was checked, `overlay` texts that stand for those
+    of files.
 
     Reports files that are not there (SPAK001), cannot be read (SPAK002), are too large (SPAK003) or lie outside of the
     project (SPAK006), and sources without the entry (SPAK324)."""
     found = []
+    proposed = {Path(os.path.realpath(path)): text for path, text in (overlay or {}).items()}
     for implementation in implementations:
+        reader = _Reader(root.parent, implementation, sink, proposed)
         try:
-            text = _Reader(root.parent, implementation, sink).read()
+            text = reader.read()
         except _Refused:
             continue
-        found.append(HandWritten(implementation, text, _on_primitives(text, implementation)))
+        files = tuple(map(str, reader.seen))
+        found.append(HandWritten(implementation, text, _on_primitives(text, implementation), files))
     return tuple(found)
 
 
@@ -60,7 +68,10 @@ class _Refused(Exception):
 class _Reader:
     """Reads one source. Everything it says stands at the `source` of the `implement`."""
 
-    def __init__(self, project: Path, implementation: Implementation, sink: Sink) -> None:
+    def __init__(
+        self, project: Path, implementation: Implementation, sink: Sink, proposed: Mapping[Path, str]
+    ) -> None:
+        self.proposed = proposed
         asking = posixpath.dirname(implementation.span.source.name)
         self.project = Path(os.path.realpath(project / asking))
         self.sink = sink
@@ -129,21 +140,27 @@ class _Reader:
     def _text(self, path: Path, shown: str) -> str:
         self.seen[path] = None
         try:
+            if path in self.proposed:
+                self._count(len(self.proposed[path].encode()))
+                return self.proposed[path]
             if not path.exists():
                 self._refuse("SPAK001", f"there is no file `{shown[:100]}`")
             if not path.is_file():
                 self._refuse("SPAK002", f"`{shown[:100]}` is not a file")
-            self.bytes += path.stat().st_size
-            if self.bytes > MOST_BYTES or len(self.seen) > MOST_FILES:
-                self._refuse(
-                    "SPAK003",
-                    f"`{self.name}` and its includes are more than {MOST_BYTES} bytes or {MOST_FILES} files",
-                )
+            self._count(path.stat().st_size)
             return path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             self._refuse("SPAK002", f"`{shown[:100]}` is not UTF-8 (byte {error.start})")
         except OSError as error:
             self._refuse("SPAK002", f"`{shown[:100]}` cannot be read: {error.strerror}")
+
+    def _count(self, more: int) -> None:
+        self.bytes += more
+        if self.bytes > MOST_BYTES or len(self.seen) > MOST_FILES:
+            self._refuse(
+                "SPAK003",
+                f"`{self.name}` and its includes are more than {MOST_BYTES} bytes or {MOST_FILES} files",
+            )
 
     def _refuse(self, code: str, message: str) -> NoReturn:
         self.sink.report(code, message, self.span, "asked for here")

@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 
 from spakc.diagnostics import Sink
+from spakc.diagnostics.diagnostic import Severity
 from spakc.ir.experiment import Phased
 from spakc.ir.ops import (
     OPS,
@@ -141,10 +142,12 @@ def _binary(node: nodes.Binary, scope: Scope, sink: Sink, _words: frozenset[str]
 def _compare(node: nodes.Compare, scope: Scope, sink: Sink, _words: frozenset[str]) -> Expr:
     # A word beside an enumerated option or knob: `mode == cooperative`, `activation != gelu`.
     words = {word for operand in node.operands for word in _words_of(operand, scope)}
+    if any(_is_word_knob(operand, scope) for operand in node.operands):
+        words |= _strange_words(node.operands, words, scope)
     operands = [lower_expression(operand, scope, sink, words=words) for operand in node.operands]
     for (a, left), (b, right) in pairwise(zip(node.operands, operands, strict=True)):
-        _check_choice(_words_of(a, scope), right, sink)
-        _check_choice(_words_of(b, scope), left, sink)
+        _check_choice(a, right, scope, sink)
+        _check_choice(b, left, scope, sink)
     parts: list[Expr] = [
         Apply(COMPARISON[op], (left, right), span=_span_over(left, right, node.span))
         for op, left, right in zip(node.ops, operands, operands[1:], strict=False)
@@ -155,8 +158,26 @@ def _compare(node: nodes.Compare, scope: Scope, sink: Sink, _words: frozenset[st
     return result if len(parts) > 1 else replace(result, span=node.span)
 
 
-def _check_choice(choices: tuple[str, ...], word: Expr, sink: Sink) -> None:
-    """A word beside something whose values are words must be one of them."""
+def _is_word_knob(operand: nodes.Expr, scope: Scope) -> bool:
+    entry = scope.find(operand.name) if isinstance(operand, nodes.NameExpr) else None
+    return entry is not None and entry.kind is RefKind.knob and bool(entry.words)
+
+
+def _strange_words(operands: Iterable[nodes.Expr], words: Iterable[str], scope: Scope) -> set[str]:
+    """Names beside a knob that nothing has and nothing comes near: words that the knob had when somebody else wrote
+    about them. Whoever owns a knob may narrow it, and need not touch what laws say of it."""
+    names = {operand.name for operand in operands if isinstance(operand, nodes.NameExpr)}
+    known = (*scope.visible(), *words)
+    free = {name for name in names if scope.find(name) is None and scope.find_later(name) is None}
+    return {
+        name for name in free - {*OPS, *QUERIES, *REDUCTIONS, *NAMESPACES} if nearest(name, known) is None
+    }
+
+
+def _check_choice(operand: nodes.Expr, word: Expr, scope: Scope, sink: Sink) -> None:
+    """A word beside something whose values are words must be one of them; beside a knob, which may have been narrowed,
+    another word is odd and no mistake."""
+    choices = _words_of(operand, scope)
     if not choices or not isinstance(word, Ref) or word.kind is not RefKind.symbol:
         return
     if word.name not in choices and not is_unresolved(word):
@@ -164,7 +185,16 @@ def _check_choice(choices: tuple[str, ...], word: Expr, sink: Sink) -> None:
         help_ = (
             f"did you mean `{close}`?" if close else f"it is one of {', '.join(f'`{c}`' for c in choices)}"
         )
-        sink.report("SPAK139", f"it is never `{word.name}`", word.span, "none of the choices", help=[help_])
+        odd = _is_word_knob(operand, scope) and close is None
+        severity: Severity = "warning" if odd else "error"
+        sink.report(
+            "SPAK139",
+            f"it is never `{word.name}`",
+            word.span,
+            "none of the choices",
+            help=[help_],
+            severity=severity,
+        )
 
 
 def _span_over(left: Expr, right: Expr, default: Span) -> Span:
@@ -180,7 +210,9 @@ def _words_of(operand: nodes.Expr, scope: Scope) -> tuple[str, ...]:
 
 def _member(node: nodes.Member, scope: Scope, sink: Sink, _words: frozenset[str]) -> Expr:
     item = lower_expression(node.item, scope, sink)
-    words = _words_of(node.item, scope)
+    words = set(_words_of(node.item, scope))
+    if _is_word_knob(node.item, scope) and isinstance(node.domain, nodes.SetExpr):
+        words |= _strange_words(node.domain.items, words, scope)
     domain = lower_expression(node.domain, scope, sink, words=words)
     if not isinstance(domain, (Members, Interval)):
         domain = lower_domain(node.domain, scope, Sink() if is_unresolved(domain) else sink)

@@ -49,7 +49,7 @@ TABLE: tuple[Code, ...] = (
         "A `use`, the `source` of an `implement` and the `file` of a corpus name files by a relative path, so that the "
         "same file means the same on every machine; absolute paths and addresses (`https://…`) are refused. A "
         "`source`, what it includes, and a corpus lie in the folder of the file that names them or below, links "
-        "followed.",
+        "followed. So does what `spakc new` makes, unless the whole path is given.",
         wrong='spak 1\nuse "/etc/kernels.spak"\n',
         right='spak 1\nuse "kernels/matmul.spak"\n',
     ),

@@ -175,7 +175,8 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK139",
         "a word that is none of the choices",
-        "This place takes one of a closed list of words; the help names them.",
+        "This place takes one of a closed list of words; the help names them. Beside a knob it is a warning: whoever "
+        "owns the knob may have narrowed it, and a law that speaks of the values it had says what it said.",
         wrong=_kernel(_COPY + "  verify { values normal, uniformly }\n"),
         right=_kernel(_COPY + "  verify { values normal, uniform }\n"),
     ),

@@ -40,9 +40,10 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK605",
         "a file that is no part of the project",
-        "An agent of a role writes into the root file of its project and into the files that it uses, "
-        "nowhere else: only what is read into the project can be judged by its roles. To add a file, let "
-        "whoever owns `use` add it first.",
+        "An agent of a role writes into the root file of its project, into the files that it uses and into the "
+        "sources of hand-written kernels, nowhere else: only what is read into the project can be judged by its "
+        "roles. A `.spak` file that is not there yet may be added, and by a role that owns `implement` a `.cu`, "
+        "`.cuh` or `.h`; both mean nothing until a statement names them.",
         wrong="write notes.txt   # a tool of `spakc mcp project.spak --role implementer`",
         right="write project.spak",
     ),

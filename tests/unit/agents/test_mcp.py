@@ -294,6 +294,80 @@ def test_nothing_outside_of_the_project_is_read_or_written(file: Path, tmp_path:
     assert not (tmp_path / "elsewhere").exists()
 
 
+SWIGLU = """spak 1
+use std.devices
+targets h100
+kernel swiglu: elementwise {
+  dim N, D
+  input  x: f32 [N, D]
+  input  gate: f32 [N, D]
+  output y: f32 [N, D]
+  math { y[n, i] = x[n, i] * gate[n, i] }
+  schedule grid_stride { knob vector in {1}  knob threads in {128} }
+}
+roles {
+  architect   owns kernel, math, roles
+  implementer owns implement, schedule, knob
+}
+"""
+KERNEL = """#include "tail.cuh"
+SPAK_KERNEL(by_hand, Product) { tail(); }
+"""
+BOUND = (
+    SWIGLU
+    + 'implement swiglu as mine on h100 { source = "mine.cu"  entry = "by_hand"  threads = 256  grid = 1 }\n'
+)
+
+
+def test_a_role_that_owns_implement_writes_its_kernels(tmp_path: Path) -> None:
+    file = tmp_path / "project" / "swiglu.spak"
+    file.parent.mkdir()
+    file.write_text(SWIGLU)
+    (file.parent / "others.cu").write_text("int main() {}\n")
+    mine = file.parent / "mine.cu"
+
+    async def architect(client: Client) -> None:
+        for name in ("mine.cu", "tail.cuh"):
+            assert codes(await call(client, "write", file=name, text=KERNEL)) == ["SPAK605"], name
+
+    async def implementer(client: Client) -> None:
+        for name in ("../mine.cu", "/tmp/mine.cu"):
+            assert codes(await call(client, "write", file=name, text=KERNEL)) == ["SPAK006"]
+        for name in ("others.cu", "mine.py", "Makefile", "swiglu.evidence.jsonl", "nowhere/mine.cu"):
+            assert codes(await call(client, "write", file=name, text=KERNEL)) == ["SPAK605"], name
+        assert codes(await call(client, "write", file="large.cu", text="/" * (1 << 21))) == ["SPAK003"]
+        assert codes(await call(client, "write", text=BOUND)) == ["SPAK001"]
+        assert (await call(client, "write", file="tail.cuh", text="void tail() {}\n"))["written"] is True
+        assert (await call(client, "write", file="mine.cu", text=KERNEL))["written"] is True
+        assert (await call(client, "write", text=BOUND))["written"] is True
+        faster = KERNEL + "// faster\n"
+        (row,) = (await call(client, "diff", file="mine.cu", text=faster))["results"]
+        assert (row["statement"], row["change"], row["allowed"]) == (
+            "implement swiglu as mine",
+            "changed",
+            True,
+        )
+        answer = await call(client, "write", file="mine.cu", text=faster)
+        assert answer["written"] is True and mine.read_text() == faster
+        assert (await call(client, "write", file="tail.cuh", text="void tail() { }\n"))["written"] is True
+        assert codes(await call(client, "write", file="mine.cu", text="int other() {}\n")) == ["SPAK324"]
+        assert codes(await call(client, "write", file="mine.cu", text='#include "/etc/passwd"\n')) == [
+            "SPAK006"
+        ]
+        assert codes(await call(client, "write", file="others.cu", text=KERNEL)) == ["SPAK605"]
+        assert mine.read_text() == faster
+
+    async def again(client: Client) -> None:
+        refused = await call(client, "write", file="mine.cu", text=KERNEL)
+        assert codes(refused) == ["SPAK601"] and refused["results"][0]["owner"] == "implementer"
+        assert "// faster" in mine.read_text()
+
+    in_process(file, "architect", architect)
+    in_process(file, "implementer", implementer)
+    in_process(file, "architect", again)
+    assert (file.parent / "others.cu").read_text() == "int main() {}\n"
+
+
 def test_a_file_that_is_used_is_judged_by_the_roles_of_the_root(file: Path) -> None:
     part = file.parent / "part.spak"
     part_text = "spak 1\nlaw small: 1 < 2\n"

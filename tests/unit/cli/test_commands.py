@@ -89,6 +89,43 @@ def test_a_new_project_checks_verifies_and_runs_at_once(tmp_path: Path) -> None:
     assert "hold by cases" in page and "stale" not in page, page
 
 
+ODD = (
+    "../evil",
+    "a/../../evil",
+    "..",
+    "-v",
+    ".hidden",
+    "a b",
+    "a\nb",
+    "a\\b",
+    "x" * 300,
+    "a\nb/mine",
+    "$(id)",
+    "*",
+)
+
+
+@pytest.mark.parametrize("name", ODD, ids=lambda name: repr(name[:12]))
+def test_new_makes_no_project_of_an_odd_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    result = invoke("new", "--", name)
+    assert result.exit_code == 1 and result.stderr.count("error[") == 1, result.output
+    assert list(tmp_path.rglob("*")) == [inside]
+
+
+@pytest.mark.parametrize("name", ["mine", "sub/mine", "Größe_2.b", "./mine", "mine/"])
+def test_new_makes_a_project_where_it_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke("new", name).exit_code == 0
+    assert invoke("check", f"{name}/{Path(name).name}.spak").exit_code == 0
+
+
 def test_new_leaves_alone_what_stands_there(tmp_path: Path) -> None:
     (tmp_path / "diary.txt").write_text("mine")
     result = invoke("new", tmp_path)

@@ -71,6 +71,56 @@ def two(tmp_path: Path) -> Path:
     return path
 
 
+LETS = """spak 1
+targets small, large
+device small { arch = sm_80  smem_per_block = 16 KiB  smem_per_sm = 32 KiB }
+device large { arch = sm_90a  smem_per_block = 64 KiB }
+let half = 1 / 2
+kernel twice: elementwise {
+  dim N
+  input x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = 2 * x[i] }
+  let most = 4 KiB * 2
+  schedule grid_stride {
+    knob vector in {1, 2, 4}  knob threads in {128, 256}
+    let area = vector * threads * sizeof(x)
+    let share = device.smem_per_block * half
+    law fits: area <= share and area < most / 2
+  }
+}
+"""
+
+
+def test_what_laws_are_written_in_has_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "lets.spak"
+    path.write_text(LETS)
+    for role in ("implementer", "architect"):
+        data = contract(path, role)
+        kernel = data["kernels"][0]
+        assert [(let["name"], let["text"], let["value"]) for let in data["lets"]] == [("half", "1 / 2", 0.5)]
+        assert [(let["name"], let["value"]) for let in kernel["lets"]] == [("most", 8192)]
+        area, share = kernel["schedules"][0]["lets"]
+        assert (area["text"], area["value"]) == ("vector * threads * sizeof(x)", None)
+        assert {(each["target"], each["least"], each["most"]) for each in area["reach"]} == {
+            ("small", 512, 2048), ("large", 512, 2048),
+        }  # fmt: skip
+        assert [(each["target"], each["most"]) for each in share["reach"]] == [
+            ("small", 8192),
+            ("large", 32768),
+        ]
+        assert data["devices"] == [
+            {"device": "small", "facts": {"arch": "sm_80", "smem_per_block": 16384}},
+            {"device": "large", "facts": {"arch": "sm_90a", "smem_per_block": 65536}},
+        ]
+        page = CliRunner().invoke(cli, ["contract", str(path), "--role", role]).stdout
+        assert "* small: arch = sm_80, smem_per_block = 16384" in page
+        assert "* let `half = 1 / 2` = 0.5" in page
+        assert (
+            "* let `area = vector * threads * sizeof(x)`: 512 to 2048 on small; 512 to 2048 on large" in page
+        )
+
+
 @pytest.mark.parametrize("role", ["implementer", "architect"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_data_is_what_the_schema_says(path: Path, role: str) -> None:

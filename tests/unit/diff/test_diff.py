@@ -327,6 +327,27 @@ def test_the_implementer_owns_his_levers(tmp_path: Path) -> None:
     assert refused.exit_code == 1 and refused.stderr.count('"SPAK601"') == 4
 
 
+def test_a_knob_of_words_is_narrowed_like_any_other(tmp_path: Path) -> None:
+    """What laws say of the word that is gone stays as it was: it is odd, no mistake, and nothing is charged."""
+    old = (resource("examples") / "kernels" / "matmul.spak").read_text()
+    old += "roles { architect owns kernel, law, claim, verify\n implementer owns schedule, knob, config, prefer }\n"
+    narrow = old.replace("in {cooperative, pingpong}", "in {pingpong}").replace(
+        "tile_n = 256  tile_k = 64  stages = 4  consumers = 2  mode = cooperative",
+        "tile_n = 128  tile_k = 64  stages = 4  consumers = 2  mode = pingpong",
+    )
+    result = diff(tmp_path, old, narrow, "--role", "implementer")
+    assert result.exit_code == 0, result.stdout + result.stderr
+    row = rows(result)["knob matmul.warp_specialized.mode"]
+    assert row["differences"][0]["refused"] == "cooperative"  # type: ignore[index]
+    assert set(rows(result)) == {row["statement"], "config matmul.warp_specialized.big"}
+    checked = CliRunner().invoke(cli, ["check", str(tmp_path / "new" / "mine.spak"), "--format", "json"])
+    said = [json.loads(line) for line in checked.stderr.splitlines()]
+    assert {(each["code"], each["severity"]) for each in said} == {("SPAK139", "warning")}
+    for wrong in ("when mode == pingpng", "when mode in {pingpng}"):
+        typo = narrow.replace("when mode == pingpong", wrong, 1)
+        assert '"SPAK120"' in diff(tmp_path, old, typo).stderr
+
+
 def test_a_change_cannot_give_itself_the_right(tmp_path: Path) -> None:
     new = replaced(
         "smem <= 8 KiB", "smem <= 16 KiB", "prefer, implement\n", "prefer, implement, law, roles\n"
