@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from spakc.check.check_experiment import DEFAULT
 from spakc.check.checked import CheckedModule
 from spakc.check.verdict import Status, Verdict, means_of
-from spakc.ir.constraint import SYMBOLS, Env, Unknown, evaluate, explain, show
+from spakc.ir.constraint import Env, evaluate, show
 from spakc.ir.experiment import Claim
 from spakc.ir.lanes import Scalar
 from spakc.ir.module import Module
-from spakc.ir.ops import Apply, Expr, Query, Ref, RefKind
+from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.points import at_point, label_asked, points_of
-from spakc.ir.queries import QUERIES, Means
+from spakc.ir.queries import Means
+from spakc.ir.ranges import LARGE, truth_of
 from spakc.ir.visit import walk
 from spakc.record import record
 
@@ -28,9 +29,6 @@ class ClaimStatus:
 
     claim: Claim
     status: Status
-
-
-Range = tuple[float, float]
 
 
 def check_claims(checked: CheckedModule) -> tuple[ClaimStatus, ...]:
@@ -77,7 +75,7 @@ def prove_claim(claim: Claim, target: str, module: Module, counted: Counter) -> 
     envs = [_known(claim.proposition, base, point, counted) for point in points]
     if any(isinstance(node, Query) and node.name == "geomean" for node in walk(claim.proposition)):
         envs = [_with_means(claim.proposition, envs)]
-    truths = [_truth(claim.proposition, env) for env in envs]
+    truths = [truth_of(claim.proposition, env) for env in envs]
     false = [i for i, (truth, _) in enumerate(truths) if truth is False]
     if false:
         note = truths[false[0]][1]
@@ -106,86 +104,7 @@ def _with_means(expr: Expr, envs: list[Env]) -> Env:
     for node in walk(expr):
         if isinstance(node, Query) and node.name == "geomean":
             values = [evaluate(node.args[0], env) for env in envs]
-            numbers = [float(v) for v in values if isinstance(v, int | float) and 0 < v < _LARGE]
+            numbers = [float(v) for v in values if isinstance(v, int | float) and 0 < v < LARGE]
             if len(numbers) == len(values):
                 found[node] = math.exp(math.fsum(math.log(v) for v in numbers) / len(numbers))
     return envs[0].bind(queries=found)
-
-
-# ---- truth by ranges ----------------------------------------------------------------------------------
-
-_ANY = (-math.inf, math.inf)
-_LARGE = 1 << 53
-"""From here on a float may stand for several whole numbers, and decides nothing."""
-
-
-def _truth(expr: Expr, env: Env) -> tuple[bool | None, str]:
-    """Whether the proposition is true whatever is measured, false whatever is measured, or neither; and why."""
-    value = evaluate(expr, env)
-    if isinstance(value, bool):
-        return value, explain(expr, env).text
-    if isinstance(expr, Apply) and expr.op in ("and", "or"):
-        parts = [_truth(arg, env) for arg in expr.args]
-        decisive = expr.op == "or"
-        return next((p for wanted in (decisive, None) for p in parts if p[0] is wanted), parts[0])
-    if isinstance(expr, Apply) and expr.op == "not":
-        truth, note = _truth(expr.args[0], env)
-        return None if truth is None else not truth, note
-    if isinstance(expr, Apply) and expr.op in SYMBOLS:
-        left, right = (_range(side, env) for side in expr.args)
-        truth = _compare(expr.op, left, right)
-        if truth is not None:
-            return truth, f"{_shown(left)} {SYMBOLS[expr.op]} {_shown(right)} is {show(truth)}"
-    return None, f"waits for {value}" if isinstance(value, Unknown) else "no truth value"
-
-
-def _compare(op: str, left: Range, right: Range) -> bool | None:
-    if op in ("gt", "ge"):
-        op, left, right = {"gt": "lt", "ge": "le"}[op], right, left
-    if op in ("eq", "ne"):
-        apart = left[1] < right[0] or right[1] < left[0]
-        return (op == "ne") if apart else None
-    surely = left[1] < right[0] if op == "lt" else left[1] <= right[0]
-    never = left[0] >= right[1] if op == "lt" else left[0] > right[1]
-    return True if surely else False if never else None
-
-
-def _range(expr: Expr, env: Env) -> Range:
-    """What a value may be, whatever is measured."""
-    value = evaluate(expr, env)
-    if isinstance(value, int | float):
-        return (float(value), float(value)) if abs(value) < _LARGE else _ANY
-    if isinstance(expr, Query):
-        spec = QUERIES[expr.name]
-        return spec.least, spec.most
-    if not isinstance(expr, Apply):
-        return _ANY
-    if expr.op == "neg":
-        low, high = _range(expr.args[0], env)
-        return -high, -low
-    if expr.op not in ("add", "sub", "mul", "div", "min", "max"):
-        return _ANY
-    left, right = (_range(side, env) for side in expr.args)
-    match expr.op:
-        case "add":
-            return left[0] + right[0], left[1] + right[1]
-        case "sub":
-            return left[0] - right[1], left[1] - right[0]
-        case "min" | "max":
-            pick = min if expr.op == "min" else max
-            return pick(left[0], right[0]), pick(left[1], right[1])
-        case "div" if right[0] <= 0 <= right[1]:
-            return _ANY if left[0] < 0 or right[0] < 0 else (0.0, math.inf)
-        case _:
-            other = right if expr.op == "mul" else (1 / right[1], 1 / right[0])
-            ends = [_times(a, b) for a in left for b in other]
-            return min(ends), max(ends)
-
-
-def _times(a: float, b: float) -> float:
-    return 0.0 if a == 0 or b == 0 else a * b
-
-
-def _shown(found: Range) -> str:
-    low, high = found
-    return f"{low:.6g}" if low == high else f"[{low:.6g}, {high:.6g}]"

@@ -147,8 +147,8 @@ _KERNEL = (
     QuerySpec("bytes", (_TENSOR,), (), _LAW, Means.cases, "int", BYTES),
     QuerySpec("sectors", (_TENSOR,), (), _LAW, Means.cases, "int"),
     QuerySpec("bank_conflicts", (_TENSOR,), (), _LAW, Means.cases, "int"),
-    QuerySpec("library_error", (), (), _TOLERANCE, Means.cases, bare=True),
-    QuerySpec("ulp", (_TENSOR,), (), _TOLERANCE, Means.cases),
+    QuerySpec("library_error", (), (), _TOLERANCE, Means.cases, bare=True, least=0),
+    QuerySpec("ulp", (_TENSOR,), (), _TOLERANCE, Means.cases, least=0),
 )
 
 _MEASUREMENTS = (

@@ -7,7 +7,7 @@ from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Const, Domain, Expr, Interval, Members, Ref, RefKind, Tuple
 from spakc.ir.types import NUMBER
-from spakc.lower.resolve import is_unresolved
+from spakc.lower.resolve import is_unresolved, report_again
 
 MOST_VALUES = 1 << 16
 """A dim or knob with more values than this is no axis of a space that anyone compiles or searches."""
@@ -43,6 +43,8 @@ def constant_domain(domain: Domain, sink: Sink, what: str, *, integers: bool = F
             return Members((), span=domain.span)
         if folded not in items:
             items.append(folded)
+        elif item.span is not None:
+            report_again(f"`{item.span.text}`", item.span, items[items.index(folded)].span, sink)
     if not items:
         sink.report("SPAK305", f"{what} has no value", domain.span, "the empty set")
     elif len({_sort(item) for item in items}) > 1:

@@ -37,7 +37,16 @@ from spakc.lower.applications import (
 from spakc.lower.calls import check_place
 from spakc.lower.lets import inline_let
 from spakc.lower.members import lower_attribute
-from spakc.lower.resolve import WORDS, Entry, Scope, is_unresolved, nearest, report_unknown, unresolved
+from spakc.lower.resolve import (
+    WORDS,
+    Entry,
+    Scope,
+    is_unresolved,
+    nearest,
+    report_again,
+    report_unknown,
+    unresolved,
+)
 from spakc.source import Span
 from spakc.syntax import nodes
 
@@ -229,9 +238,13 @@ def _tuple(node: nodes.TupleExpr, scope: Scope, sink: Sink, words: frozenset[str
 
 
 def _set(node: nodes.SetExpr, scope: Scope, sink: Sink, words: frozenset[str]) -> Expr:
-    return Members(
-        tuple(lower_expression(item, scope, sink, words=words) for item in node.items), span=node.span
-    )
+    items = tuple(lower_expression(item, scope, sink, words=words) for item in node.items)
+    first: dict[Expr, Span | None] = {}
+    for item in items:
+        if item in first and not is_unresolved(item):
+            report_again(f"`{item.span.text}`" if item.span else "a member", item.span, first[item], sink)
+        first.setdefault(item, item.span)
+    return Members(items, span=node.span)
 
 
 def _range(node: nodes.Range, scope: Scope, sink: Sink, _words: frozenset[str]) -> Expr:

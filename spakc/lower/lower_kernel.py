@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from spakc.diagnostics import Sink
 from spakc.ir import module as ir
-from spakc.ir.constraint import Env, evaluate
-from spakc.ir.ops import Const, Domain, Expr, Interval, RefKind, Tuple
+from spakc.ir.constraint import Env, describe, evaluate, members
+from spakc.ir.ops import Apply, Const, Domain, Expr, Interval, RefKind, Tuple
 from spakc.ir.queries import Place
+from spakc.ir.ranges import range_of
 from spakc.ir.types import NUMBER, TYPE_NAMES, DType
 from spakc.ir.visit import walk
 from spakc.lower.const_eval import constant_domain
@@ -19,7 +20,7 @@ from spakc.lower.lower_math import lower_math
 from spakc.lower.lower_schedule import lower_schedules
 from spakc.lower.lower_tensor import lower_option, lower_tensors
 from spakc.lower.propositions import lower_laws, lower_lets
-from spakc.lower.resolve import Scope, check_unique, nearest
+from spakc.lower.resolve import Scope, check_unique, nearest, report_again
 from spakc.record import record
 from spakc.source import Span
 from spakc.syntax import nodes
@@ -228,6 +229,8 @@ def _verification(
                     _report_word(word, "a way to fill inputs", VALUES, sink)
                 elif word.text not in values:
                     values.append(word.text)
+                else:
+                    report_again(f"`{word.text}`", word.span, item.names[values.index(word.text)].span, sink)
         elif isinstance(item, nodes.Shapes):
             shapes += [_shape(binder, dims, scope, sink) for binder in item.binders]
         elif isinstance(item, nodes.Cases):
@@ -241,11 +244,13 @@ def _verification(
 
 
 def _check_tolerance(tolerance: Expr, sink: Sink) -> None:
-    """A bound that every error is above, or below, judges nothing."""
+    """A bound that every error is above, or below, judges nothing; nor does one that some errors push below zero."""
     value = evaluate(tolerance, Env())
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and not 0 <= value < inf:  # type: ignore[operator]
-        sink.report("SPAK305", "a tolerance is a number from 0 on", tolerance.span, "this bounds nothing")
+    reach = range_of(tolerance, Env())
+    if (number and not 0 <= value < inf) or (reach is not None and reach[0] < 0):  # type: ignore[operator]
+        label = "this bounds nothing" if number else "this falls below 0"
+        sink.report("SPAK305", "a tolerance is a number from 0 on", tolerance.span, label)
     units = [node for node in walk(tolerance) if isinstance(node, Const) and node.unit != NUMBER]
     if units:
         sink.report("SPAK319", "a tolerance has no unit", units[0].span, "this number has one")
@@ -268,6 +273,9 @@ def _shape(
     what = f"the shape of `{', '.join(name.text for name in binder.names)}`"
     domain = constant_domain(lower_domain(binder.domain, scope.at(Place.declaration), sink), sink, what)
     _check_sizes(domain, sink)
+    for axis, name in enumerate(binder.names):
+        if name.text in dims and (compiled := dims[name.text].domain) is not None:
+            _check_compiled(name.text, axis, domain, compiled, sink)
     return tuple(name.text for name in binder.names), domain
 
 
@@ -279,6 +287,22 @@ def _check_sizes(domain: Domain, sink: Sink) -> None:
             isinstance(part.value, bool) or not isinstance(part.value, int) or part.value < 0
         ):
             sink.report("SPAK305", "a size is a whole number from 0 on", part.span or domain.span, "not this")
+            return
+
+
+def _check_compiled(name: str, axis: int, sizes: Domain, compiled: Domain, sink: Sink) -> None:
+    """A dim that is compiled in has no other sizes than those of its domain."""
+    if isinstance(sizes, Interval):
+        values = members(sizes, Env())
+        found: list[Expr] = [Const(v, span=sizes.span) for v in values] if isinstance(values, tuple) else []
+    else:
+        rows = [item.items if isinstance(item, Tuple) else (item,) for item in sizes.items]
+        found = [row[axis] for row in rows if axis < len(row)]
+    for size in found:
+        if evaluate(Apply("member", (size, compiled)), Env()) is False:
+            also = [(compiled.span, "the domain")] if compiled.span is not None else []
+            message = f"`{name}` cannot be {describe(size)}"
+            sink.report("SPAK306", message, size.span or sizes.span, "outside of its domain", also=also)
             return
 
 

@@ -13,7 +13,8 @@ from spakc.ir.types import TYPE_NAMES, DType
 from spakc.ir.visit import walk
 from spakc.lower.expressions import lower_expression
 from spakc.lower.files import tensor_members
-from spakc.lower.resolve import Scope, is_unresolved, nearest
+from spakc.lower.resolve import Scope, is_unresolved, nearest, report_again
+from spakc.source import Span
 from spakc.syntax import nodes
 
 LAYOUTS = ("row", "column")
@@ -40,6 +41,7 @@ def _tensor(
     node: nodes.TensorDecl, declared: Mapping[str, nodes.TensorDecl], scope: Scope, sink: Sink
 ) -> ir.Tensor:
     dtypes: list[DType] = []
+    spans: list[Span] = []
     same_as: str | None = None
     for kind in node.types:
         if kind.name == "same" and kind.argument is not None:
@@ -51,8 +53,11 @@ def _tensor(
             same_as = _same(node, kind.argument, declared, sink)
         else:
             dtype = _dtype(kind, sink)
-            if dtype is not None and dtype not in dtypes:
+            if dtype in dtypes:
+                report_again(f"the type {dtype.value}", kind.span, spans[dtypes.index(dtype)], sink)
+            elif dtype is not None:
                 dtypes.append(dtype)
+                spans.append(kind.span)
     layouts = _layouts(node, sink)
     return ir.Tensor(
         node.name.text,
@@ -130,7 +135,10 @@ def _layouts(node: nodes.TensorDecl, sink: Sink) -> tuple[str, ...]:
             sink.report(
                 "SPAK312", f"no layout is called `{layout.text}`", layout.span, "unknown", help=[help_]
             )
-        elif layout.text not in found:
+        elif layout.text in found:
+            first = next(each for each in node.layouts if each.text == layout.text)
+            report_again(f"`{layout.text}`", layout.span, first.span, sink)
+        else:
             found.append(layout.text)
     if node.layouts and len(node.shape) < 2:
         text = f"`{node.name.text}` has {len(node.shape)} axes, and no layout to choose"
@@ -183,6 +191,9 @@ def lower_option(node: nodes.OptionDecl, scope: Scope, sink: Sink) -> ir.Option:
     plain = all(kind.argument is None for kind in node.types)
     dtype = TYPE_NAMES.get(names[0]) if len(names) == 1 and plain else None
     choices = () if dtype is not None else tuple(dict.fromkeys(names))
+    for i, kind in enumerate(node.types):
+        if kind.name in names[:i] and plain:
+            report_again(f"`{kind.name}`", kind.span, node.types[names.index(kind.name)].span, sink)
     if dtype is None and (not plain or any(name in TYPE_NAMES for name in names)):
         sink.report(
             "SPAK322",

@@ -279,6 +279,15 @@ def report_twice(name: str, span: Span | None, first: Span, what: str, sink: Sin
     )
 
 
+def report_again(what: str, span: Span | None, first: Span | None, sink: Sink) -> None:
+    """SPAK140 with both places: a member of a set or of a choice that stands there already."""
+    if span is None or not sink.has("SPAK140", span):
+        also = [(first, "first here")] if first is not None else []
+        sink.report(
+            "SPAK140", f"{what} stands here twice", span, "again here", also=also, help=["remove one"]
+        )
+
+
 def check_unique(names: Sequence[nodes.Name], what: str, sink: Sink) -> None:
     """Reports SPAK122 for names that occur twice in a namespace of their own (laws, schedules, configs,
     gates)."""

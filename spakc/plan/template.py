@@ -28,6 +28,10 @@ class TemplateKnob:
     several: tuple[KnobValue, ...] = ()
     at_launch: bool = False
 
+    def takes(self, value: object) -> bool:
+        """Whether a kernel can be built with this value: a whole number, a word or a truth, as the default is."""
+        return type(value) is type(self.default) and self.lawful(value)
+
     @property
     def suggested(self) -> tuple[KnobValue, ...]:
         return self.several or (self.default,)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from spakc.diagnostics import Sink
-from spakc.ir.module import Kernel, Schedule
+from spakc.ir.constraint import Env, members, show
+from spakc.ir.module import Kernel, Knob, Schedule
 from spakc.plan.launch import Signature, StepProblem
 from spakc.plan.problem import (
     AttentionGradientProblem,
@@ -14,7 +15,7 @@ from spakc.plan.problem import (
     RowsProblem,
     WholeGradientProblem,
 )
-from spakc.plan.template import Template
+from spakc.plan.template import Template, TemplateKnob
 from spakc.plan.templates_attention import V1_NAIVE, V2_ONLINE, V3_PIPELINED
 from spakc.plan.templates_attention_gradient import GRADIENT_TILES
 from spakc.plan.templates_attention_gradient_tma import GRADIENT_TMA
@@ -122,8 +123,9 @@ def fallback(problem: StepProblem, signature: Signature) -> Template | None:
 
 
 def check_templates(kernel: Kernel, sink: Sink) -> None:
-    """Reports schedules named after no template (SPAK701) and knobs that their template does not publish
-    (SPAK702)."""
+    """Reports schedules named after no template (SPAK701), knobs that their template does not publish (SPAK702), and
+    knobs that it can never be built with (SPAK706): no value of the domain is one of the template's, or one is a number
+    that nothing has so many of."""
     for schedule in kernel.schedules.values():
         found = template_of(kernel, schedule)
         if isinstance(found, NoTemplate):
@@ -131,8 +133,11 @@ def check_templates(kernel: Kernel, sink: Sink) -> None:
                 _no_such_template(kernel, schedule, sink)
             continue
         for knob in schedule.knobs.values():
-            if found.knob(knob.name) is None:
+            published = found.knob(knob.name)
+            if published is None:
                 _unknown_knob(found, schedule, knob.name, sink)
+            else:
+                _check_values(published, found, knob, sink)
 
 
 def _no_such_template(kernel: Kernel, schedule: Schedule, sink: Sink) -> None:
@@ -169,4 +174,23 @@ def _unknown_knob(template: Template, schedule: Schedule, name: str, sink: Sink)
             + "; ".join(f"{k.name} ({k.domain}; {k.unit}): {k.meaning}" for k in template.knobs)
         ],
         help=[f"did you mean `{near[0]}`?"] if near else [],
+    )
+
+
+def _check_values(published: TemplateKnob, template: Template, knob: Knob, sink: Sink) -> None:
+    values = members(knob.domain, Env())
+    if not isinstance(values, tuple):
+        return
+    refused = [value for value in values if not published.takes(value)]
+    below = [value for value in refused if isinstance(value, int | float) and value < 1]
+    if not below and len(refused) < len(values):
+        return  # laws and the template leave some: the others are counted as what cannot be built
+    wrong = below[0] if below else refused[0]
+    spans = [item.span for item in getattr(knob.domain, "items", ()) if getattr(item, "value", None) == wrong]
+    sink.report(
+        "SPAK706",
+        f"no kernel can be built with `{knob.name}` = {show(wrong)}",
+        (spans and spans[0]) or knob.domain.span or knob.span,
+        f"`{template.name}` takes {published.domain}" + (f" ({published.unit})" if published.unit else ""),
+        notes=[f"{knob.name}: {published.meaning}"],
     )

@@ -20,6 +20,11 @@ kernel product: product {{
 
 _NAIVE = "  schedule naive { knob block in {8, 16, 32} }\n"
 
+_OCCUPANCY = (
+    "  schedule occupancy {{ knob tile_m in {{128}}  knob tile_n in {{128}}  knob tile_k in {{8}}  "
+    "knob resident in {{{}}} }}\n"
+)
+
 TABLE: tuple[Code, ...] = (
     Code(
         "SPAK701",
@@ -49,8 +54,17 @@ TABLE: tuple[Code, ...] = (
         "no point of a schedule can be built",
         "Every point that the laws leave is outside of what the template takes, or a block of it does not "
         "fit on any of the devices. The schedule yields no kernel; calls are answered by the others.",
-        _product("  schedule naive { knob block in {12} }\n"),
-        _product(_NAIVE),
+        _product(_NAIVE + _OCCUPANCY.format(8)),
+        _product(_NAIVE + _OCCUPANCY.format(2)),
+    ),
+    Code(
+        "SPAK706",
+        "a knob that no kernel can be built with",
+        "A template takes some values of each of its knobs. A domain may have more, which are counted as points that "
+        "cannot be built; one that has none of them, or a number below one where there is no such tile, stage or "
+        "block, is a mistake.",
+        _product("  schedule naive { knob block in {-8} }\n"),
+        _product("  schedule naive { knob block in {8} }\n"),
     ),
     Code(
         "SPAK709",

@@ -1,4 +1,4 @@
-"""SPAK120 to 139: names, and what they stand for."""
+"""SPAK120 to 140: names, and what they stand for."""
 
 from spakc.diagnostics.codes.entry import Code
 
@@ -179,5 +179,13 @@ TABLE: tuple[Code, ...] = (
         "owns the knob may have narrowed it, and a law that speaks of the values it had says what it said.",
         wrong=_kernel(_COPY + "  verify { values normal, uniformly }\n"),
         right=_kernel(_COPY + "  verify { values normal, uniform }\n"),
+    ),
+    Code(
+        "SPAK140",
+        "a member that stands twice in its set",
+        "A set, a choice of types, layouts or words holds each member once. The second one says nothing, so one of the "
+        "two was meant to be another.",
+        wrong=_kernel(_COPY + "  schedule grid_stride { knob vector in {1, 2, 1} }\n"),
+        right=_kernel(_COPY + "  schedule grid_stride { knob vector in {1, 2, 4} }\n"),
     ),
 )
