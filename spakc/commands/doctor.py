@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import sys
@@ -30,7 +33,8 @@ class Finding:
 def run(format: str) -> int:
     """Prints every finding. Exit 1 if something that every command needs is missing or broken."""
     findings = [
-        _guard(probe) for probe in (_python, _torch, _nvrtc, _nvdisasm, _host_compiler, _calls, _gpu, _cache)
+        _guard(probe)
+        for probe in (_python, _torch, _nvrtc, _nvdisasm, _host_compiler, _calls, _gpu, _cache, _kept)
     ]
     if format == "json":
         for finding in findings:
@@ -123,6 +127,55 @@ def _gpu() -> Finding:
 def _cache() -> Finding:
     from spak_runtime.cache import default_root
 
-    root = default_root()
-    size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) if root.exists() else 0
-    return Finding("cache", "ok", f"{size / 2**20:.1f} MiB in {root}", "compiling each kernel once")
+    return _folder("cache", default_root(), "compiling each kernel once")
+
+
+def _kept() -> Finding:
+    from spakc.resources import cache_folder
+
+    return _folder("kept", cache_folder(), "reading, checking and planning each file once")
+
+
+ENOUGH = 256 << 20
+"""Bytes that should be free where kernels are kept: a cold compilation of every example takes less."""
+
+
+def _folder(subject: str, folder: Path, allows: str) -> Finding:
+    """How large a folder of the cache is, and whether it can be written, locked and has room: tried, not guessed. Only
+    what the trial makes is removed again."""
+    try:
+        size = _size(folder)
+        _try_out(folder)
+        free = shutil.disk_usage(_nearest(folder)).free
+    except OSError as error:
+        return Finding(subject, "broken", f"{folder}: {error.strerror or error}", allows)
+    detail = f"{size / 2**20:.1f} MiB in {folder}, {free / 2**30:.1f} GiB free"
+    return Finding(subject, "ok" if free >= ENOUGH else "broken", detail, allows)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or what of its path is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*") if folder.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # another process tidies up
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _try_out(folder: Path) -> None:
+    """Writes a file into the folder, locks it and removes it. Raises OSError."""
+    import fcntl
+    import tempfile
+
+    there = _nearest(folder)
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{there} is no folder")
+    with tempfile.TemporaryFile(dir=there) as trial:
+        trial.write(bytes(1 << 16))
+        trial.flush()
+        os.fsync(trial.fileno())
+        fcntl.flock(trial, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,6 +55,39 @@ def test_doctor_says_what_is_here() -> None:
     assert found["python"]["state"] == "ok"
     assert all(row["state"] in ("ok", "missing", "broken") and row["allows"] for row in found.values())
     assert "python" in invoke("doctor").stdout
+
+
+def caches(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, tuple[str, str]]:
+    """What doctor says of the caches that lie in a folder."""
+    monkeypatch.setenv("SPAK_CACHE_DIR", str(folder / "kernels"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    found = rows(invoke("doctor", "--format", "json").stdout)
+    return {
+        row["subject"]: (row["state"], row["detail"]) for row in found if row["subject"] in ("cache", "kept")
+    }
+
+
+def test_doctor_tries_the_caches_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for state, detail in caches(monkeypatch, tmp_path / "new").values():
+        assert state == "ok" and "0.0 MiB in" in detail
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("in the way")
+    for state, detail in caches(monkeypatch, tmp_path / "file").values():
+        assert state == "broken" and "is no folder" in detail
+    for state, _ in caches(monkeypatch, Path("/proc/nothing")).values():
+        assert state == "broken"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    for state, detail in caches(monkeypatch, tmp_path / "new").values():
+        assert state == "broken" and "0.0 GiB free" in detail
+
+
+def test_doctor_says_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    for state, detail in caches(monkeypatch, tmp_path).values():
+        assert state == "broken" and os.strerror(errno.ENOLCK) in detail
 
 
 def test_a_new_project_checks_and_compiles(tmp_path: Path) -> None:
