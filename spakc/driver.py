@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from spakc.syntax.parse import MAX_BYTES, parse
 if TYPE_CHECKING:
     from spakc.check.checked import CheckedModule, HandWritten
     from spakc.emit.artifact import Templates
-    from spakc.ir.module import Implementation
+    from spakc.ir.module import Implementation, Kernel, Module
     from spakc.plan.plan import Plan
     from spakc.plan.select import Measurement
 
@@ -54,6 +54,10 @@ class Checked:
 Overlay = Mapping[Path, str]
 """Texts that stand for those of files: what an editor holds and has not saved, what is only proposed. Keys are
 `absolute`."""
+
+
+Established = Callable[["Module"], Collection[str]]
+"""The kernels of a module that need not be checked again."""
 
 
 def absolute(path: Path) -> Path:
@@ -205,10 +209,15 @@ def check_file(path: Path, overlay: Overlay | None = None) -> Checked:
 
 
 def check_loaded(
-    path: Path, program: Program, sink: Sink, keep: bool = True, overlay: Overlay | None = None
+    path: Path,
+    program: Program,
+    sink: Sink,
+    keep: bool = True,
+    established: Established | None = None,
+    overlay: Overlay | None = None,
 ) -> Checked:
     """The same for files that are parsed."""
-    checked = check_program(program, sink)
+    checked = check_program(program, sink, established)
     by_hand = read_by_hand(checked.module.implementations, path, sink, overlay)
     return Checked(path, program, replace(checked, hand_written=by_hand), sink, keep)
 
@@ -246,29 +255,39 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def check_program(program: Program, sink: Sink) -> CheckedModule:
-    """Lowers and checks files that are parsed. Raises SpakError with every mistake found."""
+def check_program(program: Program, sink: Sink, established: Established | None = None) -> CheckedModule:
+    """Lowers and checks files that are parsed, but for kernels of which everything is known. Raises SpakError with
+    every mistake found."""
     from spakc.check.check import check
-    from spakc.ir.derive import gradient_or_report
     from spakc.lower.lower import lower
-    from spakc.plan.recognise import recognise
-    from spakc.plan.templates import check_templates
 
     module = lower(program, sink)
     sink.stop_if_errors()
-    checked = check(module, sink)
+    known = established(module) if established is not None else ()
+    checked = check(module, sink, known)
     sink.stop_if_errors()
-    for kernel in module.kernels.values():
-        check_templates(kernel, sink)
-        if recognise(kernel, sink) is not None:
-            for wanted in kernel.gradients:
-                gradient_or_report(kernel, wanted, sink)
+    _check_families([kernel for name, kernel in module.kernels.items() if name not in known], sink)
     if module.implementations:
         from spakc.plan.implementation import check_implementation
     for implementation in module.implementations:
         check_implementation(module.kernels[implementation.kernel], implementation, sink)
     sink.stop_if_errors()
     return checked
+
+
+def _check_families(kernels: Sequence[Kernel], sink: Sink) -> None:
+    """That every kernel is one of its family, has templates for its schedules, and the gradients that it declares."""
+    if not kernels:
+        return
+    from spakc.ir.derive import gradient_or_report
+    from spakc.plan.recognise import recognise
+    from spakc.plan.templates import check_templates
+
+    for kernel in kernels:
+        check_templates(kernel, sink)
+        if recognise(kernel, sink) is not None:
+            for wanted in kernel.gradients:
+                gradient_or_report(kernel, wanted, sink)
 
 
 def plan_file(checked: Checked, archs: Sequence[str] = (), by_hand: bool = True) -> Plan:

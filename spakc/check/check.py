@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from spakc.check.check_claims import check_claims
@@ -22,8 +23,9 @@ from spakc.ir.extents import Extents
 from spakc.ir.module import Module
 
 
-def check(module: Module, sink: Sink) -> CheckedModule:
-    """Everything that can be said about a module without generating, running or measuring.
+def check(module: Module, sink: Sink, established: Collection[str] = ()) -> CheckedModule:
+    """Everything that can be said about a module without generating, running or measuring. Of kernels that are
+    `established` nothing is said again: they have neither facts nor spaces nor laws in what is returned.
 
     Needs a module that was lowered without an error. Shapes, kinds and units come first; laws and spaces are
     asked only when those fit, since they evaluate what those vouch for. Never rewrites. Reports SPAK2xx,
@@ -31,11 +33,12 @@ def check(module: Module, sink: Sink) -> CheckedModule:
     """
     before = _errors(sink)
     kernels: dict[str, KernelFacts] = {}
-    for name, kernel in module.kernels.items():
+    anew = replace(module, kernels={n: k for n, k in module.kernels.items() if n not in established})
+    for name, kernel in anew.kernels.items():
         extents = infer_shapes(kernel, sink)
         dtypes = check_math_dtypes(kernel, sink)
         kernels[name] = KernelFacts(extents or Extents((), {}), dtypes)
-    for proposition in propositions(module):
+    for proposition in propositions(anew):
         check_proposition(proposition, sink)
         check_units(proposition, sink)
         if proposition.kernel is None:
@@ -45,8 +48,8 @@ def check(module: Module, sink: Sink) -> CheckedModule:
     data = check_data(module, sink)
     if _errors(sink) > before:
         return CheckedModule(module, kernels, {}, (), models, data)
-    spaces = check_space(module, sink)
-    laws = check_laws(module, spaces, sink)
+    spaces = check_space(anew, sink)
+    laws = check_laws(anew, spaces, sink)
     experiments = check_experiments(module, models, data, sink)
     check_points(module, experiments, sink)
     checked = CheckedModule(module, kernels, spaces, laws, models, data, experiments)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from spakc.check.check_space import SpaceKey, is_present, targets_of, vacuous
 from spakc.check.findings import Finding, Findings
 from spakc.check.problems import Problem, bind_problem, problems_of
@@ -27,6 +25,7 @@ from spakc.ir.constraint import (
     mentions,
     names_of,
 )
+from spakc.ir.lanes import np
 from spakc.ir.module import Device, Kernel, Law, Module, Schedule
 from spakc.ir.ops import Ref, RefKind
 from spakc.ir.queries import Means

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from spakc.check.conflict import Reach, nearest_point, nearest_values, smallest_conflict
 from spakc.check.findings import Finding, Findings
 from spakc.check.space import Space, Unbounded, build_space, missing_facts
 from spakc.check.verdict import means_of_law
@@ -14,6 +13,9 @@ from spakc.ir.constraint import Env, evaluate, explain, implication, mentions, s
 from spakc.ir.module import Config, Device, Kernel, Law, Module, Schedule
 from spakc.ir.queries import Means
 from spakc.source import SourceFile, Span
+
+if TYPE_CHECKING:
+    from spakc.check.conflict import Reach
 
 SpaceKey: TypeAlias = tuple[str, str, str]
 """kernel, schedule, target"""
@@ -82,6 +84,8 @@ def _unbounded(found: Unbounded, schedule: Schedule) -> Finding:
 
 
 def _empty(space: Space) -> Finding:
+    from spakc.check.conflict import smallest_conflict
+
     conflict = smallest_conflict(space)
     names = [f"`{reach.law.name}`" for reach in conflict]
     together = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -193,6 +197,8 @@ def _laws_to_blame(space: Space, index: tuple[int, ...]) -> list[int]:
 
 def _broken(space: Space, which: int, config: Config) -> Finding:
     """SPAK201: both places, what the sides are worth, what the law cuts, and what would be lawful."""
+    from spakc.check.conflict import nearest_point, nearest_values
+
     law, cut, values = space.laws[which], space.cuts[which], config.values
     env = space.bind(space.problems[0], values)
     why = explain(implication(law.proposition, law.when), env)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from spakc.check.space import Axis, Bools, Space, true_at
 from spakc.ir.constraint import SYMBOLS, comparison_of, conjuncts, lanes, scalar, show
-from spakc.ir.lanes import Array, Scalar
+from spakc.ir.lanes import Array, Scalar, np
 from spakc.ir.module import Law
 from spakc.ir.ops import Apply
 from spakc.record import record

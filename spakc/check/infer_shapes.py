@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
 from spakc.check.sizes import Ints, Sizes, find_escape, mentioned_dims, sizes_of
 from spakc.diagnostics import Sink
 from spakc.ir.extents import Extents, UnknownExtent, infer_extents
 from spakc.ir.inline import free_indices, index_name
+from spakc.ir.lanes import np
 from spakc.ir.module import Equation, Kernel, Law
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import simplify

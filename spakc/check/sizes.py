@@ -8,18 +8,19 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spakc.ir.constraint import Env, TooMany, Unknown, implication, lanes, members, mentions
+from spakc.ir.lanes import np
 from spakc.ir.module import Kernel
 from spakc.ir.ops import Domain, Expr, Ref, RefKind
 from spakc.record import record
 
-Ints: TypeAlias = NDArray[np.int64]
-Bools: TypeAlias = NDArray[np.bool_]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Ints: TypeAlias = "NDArray[np.int64]"
+Bools: TypeAlias = "NDArray[np.bool_]"
 
 _RUN_TIME = (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 16, 24, 32, 48, 64, 96, 128)
 _TRIED = 2048

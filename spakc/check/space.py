@@ -10,9 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias
 
 from spakc.check.problems import Problem, bind_problem, bind_problems, problems_of
 from spakc.ir.constraint import (
@@ -26,10 +24,13 @@ from spakc.ir.constraint import (
     mentions,
     names_of,
 )
-from spakc.ir.lanes import Lanes, Scalar
+from spakc.ir.lanes import Lanes, Scalar, np
 from spakc.ir.module import Device, Kernel, Knob, Law, Schedule
 from spakc.ir.ops import Expr, RefKind
 from spakc.record import record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_POINTS = 1 << 22
 """A space in which more points than this must be told apart (fewer where there are more than eight laws)
@@ -37,7 +38,7 @@ is not enumerated; that is a diagnostic."""
 
 MAX_KNOBS = 60
 
-Bools = NDArray[np.bool_]
+Bools: TypeAlias = "NDArray[np.bool_]"
 
 
 @record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,10 @@ from spakc.record import record
 if TYPE_CHECKING:
     from spakc.check.check_claims import ClaimStatus
     from spakc.check.check_space import SpaceKey
+    from spakc.check.checked import CheckedModule
     from spakc.check.space import Space
     from spakc.check.verdict import LawStatus, Status
-    from spakc.ir.module import Implementation
+    from spakc.ir.module import Implementation, Module
 
 
 @record
@@ -70,19 +71,96 @@ def _outcome(file: Path, program: Program, sink: Sink) -> Outcome:
         sink.diagnostics[:] = known.diagnostics  # a source that may not be read is told beside them
         driver.read_by_hand(known.implementations, file, sink)
         return known
-    numpy_without_threads()
-    checked = driver.check_loaded(file, program, sink)
-    laws = [
-        *checked.module.laws,
-        *(law for data in checked.module.data.values() for law in data.laws),
-        *(law for experiment in checked.module.experiments.values() for law in experiment.laws),
-    ]
-    spaces = (_space(key, space) for key, space in checked.module.spaces.items())
-    by_hand = checked.module.module.implementations
-    claims = tuple(map(_of_claim, checked.module.claims))
-    outcome = Outcome(by_hand, tuple(sink.diagnostics), tuple(spaces), tuple(map(_of_law, laws)), claims)
+    kernels = _Kernels(program)
+    checked = driver.check_loaded(file, program, sink, established=kernels.established).module
+    kernels.learn(checked, sink)
+    laws = [law for data in checked.data.values() for law in data.laws]
+    laws += (law for experiment in checked.experiments.values() for law in experiment.laws)
+    said = [kernels.said[name] for name in checked.module.kernels]
+    outcome = Outcome(
+        checked.module.implementations,
+        tuple(sink.diagnostics),
+        tuple(line for each in said for line in each.spaces),
+        (
+            *(_of_law(law) for law in checked.laws if not law.law.scope),
+            *(row for each in said for row in each.laws),
+            *map(_of_law, laws),
+        ),
+        tuple(map(_of_claim, checked.claims)),
+    )
     kept.keep(outcome, *decides)
     return outcome
+
+
+# ---- kernels ------------------------------------------------------------------------------------------
+
+
+@record
+class KernelSaid:
+    """What `check` says of a sound kernel: lines of its spaces, rows of its laws."""
+
+    spaces: tuple[str, ...]
+    laws: tuple[dict[str, object], ...]
+
+
+class _Kernels:
+    """What is known of the kernels of a program. It hangs on the file in which they stand, those that it uses and the
+    targets, and is kept under these, so that an edit elsewhere asks for none of it again."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.said: dict[str, KernelSaid] = {}
+        self._anew: dict[str, list[str]] = {}
+        self._targets = ""
+
+    def established(self, module: Module) -> Collection[str]:
+        """The names of kernels of which everything is known."""
+        from spakc.check.check_space import targets_of
+
+        self._targets = repr([(d.name, sorted(d.facts.items())) for d in targets_of(module)])
+        for path, names in self._by_file(module).items():
+            known = kept.find(*self._decides(path, names))
+            if isinstance(known, tuple):
+                self.said.update(zip(names, known, strict=True))
+            else:
+                self._anew[path] = names
+        if self._anew:
+            numpy_without_threads()
+        return self.said.keys()
+
+    def learn(self, checked: CheckedModule, sink: Sink) -> None:
+        """Keeps what was found out now, of files without a warning: that would have to be given again."""
+        warned = {label.span.source.name for each in sink.diagnostics for label in each.labels}
+        for path, names in self._anew.items():
+            found = tuple(_of_kernel(name, checked) for name in names)
+            self.said.update(zip(names, found, strict=True))
+            if path not in warned:
+                kept.keep(found, *self._decides(path, names))
+
+    def _by_file(self, module: Module) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, kernel in module.kernels.items():
+            found.setdefault(kernel.span.source.name, []).append(name)
+        return found
+
+    def _decides(self, path: str, names: Sequence[str]) -> tuple[str, ...]:
+        files = [self.program.files[each].span.source for each in _reached(path, self.program)]
+        texts = (part for source in files for part in (source.name, source.text))
+        return ("kernels", self._targets, *names, "of", *texts)
+
+
+def _reached(path: str, program: Program) -> list[str]:
+    """A file and all that it uses, in a fixed order."""
+    found = [path]
+    for each in found:
+        found += (used for _, used in program.uses[each] if used not in found)
+    return found
+
+
+def _of_kernel(name: str, checked: CheckedModule) -> KernelSaid:
+    spaces = (_space(key, space) for key, space in checked.spaces.items() if key[0] == name)
+    laws = (_of_law(law) for law in checked.laws if law.law.scope[:1] == (name,))
+    return KernelSaid(tuple(spaces), tuple(laws))
 
 
 def _of_law(law: LawStatus) -> dict[str, object]:

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 
-import numpy as np
-
 from spakc.ir import lanes as arithmetic
-from spakc.ir.lanes import Array, Lanes, Scalar, Value
+from spakc.ir.lanes import Array, Lanes, Scalar, Value, np
 from spakc.ir.ops import Apply, Const, Expr, Interval, Load, Members, Query, Reduce, Ref, RefKind, Tuple
 from spakc.ir.visit import children, loads, with_children
 from spakc.record import record

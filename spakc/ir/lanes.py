@@ -8,18 +8,40 @@ by zero, a word compared with a number, a number too large make the lane unknown
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spakc.record import record
 
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    np = numpy
+else:
+
+    class _Nothing:
+        """What no value is an instance of."""
+
+    class _Lazy:
+        """numpy, loaded when something is first computed on arrays: an edited file is mostly checked without one."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("ndarray", "generic") and "numpy" not in sys.modules:
+                return _Nothing  # asked of values, of which none can be an array yet
+            import numpy
+
+            value = getattr(numpy, name)
+            setattr(self, name, value)
+            return value
+
+    np = _Lazy()
+
 Scalar: TypeAlias = bool | int | float | str
-Array: TypeAlias = NDArray[Any]
-Value: TypeAlias = Scalar | Array
-Mask: TypeAlias = bool | NDArray[np.bool_]
+Array: TypeAlias = "NDArray[Any]"
+Value: TypeAlias = "Scalar | NDArray[Any]"
+Mask: TypeAlias = "bool | NDArray[np.bool_]"
 
 MAX_BITS = 4096
 """No integer grows beyond this: the point of a law is to be decided, not to fill the memory."""
@@ -181,8 +203,8 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "silu": lambda x: x * _sigmoid(x),
     "sigmoid": _sigmoid,
     "cast_bf16": lambda x: _bf16(float(x)),
-    "cast_f16": _cast(np.float16),
-    "cast_f32": _cast(np.float32),
+    "cast_f16": _cast(lambda x: np.float16(x)),
+    "cast_f32": _cast(lambda x: np.float32(x)),
     "cast_f64": float,
     "cast_int32": int,
     "cast_int64": int,
@@ -375,7 +397,9 @@ def compare(op: str, a: Lanes, b: Lanes) -> Lanes:
 def _known(a: Lanes, truth: bool) -> Mask:
     """Where the lane is known to be `truth`."""
     hit: Mask = a.data if truth else ~a.data if isinstance(a.data, np.ndarray) else not a.data  # type: ignore[assignment]
-    return hit if a.unknown is False else hit & ~np.asarray(a.unknown)
+    if isinstance(a.unknown, bool):
+        return False if a.unknown else hit
+    return hit & ~a.unknown
 
 
 def _only_bools(names: frozenset[str], reasons: frozenset[str]) -> Lanes:
@@ -387,6 +411,9 @@ def conjunction(a: Lanes, b: Lanes, *, absorbing: bool = False) -> Lanes:
     unknown, names, reasons = _union(a, b)
     if any(p.unknown is not True and kind(p.data) != "bool" for p in (a, b)):
         return _only_bools(names, reasons)
+    if not any(isinstance(p.data, np.ndarray) or isinstance(p.unknown, np.ndarray) for p in (a, b)):
+        hit = bool(_known(a, absorbing) or _known(b, absorbing))
+        return Lanes(hit if absorbing else not hit, bool(unknown) and not hit, names, reasons)
     decided = np.asarray(_known(a, absorbing)) | np.asarray(_known(b, absorbing))
     rest = np.asarray(unknown) & ~decided
     data = decided if absorbing else ~decided

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from spakc import driver, kept, resources
+from spakc.check import check_space
+from spakc.check import space as spaces
 from spakc.cli import cli
 from spakc.diagnostics import Sink, SpakError
 from spakc.lower import lower as lowering
@@ -165,3 +168,63 @@ def test_a_kept_plan_emits_the_same_and_says_the_same(monkeypatch: pytest.Monkey
     again = driver.check_file(file)
     assert driver.emit_files(driver.plan_file(again)) == first != other
     assert list(map(repr, again.sink.diagnostics)) == list(map(repr, checked.sink.diagnostics))
+
+
+USED = """spak 1
+use std.devices
+kernel copy: elementwise {
+  dim N
+  input x: f32 [N]
+  output y: f32 [N]
+  math { y[i] = x[i] }
+  schedule grid_stride {
+    knob threads in {128, 256, 512}
+    law few: threads < LIMIT
+    law fits: threads <= device.threads_per_sm
+  }
+}
+"""
+ROOT = """spak 1
+use std.devices
+use "used.spak"
+targets h100
+let a = 1
+law small: a < 9
+claim more: 2 > 1
+"""
+
+
+def outcome(folder: Path, root: str = ROOT, limit: int = 256) -> Result:
+    (folder / "used.spak").write_text(USED.replace("LIMIT", str(limit)))
+    (folder / "root.spak").write_text(root)
+    return CliRunner().invoke(cli, ["check", str(folder / "root.spak"), "--format", "json"])
+
+
+def test_an_edit_asks_for_no_kernel_of_another_file_again(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = outcome(tmp_path)
+    assert first.exit_code == 0 and '"copy.grid_stride.few"' in first.stdout
+    laid_out = []
+    real = spaces.build_space
+    monkeypatch.setattr(check_space, "build_space", lambda *a, **k: laid_out.append(a) or real(*a, **k))
+    edited = ROOT.replace("2 > 1", "1 > 2")
+    after = outcome(tmp_path, edited)
+    assert after.exit_code == 0 and not laid_out
+    known = '"%s", "means": "proof", "witnesses": 1, "note": "%s"'
+    before, now = known % ("holds", "2 > 1 is true"), known % ("violated", "1 > 2 is false")
+    assert before in first.stdout and after.stdout == first.stdout.replace(before, now)
+    for root, limit in ((edited, 512), (ROOT.replace("h100", "a100"), 256)):
+        laid_out.clear()
+        assert outcome(tmp_path, root, limit).exit_code == 0 and laid_out
+    shutil.rmtree(folder)
+    assert outcome(tmp_path).stdout == first.stdout
+
+
+def test_a_file_with_a_warning_or_a_mistake_is_checked_again(tmp_path: Path) -> None:
+    wrong = ROOT.replace("a < 9", "a < 0")
+    for root in (wrong, wrong + "# edited\n"):
+        assert "SPAK203" in outcome(tmp_path, root).stderr
+    for n in range(2):
+        said = outcome(tmp_path, ROOT + f"# {n}\n", limit=128)
+        assert said.exit_code == 1 and "SPAK202" in said.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,18 @@ def test_check_imports_what_it_needs_and_no_more(tmp_path: Path) -> None:
     own = {m for m in modules if m.split(".")[0] in ("spakc", "spak_runtime")}
     assert len(own) < 135, sorted(own)
     assert len(modules) < 450
+
+
+def test_check_of_an_edited_file_needs_no_arrays(tmp_path: Path) -> None:
+    """What kernels of used files come to is kept; numpy is a third of what is left then."""
+    folder = tmp_path / "looplm"
+    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.jsonl"))
+    file = folder / "seed_table.spak"
+    assert "numpy" in imported(tmp_path, "check", str(file))
+    file.write_text(file.read_text() + "claim one_more: 2 > 1\n")
+    modules = imported(tmp_path, "check", str(file))
+    assert not {"numpy", "spakc.plan.recognise", "spakc.plan.templates"} & modules
+    assert len(modules) < 300
 
 
 def test_compile_imports_neither_torch_nor_a_driver(tmp_path: Path) -> None:
