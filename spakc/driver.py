@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import posixpath
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from spakc.ir.module import Implementation, Kernel, Module
     from spakc.plan.plan import Plan
     from spakc.plan.select import Measurement
+
+RECURSION = 20_000
+"""Frames of Python that passes may stand in: some per operator of an expression, of which syntax/limits.py bounds how
+many lie above one another."""
+
+sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION))
 
 MAX_FILES = 256
 """A project of more files than this is a mistake or an attack."""

@@ -16,7 +16,7 @@ from spakc.source import Span
 from spakc.syntax import nodes
 
 _MOST_NODES = 4000
-_MOST_NESTED = 60
+_MOST_NESTED = 320  # brackets and operators of chains, as far as one expression may go
 _MOST_INLINED = 300_000
 """Operations of one `let`, steps from its outermost to its innermost, operations that the lets of a file
 become."""

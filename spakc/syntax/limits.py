@@ -14,6 +14,8 @@ from spakc.syntax.scan import CLOSING, OPENING, Lexeme, lexemes
 MAX_BYTES = 1 << 20
 MAX_LINE = 10_000
 MAX_DEPTH = 64
+MAX_OPERATORS = 256
+"""Of chains, one inside of the other, above one operand."""
 MAX_DIGITS = 18  # every whole number fits into 64 bits, and so does the sum of a few
 
 # Control characters, a carriage return that ends no line (it would hide what follows a comment), characters
@@ -35,29 +37,24 @@ def text_within_limits(source: SourceFile, sink: Sink) -> bool:
 
 
 def tree_within_limits(tree: Tree, source: SourceFile, sink: Sink) -> bool:
-    """The depth of what was parsed: brackets, blocks, signs and chains of operators each count one level."""
-    stack: list[tuple[Any, int]] = [(tree, 0)]
+    """The depth of what was parsed: brackets, blocks, signs and chains of operators each count one level. And how many
+    operators stand above an operand: a chain is read from the left, so that its first one lies below all of them."""
+    stack: list[tuple[Any, int, int]] = [(tree, 0, 0)]
     while stack:
-        node, depth = stack.pop()
+        node, depth, above = stack.pop()
+        per_operator = _CHAINS.get(node.data, 0)
+        count = (len(node.children) - 1) // per_operator if per_operator else 0
         if depth > MAX_DEPTH:
             _too_deep(sink, Span(source, node.start_pos, node.end_pos))
             return False
-        if node.data in _CHAINS:
-            operators = _CHAINS[node.data]
-            count = (
-                len(node.children) // operators
-            )  # the first operand stands below all operators of the chain
-            below = [depth + count - i // operators for i in range(len(node.children))]
-        else:
-            below = [depth + (node.data not in _FLAT)] * len(node.children)
-        stack.extend(
-            (child, level)
-            for child, level in zip(node.children, below, strict=True)
-            if child is not None and not isinstance(child, str)
-        )
-        if node.data in _CHAINS and below[0] > MAX_DEPTH:
-            _too_deep(sink, Span(source, node.start_pos, node.end_pos))
+        if above + count > MAX_OPERATORS:
+            _too_long(sink, Span(source, node.start_pos, node.end_pos))
             return False
+        below = depth + (node.data not in _FLAT)
+        for i, child in enumerate(node.children):
+            if child is not None and not isinstance(child, str):
+                after_first = max(0, i // per_operator - 1) if per_operator else 0
+                stack.append((child, below, above + count - after_first))
     return True
 
 
@@ -160,6 +157,17 @@ def _too_deep(sink: Sink, span: Span) -> None:
         f"nested more than {MAX_DEPTH} levels deep",
         span,
         "too deep here",
-        notes=["brackets, blocks, signs and the operators of a chain each count one level"],
+        notes=["brackets, blocks, signs and chains of operators each count one level"],
+        help=["name a part of it with `let`, or with an equation of its own"],
+    )
+
+
+def _too_long(sink: Sink, span: Span) -> None:
+    sink.report(
+        "SPAK107",
+        f"a chain of more than {MAX_OPERATORS} operators",
+        span,
+        "too long here",
+        notes=["operators of chains around it count, too"],
         help=["name a part of it with `let`, or with an equation of its own"],
     )

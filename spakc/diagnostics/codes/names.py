@@ -64,8 +64,8 @@ _SYNTAX: tuple[Code, ...] = (
     Code(
         "SPAK107",
         "nested too deeply",
-        "Brackets, blocks, signs and chains of operators may nest 64 levels. Nobody reads more, and every "
-        "stage of the compiler may rely on it.",
+        "Brackets, blocks, signs and chains of operators may nest 64 levels, and 256 operators of chains may stand "
+        "above an operand: a sum may be long. Nobody reads more, and every stage of the compiler may rely on it.",
         wrong="spak 1\nlaw deep: " + "(" * 65 + "1" + ")" * 65 + " == 1\n",
         right="spak 1\nlaw flat: 1 == 1\n",
     ),
