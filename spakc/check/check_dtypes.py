@@ -23,8 +23,8 @@ from spakc.ir.ops import (
     RefKind,
 )
 from spakc.ir.queries import QUERIES
-from spakc.ir.types import DType
-from spakc.ir.visit import children
+from spakc.ir.types import NUMBER, DType
+from spakc.ir.visit import children, walk
 from spakc.source import Span
 
 
@@ -37,6 +37,7 @@ class Sort(Enum):
     word = "a word"
     text = "a text"
     thing = "a declared thing"
+    several = "several values"
     anything = "anything"
 
 
@@ -120,6 +121,21 @@ def check_proposition(proposition: Proposition, sink: Sink) -> None:
         )
 
 
+def check_values(values: Iterable[Expr], what: str, sink: Sink) -> None:
+    """That expressions over hypers and values of a model are numbers or truths, of parts that fit together (SPAK317),
+    without units (SPAK319)."""
+    sorts = Sorts(None, sink)
+    for value in values:
+        before = len(sink.diagnostics)
+        sort = sorts.of(value)
+        if sort in (Sort.several, Sort.word, Sort.text, Sort.thing) and len(sink.diagnostics) == before:
+            sink.report("SPAK317", f"{what} is a number or a truth", value.span, f"this is {sort.value}")
+        for node in walk(value):
+            if isinstance(node, Const) and node.unit != NUMBER:
+                sink.report("SPAK319", f"{what} has no unit", node.span, "this number has one")
+                break
+
+
 class Sorts:
     """The sort of every expression over the names of one kernel (or of none), reporting what does not fit."""
 
@@ -150,7 +166,8 @@ class Sorts:
         if self.in_maths:
             help_ = ["a set or a range stands behind `in`"]
             self.sink.report("SPAK317", "an element is one value", expr.span, "these are several", help=help_)
-        return Sort.anything
+            return Sort.anything
+        return Sort.several
 
     # ---- leaves -------------------------------------------------------------------------------------
 
@@ -209,8 +226,12 @@ class Sorts:
 
     def _of_query(self, expr: Query) -> Sort:
         spec = QUERIES.get(expr.name)
-        for argument in (*expr.args, *(value for _, value in expr.named)):
-            self.of(argument)
+        for argument in expr.args:
+            if self.of(argument) is Sort.several:
+                message = f"an argument of `{expr.name}` is one value"
+                self.sink.report("SPAK317", message, argument.span, "these are several")
+        for _, value in expr.named:
+            self.of(value)
         if spec is None:
             return Sort.anything
         if spec.name == "geomean":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from spakc.check.check_divisors import check_divisors
+from spakc.check.check_dtypes import check_values
 from spakc.check.model_shapes import Shapes, infer_model
 from spakc.diagnostics import Sink
 from spakc.ir.model import Loop, Model, Part, Repeat, Step, queries, runs_of
@@ -17,6 +19,7 @@ _TENSOR_OPS = frozenset(ACTIVATIONS) | frozenset(
 )
 _FLAGS = ("causal", "tied", "bias", "weight")
 _ABSOLUTE = ("learned", "none", "coupled")
+_TOLD = ("SPAK513", "SPAK517", "SPAK518")
 _HALTING = ("mode", "earliest", "confidence", "threshold")
 
 
@@ -51,6 +54,7 @@ class _Check:
                 self._step(step, loop)
                 for expr in _expressions(step):
                     self._expression(expr, part, loop)
+                self._values(step)
         for name, value in model.hypers.items():
             if not (isinstance(value, Const | Apply | Ref)):
                 self.error(
@@ -104,6 +108,15 @@ class _Check:
         elif self.model.supervise is not None:
             message = "`supervise` counts loops, whose number is the input's here"
             self.error("SPAK516", message, self.model.supervise.span, "only the last one is read")
+
+    def _values(self, step: Step) -> None:
+        """What a statement computes with: numbers and truths."""
+        values = children(step.domain) if isinstance(step, Loop) else ()
+        values += (step.count,) if isinstance(step, Repeat) else _expressions(step)
+        if not any(self.sink.has(code, value.span) for code in _TOLD for value in values):
+            check_values(values, "a value of a model", self.sink)
+            for value in values:
+                check_divisors(value, self.sink)
 
     def _known(self, expr: Expr, what: str) -> None:
         """Over hypers alone: known before training."""
@@ -260,6 +273,9 @@ class _Check:
             self.error("SPAK519", "the confidence is `max_probability`", confidence.span, "another")
         if "earliest" in settings:
             self._known(settings["earliest"], "`earliest`")
+        if "threshold" in settings:
+            check_values((settings["threshold"],), "a threshold", self.sink)
+            check_divisors(settings["threshold"], self.sink)
         for node in walk(settings.get("threshold", Const(1.0))):
             if isinstance(node, Query) and node.name == "after":
                 marker = node.args[0]

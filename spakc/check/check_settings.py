@@ -11,7 +11,7 @@ from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members
 from spakc.ir.experiment import Experiment, Phased
 from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, Tuple
 from spakc.ir.types import NUMBER
-from spakc.ir.visit import walk
+from spakc.ir.visit import children, walk
 from spakc.lower.resolve import nearest
 from spakc.source import Span
 
@@ -98,6 +98,7 @@ class Settings:
             isinstance(values, TooMany | Unknown)
             or not values
             or not all(is_natural(value) for value in values)
+            or has_unit(expr)
         ):
             self.error("SPAK548", "`seeds` is a set of whole numbers from 0 on", expr.span, "this is none")
             return None
@@ -144,6 +145,9 @@ class Settings:
         values: dict[str, Any] = {"name": node.name}
         for key, expr in given.items():
             values[key] = self._number(f"{what}.{key}", expr)
+            if key != "betas" and _is_tuple(expr):
+                self.error("SPAK548", f"`{what}.{key}` is one number", expr.span, "these are several")
+                return None
             if key == "warmup" and values[key] is not None and not is_natural(values[key]):
                 self.error("SPAK548", "`lr.warmup` is a whole number of steps", expr.span, "this is none")
                 return None
@@ -185,6 +189,10 @@ class Settings:
             self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
             return None
         return value
+
+
+def _is_tuple(expr: Expr) -> bool:
+    return any(isinstance(part, Tuple) for part in (expr, *children(expr)))
 
 
 def _share(value: object) -> bool:

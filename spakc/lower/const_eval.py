@@ -25,14 +25,16 @@ def constant(expr: Expr, sink: Sink, what: str) -> Scalar | None:
     return value
 
 
-def constant_domain(domain: Domain, sink: Sink, what: str, *, integers: bool = False) -> Domain:
+def constant_domain(
+    domain: Domain, sink: Sink, what: str, *, integers: bool = False, names: int = 1
+) -> Domain:
     """The domain with every bound and item folded to a constant (words stay symbols, tuples tuples).
 
     Reports SPAK305 for what is not constant, an empty domain, a step below one, more than MOST_VALUES values,
-    or, with `integers`, items that are no positive integers; the empty set stands for a domain that has a
-    mistake.
+    items that are not one value for each of so many `names`, or, with `integers`, no positive integers; the empty set
+    stands for a domain that has a mistake.
     """
-    if is_unresolved(domain):
+    if is_unresolved(domain) or not _one_for_each(domain, names, sink):
         return Members((), span=domain.span)
     if isinstance(domain, Interval):
         return _interval(domain, sink, what, integers)
@@ -52,6 +54,24 @@ def constant_domain(domain: Domain, sink: Sink, what: str, *, integers: bool = F
             "SPAK305", f"{what} mixes values of different kinds", domain.span, "numbers, words or truths"
         )
     return Members(tuple(items), span=domain.span)
+
+
+def _one_for_each(domain: Domain, names: int, sink: Sink) -> bool:
+    """Whether every item has one value for each name: a tuple of plain values where there are several."""
+    if isinstance(domain, Interval):
+        items: tuple[Expr, ...] = () if names == 1 else (domain,)
+    else:
+        items = tuple(item for item in domain.items if not is_unresolved(item))
+    for item in items:
+        parts = item.items if isinstance(item, Tuple) else (item,)
+        nested = any(isinstance(part, Tuple | Members) for part in parts)
+        if len(parts) != names or nested or isinstance(item, Interval):
+            message = f"{names} name{'s' * (names > 1)} and {len(parts)} value{'s' * (len(parts) > 1)}"
+            if nested:
+                message = "a member is a number, a word or a truth, or a tuple of these"
+            sink.report("SPAK305", message, item.span or domain.span, "one value for each name")
+            return False
+    return True
 
 
 def _sort(item: Expr) -> str:

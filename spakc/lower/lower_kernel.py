@@ -271,7 +271,8 @@ def _shape(
                 help=[f"did you mean `{close}`?"] if close else (),
             )
     what = f"the shape of `{', '.join(name.text for name in binder.names)}`"
-    domain = constant_domain(lower_domain(binder.domain, scope.at(Place.declaration), sink), sink, what)
+    written = lower_domain(binder.domain, scope.at(Place.declaration), sink)
+    domain = constant_domain(written, sink, what, names=len(binder.names))
     _check_sizes(domain, sink)
     for axis, name in enumerate(binder.names):
         if name.text in dims and (compiled := dims[name.text].domain) is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from spakc.diagnostics import Sink
 from spakc.ir import module as ir
 from spakc.ir.constraint import Env, Unknown, evaluate
-from spakc.ir.ops import Const, Expr, Ref, RefKind
+from spakc.ir.ops import Const, Expr, Interval, Members, Ref, RefKind, Tuple
 from spakc.ir.queries import Place
 from spakc.ir.types import TYPE_NAMES, DType
 from spakc.ir.visit import walk
@@ -224,7 +224,9 @@ def _check_default(
             )
     elif dtype is not None:
         value = evaluate(default, Env())
-        if dtype is DType.bool:
+        if isinstance(default, Tuple | Members | Interval):
+            wrong = "it is one value"
+        elif dtype is DType.bool:
             wrong = "" if isinstance(value, bool) else "it is `true` or `false`"
         elif isinstance(value, (bool, str)):
             wrong = "it is a number"
