@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spakc.check.check_divisors import check_divisors
 from spakc.check.check_settings import GATE_KEYS, WORDS, has_unit
 from spakc.check.count import MOST_LOOPS
 from spakc.diagnostics import Sink
@@ -37,11 +38,19 @@ def check_protocol(protocol: Protocol, sink: Sink) -> None:
             where = gate.train["batches"].span
             sink.report("SPAK547", "training on fixed batches needs `steps`", where, "in this gate")
         trained = trained or gate.train is not None
-        for requirement in gate.require:
-            for node in walk(requirement.proposition):
+        for asked in (*(requirement.proposition for requirement in gate.require), *gate.show):
+            for node in walk(asked):
                 if isinstance(node, Query) and node.name in ("loss", "accuracy") and not trained:
                     message = f"gate `{gate.name}` asks for {node.name}, but nothing is trained before it"
                     sink.report("SPAK551", message, node.span, "nothing to measure yet")
+
+        for shown in gate.show:
+            if not any(isinstance(node, Query) for node in walk(shown)):
+                message = f"gate `{gate.name}` shows something of the run"
+                sink.report(
+                    "SPAK551", message, shown.span, "this asks for nothing", help=["`decoded(batch)`"]
+                )
+            check_divisors(shown, sink)
 
 
 def follows(experiment: Experiment, protocol: Protocol, model: Model, dataset: Dataset, sink: Sink) -> None:

@@ -22,6 +22,9 @@ TRAIN_KEYS = ("steps", "batch", "context", "seeds", "precision", "clip", "eval_e
 GATE_KEYS = ("steps", "batches", "batch", "eval_every", "keep")
 WORDS = {"precision": ("bf16", "f32"), "keep": ("last",)}
 
+MOST_NUMBER = 3e38
+"""Training computes in float32 at most."""
+
 MOST_SEED = 2**32 - 1
 
 _MOST = {"steps": 10**9, "batch": 10**6, "context": 10**7}
@@ -187,6 +190,9 @@ class Settings:
             or has_unit(expr)
         ):
             self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
+            return None
+        if value > MOST_NUMBER:
+            self.error("SPAK548", f"`{key}` is a number that a float32 holds", expr.span, "more than that")
             return None
         return value
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ _WINDOWS = 200
 
 _BY_LOOPS = 1000
 """Documents of a split by which accuracy is read off loop by loop."""
+
+_NO_MEMORY = "DefaultCPUAllocator"
+"""What torch says on a CPU, by no exception of its own."""
 
 PATIENCE = 10.0
 """Seconds in which a process whose parent was killed has left the folder of its run."""
@@ -106,7 +109,21 @@ def run_experiment(
     with contextlib.ExitStack() as held:
         if group is None or not group.rank:  # the first process of a group writes
             _enter(held, out)
+        held.enter_context(_within_memory(experiment.name))
         return run.run(profile, point)
+
+
+@contextlib.contextmanager
+def _within_memory(name: str) -> Iterator[None]:
+    """Says that there is not memory enough as what a user can put right."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(error)
+        if not known:
+            raise
+        message = f"experiment {name} needs more memory than there is: {str(error).splitlines()[0]}"
+        raise spec.TrainingError(message) from error
 
 
 def _enter(held: contextlib.ExitStack, out: Path) -> None:

@@ -461,7 +461,8 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK551",
         "a gate asks for what is not measured yet",
-        "`loss` and `accuracy` are known after a gate that trains, and gates run in order.",
+        "`loss` and `accuracy` are known after a gate that trains, and gates run in order. What a gate shows is "
+        "something of the run: `decoded(batch)`, `loss`.",
         wrong=_protocol("gate g { require loss < 0.1 }"),
         right=_protocol("gate g { train(steps = 10, batches = 1)  require loss < 0.1 }"),
     ),

@@ -219,6 +219,14 @@ def test_whoever_may_read_what_else_is_written_may_read_what_a_run_leaves(umask:
         assert path.stat().st_mode & 0o777 == whole & ~umask, path
 
 
+def test_a_model_that_no_memory_holds_is_one_diagnostic(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text().replace("wide = 16", "wide = 1_000_000").replace("claim small", "# "))
+    result = invoke("run", file, "-o", tmp_path / "out", "--profile", "quick")
+    assert result.exit_code == 1 and result.stderr.count("error[") == 1, result.output
+    assert "SPAK559" in result.stderr and "more memory than there is" in result.stderr
+
+
 def test_what_the_file_does_not_have(tmp_path: Path) -> None:
     assert "SPAK560" in run(tmp_path, "another").stderr
     assert not (tmp_path / "out").exists()

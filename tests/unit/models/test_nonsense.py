@@ -22,6 +22,9 @@ PLACES = {
     "require @ ": ("require laws(data) ", SEVERAL),
     "weight_decay = @ then": ("weight_decay = 1e-4 then", ("(1, 2)",)),
     "peak = @": ("peak = 3e-3", ("(1, 2)",)),
+    "show @ }": ("show decoded(batch) }", (*SEVERAL, "true", '"a"', "1 / 0", "loss", "loss / 0")),
+    "peak = @, w": ("peak = 3e-3, w", ("1e300",)),
+    "weight_decay = 1e-4 then @ from": ("weight_decay = 1e-4 then 1e-1 from", ("1e39",)),
     "seeds = @": ("seeds = {0, 1}", ("5 KiB", "{5 KiB}")),
 }
 
