@@ -1,11 +1,13 @@
-"""What may be written at a place: statements of the block around it, names that are known there, members behind a
-dot."""
+"""What may be written at a place: one of a closed list of words (`contexts.py`), else statements of the block around it
+where one may begin, names that are known there, members behind a dot."""
 
 from __future__ import annotations
 
 from spakc.ir.facts import FACTS
 from spakc.ir.queries import BASELINES, NAMESPACES, QUERIES
+from spakc.lsp.contexts import OPERAND_FOLLOWS, choices_at, settings_of_device
 from spakc.lsp.project import State
+from spakc.lsp.symbols import Region
 from spakc.record import record
 from spakc.syntax.parse import lark_parser
 from spakc.syntax.scan import CLOSING, OPENING, Lexeme, lexemes
@@ -26,19 +28,35 @@ def complete(state: State, file: str, offset: int) -> list[Proposal]:
     before = list(lexemes(state.text[:offset]))
     if before and before[-1].kind == "word" and before[-1].end == offset:
         before.pop()  # the word that is being typed
+    block = block_of(before)
+    region = _region(state, file, offset)
+    choices = choices_at(block, before, region)
+    if choices is None and block == "device" and not _expects_operand(before):
+        choices = settings_of_device()
+    if choices is not None:
+        return [Proposal(word, "name", what) for word, what in sorted(choices.items())]
     if before and before[-1].text == ".":
         return _members(state, file, offset, before[:-1])
-    block = block_of(before)
-    found = {
-        Proposal(word, "keyword", f"a statement of `{block}`" if block else "a statement")
-        for word in _statements(block)
-    }
-    found |= {Proposal(name, "name", what) for name, what in _visible(state, file, offset).items()}
+    found: set[Proposal] = set()
+    if not _expects_operand(before):
+        what = f"a statement of `{block}`" if block else "a statement"
+        found = {Proposal(word, "keyword", what) for word in _statements(block)}
+        if not block:
+            return sorted(found, key=lambda proposal: proposal.label)
+    visible = region.visible() if region is not None else {}
+    found |= {Proposal(name, "name", symbol.what) for name, symbol in visible.items()}
     found |= {
         Proposal(spec.name, "function", spec.signature) for spec in QUERIES.values() if "." not in spec.name
     }
     found |= {Proposal(word, "name", "a name with members") for word in NAMESPACES}
     return sorted(found, key=lambda proposal: (proposal.label, proposal.kind))
+
+
+def _expects_operand(before: list[Lexeme]) -> bool:
+    """Whether an expression or name goes on at the place, so that no statement can begin."""
+    return bool(before) and (
+        before[-1].text in OPERAND_FOLLOWS or before[-1].text in (":", "for", "on", "like")
+    )
 
 
 def block_of(before: list[Lexeme]) -> str:
@@ -85,11 +103,10 @@ def _surface() -> Surface:
     return surface_of(lark_parser())
 
 
-def _visible(state: State, file: str, offset: int) -> dict[str, str]:
+def _region(state: State, file: str, offset: int) -> Region | None:
     if state.names is None or file not in state.names.files:
-        return {}
-    region = state.names.region(file, _there(state, offset))
-    return {name: symbol.what for name, symbol in region.visible().items()}
+        return None
+    return state.names.region(file, _there(state, offset))
 
 
 def _there(state: State, offset: int) -> int:

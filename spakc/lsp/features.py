@@ -12,6 +12,7 @@ from spakc.diagnostics import Sink
 from spakc.lsp.complete import complete
 from spakc.lsp.edits import CannotRename, fixes, rename
 from spakc.lsp.hover import hover
+from spakc.lsp.names import used_at
 from spakc.lsp.server import SpakServer, path_of_uri
 from spakc.source import SourceFile, Span
 
@@ -75,9 +76,13 @@ def _questions(server: SpakServer) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     def defined(params: types.DefinitionParams) -> list[types.Location]:
-        found = server.symbol(params.text_document.uri, params.position)
         uri = params.text_document.uri
-        return [_location(server, span, uri) for span, _ in found[1].declared] if found is not None else []
+        found = server.symbol(uri, params.position)
+        if found is not None:
+            return [_location(server, span, uri) for span, _ in found[1].declared]
+        state = server.state(uri)
+        used = used_at(state.names, state.path.name, server.offset(uri, params.position))
+        return [_location(server, used, uri)] if used is not None else []
 
     @server.feature(types.TEXT_DOCUMENT_REFERENCES)
     def referred(params: types.ReferenceParams) -> list[types.Location]:

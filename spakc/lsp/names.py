@@ -116,6 +116,16 @@ class Names:
                 symbol.members.update(there.visible())
 
 
+def used_at(names: Names | None, file: str, offset: int) -> Span | None:
+    """The beginning of the file that a `use` at a place names."""
+    if names is None:
+        return None
+    for use, used in names.program.uses.get(file, ()):
+        if use.span.start <= offset <= use.span.end and used in names.program.files:
+            return Span(names.program.files[used].span.source, 0, 0)
+    return None
+
+
 _TOP: dict[type[Any], str] = {
     nodes.Device: "a device", nodes.Kernel: "a kernel", nodes.Model: "a model", nodes.Dataset: "a dataset",
     nodes.Protocol: "a protocol", nodes.Experiment: "an experiment", nodes.Let: "a let",

@@ -259,8 +259,9 @@ def test_completion(tmp_path: Path) -> None:
             return {item.label for item in items or ()}
 
         inside = await labels("law  fits: sm|em")
-        assert {"smem", "tile_m", "A", "M", "knob", "prefer", "sizeof"} <= inside
-        assert not {"kernel", "hyper", "width"} & inside
+        assert {"smem", "tile_m", "A", "M", "sizeof"} <= inside
+        assert not {"kernel", "hyper", "width", "knob", "prefer"} & inside, "an operand, no statement"
+        assert {"knob", "prefer", "law", "tile_m"} <= await labels("    |law  fits")
         assert {"smem_per_block", "cp_async"} == await labels("device.|smem_per_block") & {
             "smem_per_block",
             "cp_async",
@@ -274,6 +275,63 @@ def test_completion(tmp_path: Path) -> None:
             uri, PROJECT.replace("    law  room: smem", "    law more: ti\n    law  room: smem")
         )
         assert {"tile_m", "smem"} <= await labels("law more: ti|")
+
+    edit(tmp_path, session)
+
+
+PLACES = [
+    ("", "use std.|", {"devices"}),
+    ("", "targets |", {"h100", "a100"}),
+    ("", "targets h100, |", {"a100"}),
+    ("", "kernel x: |", {"product", "elementwise", "rows", "attention", "chain"}),
+    ("", "roles { architect owns |", {"law", "kernel", "schedule"}),
+    ("", "roles { architect owns law, |", {"knob", "kernel"}),
+    ("", "claim c on |", {"h100"}),
+    ("", "implement |", {"mm"}),
+    ("", "device mine like |", {"h100"}),
+    ("", "device mine { |", {"arch", "smem_per_block"}),
+    ("", "experiment e { model |", {"Small"}),
+    ("", "model M { uses |", {"mm"}),
+    ("", "model M { uses mm for |", {"linear", "attention"}),
+    ("kernel", "input Z: |", {"bf16", "f32", "same"}),
+    ("kernel", "input Z: bf16 | |", {"f16"}),
+    ("kernel", "input Z: bf16 [M] layout |", {"row", "column"}),
+    ("kernel", "option act: |", {"gelu", "identity", "bool"}),
+    ("kernel", "accumulate |", {"f32"}),
+    ("kernel", "schedule more like |", {"tiled"}),
+    ("kernel", "verify { values |", {"normal", "integers", "uniform"}),
+    ("kernel", "verify { values normal, |", {"integers"}),
+]  # fmt: skip
+"""Where one of a closed list of words may stand, and some of them."""
+
+
+def test_completion_knows_what_a_place_takes(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", PROJECT)
+        for where, written, expected in PLACES:
+            typed = written.removesuffix("|")
+            at = PROJECT.index("  verify {") if where == "kernel" else PROJECT.index("model Small")
+            for more in ("", next(iter(expected))[:1]):  # nothing typed yet, and a first letter
+                text = f"{PROJECT[:at]}{typed}{more}\n{PROJECT[at:]}"
+                await editor.change(uri, text)
+                place = position(text, at + len(typed) + len(more))
+                params = types.CompletionParams(types.TextDocumentIdentifier(uri), place)
+                found = await editor.client.text_document_completion_async(params)
+                labels = {item.label for item in found or ()}  # type: ignore[union-attr]
+                assert expected <= labels, (written, labels)
+                assert not labels & {"sizeof", "cubin", "A", "tile_m"}, (written, labels)
+
+    edit(tmp_path, session)
+
+
+def test_definition_of_a_used_file(tmp_path: Path) -> None:
+    async def session(editor: Editor) -> None:
+        (tmp_path / "part.spak").write_text("spak 1\nlet cap = 5\n")
+        uri = await editor.open("mine.spak", PROJECT.replace("use std", 'use "part.spak"\nuse std'))
+        for place, file in (("use std.dev|ices", "/std/devices.spak"), ('use "pa|rt.spak"', "/part.spak")):
+            params = types.DefinitionParams(**editor.at(uri, place))
+            (found,) = await editor.client.text_document_definition_async(params) or ()
+            assert found.uri.endswith(file) and found.range.start == types.Position(0, 0)  # type: ignore[union-attr]
 
     edit(tmp_path, session)
 
