@@ -140,7 +140,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
         slots.wait(place);
         const u64 stage = place.slot * (STAGE_BYTES / 16);
         Core::multiply(accumulators, left + stage, right + stage, step > 0);
-        wgmma_wait<1>();  // the step before has been multiplied: its slot is free
+        wait_but_for_last();  // the step before has been multiplied: its slot is free
         if (step > 0) slots.release(previous);
         previous = place.slot;
         place.advance();
