@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from spakc.ir.inline import free_indices
 from spakc.ir.ops import Expr, Load, Reduce
 from spakc.ir.visit import loads
+from spakc.plan.launch import expressions_of
 from spakc.plan.mismatch import Mismatch
 from spakc.plan.problem import (
     AttentionProblem,
@@ -36,7 +37,7 @@ def in_place(problem: Problem, changed: Iterable[str]) -> Problem:
     stages = problem.stages if isinstance(problem, ChainProblem) else (problem,)
     for number, stage in enumerate(stages):
         before = {store.tensor for earlier in stages[:number] for store in stores_of(earlier)} & names
-        for load in _old(_expressions(stage), before):
+        for load in _old(expressions_of(stage, targets=False), before):
             raise _overwritten(load, "launches before this one have overwritten")
     ordered = tuple(_stage(stage, names) for stage in stages)
     return replace(problem, stages=ordered) if isinstance(problem, ChainProblem) else ordered[0]
@@ -70,11 +71,11 @@ def _stage(stage: StageProblem, names: set[str]) -> StageProblem:
     for store in stores_of(stage):
         if store.tensor in names:
             places.setdefault(store.tensor, set()).add(store.indices)
-    changed = _Changed(places)
     if not places:
         return stage
+    changed = _Changed(places)
     if isinstance(stage, ElementwiseProblem):  # each point loads all that it reads before it stores
-        for value in _expressions(stage):
+        for value in expressions_of(stage, targets=False):
             changed.only_here(value)
         return stage
     if isinstance(stage, RowsProblem):
@@ -84,7 +85,8 @@ def _stage(stage: StageProblem, names: set[str]) -> StageProblem:
             changed.nowhere(operand.load)
         return replace(stage, outputs=_before_overwritten(stage.outputs, changed))
     if isinstance(stage, AttentionProblem):
-        for value in _read_by_many(stage):
+        mask = () if stage.mask is None else (stage.mask,)
+        for value in (*(operand.load for operand in stage.operands), stage.score, *mask):  # by many blocks
             changed.nowhere(value)
         for store in stage.row_outputs:
             changed.only_here(store.value)
@@ -144,25 +146,6 @@ def _of_row(read: Sequence[Expr], place: Sequence[Expr], along: set[str]) -> boo
     return all(
         mine == own for mine, own in zip(read, place, strict=True) if not along & set(free_indices(own))
     )
-
-
-def _read_by_many(stage: AttentionProblem) -> list[Expr]:
-    mask = [] if stage.mask is None else [stage.mask]
-    return [*(operand.load for operand in stage.operands), stage.score, *mask]
-
-
-def _expressions(stage: StageProblem) -> list[Expr]:
-    """Everything that a stage evaluates."""
-    stored = [store.value for store in stores_of(stage)]
-    if isinstance(stage, ElementwiseProblem):
-        return [*(local.value for local in stage.locals), *stored]
-    if isinstance(stage, RowsProblem):
-        return [*(step.value for step in stage.steps), *stored]
-    if isinstance(stage, ProductProblem):
-        return [*(operand.load for operand in stage.operands), *stored]
-    if isinstance(stage, AttentionProblem):
-        return [*_read_by_many(stage), *stored]
-    return stored
 
 
 def _old(values: Iterable[Expr], tensors: Iterable[str]) -> list[Load]:

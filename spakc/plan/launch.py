@@ -183,21 +183,22 @@ def product(factors: Iterable[Expression]) -> Expression:
     return others[0] if len(others) == 1 else ["mul", *others]
 
 
-def expressions_of(problem: StepProblem) -> Iterator[Expr]:
-    """Every expression that the code of a problem evaluates, the stores' targets among them as loads. What stays on
+def expressions_of(problem: StepProblem, targets: bool = True) -> Iterator[Expr]:
+    """Every expression that the code of a problem evaluates, the stores' `targets` among them as loads. What stays on
     chip is no load."""
     if isinstance(problem, PanelProblem):
-        for expr in (*expressions_of(problem.rows), *expressions_of(problem.product)):
+        for expr in (*expressions_of(problem.rows, targets), *expressions_of(problem.product, targets)):
             if not (isinstance(expr, Load) and expr.tensor == problem.panel):
                 yield expr
         return
     if isinstance(problem, WholeGradientProblem):
-        for expr in expressions_of(problem.by_keys):
+        for expr in expressions_of(problem.by_keys, targets):
             if expr != problem.by_keys.delta:
                 yield expr
         yield problem.result_operand.load
         for store in (*problem.query_outputs, *problem.score_outputs):
-            yield Load(store.tensor, store.indices)
+            if targets:
+                yield Load(store.tensor, store.indices)
             yield store.value
         return
     if isinstance(problem, ProductProblem):
@@ -226,7 +227,8 @@ def expressions_of(problem: StepProblem) -> Iterator[Expr]:
         stores = problem.outputs
     yield from (index.extent for index in groups)
     for store in stores:
-        yield Load(store.tensor, store.indices)
+        if targets:
+            yield Load(store.tensor, store.indices)
         yield store.value
 
 

@@ -71,9 +71,8 @@ class _Carried(Run):
         super().__init__(kernel, inputs, options, dims, real)
         compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
         self.half_unit = float(np.finfo(compute).eps) / 2
-        self.vanishing = 2 * float(
-            np.finfo(compute).tiny
-        )  # what is smaller may be taken for smaller than normal
+        # Twice the least normal number: a fast function may take what is smaller for less than that, too.
+        self.vanishing = 2 * float(np.finfo(compute).tiny)
         self.errors = Run(kernel, inputs, options, dims, real)
         for name, array in self.errors.old.items():
             if np.issubdtype(array.dtype, np.floating):

@@ -36,9 +36,7 @@ def save(path: Path, model: nn.Module, optimizer: Optimizer | None, state: dict[
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
     temporary.touch()
-    mode = stat.S_IMODE(
-        temporary.stat().st_mode
-    )  # the umask's; the library's own file is for its owner alone
+    mode = stat.S_IMODE(temporary.stat().st_mode)  # the umask's; what the library makes is its owner's alone
     save_file(tensors, temporary, metadata={_STATE: json.dumps(state, sort_keys=True)})
     temporary.chmod(mode)
     with temporary.open("rb") as file:
