@@ -74,7 +74,9 @@ class Crew:
                 self.workers[place : place + 1] = (
                     [worker.after(following)] if following is not None else [worker]
                 )
-            self.workers = [worker for worker in self.workers if not worker.idle]
+            for worker in [worker for worker in self.workers if worker.idle]:
+                self.workers.remove(worker)
+                worker.end()  # it would wait for ever: those forked after it hold the other end of its pipe
 
 
 class Worker:

@@ -125,18 +125,11 @@ def test_nothing_leaks() -> None:
 
 def processes() -> list[Path]:
     """Of the emulator: the children of this one that are forks of it. Other tests leave processes that were started
-    anew, like the one by which multiprocessing tidies up; these have a command line of their own, but for the moment
-    between the fork and the program: so who is still there a moment later."""
-    before = forks()
-    time.sleep(0.2)
-    return [child for child in forks() if child in before]
-
-
-def forks() -> list[Path]:
+    anew, like the one by which multiprocessing tidies up; these have a command line of their own."""
     tasks = Path("/proc/self/task").glob("*/children")
     children = [Path("/proc", pid) for task in tasks for pid in task.read_text().split()]
     mine = Path("/proc/self/cmdline").read_bytes()
-    return [child for child in children if child.exists() and (child / "cmdline").read_bytes() == mine]
+    return [child for child in children if (child / "cmdline").read_bytes() == mine]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
