@@ -103,12 +103,14 @@ def _of_variant(
 
 
 def plain(variant: Variant) -> dict[str, Any]:
-    """A variant as data, without the fields that only hand-written or unordered ones have: what was generated has the
-    hash that it had before there were any."""
+    """A variant as data, without the fields that only hand-written or unordered ones have, or those with derived
+    macros: what was generated has the hash that it had before there were any."""
     data = dataclasses.asdict(variant)
     for launch in data["launches"]:
         if not launch["unordered"]:
             del launch["unordered"]
+    if not data["derived"]:
+        del data["derived"]
     if not data["by_hand"]:
         del data["by_hand"]
         for launch in data["launches"]:

@@ -118,7 +118,8 @@ class Launch:
 
 @record
 class Variant:
-    """One schedule with one config. `defines` are the macros every specialisation gets (KNOB_tile_m …);
+    """One schedule with one config. `defines` are the macros every specialisation gets (KNOB_tile_m …),
+    `derived` those that follow from knobs and compiled dims (PLAN_query_slots …);
     `axes` are the macros a specialisation binds: "DTYPE_<tensor>", "LAYOUT_<tensor>", "PRESENT_<tensor>",
     "OPTION_<option>", "DIM_<dim>". `archs` are the targets it is lawful on (sm_80 …).
 
@@ -140,6 +141,7 @@ class Variant:
     estimates: dict[str, Expression] = field(default_factory=dict)
     prefers: tuple[Expression, ...] = ()
     by_hand: str = ""
+    derived: dict[str, Expression] = field(default_factory=dict)
 
 
 @record

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spak_runtime.errors import ArtifactError
+from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import KernelSpec, Launch, OptionSpec, TensorSpec, Variant
 from spak_runtime.nvrtc import BuildRequest
 
@@ -44,8 +45,10 @@ class Binding:
 
 def macros(variant: Variant, binding: Binding) -> dict[str, str]:
     """Every macro of a specialisation and its value. Raises ArtifactError for an axis that the binding
-    lacks."""
-    return dict(variant.defines) | {axis: _axis_value(axis, binding) for axis in variant.axes}
+    lacks, ExpressionError for a derived one without a value."""
+    known = Environment(binding.dims, variant.config)
+    derived = {name: _word(evaluate(value, known, name)) for name, value in variant.derived.items()}
+    return dict(variant.defines) | derived | {axis: _axis_value(axis, binding) for axis in variant.axes}
 
 
 def build_request(
@@ -121,13 +124,17 @@ def _axis_value(axis: str, binding: Binding) -> str:
         if kind == "PRESENT":
             return str(int(binding.present[name]))
         if kind == "OPTION":
-            value = binding.options[name]
-            return str(value).lower() if isinstance(value, bool) else str(value)
+            return _word(binding.options[name])
         if kind == "DIM":
             return str(int(binding.dims[name]))
     except KeyError:
         raise ArtifactError(f"the axis {axis} of a variant names nothing of its kernel") from None
     raise ArtifactError(f"{axis} is no axis: one begins with DTYPE_, LAYOUT_, PRESENT_, OPTION_ or DIM_")
+
+
+def _word(value: Any) -> str:
+    """A value as the device compiler reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _dtype_choices(tensor: TensorSpec) -> tuple[str, ...]:

@@ -147,6 +147,7 @@ def _variant(plan: VariantPlan) -> Variant:
         dict(plan.estimates),
         plan.prefers,
         plan.by_hand,
+        plan.derived,
     )
 
 

@@ -101,7 +101,8 @@ class Signature:
 class LaunchPlan:
     """`template` is the path of the template, `source` that of the file in the artifact; several launches may
     share neither. `grid`, `threads` and `shared_bytes` are manifest expressions. A source that was written by hand is
-    `text`: it has no problem and no template. `one_by_one` and `unordered` as in manifest.Launch."""
+    `text`: it has no problem and no template. `one_by_one` and `unordered` as in manifest.Launch; `derived` are
+    macros, as in manifest.Variant."""
 
     problem: StepProblem | None
     family: str
@@ -117,6 +118,7 @@ class LaunchPlan:
     one_by_one: bool = False
     overlaps: bool = False
     unordered: bool = False
+    derived: Mapping[str, Expression] = field(default_factory=dict)
 
 
 @record

@@ -3,7 +3,7 @@ launched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spak_runtime.manifest import Expression, Param
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, params_of
@@ -58,7 +58,8 @@ class Template:
     that the file names. With `overlaps` a launch waits by itself for the kernel before it; one that is `unordered`
     adds up in memory in whatever order blocks come. `refuses` says why a config whose knobs are lawful one by one
     cannot be built, `params` are the fields of the parameter struct. `ladder` are configs that are built, in this
-    order, where no cost model ranks them, instead of the defaults. All functions are pure.
+    order, where no cost model ranks them, instead of the defaults. `derived` are macros that the template reads beside
+    its knobs: what the plan works out from these and from compiled dims. All functions are pure.
     """
 
     family: str
@@ -81,6 +82,9 @@ class Template:
     ladder: Callable[[StepProblem, Signature], tuple[Config, ...]] = lambda _problem, _signature: ()
     params: Callable[[StepProblem, Signature, Config], tuple[Param, ...]] = lambda problem, signature, _: (
         params_of(problem, signature)
+    )
+    derived: Callable[[StepProblem, Signature, Config], Mapping[str, Expression]] = (
+        lambda _problem, _signature, _config: {}
     )
 
     @property

@@ -44,7 +44,7 @@ _KNOWN_TILE = 32
 
 
 def _queries(depth: Expression, config: Config) -> Expression:
-    """Rows of a tile of queries, as TILE_Q of the template."""
+    """Rows of a tile of queries."""
     return fold(["floordiv", 64 * number(config, "tile_q"), depth])
 
 
@@ -56,6 +56,16 @@ def _shared_bytes(depth: Expression, value_depth: Expression, config: Config) ->
     beside = product((queries, 2 * ELEMENT * keys + stages * _KNOWN))
     fixed = 2 * SLAB * (number(config, "tile_q") // 64) + stages * _KNOWN_TILE + SLACK
     return fold(["add", fold(["add", columns, beside]), fixed])
+
+
+def _derived(problem: StepProblem, _: Signature, config: Config) -> dict[str, Expression]:
+    """Slopes pass through shared memory where wide sums leave no registers for them beside the next scores."""
+    assert isinstance(problem, AttentionGradientProblem)
+    depth, value_depth = lower(problem.depth.extent), lower(problem.value_depth.extent)
+    return {
+        "PLAN_tile_q": _queries(depth, config),
+        "PLAN_shared_slopes": ["gt", fold(["add", depth, value_depth]), 128],
+    }
 
 
 def _fits(depth: int, value_depth: int, config: Config) -> bool:
@@ -223,4 +233,5 @@ GRADIENT_TMA = Template(
     refuses=_refuses,
     ladder=_ladder,
     params=_params,
+    derived=_derived,
 )

@@ -51,16 +51,24 @@ SLAB = 8192
 
 
 def _shared_bytes(depth: Expression, value_depth: Expression, config: Config) -> Expression:
-    """Tiles of queries, two where they fit, as QUERY_SLOTS of the template; the rings of keys and values, and the slabs
-    that outputs leave through."""
+    """Tiles of queries, the rings of keys and values, and the slabs that outputs leave through."""
     two, one = (_shared_with(slots, depth, value_depth, config) for slots in (2, 1))
+    return _where_two_fit(two, two, one)
+
+
+def _query_slots(depth: Expression, value_depth: Expression, config: Config) -> Expression:
+    """Tiles of queries at once: two where they fit beside the rings."""
+    return _where_two_fit(_shared_with(2, depth, value_depth, config), 2, 1)
+
+
+def _where_two_fit(two: Expression, then: Expression, otherwise: Expression) -> Expression:
     if isinstance(two, int):
-        return two if two <= MOST_SHARED else one
-    return ["where", ["le", two, MOST_SHARED], two, one]
+        return then if two <= MOST_SHARED else otherwise
+    return ["where", ["le", two, MOST_SHARED], then, otherwise]
 
 
 def _shared_with(slots: int, depth: Expression, value_depth: Expression, config: Config) -> Expression:
-    """The same with so many tiles of queries."""
+    """What a block takes with so many tiles of queries."""
     passing = number(config, "stages") * number(config, "tile_k")
     rows = slots * number(config, "tile_q")
     tiles = fold(
@@ -70,11 +78,29 @@ def _shared_with(slots: int, depth: Expression, value_depth: Expression, config:
             product((value_depth, ELEMENT * passing)),
         ]
     )
-    consumers = number(config, "consumers")
-    slab: Expression = SLAB * consumers
-    if number(config, "tile_k") <= 160:
-        slab = product((value_depth, SLAB * consumers // 64))
-    return fold(["add", fold(["add", tiles, slab]), SLACK])
+    slabs = product((_slab_bytes(value_depth, config), number(config, "consumers")))
+    return fold(["add", fold(["add", tiles, slabs]), SLACK])
+
+
+def _slab_bytes(value_depth: Expression, config: Config) -> Expression:
+    """Output slabs of one consumer: for whole rows, or where tiles leave no room for these one after the other."""
+    return product((value_depth, SLAB // 64)) if number(config, "tile_k") <= 160 else SLAB
+
+
+def _apart(config: Config) -> bool:
+    """Whether steps that ask about no element have code of their own: shorter steps, and more code to fetch where rows
+    are few."""
+    return config["consumers"] == 3 or number(config, "tile_k") > 128
+
+
+def _derived(problem: StepProblem, _: Signature, config: Config) -> dict[str, Expression]:
+    assert isinstance(problem, AttentionProblem)
+    depth, value_depth = lower(problem.depth.extent), lower(problem.value_depth.extent)
+    return {
+        "PLAN_query_slots": _query_slots(depth, value_depth, config),
+        "PLAN_slab_bytes": _slab_bytes(value_depth, config),
+        "PLAN_apart": _apart(config),
+    }
 
 
 def _fits(depth: int, value_depth: int, config: Config) -> bool:
@@ -324,4 +350,5 @@ V4_TMA = Template(
     refuses=_refuses,
     ladder=_ladder,
     params=_params,
+    derived=_derived,
 )

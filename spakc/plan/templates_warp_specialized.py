@@ -39,6 +39,10 @@ def _slab_bytes(config: Config) -> int:
     return 8192 if config["consumers"] == 3 else 16_384
 
 
+def _derived(_problem: StepProblem, _signature: Signature, config: Config) -> dict[str, Expression]:
+    return {"PLAN_slab_bytes": _slab_bytes(config)}
+
+
 def slab_span(config: Config, element: int) -> int:
     """Bytes of a row of a slab, as `slab_span` of slab_store.cuh: the widest that divides a row of the tile, or
     of a block's share of it."""
@@ -289,4 +293,5 @@ WARP_SPECIALIZED = Template(
     overlaps=True,
     refuses=_refuses,
     params=_params,
+    derived=_derived,
 )

@@ -64,6 +64,11 @@ class VariantPlan:
         compiled_in = sorted(self.config.keys() - self.at_launch)
         return {f"KNOB_{name}": _macro(self.config[name]) for name in compiled_in}
 
+    @property
+    def derived(self) -> dict[str, Expression]:
+        """The macros that follow from knobs and compiled dims."""
+        return {name: value for launch in self.launches for name, value in launch.derived.items()}
+
 
 @record
 class Undecided:
@@ -277,6 +282,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
                 shape.cluster,
                 overlaps=template.overlaps,
                 unordered=template.unordered,
+                derived=template.derived(problem, signature, config),
             )
         )
     return VariantPlan(

@@ -47,7 +47,10 @@ def at(kernel: Emitted, template: Template, **knobs: Any) -> Variant:
         cluster=shape.cluster,
     )
     defines = replace(planned, config=config).defines
-    return replace(base, id=str(knobs), config=config, defines=defines, launches=(launch,), guards=())
+    derived = dict(template.derived(problem, signature, config))
+    return replace(
+        base, id=str(knobs), config=config, defines=defines, derived=derived, launches=(launch,), guards=()
+    )
 
 
 def padded(kernel: Emitted, dims: dict[str, int], **how: Any) -> Any:

@@ -41,7 +41,16 @@ def at(kernel: Emitted, **knobs: Any) -> Variant:
         shared_bytes=shape.shared_bytes,
     )
     defines = replace(planned, config=config).defines
-    return replace(base, id=str(knobs), config=config, defines=defines, launches=tuple(launches), guards=())
+    derived = dict(GRADIENT_TMA.derived(problem, signature, config))
+    return replace(
+        base,
+        id=str(knobs),
+        config=config,
+        defines=defines,
+        derived=derived,
+        launches=tuple(launches),
+        guards=(),
+    )
 
 
 SHAPES = [

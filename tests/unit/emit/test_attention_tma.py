@@ -37,7 +37,10 @@ def at(kernel: Emitted, **knobs: Any) -> Variant:
         shared_bytes=shape.shared_bytes,
     )
     defines = replace(planned, config=config).defines
-    return replace(base, id=str(knobs), config=config, defines=defines, launches=(launch,), guards=())
+    derived = dict(V4_TMA.derived(problem, signature, config))
+    return replace(
+        base, id=str(knobs), config=config, defines=defines, derived=derived, launches=(launch,), guards=()
+    )
 
 
 SHAPES = [

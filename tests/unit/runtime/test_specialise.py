@@ -1,6 +1,6 @@
 import pytest
 
-from spak_runtime.errors import ArtifactError, BuildError
+from spak_runtime.errors import ArtifactError, BuildError, ExpressionError
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request, macros, reachable
 from tests.unit.runtime import hand_artifact
@@ -34,6 +34,14 @@ def test_macros_of_every_axis():
         "OPTION_count": "3",
         "DIM_D": "64",
     }
+
+
+def test_derived_macros_follow_from_knobs_and_compiled_dims():
+    derived = {"PLAN_bytes": ["mul", ["dim", "D"], ["knob", "tile"]], "PLAN_wide": ["gt", ["dim", "D"], 64]}
+    found = macros(variant_with(axes=("DIM_D",), config={"tile": 3}, defines={}, derived=derived), BINDING)
+    assert found == {"DIM_D": "64", "PLAN_bytes": "192", "PLAN_wide": "false"}
+    with pytest.raises(ExpressionError, match="PLAN_bytes"):
+        macros(variant_with(axes=(), config={}, derived=derived), BINDING)
 
 
 @pytest.mark.parametrize("axis", ["DTYPE_z", "LAYOUT_y", "DIM_K", "COLOUR_x", "x"])

@@ -15,6 +15,9 @@ struct Range {
   SPAK_DEVICE explicit Range(i32 only) : first(only), last(only) {}
 };
 
+// All of `count`.
+SPAK_DEVICE Range all_of(i32 count) { return Range(0, count - 1); }
+
 // The part of a tile from `first` on that lies before `end`, and whether that is all of it.
 SPAK_DEVICE Range part_of_tile(i32 first, i32 tile, i32 end) { return Range(first, minimum(first + tile, end) - 1); }
 SPAK_DEVICE bool is_whole(i32 first, i32 tile, i32 end) { return first + tile <= end; }

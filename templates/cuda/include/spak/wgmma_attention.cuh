@@ -9,6 +9,7 @@
 #include "spak/functions.cuh"
 #include "spak/operand_tile.cuh"
 #include "spak/tile_mask.cuh"
+#include "spak/wgmma_groups.cuh"
 
 namespace spak {
 

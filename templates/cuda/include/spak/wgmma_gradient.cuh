@@ -10,6 +10,9 @@
 
 namespace spak {
 
+// The queries that a key may count for: all; for a key behind the last, none.
+SPAK_DEVICE Range queries_of_key(i32 key, i32 keys, i32 queries) { return all_of(key < keys ? queries : 0); }
+
 // A tile of queries on its way past a block: its first query and its head, for which warpgroups it has scores that do not count
 // (a bit each) and if more tiles come, and the first key of the block and its problem. Who fills rings tells it those who
 // compute: registers are short there.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "spak/tma_tile.cuh"
+#include "spak/wgmma_groups.cuh"
 
 namespace spak {
 

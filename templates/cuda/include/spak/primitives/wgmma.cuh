@@ -25,8 +25,8 @@
 //   wgmma_wait<N>()        waits until at most N groups are pending
 //   register_pin(d)        keeps the compiler from moving uses of d across a wait: call it right after the
 //                          wait
-//   order_before_wait(x)   keeps the arithmetic that x (>= 0 or NaN) comes from before the next wait; ptxas
-//                          sinks it below otherwise
+//   order_before_wait(x)   keeps the arithmetic that x (>= 0 or NaN, one or a Reg of them) comes from before
+//                          the next wait; ptxas sinks it below otherwise
 #pragma once
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -52,6 +52,13 @@ SPAK_DEVICE void order_before_wait(f32 x) {
       "@p st.shared.f32 [%1], %0;\n"
       "}" ::"f"(x), "r"(0)
       : "memory");
+}
+template <u32 N>
+SPAK_DEVICE void order_before_wait(const Reg<f32, N>& x) {
+  f32 sum = x[0];
+  SPAK_UNROLL
+  for (u32 i = 1; i < N; i++) sum += x[i];
+  order_before_wait(sum);
 }
 
 template <class T, Major MajorA, Major MajorB, u32 Registers>

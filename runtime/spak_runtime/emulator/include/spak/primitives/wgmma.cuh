@@ -13,6 +13,8 @@ inline void wgmma_wait(SPAK_HERE) {
 template <u32 N>
 inline void register_pin(Reg<f32, N>&) {}
 inline void order_before_wait(f32) {}
+template <u32 N>
+inline void order_before_wait(const Reg<f32, N>&) {}
 
 template <class T, Major MajorA, Major MajorB, u32 Registers>
 inline void wgmma_ss(Reg<f32, Registers>& d, u64 a, u64 b, bool accumulate, SPAK_HERE) {

@@ -52,7 +52,7 @@ using Core = WgmmaProduct<T_A, Left, Right, TILE_N, TILE_K, TILE_M / (64 * OWNER
 using Registers = RegisterShare<CONSUMERS, Core::registers>;
 using Slots = Ring<STAGES, CLUSTER>;
 constexpr u32 STAGE_BYTES = Left::bytes + Right::bytes;
-constexpr u32 SLAB_BYTES = CONSUMERS == 3 ? 8192 : 16384;  // of one consumer
+constexpr u32 SLAB_BYTES = PLAN_slab_bytes;  // of one consumer
 using Partial = SplitSum<SPLIT, TILE_M / (64 * OWNERS), TILE_N / 2>;
 constexpr u32 SHARE_N = TILE_N / SPLIT;  // columns that one block stores
 static_assert(SPLIT == 1 || (CLUSTER == 1 && !PINGPONG && CONSUMERS * Partial::bytes <= STAGES * STAGE_BYTES), "partial sums fit");
@@ -140,7 +140,7 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
         slots.wait(place);
         const u64 stage = place.slot * (STAGE_BYTES / 16);
         Core::multiply(accumulators, left + stage, right + stage, step > 0);
-        wgmma_wait<1>();  // the step before has been multiplied: its slot is free
+        wait_but_for_last();  // the step before has been multiplied: its slot is free
         if (step > 0) slots.release(previous);
         previous = place.slot;
         place.advance();
