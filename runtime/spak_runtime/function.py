@@ -101,6 +101,7 @@ class KernelFunction:
         self._quickly_returned = _without_frames(self._result, len(self.signature.outputs))
         self._slots = {name: slot for slot, name in enumerate(self.signature.specs)}
         self._plans: dict[Any, CudaPlan] = {}
+        self._said: dict[Any, bool] = {}  # calls of which it is said that torch computes them
         self._calls: dict[Any, KnownCall] = {}
         self._recent: tuple[KnownCall, ...] = ()
         self._unordered = self._chooser.unordered
@@ -162,7 +163,7 @@ class KernelFunction:
         """
         resolved = self.signature.resolve(self.signature.bind(args, kwargs))
         if resolved.device.type == "cpu":
-            return Explanation(self.spec.name, "cpu", None, "CPU tensors")
+            return self._by_torch()
         return self._explanation(resolved, self._choose(resolved))
 
     def differentiate(
@@ -255,7 +256,11 @@ class KernelFunction:
 
     def _compute(self, call: Arguments) -> list[torch.Tensor]:
         if _is_on_cpu(call):
-            return self._maths.run(call, self.signature.resolve(call))
+            resolved = self.signature.resolve(call)
+            if _explains() and (key := _argument_key(call)) not in self._said:
+                _remember(self._said, key, True)
+                print(self._by_torch(), file=sys.stderr)
+            return self._maths.run(call, resolved)
         if self._unordered:
             self._follow()
         key = _argument_key(call)
@@ -271,7 +276,7 @@ class KernelFunction:
         plan = self._plans.get(key)
         if plan is None:
             choice = self._choose(resolved)
-            if os.environ.get("SPAK_EXPLAIN") == "1":
+            if _explains():
                 print(self._explanation(resolved, choice), file=sys.stderr)
             plan = CudaPlan(self.signature, resolved, choice, self._shared.sources, self._shared.loader)
             _remember(self._plans, key, plan)
@@ -286,6 +291,11 @@ class KernelFunction:
         if self._same_bits != _deterministic():
             self._plans, self._calls, self._recent = {}, {}, ()
             self._same_bits = not self._same_bits
+
+    def _by_torch(self) -> Explanation:
+        return Explanation(
+            self.spec.name, "cpu", None, "CPU tensors, the file's mathematics in torch operations"
+        )
 
     def _explanation(self, resolved: Resolved, choice: Choice) -> Explanation:
         where = f"{resolved.device} ({target_of(resolved.device.index).name}, {choice.arch})"
@@ -307,6 +317,11 @@ class KernelFunction:
 
 
 _deterministic = torch.are_deterministic_algorithms_enabled
+
+
+def _explains() -> bool:
+    """Whether each new shape of call is to say on stderr who computes it, and why."""
+    return os.environ.get("SPAK_EXPLAIN") == "1"
 
 
 def _argument_key(call: Arguments) -> Any:

@@ -68,6 +68,16 @@ def test_explanations_name_the_variant_and_what_was_passed_over(hand):
     assert torch.cuda.get_device_name() in str(explanation)
 
 
+def test_a_new_call_explains_itself_where_asked(hand, monkeypatch, capfd):
+    monkeypatch.setenv("SPAK_EXPLAIN", "1")
+    kernel = hand.affine.only("each/even", "each/any")
+    for _ in range(2):
+        kernel(randn(7, 13))
+    head, rejected = capfd.readouterr().err.splitlines()
+    assert torch.cuda.get_device_name() in head and "variant each/any" in head
+    assert rejected.startswith("  not each/even: even_rows: N % 8 == 0 is false")
+
+
 def test_misaligned_and_sliced_tensors(hand):
     wide = randn(9, 33)
     for x in (

@@ -100,7 +100,28 @@ def test_any_lawful_strides_give_the_same(hand, gate):
 def test_it_says_that_torch_computes(hand, x):
     explanation = hand.affine.explain(x)
     assert explanation.variant is None
-    assert str(explanation) == "affine on cpu: computed by torch: CPU tensors"
+    assert str(explanation) == BY_TORCH
+
+
+BY_TORCH = "affine on cpu: computed by torch: CPU tensors, the file's mathematics in torch operations"
+
+
+@pytest.mark.parametrize("asked", ["1", "0", None])
+def test_every_new_call_explains_itself_where_asked(hand, x, capfd, monkeypatch, asked):
+    """Once for a shape of call, on stderr, also where the call needs a gradient or is an operator's."""
+    monkeypatch.delenv("SPAK_EXPLAIN", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("SPAK_EXPLAIN", asked)
+    kernel = hand.affine.only("each/any")  # one that has not been called before
+    said = BY_TORCH + "\n" if asked == "1" else ""
+    for call in (x, x[:1], x[:, :8]):
+        for _ in range(2):
+            kernel(call)
+            assert capfd.readouterr() == ("", said if _ == 0 else "")
+    hand.affine(torch.randn(3, 24, requires_grad=True))
+    assert capfd.readouterr().err == said
+    hand.affine.operator(*hand.affine._form.flatten(hand.affine.signature.bind((torch.randn(3, 40),), {})))
+    assert capfd.readouterr().err == said
 
 
 # ---- refusals ------------------------------------------------------------------------------------------

@@ -327,6 +327,22 @@ def as_cuda(driver, monkeypatch, tmp_path, request):
     return SimpleNamespace(artifact=artifact, made=made, driver=driver, by_c=request.param == "C")
 
 
+def test_a_new_call_on_a_device_says_who_computes_it_and_why(hand, monkeypatch, capfd):
+    monkeypatch.setenv("SPAK_EXPLAIN", "1")
+    monkeypatch.setattr(function, "target_of", lambda _: TARGET)
+    monkeypatch.setattr(function, "CudaPlan", lambda *_: object())
+    kernel = hand.affine.only("each/even", "each/any")
+    even, odd = torch.randn(6, 16), torch.randn(6, 13)
+    for x in (even, even, odd):
+        call = kernel.signature.bind((x,), {})
+        resolved = dataclasses.replace(kernel.signature.resolve(call), device=torch.device("cuda", 0))
+        kernel._plan(call, resolved)
+    first, other, rejected = capfd.readouterr().err.splitlines()
+    assert first.startswith("affine on cuda:0 (NVIDIA A100, sm_80): variant each/even")
+    assert other.startswith("affine on cuda:0 (NVIDIA A100, sm_80): variant each/any")
+    assert rejected.startswith("  not each/even: even_rows: N % 8 == 0 is false")
+
+
 def test_a_call_of_a_known_shape_makes_no_plan_and_no_check(as_cuda, monkeypatch):
     kernel = as_cuda.artifact.affine
     x, gate, y = torch.randn(6, 16), torch.randn(16), torch.empty(6, 16)
