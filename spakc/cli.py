@@ -65,7 +65,8 @@ def guarded(command: F) -> F:
             from spak_runtime.errors import SpakRuntimeError
 
             if isinstance(error, SpakRuntimeError):
-                show([Diagnostic(error.code, error.message)], as_json)
+                first, *more = error.message.splitlines()
+                show([Diagnostic(error.code, first, (), tuple(more))], as_json)
                 sys.exit(DIAGNOSTICS)
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 click.echo(f"error: what is printed cannot be written: {error.strerror}", err=True)
@@ -220,7 +221,7 @@ def compile_command(file: Path, output: Path | None, arch: str, emit: str | None
 @click.option(
     "--strict",
     is_flag=True,
-    help="On a GPU, any kernel that is neither the artifact's nor listed is an error.",
+    help="An operation without a kernel is an error; on a GPU, so is any kernel that is not the artifact's nor listed.",
 )
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
 @click.option(

@@ -24,6 +24,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # evaluation in flo
 HERE = Path(__file__).parent
 STEPS = 60
 LIBRARIES = ("cutlass", "cublas", "nvjet", "gemm", "xmma", "cudnn", "flash")
+NAMES = ("loops", "stack", "runs", "letters")
 ROWS = ("layer_norm", "gelu", "cross_entropy")
 CPU = torch.device("cpu")
 DEVICE = torch.device("cuda")
@@ -43,7 +44,7 @@ def runs(artifact, tmp_path_factory):
     """A strict run of each experiment, its figures and its folder."""
     out = tmp_path_factory.mktemp("runs")
     found = {}
-    for name in ("loops", "stack"):
+    for name in NAMES:
         with deterministic():
             folder = artifact.root / "models" / name
             figures = run_experiment(
@@ -176,21 +177,23 @@ def test_500_steps_are_within_the_noise_of_two_seeds(artifact, name, tmp_path):
     assert distance[-10:].mean() <= 2 * noise[-10:].mean()
 
 
-@pytest.mark.parametrize("name", ["loops", "stack"])
+@pytest.mark.parametrize("name", NAMES)
 def test_only_the_kernels_of_the_file_run(runs, name):
     table = runs[name][0]["kernels"]
     print("\n" + "\n".join(kernels.describe(table)))
     assert table["status"] == "run" and table["violations"] == []
     owners = {row["owner"] for row in table["rows"]} - {None}
-    rows = {f"looplm.{kernel}{end}" for kernel in ROWS for end in ("", "_gradient")}
+    swapped = {"gelu": "gelu_tanh"} if name == "letters" else {}
+    rows = {f"looplm.{swapped.get(kernel, kernel)}{end}" for kernel in ROWS for end in ("", "_gradient")}
     rotation = {"looplm.rope", "looplm.rope_gradient"}
     biased = {"fmha_biased", "fmha_biased_gradient"}  # relative positions are a bias on the scores
-    attention = biased if name == "loops" else {"fmha", "fmha_gradient"} | rotation
+    attention = biased if name == "loops" else {"fmha", "fmha_gradient"}
+    attention |= rotation if name == "stack" else set()
     assert owners == {"matmul", "looplm.adamw", *rows, *attention}
     strangers = [row for row in table["rows"] if row["owner"] is None]
     assert all(row["excepted"] and row["why"] and row["place"] for row in strangers)
     libraries = [row for row in strangers if any(word in row["kernel"].lower() for word in LIBRARIES)]
-    assert {row["place"] for row in libraries} <= {"Attention"}  # the gradient of the bias's table
+    assert {row["place"] for row in libraries} <= {"scores"}  # the gradient of the bias's table
     assert table["waits"] == 0, "the host waits for the device where it logs, and nowhere else"
 
 
@@ -205,6 +208,15 @@ def test_who_computes_is_stated(runs, name):
     assert evaluation["by"] == "torch" and "f32" in evaluation["why"]
     by = "fmha (" if name == "stack" else "fmha_biased (packed."
     assert rows["attention", "training"]["by"].startswith(by)
+
+
+def test_a_strict_run_without_kernels_is_refused(tmp_path):
+    import spakc
+
+    spakc.compile_file(HERE.parents[1] / "examples/looplm/depth.spak", tmp_path / "depth")
+    folder = next(iter((tmp_path / "depth" / "models").iterdir()))
+    with pytest.raises(kernels.StrictError, match="names no kernel for activation, attention"):
+        run_experiment(folder, tmp_path / "run", device=DEVICE, strict=True)
 
 
 def test_a_strict_run_in_float32_is_refused(artifact, tmp_path):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spak_runtime.training import meanings
+from spak_runtime.training.scopes import scope
 
 if TYPE_CHECKING:
     from spak_runtime.function import KernelFunction
@@ -30,7 +31,8 @@ class Turn:
         if self.kernel is not None:
             self.kernel(x, base=self.base, out=out)
         else:
-            out.copy_(meanings.rotate(x.transpose(1, 2), self.cos, self.sin).transpose(1, 2))
+            with scope("rotation"):
+                out.copy_(meanings.rotate(x.transpose(1, 2), self.cos, self.sin).transpose(1, 2))
 
     def backward(self, grad: Tensor, out: Tensor) -> None:
         """The gradient of x from that of what was turned: it is turned back."""
@@ -38,7 +40,8 @@ class Turn:
             (given, *_), (turned, *_) = self.kernel.signature.inputs, self.kernel.signature.outputs
             self.kernel.differentiate({}, {turned: grad}, {"base": self.base}, {given: out})
         else:
-            out.copy_(meanings.rotate(grad.transpose(1, 2), self.cos, -self.sin).transpose(1, 2))
+            with scope("rotation"):
+                out.copy_(meanings.rotate(grad.transpose(1, 2), self.cos, -self.sin).transpose(1, 2))
 
 
 class Attention(torch.autograd.Function):

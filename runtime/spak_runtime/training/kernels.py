@@ -3,16 +3,18 @@ rest.
 
 One step in the middle of training is profiled. A kernel is the artifact's if it has the name of one of its
 entries. Any other was launched by a torch operation, which belongs to a part of the step: forward by the
-scope that was open, backward by the scope of the forward operation whose gradient it is. A part that is no
-kernel's by the file's own words (the loss, the optimizer, an embedding …) is an exception and listed by name;
-a kernel of torch inside of an operation that the file gives to a kernel is a violation, and so is one that
-belongs to no part.
+scope that was open, backward by the scope that its gradient opened, or that of the forward operation whose
+gradient it is. What no kernel can be given (an embedding, a residual sum, the norm of the gradient …) is an
+exception by its place and torch's operation, and listed by name. A violation is what torch computes of an
+operation that a kernel could compute, whether the file names one or not; a kernel that belongs to no part;
+and a step in which nothing is the artifact's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ import torch
 from torch import nn
 from torch._C._autograd import DeviceType
 
-from spak_runtime.training.ops import Computed, Ops
+from spak_runtime.training.meanings import MEANINGS
+from spak_runtime.training.ops import UNNAMED, Computed, Ops
 from spak_runtime.training.scopes import PREFIX, modules_named, scope
 from spak_runtime.training.spec import TrainingError
 
@@ -45,15 +48,56 @@ _PARTS = {
 }
 """The parts of a step that are no operation of the model, and why torch computes them."""
 
-_AROUND = {
-    "aten::copy_": "a cast or a copy of what a kernel takes",
-    "aten::fill_": "memory that a kernel needs filled",
-    "aten::zero_": "memory that a kernel needs filled",
-    "aten::add": "the sum with a bias, or of two gradients of one tensor",
-    "aten::add_": "the sum with a bias, or of two gradients of one tensor",
-    "aten::sum": "the gradient of a bias",
+_CAST = {"aten::copy_": "a cast or a copy of what a kernel takes or gives"}
+_FILLED = dict.fromkeys(("aten::fill_", "aten::zero_"), "memory that a kernel needs filled")
+_JOINED = dict.fromkeys(("aten::add", "aten::add_"), "the sum of two gradients of one tensor")
+_AROUND: Mapping[tuple[str, bool], Mapping[str, str]] = {
+    ("linear", False): _CAST | _FILLED | {"aten::add": "the sum with a bias, where the kernel takes none"},
+    ("linear", True): _CAST | _FILLED | _JOINED | {"aten::sum": "the gradient of a bias"},
+    ("attention", False): _CAST,
+    ("attention", True): _CAST | _FILLED | _JOINED,
+    ("norm", False): _CAST | _FILLED,
+    ("norm", True): _CAST | _FILLED | _JOINED,
+    ("activation", False): _CAST,
+    ("activation", True): _CAST | _JOINED,
+    ("loss", False): _CAST,
+    ("loss", True): _CAST | _FILLED | _JOINED,
+    ("optimizer", False): _CAST | _FILLED,
 }
-"""What torch may do around a kernel without computing what the kernel is for."""
+"""What torch may do around the kernel of an operation, forward and backward, without computing what the kernel is
+for."""
+
+_TABLES = "what depends on tokens and places, and is looked up in tables"
+_LOOKED_UP = {
+    "Embedding": "vectors of tokens are looked up by torch, and their gradients summed",
+    "Places": _TABLES,
+    "Steps": _TABLES,
+    "Rope": _TABLES,
+    "Relative": _TABLES,
+    "Window": _TABLES,
+    "Coupled": _TABLES,
+    "LongestRun": _TABLES,
+    "scores": "the bias of scores comes from a table, whose gradient is a product with indicators",
+}
+"""Places of a model that no operation of a kernel is in. Modules are known by the names of their classes, which a part
+of a model cannot have."""
+
+_BETWEEN = (
+    dict.fromkeys(
+        ("aten::add", "aten::add_", "aten::sub", "aten::mul", "aten::div", "aten::neg", "aten::where"),
+        "sums and products of elements that the model writes between its operations, as residual sums are",
+    )
+    | dict.fromkeys(("aten::sum", "aten::le", "aten::eq"), "their gradients, and what they compare")
+    | dict.fromkeys(
+        ("aten::copy_", "aten::fill_", "aten::zero_", "aten::cat", "aten::arange"),
+        "copies and filled memory between operations",
+    )
+    | dict.fromkeys(
+        ("aten::native_dropout", "aten::native_dropout_backward", "aten::bernoulli_", "aten::masked_scale"),
+        "dropout",
+    )
+)
+"""What torch may do in any other place of a model: no product, no norm, no softmax, no activation."""
 
 _ENGINE = "autograd::engine::evaluate_function: "
 _SUMS = "torch::autograd::AccumulateGrad"
@@ -97,8 +141,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows by time. `waits` is how often the host waited for the device. `fallbacks` are operations that
-    the file gives to a kernel while torch computed them, without a reason that is an exception."""
+    """The rows by time. `waits` is how often the host waited for the device. `fallbacks` are operations that a
+    kernel could compute while torch computed them, without a reason that is an exception."""
 
     step: int
     rows: tuple[Row, ...]
@@ -109,12 +153,16 @@ class Table:
         """What `--strict` refuses, one line each; empty where the step is as the file says."""
         if not self.rows:
             return ["the profiler saw no kernel, so nothing is known of the step"]
+        if all(row.owner is None for row in self.rows):
+            nothing = ["no kernel of the step is the artifact's"]
+        else:
+            nothing = []
         strange = [
             f"{_place(row)}: {row.op or 'no operation'} launched {row.kernel} ({row.count}×): {row.why}"
             for row in self.rows
             if row.owner is None and not row.excepted
         ]
-        return [*self.fallbacks, *strange]
+        return [*nothing, *self.fallbacks, *strange]
 
     def to_json(self) -> dict[str, Any]:
         """For figures: the rows, sums of them, the exceptions by name, the violations."""
@@ -136,6 +184,12 @@ class Table:
 def not_run() -> dict[str, Any]:
     """What figures hold in place of a table where there is no device."""
     return {"status": NO_DEVICE, "violations": [], "exceptions": [], "rows": []}
+
+
+def refuse_unnamed(ops: Ops) -> None:
+    """Raises StrictError, before anything is trained, for operations that the file gives to no kernel."""
+    if unnamed := ops.unnamed():
+        raise StrictError(f"the file names no kernel for {', '.join(unnamed)}: torch would compute that")
 
 
 def refuse(figures: Mapping[str, Any]) -> None:
@@ -306,11 +360,10 @@ def _ancestors(event: Event) -> Iterator[Event]:
         at = at.cpu_parent
 
 
-def _scope_of(event: Event) -> str | None:
-    """The innermost scope around an event."""
-    return next(
-        (each.name.removeprefix(PREFIX) for each in _ancestors(event) if each.name.startswith(PREFIX)), None
-    )
+def _scope_of(event: Event, inside: Event | None = None) -> str | None:
+    """The innermost scope around an event; of those opened `inside` of another, if one is given."""
+    around = itertools.takewhile(lambda each: each is not inside, _ancestors(event))
+    return next((each.name.removeprefix(PREFIX) for each in around if each.name.startswith(PREFIX)), None)
 
 
 def _gradient(event: Event) -> Event | None:
@@ -326,7 +379,8 @@ def _site(event: Event, places: Mapping[int, str]) -> _Site:
         return _Site(op, "" if place in (None, _STEP) else str(place), False)
     if node.name == _ENGINE + _SUMS:
         return _Site(op, "sums", True)
-    return _Site(op, places.get(node.sequence_nr, ""), True)
+    opened = _scope_of(event, node)
+    return _Site(op, places.get(node.sequence_nr, "") if opened is None else opened, True)
 
 
 def _in_step(event: Event, on_host: Sequence[Event]) -> bool:
@@ -361,22 +415,39 @@ def _why(site: _Site, uses: Mapping[str, str], computed: Sequence[Computed]) -> 
         return "it belongs to no part of the step", False
     if site.place in _PARTS:
         return _PARTS[site.place], True
-    if site.place not in uses:
-        return "the file names no kernel for it", True
-    kernel = uses[site.place]
+    if site.place in _LOOKED_UP:
+        return _LOOKED_UP[site.place], True
+    if site.place not in MEANINGS:
+        why = _BETWEEN.get(site.op)
+        return why or "torch may only add, scale and copy between operations", why is not None
     rows = [row for row in computed if row.op == site.place and row.phase == "training" and row.by == "torch"]
     if rows:
-        return rows[0].why, all(row.excepted for row in rows)
-    if site.op in _AROUND:
-        return f"beside {kernel}: {_AROUND[site.op]}", True
+        return rows[0].why, all(_is_exception(row, computed) for row in rows)
+    around = _AROUND.get((site.place, site.backward), {})
+    kernel = uses.get(site.place)
+    if kernel is None:
+        return UNNAMED, False
+    if site.op in around:
+        return f"beside {kernel}: {around[site.op]}", True
     return f"the file gives {site.place} to {kernel}", False
+
+
+def _is_exception(row: Computed, computed: Sequence[Computed]) -> bool:
+    """Whether torch may compute this. What a kernel does not cover is an exception beside what it computes; where it
+    computes nothing, the file names the wrong one."""
+    return row.excepted or (
+        row.beside
+        and any(each.op == row.op and each.phase == row.phase and each.by != "torch" for each in computed)
+    )
 
 
 def _fallbacks(computed: Sequence[Computed]) -> tuple[str, ...]:
     return tuple(
         f"{row.op}: the file gives it to {row.kernel}, but torch computed it: {row.why}"
+        if row.kernel is not None
+        else f"{row.op}: torch computed it: {row.why}"
         for row in computed
-        if row.kernel is not None and row.by == "torch" and row.phase == "training" and not row.excepted
+        if row.by == "torch" and row.phase == "training" and not _is_exception(row, computed)
     )
 
 

@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from spak_runtime.artifact import Artifact
     from spak_runtime.function import KernelFunction
 
+UNNAMED = "the file names no kernel for it"
+_COMPOSED = frozenset(("mlp", "unembed"))
+"""What a model is written with and nobody computes: products and an activation, which have rows of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Computed:
     """One row of the table that a run prints. `kernel` is the one the file names, `by` who computes.
-    `excepted`: the operation is one that this kernel's mathematics does not cover, so torch computes it
-    even in a strict run."""
+    `excepted`: no kernel can be given this, so torch computes it even in a strict run. `beside`: this
+    kernel's mathematics does not cover these calls; a strict run takes that where the kernel computes others."""
 
     op: str
     phase: str  # training | evaluation
@@ -41,6 +45,7 @@ class Computed:
     by: str
     why: str
     excepted: bool = False
+    beside: bool = False
 
 
 class Ops:
@@ -73,10 +78,18 @@ class Ops:
         rows = list(self._rows.values())
         seen = {row.op for row in rows}
         return rows + [
-            Computed(op, "training", None, "torch", "the file names no kernel for it")
+            Computed(op, "training", None, "torch", UNNAMED)
+            if op in meanings.MEANINGS
+            else Computed(op, "training", None, "torch", "no operation that a kernel is given", excepted=True)
             for op in self._every
-            if op not in seen and op not in self.uses
+            if op not in seen and op not in self.uses and op not in _COMPOSED
         ]
+
+    def unnamed(self) -> list[str]:
+        """Operations of the step that a kernel could compute and that the file gives to none. Of a rotation that is
+        known when it runs: some places no kernel counts."""
+        could = meanings.MEANINGS.keys() - {"rotation"}
+        return [op for op in self._every if op in could and op not in self.uses]
 
     @contextlib.contextmanager
     def in_evaluation(self) -> Iterator[None]:
@@ -109,6 +122,7 @@ class Ops:
             self._made[key] = (source, make())  # the source is held, so that no other tensor gets its id
         return self._made[key][1]
 
+    @named("scores")
     def of_scores(self, table: Tensor, row: Tensor, hidden: Tensor) -> Tensor:
         """What every head adds to its scores, [B, heads, T, K]: the entries of a short table [rows, heads] at `row`
         [B, T, K], minus infinity where a key is hidden."""
@@ -156,13 +170,16 @@ class Ops:
         by. With `keys` [B, T, K] a query meets the keys at these places alone, and `bias` is [B, heads, T, K]."""
         dtype = _working_dtype(projected[0])
         kernel = self._bound("attention", dtype)
-        if kernel is not None and (why := self._other_scores(bias, keys)):
-            self._by_torch("attention", f"{kernel.spec.name} {why}", excepted=True)
+        if kernel is not None and keys is not None:
+            self._by_torch("attention", f"{kernel.spec.name} meets every key", excepted=True)
+            kernel = None
+        if kernel is not None and (why := self._other_scores(bias)):
+            self._by_torch("attention", f"{kernel.spec.name} {why}", beside=True)
             kernel = None
         if kernel is not None:
             wanted = {"causal": causal} | ({"softcap": softcap} if softcap else {})
             if missing := sorted(wanted.keys() - known_options(kernel, wanted).keys()):
-                self._by_torch("attention", f"{kernel.spec.name} has no option {missing[0]}", excepted=True)
+                self._by_torch("attention", f"{kernel.spec.name} has no option {missing[0]}", beside=True)
             else:
                 turn = None if place is None else Turn(*place, base, self._rotation(place, dtype))
                 parts = tuple(part.to(dtype) for part in projected)
@@ -200,7 +217,7 @@ class Ops:
         kernel = self._bound("norm", x.dtype)
         if kernel is not None and kind != self._forms["norm"]:
             known = self._forms["norm"]
-            self._by_torch("norm", f"{kernel.spec.name} computes norm(kind = {known})", excepted=True)
+            self._by_torch("norm", f"{kernel.spec.name} computes norm(kind = {known})", beside=True)
             kernel = None
         if kernel is None:
             return meanings.norm(x, weight, bias, eps, kind)
@@ -222,7 +239,7 @@ class Ops:
         kernel = self._bound("activation", x.dtype)
         if kernel is not None and name != self._forms["activation"]:
             known = self._forms["activation"]
-            self._by_torch("activation", f"{kernel.spec.name} computes {known}, not {name}", excepted=True)
+            self._by_torch("activation", f"{kernel.spec.name} computes {known}, not {name}", beside=True)
             kernel = None
         if kernel is None:
             return meanings.ACTIVATIONS[name](x)
@@ -272,7 +289,7 @@ class Ops:
         """The kernel that may compute the operation now, or None with the reason on record."""
         kernel = self._kernels.get(op)
         if kernel is None:
-            self._by_torch(op, self._missing.get(op, "the file names no kernel for it"))
+            self._by_torch(op, self._missing.get(op, UNNAMED))
             return None
         if self.device.type != "cuda":
             self._by_torch(op, "no GPU: the file's mathematics in torch")
@@ -285,19 +302,15 @@ class Ops:
 
     def _rotation(self, place: tuple[Tensor, Tensor], dtype: torch.dtype) -> KernelFunction | None:
         """The kernel that turns queries and keys, or None: it counts places from 0, and other places are torch's."""
-        kernel = self._bound("rotation", dtype)
-        if kernel is not None and place[0].dim() > 2:
-            why = f"{kernel.spec.name} counts every token, not places in runs of digits"
-            self._by_torch("rotation", why, excepted=True)
+        if place[0].dim() > 2:
+            self._by_torch("rotation", "places in runs of digits: kernels count every token", excepted=True)
             return None
-        return kernel
+        return self._bound("rotation", dtype)
 
-    def _other_scores(self, bias: Tensor | None, keys: Tensor | None) -> str:
+    def _other_scores(self, bias: Tensor | None) -> str:
         """Why the kernel for attention has other scores than these, or nothing."""
         if self._forms["attention"] != "bias":
             return "" if bias is None else "takes no bias on the scores"
-        if keys is not None:
-            return "meets every key"
         return "" if bias is not None and bias.dim() == 4 else "takes a bias for every head of every sample"
 
     def _attend(
@@ -328,10 +341,10 @@ class Ops:
             self._computed("rotation", turn.kernel, q, base=turn.base)
         return y
 
-    def _by_torch(self, op: str, why: str, *, excepted: bool = False) -> None:
+    def _by_torch(self, op: str, why: str, *, excepted: bool = False, beside: bool = False) -> None:
         key = (op, self._phase, why)
         if key not in self._rows:
-            self._rows[key] = Computed(op, self._phase, self.uses.get(op), "torch", why, excepted)
+            self._rows[key] = Computed(op, self._phase, self.uses.get(op), "torch", why, excepted, beside)
 
     def _computed(self, op: str, kernel: KernelFunction, *args: Any, **kwargs: Any) -> None:
         key = (op, self._phase, "")

@@ -72,7 +72,8 @@ def run_experiment(
     `base`. A run that was killed goes on from its checkpoint and ends in the same bits, checkpoint and log
     included; a finished one is read, not repeated. On a GPU one step is profiled, and with
     `strict` a kernel that is neither the artifact's nor an exception with a name ends the run with
-    StrictError, before the training goes on. `group` is set in each process of a run that several share
+    StrictError, before the training goes on; so does, on any device and before it begins, an operation that the
+    file gives to no kernel though one could compute it. `group` is set in each process of a run that several share
     (`together.py`), of which the first writes; `ranks` says how many had a run that is only to be read. Raises
     TrainingError for what a user can put right."""
     experiment = spec.read(folder)
@@ -85,12 +86,14 @@ def run_experiment(
     ranks = ranks if group is None else group.ranks
     shared = (ranks,) if ranks > 1 else ()
     identity = build.fingerprint(experiment, profile, point, seed, chosen.type, artifact is not None, *shared)
+    ops = build.build_ops(experiment, artifact, chosen)
+    if strict:
+        kernels.refuse_unnamed(ops)
     figures = _finished(out / "figures.json", identity)
     if figures is not None:
         if strict:
             kernels.refuse(figures["kernels"])
         return figures
-    ops = build.build_ops(experiment, artifact, chosen)
     run = _Run(
         experiment,
         settings,

@@ -526,9 +526,11 @@ _EXPERIMENTS: tuple[Code, ...] = (
     Code(
         "SPAK561",
         "a strict run met a kernel that the file does not account for",
-        "With `--strict` every kernel that a training step runs on the GPU is the artifact's, or belongs to "
-        "a part that the file gives to no kernel, listed by name. An operation that the file does give to a "
-        "kernel must not be computed by torch instead. The table says which was, and why.",
+        "With `--strict` every kernel that a training step runs on the GPU is the artifact's, or what no kernel "
+        "can be given (embeddings, residual sums, the norm of the gradient), listed by its place. An operation "
+        "that a kernel could compute (attention, linear, norm, rotation, activation, loss, optimizer) must not be "
+        "torch's, whether the file names a kernel for it or not. What is known of that beforehand is said before "
+        "anything is trained. The table says who computed what, and why.",
         wrong="spakc run addition.spak gpt_12 --strict   # n_embd = 96, n_head = 4: heads of width 24",
         right="spakc run addition.spak gpt_12 --strict   # n_embd = 768, n_head = 12: heads of width 64",
     ),

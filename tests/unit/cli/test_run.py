@@ -68,6 +68,27 @@ def run(folder: Path, *arguments: str, **settings: Any) -> Result:
     return invoke("run", write(folder, **settings), "-o", folder / "out", *arguments)
 
 
+def test_a_strict_run_of_a_file_without_kernels_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path, "--strict")
+    assert result.exit_code == 1
+    assert "SPAK561" in result.stderr and "names no kernel for activation, linear, loss" in result.stderr
+    assert "who computed what" not in result.stdout
+
+
+def test_lines_of_what_a_run_refuses_are_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of kernels came as one line with pictures of line breaks in it."""
+    from spak_runtime.training import kernels
+    from spak_runtime.training import run as training
+
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        kernels.refuse(kernels.Table(2, (), 0, ()).to_json())
+
+    monkeypatch.setattr(training, "run_experiment", refuse)
+    lines = run(tmp_path).stderr.splitlines()
+    assert lines[0] == "error[SPAK561]: a step is not what the file says:"
+    assert any("the profiler saw no kernel" in line for line in lines[1:])
+
+
 def test_from_the_file_to_verdicts(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 0, result.output

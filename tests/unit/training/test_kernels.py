@@ -16,10 +16,12 @@ import spakc
 from spak_runtime.function import KernelFunction
 from spak_runtime.training import build, kernels, spec
 from spak_runtime.training.loop import Trainer
+from spak_runtime.training.meanings import MEANINGS
 from spak_runtime.training.ops import Computed, Ops
 from spak_runtime.training.run import run_experiment
 from spak_runtime.training.scopes import modules_named, scope
 from spak_runtime.training.spec import TrainingError
+from tests.unit.models.compiled import ROOT, adders, compile_path, compile_text
 
 FILE = Path(__file__).parents[2] / "gpu" / "training.spak"
 Kernel = namedtuple("Kernel", "name device duration")
@@ -40,6 +42,7 @@ IDLE = tuple(
         "new_empty",
         "permute",
         "reshape",
+        "resize_",
         "resolve",
         "result_type",
         "select",
@@ -91,11 +94,14 @@ def a_step(artifact, name, uses=None):
     experiment = spec.read(artifact.root / "models" / name)
     settings = experiment.point(None)
     cpu = torch.device("cpu")
-    ops = Ops(uses or experiment.model.uses, experiment.model.ops, artifact, torch.device("cuda"))
+    ops = Ops(
+        experiment.model.uses if uses is None else uses, experiment.model.ops, artifact, torch.device("cuda")
+    )
     data = build.build_data(experiment, artifact.root)
     model = build.build_model(experiment, settings, data, ops, cpu, 0)
     trainer = build.build_trainer(experiment, settings, model, ops, cpu, 0)
-    batches = data.batches(8, 0)
+    context = settings.train.get("context")
+    batches = data.batches(8, 0) if context is None else data.batches(8, 0, context)
     taken = profile(activities=[ProfilerActivity.CPU])
 
     @contextlib.contextmanager
@@ -164,7 +170,11 @@ def tabulate(events, ops, artifact):
     return kernels.tabulate(events, 2, kernels.owners(artifact), ops.uses, ops.table())
 
 
-@pytest.mark.parametrize("name", ["loops", "stack"])
+NAMES = {"loops": "LoopLM", "stack": "GPT", "letters": "GPT2", "runs": "RunRope"}
+"""Experiments of the file, and what the classes of their models are called."""
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_step_is_accounted_for(artifact, as_one_kernel, name):
     events, ops = a_step(artifact, name)
     table = tabulate(launch(events, artifact), ops, artifact)
@@ -180,16 +190,24 @@ def test_a_step_is_accounted_for(artifact, as_one_kernel, name):
         ("linear", "matmul", False),
         ("linear", "matmul", True),
         ("optimizer", "looplm.adamw", False),
-        *((op, f"looplm.{kernel}{end}", bool(end)) for op, kernel in ROWS for end in ("", "_gradient")),
+        *(
+            (
+                op,
+                f"looplm.{'gelu_tanh' if name == 'letters' and op == 'activation' else kernel}{end}",
+                bool(end),
+            )
+            for op, kernel in ROWS
+            for end in ("", "_gradient")
+        ),
     }
-    by_torch = {row.op for row in table.rows if row.place in ("norm", "activation", "loss", "optimizer")} - {
-        ""
-    }
-    assert by_torch <= kernels._AROUND.keys()
+    for row in table.rows:
+        if row.owner is None and row.place in MEANINGS.keys() - {"rotation"}:
+            assert row.op in kernels._AROUND[row.place, row.backward]
+    turned = {(row.backward, row.why) for row in table.rows if row.place == "rotation" and row.owner is None}
+    why = "places in runs of digits: kernels count every token"
+    assert turned == ({(False, why), (True, why)} if name == "runs" else set())
     products = [row for row in table.rows if row.op in ("aten::mm", "aten::bmm", "aten::addmm")]
-    assert {row.place for row in products} == (
-        {"Attention"} if name == "loops" else set()
-    )  # the bias's table
+    assert {row.place for row in products} == ({"scores"} if name == "loops" else set())  # the bias's table
     (attention,) = [row for row in ops.table() if row.op == "attention"]
     assert attention.by.startswith("fmha_biased (" if name == "loops" else "fmha (")
     figures = table.to_json()
@@ -198,8 +216,8 @@ def test_a_step_is_accounted_for(artifact, as_one_kernel, name):
     assert sum(each["count"] for each in figures["exceptions"]) == sum(
         row.count for row in table.rows if row.owner is None
     )
-    by_name = [each for each in figures["exceptions"] if "no kernel" in each["why"]]
-    assert by_name
+    by_name = {each["place"] for each in figures["exceptions"]}
+    assert by_name >= {"Embedding", "Block", *({NAMES[name]} - {"GPT"})}
     kernels.refuse(figures)
     shown = "\n".join(kernels.describe(figures))
     assert all(row.kernel in shown for row in table.rows) and all(p in shown for p in places)
@@ -218,8 +236,65 @@ def test_torch_in_the_place_of_a_kernel_is_refused(artifact, as_one_kernel, monk
     assert any("linear, backward" in line for line in found)
 
 
+def test_nothing_by_the_artifact_is_refused(artifact, as_one_kernel):
+    """A step of torch alone passed as long as the file named no kernel."""
+    events, ops = a_step(artifact, "stack", {})
+    table = tabulate(launch(events, artifact), ops, artifact)
+    assert all(row.owner is None for row in table.rows)
+    first, *found = table.violations()
+    assert first == "no kernel of the step is the artifact's"
+    for op in MEANINGS:
+        assert f"{op}: torch computed it: the file names no kernel for it" in found
+    assert {row.op for row in ops.table()} == {*MEANINGS, "embed"}, (
+        "what is written with operations has no row"
+    )
+
+
+def test_the_wrong_kernel_is_refused(artifact, as_one_kernel):
+    """What a kernel does not cover is an exception beside calls that it computes, and none where it computes none."""
+    uses = {**spec.read(artifact.root / "models" / "stack").model.uses, "norm": "looplm.rms_norm"}
+    events, ops = a_step(artifact, "stack", uses)
+    found = tabulate(launch(events, artifact), ops, artifact).violations()
+    why = "looplm.rms_norm computes norm(kind = rms)"
+    assert found[0] == f"norm: the file gives it to looplm.rms_norm, but torch computed it: {why}"
+    beside = Computed("norm", "training", "k", "torch", why, beside=True)
+    other = Computed("norm", "training", "k", "k (warp)", "")
+    assert kernels.tabulate([], 0, {}, {"norm": "k"}, [beside, other]).fallbacks == ()
+    assert kernels.tabulate([], 0, {}, {"norm": "k"}, [beside]).fallbacks
+
+
+@pytest.mark.parametrize(
+    ("place", "op", "backward", "excepted"),
+    [
+        ("LayerNorm", "aten::native_layer_norm", False, False),
+        ("Linear", "aten::mm", False, False),
+        ("Block", "aten::gelu", False, False),
+        ("Block", "aten::add", False, True),
+        ("norm", "aten::add", False, False),
+        ("norm", "aten::add", True, True),
+        ("norm", "aten::sum", True, False),
+        ("activation", "aten::sum", True, False),
+        ("linear", "aten::sum", True, True),
+        ("linear", "aten::sum", False, False),
+        ("optimizer", "aten::add_", False, False),
+        ("attention", "aten::fill_", False, False),
+    ],
+)
+def test_what_torch_may_do_depends_on_the_place(place, op, backward, excepted):
+    """A sum is the gradient of a bias in a product, and nobody's business in a norm."""
+    outer = host(f"spak: {place}", 0.0, 10.0, sequence_nr=7)
+    forward = host("aten::empty", 1.0, 2.0, parent=outer, sequence_nr=7)
+    around = host(f"{ENGINE}Back", 4.0, 9.0, sequence_nr=7) if backward else outer
+    event = host(op, 5.0, 6.0, parent=around)
+    event.kernels = [Kernel("void at::work", 0, 1.0)]
+    uses = dict.fromkeys(MEANINGS, "k")
+    (row,) = kernels.tabulate([outer, forward, around, event], 0, {}, uses, ()).rows
+    assert (row.place, row.backward, row.excepted) == (place, backward, excepted), row.why
+
+
 def test_a_fallback_is_refused(artifact, as_one_kernel):
-    events, ops = a_step(artifact, "stack", {"linear": "matmul", "attention": "vanished"})
+    uses = {**spec.read(artifact.root / "models" / "stack").model.uses, "attention": "vanished"}
+    events, ops = a_step(artifact, "stack", uses)
     table = tabulate(launch(events, artifact), ops, artifact)
     assert "attention: the file gives it to vanished, but torch computed it" in table.violations()[0]
     with pytest.raises(kernels.StrictError, match="SPAK561") as refused:
@@ -237,6 +312,18 @@ def strange(name, start=5.0):
         time_range=span,
         kernels=[],
         cpu_parent=None,
+    )
+
+
+def host(name, start, end, parent=None, sequence_nr=-1):
+    return SimpleNamespace(
+        name=name,
+        thread=1,
+        sequence_nr=sequence_nr,
+        device_type=DeviceType.CPU,
+        time_range=SimpleNamespace(start=start, end=end),
+        kernels=[],
+        cpu_parent=parent,
     )
 
 
@@ -261,18 +348,6 @@ def test_nothing_seen_is_no_pass():
 
 
 def test_waits_are_those_of_the_step():
-    def host(name, start, end):
-        span = SimpleNamespace(start=start, end=end)
-        return SimpleNamespace(
-            name=name,
-            thread=1,
-            sequence_nr=-1,
-            device_type=DeviceType.CPU,
-            time_range=span,
-            kernels=[],
-            cpu_parent=None,
-        )
-
     step = host("spak: step", 0.0, 10.0)
     waits = [host("cudaStreamSynchronize", at, at + 1) for at in (3.0, 7.0, 12.0)]
     assert kernels.tabulate([step, *waits], 0, {}, {}, ()).waits == 2
@@ -292,6 +367,27 @@ def test_strict_on_a_cpu_says_that_it_did_not_look(artifact, tmp_path):
     figures = run_experiment(folder, tmp_path, artifact=artifact, device="cpu", strict=True)
     assert figures["kernels"]["status"] == "not run: no device"
     assert kernels.describe(figures["kernels"]) == ["kernels of a step: not run: no device"]
+
+
+def test_operations_without_a_kernel_are_refused_before_training(tmp_path):
+    """On any device. A strict run of a file that names no kernel trained, and passed."""
+    models = compile_text(adders()).write(tmp_path)
+    with pytest.raises(kernels.StrictError) as refused:
+        run_experiment(models / "stack", tmp_path / "run", device="cpu", strict=True)
+    ops = "activation, attention, linear, loss, norm, optimizer"
+    assert refused.value.message == f"the file names no kernel for {ops}: torch would compute that"
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+EXAMPLES = ("looplm/addition", "looplm/frontier", "looplm/seed_table", "nanogpt/nanogpt")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_give_every_operation_to_a_kernel(tmp_path, example):
+    compile_path(ROOT / f"examples/{example}.spak").write(tmp_path)
+    for folder in (tmp_path / "models").iterdir():
+        model = spec.read(folder).model
+        assert Ops(model.uses, model.ops, None, torch.device("cpu")).unnamed() == [], folder.name
 
 
 def test_scopes_cost_nothing_outside_of_a_profile():

@@ -135,15 +135,15 @@ def test_a_norm_without_a_scale_or_shift(ops, weight, bias):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_what_a_kernel_does_not_cover_is_an_exception(ops):
+def test_what_a_kernel_does_not_cover_is_torchs(ops):
     x = torch.randn(4, 16)
     torch.testing.assert_close(
         ops.norm(x, None, None, 1e-6, "rms"), torch.nn.functional.rms_norm(x, (16,), eps=1e-6)
     )
     torch.testing.assert_close(ops.activation(x, "silu"), torch.nn.functional.silu(x))
     rows = {row.op: row for row in ops.table() if row.by == "torch"}
-    assert rows["norm"].excepted and rows["norm"].why == "layer_norm computes norm(kind = layer)"
-    assert rows["activation"].excepted and rows["activation"].why == "gelu computes gelu, not silu"
+    assert rows["norm"].beside and rows["norm"].why == "layer_norm computes norm(kind = layer)"
+    assert rows["activation"].beside and rows["activation"].why == "gelu computes gelu, not silu"
 
 
 def test_a_loss(ops):

@@ -144,7 +144,16 @@ def test_figures(models: Path, tmp_path: Path):
     assert list(halting) == ["5"] and len(halting["5"]) in (6, 7) and min(halting["5"]) >= 3
     assert figures["parameters"] == spec.read(models / "wheel").point("tiny").parameters
     assert any("bf16" in note for note in figures["notes"])
-    assert {row["op"] for row in figures["computed"]} >= {"attention", "mlp", "norm", "embed", "unembed"}
+    assert {row["op"] for row in figures["computed"]} >= {
+        "attention",
+        "activation",
+        "linear",
+        "norm",
+        "embed",
+    }
+    assert not {row["op"] for row in figures["computed"]} & {"mlp", "unembed"}, (
+        "these are products and an activation"
+    )
     plot([(figures, tmp_path / "out")], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     for line in (tmp_path / "out/log.jsonl").read_text().splitlines():
