@@ -68,11 +68,13 @@ def changes(old: State, new: State) -> list[Change]:
     """Every change, in the order of the new files; what was removed comes last."""
     before, after = (entries(state.program, state.checked, state.corpora) for state in (old, new))
     renamed = _renamed(before, after)
-    moved = _moved(before, after)
+    moved, reordered = _moved(before, after), _reordered(before, after)
     found: list[Change] = []
     for id, entry in after.items():
         was = before.get(id) or renamed.get(id)
         change = _change(was, entry, old, new) if was is not None else Change("added", None, entry)
+        if change is None and id in reordered:
+            change = Change("changed", was, entry, reordered[id])
         if change is None and id in moved:
             change = Change("moved", was, entry, moved[id])
         if change is not None:
@@ -211,6 +213,33 @@ def _nameless(entry: Entry) -> Any:
     return entry.id  # what has a block, or no name, is found by its id
 
 
+_SEQUENCES = {
+    "input": "a call takes its tensors in another order", "output": "a call takes its tensors in another order",
+    "inout": "a call takes its tensors in another order", "option": "a call takes its options in another order",
+    "gate": "gates run in another order",
+}  # fmt: skip
+"""Statements whose order among those of their block is what they say, too."""
+
+
+def _reordered(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, str]:
+    """Statements that another one of their sequence has overtaken."""
+    groups: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
+    for side, table in enumerate((before, after)):
+        for id, entry in table.items():
+            if entry.kind in _SEQUENCES and id in before and id in after:
+                key = (_SEQUENCES[entry.kind], *entry.path[:-1])
+                groups.setdefault(key, ([], []))[side].append(id)
+    return {id: key[0] for key, (old, new) in groups.items() for id in _overtaken(old, new)}
+
+
+def _overtaken(old: list[str], new: list[str]) -> list[str]:
+    """What does not stand in both lists in the same order, as few as possible."""
+    kept: set[str] = set()
+    for block in difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
+        kept.update(old[block.a : block.a + block.size])
+    return [id for id in old if id not in kept]
+
+
 def _moved(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, str]:
     """Statements that stand in another file, or elsewhere among those around them."""
     found: dict[str, str] = {}
@@ -225,12 +254,8 @@ def _moved(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str,
         if id in before and before[id].file != entry.file:
             found[id] = f"from {before[id].file or 'the file itself'}"
     for old, new in groups.values():
-        old = [id for id in old if id not in found]
-        kept: set[str] = set()
-        for block in difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
-            kept.update(old[block.a : block.a + block.size])
-        for id in old:
-            if id not in kept and id in new:
+        for id in _overtaken([id for id in old if id not in found], new):
+            if id in new:
                 found[id] = "among the statements around it"
     return found
 

@@ -311,6 +311,8 @@ def _of_tensors(law: Law, kernel: Kernel) -> Iterator[str]:
             tensor = kernel.tensors.get(ref.name.partition(".")[0])
             if ref.kind is RefKind.entity and tensor is not None:
                 yield canonical((tensor.dtypes, tensor.same_as))
+                if (like := kernel.tensors.get(tensor.same_as or "")) is not None:
+                    yield canonical(like.dtypes)
             elif ref.kind is RefKind.dim and ref.name in kernel.dims:
                 yield canonical(normal(kernel.dims[ref.name]))
             elif ref.kind is RefKind.option and ref.name in kernel.options:

@@ -17,6 +17,7 @@ from spakc.ir.canonical import canonical
 from spakc.ir.constraint import describe
 from spakc.ir.normal import normal, terms
 from spakc.ir.ops import Apply, Const, Expr
+from spakc.ir.sums import WRITTEN
 from spakc.record import record
 
 _MOST_CASES = 50_000
@@ -80,7 +81,9 @@ def _thresholds(expr: Expr, found: dict[Key, set[Fraction]], names: dict[str, st
         key, _, number = _comparison(expr, names)
         found.setdefault(key, set()).add(number)
     elif not (isinstance(expr, Const) and isinstance(expr.value, bool)):
-        names.setdefault(canonical(expr), _name(expr))
+        names.setdefault(
+            canonical(expr), "" if isinstance(expr, Apply) and expr.op == WRITTEN else _name(expr)
+        )
         found.setdefault(_truth_of(expr), set()).add(Fraction(0))
 
 

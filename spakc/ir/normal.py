@@ -3,15 +3,16 @@
 Two forms. `normal` is exact: values are real numbers, so a sum is known by its terms and a comparison by the sum that
 it holds against zero, however they are written. `rounded` goes no further than floating point does: it leaves every
 rounding as it is, so operands of one operation may change places and nothing else may. What could be undefined stays:
-`x - x` and `0 * x` keep their `x`, and `x / x` is not 1 (docs/decisions/0011).
+`x - x` and `0 * x` keep their `x`, and `x / x` is not 1. What the evaluator, which computes with 64-bit floats, would
+make something else of (`x + 1e30 - 1e30`), the exact form leaves as it is written (docs/decisions/0011).
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -21,9 +22,23 @@ from spakc.ir.extents import split_offset
 from spakc.ir.module import Equation
 from spakc.ir.ops import Apply, Const, Expr, Interval, Members, Query, Reduce, Ref, RefKind
 from spakc.ir.simplify import rebuild
-from spakc.ir.types import NUMBER, Unit
+from spakc.ir.sums import (
+    MINUS_ONE,
+    PLUS_ONE,
+    WRITTEN,
+    Factor,
+    Lossy,
+    Sum,
+    Term,
+    atom,
+    is_number,
+    of_number,
+    plus,
+    product,
+    scaled,
+)
+from spakc.ir.types import NUMBER
 from spakc.ir.visit import loads, substitute, walk
-from spakc.record import record
 
 _MOST_TERMS = 256
 """A product with more terms than this is not multiplied out."""
@@ -34,30 +49,11 @@ _MOST_ORDERED = 3
 _OPPOSITE = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
 _TURNED = {"gt": "lt", "ge": "le"}
 _ONE, _ZERO = Const(1), Const(0)
-
-
-@record
-class Factor:
-    """A number in front of a term. `real` if it came of a division or was written with a point: `2.0 * n` and `2 * n`
-    are of different types where `n` is an integer."""
-
-    value: Fraction
-    real: bool = False
-
-    def __add__(self, other: Factor) -> Factor:
-        return Factor(self.value + other.value, self.real or other.real)
-
-    def __mul__(self, other: Factor) -> Factor:
-        return Factor(self.value * other.value, self.real or other.real)
-
-
-_PLUS_ONE, _MINUS_ONE = Factor(Fraction(1)), Factor(Fraction(-1))
-
-Term = tuple[Unit, tuple[Expr, ...]]
-"""The unit of its factor, and what is multiplied, in order."""
-
-Sum = Mapping[Term, Factor]
-_NUMBER: Term = (NUMBER, ())
+_WHOLE: Mapping[str, Callable[..., int]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "neg": operator.neg,
+}  # fmt: skip
+_SMALL = 256
+"""Whole numbers up to this are exact in bf16."""
 
 
 def normal(thing: Any) -> Any:
@@ -71,8 +67,13 @@ def rounded(thing: Any) -> Any:
 
 
 def terms(expr: Expr) -> Sum:
-    """An expression as the sum that it is, over the reals."""
-    return _Exact().sum(expr)
+    """An expression as the sum that it is, over the reals; as one term that nothing is known of where floating point
+    would make another sum of it."""
+    form = _Exact()
+    try:
+        return form.sum(expr)
+    except Lossy:
+        return atom(form.written(expr))
 
 
 class _Form:
@@ -209,28 +210,50 @@ class _Form:
 
 
 class _Exact(_Form):
-    """Over the reals."""
+    """Over the reals, as far as the evaluator follows: `mathematics` has the slack of a tolerance, a law has none."""
+
+    mathematics = False
+
+    def equation(self, equation: Equation) -> Equation:
+        self.mathematics = True
+        found = super().equation(equation)
+        self.mathematics = False
+        return found
 
     def expr(self, expr: Expr) -> Expr:
-        if _is(expr, "add", "sub", "neg", "mul", "div", "pow", "rsqrt") or _is_number(expr) or _is_sum(expr):
-            return self.tree(self.sum(expr))
+        if _is(expr, WRITTEN):
+            return self.written(expr.args[0])  # type: ignore[attr-defined]
+        if _is(expr, "add", "sub", "neg", "mul", "div", "pow", "rsqrt") or is_number(expr) or _is_sum(expr):
+            try:
+                return self.tree(self.sum(expr))
+            except Lossy:
+                return self.written(expr)
         return self._whole(expr) if isinstance(expr, Reduce) and _tells(expr) else self.other(expr)
 
+    def written(self, expr: Expr) -> Expr:
+        """An expression with all its roundings; its reductions are named like those around it."""
+        form = _Rounded()
+        form.depth = self.depth
+        return Apply(WRITTEN, (form.expr(expr),), span=expr.span)
+
+    def plus(self, left: Sum, right: Sum) -> Sum:
+        return plus(left, right, self.mathematics)
+
     def sum(self, expr: Expr) -> Sum:
-        if isinstance(expr, Const) and _is_number(expr):
-            return _of_number(expr)
+        if isinstance(expr, Const) and is_number(expr):
+            return of_number(expr)
         if isinstance(expr, Reduce) and _is_sum(expr):
             return self._distributed(expr)
         if not isinstance(expr, Apply):
-            return self._atom(self.expr(expr))
+            return atom(self.expr(expr))
         args = expr.args
         match expr.op:
             case "add":
-                return functools.reduce(self._plus, map(self.sum, args))
+                return functools.reduce(self.plus, map(self.sum, args))
             case "sub":
-                return self._plus(self.sum(args[0]), _scaled(self.sum(args[1]), _MINUS_ONE))
+                return self.plus(self.sum(args[0]), scaled(self.sum(args[1]), MINUS_ONE))
             case "neg":
-                return _scaled(self.sum(args[0]), _MINUS_ONE)
+                return scaled(self.sum(args[0]), MINUS_ONE)
             case "mul":
                 return functools.reduce(self._times, map(self.sum, args))
             case "identity":
@@ -238,35 +261,25 @@ class _Exact(_Form):
             case "div":
                 return self._times(self.sum(args[0]), self._inverse(self.sum(args[1])))
             case "rsqrt":
-                return self._inverse(self._atom(Apply("sqrt", (self.expr(args[0]),))))
+                return self._inverse(atom(Apply("sqrt", (self.expr(args[0]),))))
             case "pow":
                 return self._power(*args)
         found = self.other(expr)
-        return self._atom(found) if _is(found, expr.op) else self.sum(found)
-
-    def _atom(self, expr: Expr) -> Sum:
-        return {(NUMBER, (expr,)): _PLUS_ONE}
-
-    def _plus(self, left: Sum, right: Sum) -> Sum:
-        found = dict(left)
-        for term, factor in right.items():
-            found[term] = found[term] + factor if term in found else factor
-        return found
+        return atom(found) if _is(found, expr.op) else self.sum(found)
 
     def _times(self, left: Sum, right: Sum) -> Sum:
         if len(left) * len(right) > _MOST_TERMS:
-            left, right = (each if len(each) == 1 else self._atom(self.tree(each)) for each in (left, right))
-        found: dict[Term, Factor] = {}
+            left, right = (each if len(each) == 1 else atom(self.tree(each)) for each in (left, right))
+        found: Sum = {}
         for (unit, factors), one in left.items():
             for (other, more), two in right.items():
-                term = (unit * other, self.sorted((*factors, *more)))
-                found[term] = found[term] + one * two if term in found else one * two
+                found = self.plus(found, {(unit * other, self.sorted((*factors, *more))): one * two})
         return found
 
     def _power(self, base: Expr, exponent: Expr) -> Sum:
         number = exponent.value if isinstance(exponent, Const) and exponent.unit == NUMBER else None
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= 8:
-            return self._atom(Apply("pow", (self.expr(base), self.expr(exponent))))
+            return atom(Apply("pow", (self.expr(base), self.expr(exponent))))
         found = whole = self.sum(base)
         for _ in range(number - 1):
             found = self._times(found, whole)
@@ -276,7 +289,7 @@ class _Exact(_Form):
         """One over a sum: of a product the product of inverses, of a sum that of the sum with a leading 1."""
         by = self._leading(divisor)
         if by is None:
-            return self._atom(Apply("div", (_ONE, self.tree(divisor))))
+            return atom(Apply("div", (_ONE, self.tree(divisor))))
         ((unit, factors), _), over = next(iter(divisor.items())), Factor(1 / by, real=True)
         if len(divisor) > 1:
             whole = self.tree({term: Factor(factor.value / by) for term, factor in divisor.items()})
@@ -295,18 +308,27 @@ class _Exact(_Form):
     def tree(self, terms: Sum) -> Expr:
         """A sum as an expression. A number that came to nothing beside other terms is gone."""
         kept = {term: factor for term, factor in terms.items() if term[1] or factor.value}
-        parts = [_product(term, kept[term]) for term in sorted(kept, key=self._key)]
+        parts = [product(term, kept[term]) for term in sorted(kept, key=self._key)]
         return _ZERO if not parts else parts[0] if len(parts) == 1 else Apply("add", tuple(parts))
 
     def compared(self, op: str, left: Expr, right: Expr) -> Expr:
         """Both sides as one sum against zero, its first factor 1 or, where the direction counts, -1."""
-        gap = self._plus(self.sum(left), _scaled(self.sum(right), _MINUS_ONE))
+        try:
+            return self._against_zero(op, left, right)
+        except Lossy:
+            return self.written(Apply(op, (left, right)))
+
+    def _against_zero(self, op: str, left: Expr, right: Expr) -> Expr:
+        sides = self.sum(left), self.sum(right)
+        if not any(factors for side in sides for _, factors in side):
+            return Apply(
+                op, tuple(map(self.tree, sides))
+            )  # a law over lets: what it leaves to them is its meaning
+        gap = self.plus(sides[0], scaled(sides[1], MINUS_ONE))
         gap = {term: Factor(factor.value) for term, factor in gap.items()}
         by = self._leading(gap, numbers=False)
         if by is not None:
-            gap = dict(_scaled(gap, Factor(1 / (by if op in ("eq", "ne") else abs(by)))))
-        elif not any(factors for _, factors in gap):  # a law over lets: what it leaves to them is its meaning
-            return Apply(op, (self.tree(self.sum(left)), self.tree(self.sum(right))))
+            gap = dict(scaled(gap, Factor(1 / (by if op in ("eq", "ne") else abs(by)))))
         return Apply(op, (self.tree(gap), _ZERO))
 
     def _whole(self, expr: Reduce) -> Expr:
@@ -318,17 +340,19 @@ class _Exact(_Form):
         axes = tuple(f"~{self.depth + i}" for i in range(len(expr.axes)))
         body = _renamed(expr.body, dict(zip(expr.axes, axes, strict=True)))
         self.depth += len(axes)
-        parts = [(term, factor, *self._apart(term[1], axes)) for term, factor in self.sum(body).items()]
-        self.depth -= len(axes)
+        try:
+            parts = [(term, factor, *self._apart(term[1], axes)) for term, factor in self.sum(body).items()]
+        finally:
+            self.depth -= len(axes)
         each = [
-            replace(expr, axes=axes, body=_product((NUMBER, inside), _PLUS_ONE)) for _, _, inside, _ in parts
+            replace(expr, axes=axes, body=product((NUMBER, inside), PLUS_ONE)) for _, _, inside, _ in parts
         ]
         if not all(map(_tells, each)):  # one term tells the size of an axis for another
-            return self._atom(self._whole(expr))
+            return atom(self._whole(expr))
         found: Sum = {}
         for ((unit, _), factor, _, outside), one in zip(parts, each, strict=True):
             factors = self.sorted((*map(self.expr, outside), self._whole(one)))
-            found = self._plus(found, {(unit, factors): factor})
+            found = self.plus(found, {(unit, factors): factor})
         return found
 
     def _apart(
@@ -346,9 +370,11 @@ class _Rounded(_Form):
         if isinstance(expr, Reduce):
             return self.reduced(expr, [expr.axes]) if _tells(expr) else expr
         if not isinstance(expr, Apply):
-            return _Exact().expr(expr) if _is_number(expr) else self.other(expr)
-        if all(_is_number(leaf) or isinstance(leaf, Apply) for leaf in walk(expr)):
-            return _Exact().expr(expr)  # of numbers alone
+            return _number(expr) if is_number(expr) else self.other(expr)
+        if expr.op == "neg" and is_number(expr.args[0]):
+            return _number(expr)
+        if (whole := _small(expr)) is not None:
+            return Const(whole)
         if expr.op == "sub":
             return self.expr(Apply("add", (expr.args[0], Apply("neg", (expr.args[1],)))))
         if expr.op == "neg" and _is(expr.args[0], "neg"):
@@ -377,36 +403,24 @@ def _is_index(expr: Expr) -> bool:
     return isinstance(expr, Ref) and expr.kind is RefKind.index
 
 
-def _is_number(expr: Expr) -> bool:
-    return (
-        isinstance(expr, Const) and isinstance(expr.value, (int, float)) and not isinstance(expr.value, bool)
-    )
+def _number(expr: Expr) -> Expr:
+    """A number, or one with a minus, in one way of writing it."""
+    form = _Exact()
+    try:
+        return form.tree(form.sum(expr))
+    except Lossy:
+        return expr
 
 
-def _of_number(expr: Const) -> Sum:
-    """A number is what its digits say: 0.1 is a tenth. Infinity is a factor of its own."""
-    value = expr.value
-    if isinstance(value, int):
-        return {(expr.unit, ()): Factor(Fraction(value))}
-    if isinstance(value, float) and math.isfinite(value):
-        return {(expr.unit, ()): Factor(Fraction(repr(value)), real=True)}
-    sign = -1 if value == -math.inf else 1
-    return {(expr.unit, (Const(math.inf),)): Factor(Fraction(sign))}
-
-
-def _scaled(terms: Sum, by: Factor) -> Sum:
-    return {term: factor * by for term, factor in terms.items()}
-
-
-def _product(term: Term, factor: Factor) -> Expr:
-    """A term as an expression."""
-    unit, factors = term
-    above, below = Const(factor.value.numerator, unit=unit), Const(factor.value.denominator)
-    number: Expr = Apply("div", (above, below)) if factor.real or below.value != 1 else above
-    if not factors:
-        return number
-    parts = factors if number == _ONE else (number, *factors)
-    return parts[0] if len(parts) == 1 else Apply("mul", parts)
+def _small(expr: Expr) -> int | None:
+    """What whole numbers come to where no type rounds anything on the way."""
+    if isinstance(expr, Const):
+        value = expr.value if expr.unit == NUMBER and type(expr.value) is int else None
+    else:
+        parts = [_small(each) for each in expr.args] if _is(expr, "add", "sub", "mul", "neg") else [None]  # type: ignore[attr-defined]
+        known = [part for part in parts if part is not None]
+        value = _WHOLE[expr.op](*known) if len(known) == len(parts) else None  # type: ignore[attr-defined]
+    return value if value is not None and abs(value) <= _SMALL else None
 
 
 def _depends(expr: Expr, axes: tuple[str, ...]) -> bool:
@@ -453,6 +467,8 @@ def _negated(expr: Expr) -> Expr:
             return Apply("or" if expr.op == "and" else "and", tuple(map(_negated, expr.args)))
         case "member" if not _is(_spelled(expr), "member"):
             return _negated(_spelled(expr))
+        case "written":
+            return Apply(WRITTEN, (_negated(expr.args[0]),), span=expr.span)
     return Apply("not", (expr,))
 
 

@@ -372,6 +372,60 @@ def test_moving_formatting_and_other_words_need_no_right(tmp_path: Path) -> None
     assert found["law mm.tiled.shared"]["change"] != "reworded", "in `pipelined` the let was another one"
 
 
+REORDERED = {
+    "tensors": ("  input  A: bf16 [M, K]\n", "  input  B: bf16 [K, N]\n"),
+    "options": ("  option one: bool = false\n", "  option two: bool = true\n"),
+    "gates": ("  gate one { require 1 < 2 }\n", "  gate two { require 1 < 3 }\n"),
+}
+
+
+@pytest.mark.parametrize("what", REORDERED)
+def test_an_order_that_says_something_is_no_moving(what: str, tmp_path: Path) -> None:
+    """A call takes its tensors and options by their places, a protocol runs its gates in the order written: also where
+    nothing that is measured stands on it."""
+    old, new = ("".join(each) for each in (REORDERED[what], REORDERED[what][::-1]))
+    bare = PROJECT[: PROJECT.index("  verify {")] + PROJECT[PROJECT.index("}\nmodel Small") :]
+    if what == "options":
+        bare = bare.replace("  law no_spills", f"{old}  law no_spills")
+    if what == "gates":
+        bare = bare.replace("experiment base {", f"protocol idle {{\n{old}}}\nexperiment base {{", 1)
+    result = diff(tmp_path, bare, bare.replace(old, new), "--role", "implementer")
+    found = [row for row in rows(result).values() if "order" in str(row["detail"])]
+    assert [(row["change"], row["allowed"]) for row in found] == [("changed", False)], result.output
+    assert result.exit_code == 1
+    past_a_law = bare.replace('  law no_spills: cubin.spill_bytes == 0 because "slow"\n', "")
+    past_a_law = past_a_law.replace(
+        "  dim M, N, K\n", '  law no_spills: cubin.spill_bytes == 0 because "slow"\n  dim M, N, K\n'
+    )
+    assert diff(tmp_path, bare, past_a_law, "--role", "implementer").exit_code == 0
+
+
+def test_a_type_that_is_that_of_another_tensor_is_charged_with_the_law(tmp_path: Path) -> None:
+    old = replaced("input  B: bf16 [K, N]", "input  B: same(A) [K, N]", "output C: bf16", "output C: same(A)")
+    old = old.replace("sizeof(A)", "sizeof(B)")
+    found = rows(diff(tmp_path, old, old.replace("input  A: bf16", "input  A: f16"), "--role", "implementer"))
+    assert found["law mm.tiled.fits"]["altered"], found
+
+
+SWALLOWED = {
+    "law Small.small": ("width <= 64", "width + 1e30 <= 64 + 1e30"),
+    "gate careful.long": (">= 50%", ">= 50% - 1e30 + 1e30"),
+    "law mm.no_spills": ("spill_bytes == 0", "spill_bytes * 1e-200 * 1e-200 == 0"),
+    "math mm": ("A[m, k] * B[k, n])", "A[m, k] * B[k, n]) + 1e30 - 1e30"),
+}
+
+
+@pytest.mark.parametrize("id", SWALLOWED)
+def test_what_floating_point_swallows_is_no_other_word_for_it(id: str, tmp_path: Path) -> None:
+    """The same over the reals, and true of everything where it is computed."""
+    old, new = (
+        replaced("2 * library_error + ulp(C)", "4 * ulp(C)", *pair)
+        for pair in ((SWALLOWED[id][0],) * 2, SWALLOWED[id])
+    )
+    result = diff(tmp_path, old, new, "--role", "implementer")
+    assert rows(result)[id]["allowed"] is False and result.exit_code == 1, result.output
+
+
 def test_prose_belongs_to_its_owner(tmp_path: Path) -> None:
     result = diff(tmp_path, PROJECT, replaced('because "slow"', 'because "fast"'), "--role", "implementer")
     assert result.exit_code == 1 and '"SPAK601"' in result.stderr

@@ -11,9 +11,10 @@ import pytest
 
 from spakc.ir.canonical import canonical
 from spakc.ir.constraint import Env, Unknown, evaluate
-from spakc.ir.module import Kernel
+from spakc.ir.module import Equation, Kernel
 from spakc.ir.normal import normal, rounded
 from spakc.ir.ops import Apply, Const, Expr, Interval, Load, Members, Reduce, Ref, RefKind
+from spakc.source import SourceFile, Span
 from tests.unit.lower.front import lowered
 
 TENSORS = "dim M, N, K input A: f32 [M, K] input B: f32 [K, N] input x: f32 [M, N] output y: f32 [M, N]"
@@ -71,6 +72,33 @@ def test_another_law(texts: tuple[str, str]) -> None:
     assert of_law(texts[0]) != of_law(texts[1])
 
 
+SWALLOWED = [
+    ("{} + 1e30 - 1e30 == 0"), ("{} + 1e30 == 1e30"), ("1e30 - 1e30 + {} == 0"), ("({} + 1e30) * 1 == 1e30"),
+    ("({} - 1e20) * ({} + 1e20) + 1e40 == 0"), ("{} * 1e-300 * 1e-300 == 0"), ("{} * 1e-200 / 1e200 == 0"),
+    ("{} / 1e300 / 1e300 == 0"), ("{} * 1e-150 * 1e-150 * 1e-150 == 0"), ("{} / 1 + 1e30 // 1 == 1e30 // 1"),
+    ("{} / 1 + 100_000_000_000_000_000 - 100_000_000_000_000_000 == 0"),
+    ("min({} + 1e30, 1e40) - 1e30 == 0"), ("where({} + 1e30 > 1e30, 1, 0) == 0"),
+]  # fmt: skip
+"""What is `{} == 0` over the reals, and true of any number of registers in floating point."""
+
+
+@pytest.mark.parametrize("text", SWALLOWED)
+def test_what_floating_point_swallows_is_another_law(text: str) -> None:
+    there = text.replace("{}", "cubin.registers")
+    assert of_law(there) != of_law("cubin.registers == 0")
+    assert of_law(there) == of_law(f"({there})")
+    assert of_law(there) != of_law(there.replace("== 0", "== 1") if "== 0" in there else f"not ({there})")
+
+
+def test_integers_of_any_size_lose_nothing() -> None:
+    big = 10**17
+    assert of_law(f"t + {big} * {big} - {big} * {big} == 0") == of_law("t == 0")
+    assert of_law("cubin.registers + 1 KiB / 1 <= 9") != of_law("cubin.registers <= 9")
+    assert of_law("device.smem_per_block - 1 KiB >= t + 1 KiB") == of_law(
+        "device.smem_per_block >= t + 2 KiB"
+    )
+
+
 SAME_MATHS = [
     ("2 * x[m, n]", "x[m, n] * 2", "x[m, n] + x[m, n]"),
     ("x[m, n] + 1.0 + m", "m + (x[m, n] + 1.0)", "1.0 + m + x[m, n]"),
@@ -96,6 +124,23 @@ def test_indices_of_an_equation_are_its_own() -> None:
     assert of_math("sum[k](A[m, k]) + sum[k](B[k, n])") == of_math("sum[i](A[m, i]) + sum[j](B[j, n])")
     one, other = (f"sum[i](A[m, i] * max[j](A[m, {a}] * B[{b}, n]))" for a, b in (("i", "j"), ("j", "i")))
     assert of_math(one) != of_math(other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x[m, n] + 1e30 - 1e30", "(x[m, n] * 1e-20 + 1.0) - 1.0", "x[m, n] * 1e-300 * 1e-300 * 1e300 * 1e300"],
+)
+def test_mathematics_that_the_reference_cannot_follow_is_other_mathematics(text: str) -> None:
+    plain = "1e-20 * x[m, n]" if "1e-20" in text else "x[m, n]"
+    assert of_math(text) != of_math(plain)
+    assert of_math(f"2 * ({text})") != of_math(f"2 * {plain}")
+    assert of_math(f"sum[k](A[m, k] * ({text}))") != of_math(f"sum[k](A[m, k] * {plain})")
+
+
+def test_numbers_alone_are_rounded_too() -> None:
+    """A type of few digits makes nothing of what is added to a large number."""
+    assert of_math("(1e8 + 2.0 - 1e8) * x[m, n]", rounded) != of_math("2.0 * x[m, n]", rounded)
+    assert of_math("(1 + 2 * 3) * x[m, n]", rounded) == of_math("7 * x[m, n]", rounded)
 
 
 def test_rounding_keeps_the_order_of_operations() -> None:
@@ -173,6 +218,47 @@ def test_the_same_normal_form_is_the_same_value_everywhere() -> None:
     assert met > 400, met
 
 
+NOWHERE = Span(SourceFile("nowhere.spak", ""), 0, 0)
+SIZE = Ref("a", RefKind.parameter)  # of any value, unlike a knob
+EXTREME = (1e30, -1e30, 1e-30, 1e200, 1e-200, 3.0, 10**17, -(10**17), 1e16)
+
+
+def some_extreme(draw: random.Random, depth: int) -> Expr:
+    if depth == 0 or draw.random() < 0.2:
+        return SIZE if draw.random() < 0.5 else Const(draw.choice((1, 0.5, *EXTREME)))
+    op = draw.choice(("add", "sub", "mul", "div"))
+    return Apply(op, (some_extreme(draw, depth - 1), some_extreme(draw, depth - 1)))
+
+
+def truths(truth: Apply) -> list[tuple[Any, bool]]:
+    """At some points, and whether both sides are as good as equal there: then the last place decides."""
+    found: list[tuple[Any, bool]] = []
+    for a in (-3.271, -0.618, 1e-9, 0.0137, 2.718, 7.389, 1013.9):
+        env = Env().bind({(SIZE.kind, SIZE.name): a})
+        left, right = (evaluate(side, env) for side in truth.args)
+        if isinstance(left, (int, float)) and isinstance(right, (int, float)):
+            found.append((evaluate(truth, env), math.isclose(left, right)))
+        else:
+            found.append((None, True))
+    return found
+
+
+def test_the_same_normal_form_is_the_same_in_floating_point() -> None:
+    draw = random.Random(11)
+    known: dict[str, tuple[list[tuple[Any, bool]], Expr]] = {}
+    met = 0
+    for _ in range(4_000):
+        expr = some_extreme(draw, draw.choice((1, 2, 2, 3)))
+        truth = Apply(draw.choice(("le", "lt")), (expr, some_extreme(draw, draw.choice((0, 0, 1)))))
+        text, found = canonical(normal(truth)), truths(truth)
+        then, other = known.setdefault(text, (found, truth))
+        met += other != truth
+        for (a, one), (b, two) in zip(then, found, strict=True):
+            said = text, canonical(truth), canonical(other)
+            assert a == b or None in (a, b) or (one and two), said
+    assert met > 150, met
+
+
 TABLE = {"A": ((1, 2, -1), (0, 3, 5), (2, 2, 7)), "B": ((-2, 1, 4), (3, 0, 1), (1, 6, 2))}
 
 
@@ -213,11 +299,10 @@ def test_the_same_normal_form_is_the_same_sum() -> None:
     met = 0
     for _ in range(2_500):
         expr = some_sum(draw, draw.choice((2, 3, 3, 4)), ("m", "n"))
-        text = canonical(normal(expr))
+        form = normal(Equation("y", (), expr, span=NOWHERE)).value
+        text = canonical(form)
         found = value(expr, {"m": 0, "n": 1}), value(expr, {"m": 2, "n": 0})
-        assert found == (value(normal(expr), {"m": 0, "n": 1}), value(normal(expr), {"m": 2, "n": 0})), (
-            canonical(expr)
-        )
+        assert found == (value(form, {"m": 0, "n": 1}), value(form, {"m": 2, "n": 0})), canonical(expr)
         then, other = known.setdefault(text, (found, expr))
         met += other != expr
         assert then == found, (text, canonical(expr), canonical(other))
