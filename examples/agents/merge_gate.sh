@@ -6,19 +6,32 @@
 # the role owns every change and everything that no device is needed for holds now, by runs of this machine alone.
 set -eu
 base=$1 file=$2 role=$3 cases=${4:-50}
-old=$(mktemp -d)
-trap 'rm -rf "$old"' EXIT
-git archive "$base" | tar -x -C "$old"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
-spakc fmt --check "$file"
-spakc diff "$old/$file" "$file" --role "$role"
+files() {  # the files of commit $1 in a folder of their own: an archive would let attributes write into them
+    GIT_INDEX_FILE="$work/index" git read-tree "$1"
+    GIT_INDEX_FILE="$work/index" git checkout-index --all --prefix="$work/$2/"
+}
+refuse() { echo "merge gate: $1" >&2; exit 1; }
 
-# Nothing counts that came with the change: figures are worked out anew, beside a copy of the files without evidence.
-git archive HEAD | (mkdir "$old/new" && tar -x -C "$old/new")
-find "$old/new" -name '*.evidence.jsonl' -delete
-spakc check "$old/new/$file"
-spakc verify "$old/new/$file" --cases "$cases"
+# What is judged must be what everybody has: no attribute of git that turns files into others, no link to elsewhere.
+git diff --quiet "$base" HEAD -- '*.gitattributes' || refuse "the change alters .gitattributes, which decide what a checkout holds"
+files "$base" old
+files HEAD new
+for state in old new; do
+    folder=$(readlink -f "$work/$state")
+    out=$(find "$folder" -type l -exec sh -c 'case $(readlink -f "$2") in "$1"/*) ;; *) echo "$2" ;; esac' - "$folder" {} \;)
+    [ -z "$out" ] || refuse "a link that leads out of the project: ${out#"$folder"/}"
+done
+
+# Nothing counts that came with the change: figures are worked out anew, beside the files without evidence.
+find "$work/new" -name '*.evidence.jsonl' -delete
+spakc fmt --check "$work/new/$file"
+spakc diff "$work/old/$file" "$work/new/$file" --role "$role"
+spakc check "$work/new/$file"
+spakc verify "$work/new/$file" --cases "$cases"
 if [ -n "${SPAK_BENCH:-}" ]; then  # on a machine with the device of the claims
-    spakc bench "$old/new/$file"
+    spakc bench "$work/new/$file"
 fi
-spakc status "$old/new/$file"
+spakc status "$work/new/$file"

@@ -129,6 +129,36 @@ def test_the_gate_judges_by_what_is_merged_into_and_replays(project: Project) ->
     assert evidence.read_text() == "forged\n" and not (project.folder / "base").exists()
 
 
+def test_no_attribute_of_git_and_no_link_makes_the_gate_see_other_files(project: Project) -> None:
+    """An archive writes what `$Format$` says where an attribute asks for it; a link from the old state may lead to the
+    files of the new one."""
+    hidden = EXAMPLE.replace("cubin.spill_bytes == 0", "cubin.spill_bytes == 0  # $Format:%n or true $")
+    project.write(hidden)
+    (project.folder / ".gitattributes").write_text("*.spak export-subst\n")
+    project.git("add", ".")
+    project.git("commit", "-qm", "a comment and an attribute")
+    refused = project.gate("main~1")
+    assert refused.returncode == 1 and ".gitattributes" in refused.stderr, refused.stderr
+    project.write(EXAMPLE.replace("cubin.spill_bytes == 0", "cubin.spill_bytes == 0 or true"))
+    project.git("commit", "-qam", "what the archive of the last state says")
+    refused = project.gate("main~1")
+    assert refused.returncode == 1 and "SPAK601" in refused.stderr, refused.stdout + refused.stderr
+
+    project.write(EXAMPLE)
+    (project.folder / "elsewhere.spak").write_text(project.file.read_text())
+    project.file.unlink()
+    project.file.symlink_to(project.folder / "elsewhere.spak")
+    project.git("add", ".")
+    project.git("commit", "-qm", "a link into the checkout")
+    refused = project.gate("main~1")
+    assert refused.returncode == 1 and "a link that leads out" in refused.stderr, refused.stderr
+    project.file.unlink()
+    project.file.symlink_to("../elsewhere.spak")
+    project.git("commit", "-qam", "a link within")
+    within = project.gate("main")
+    assert "a link that leads out" not in within.stderr and "nothing changed" in within.stdout, within.stderr
+
+
 def test_the_gate_finds_a_kernel_that_pretends(project: Project) -> None:
     """The change brings evidence that says it was verified; here it is a kernel that writes zeros."""
     project.env["BASE"] = "main"
