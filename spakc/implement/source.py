@@ -24,6 +24,14 @@ MOST_BYTES = 1 << 20
 MOST_FILES = 64
 
 _INCLUDE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*include\b[ \t]*(.*)$")
+_SPLICED = re.compile(r"(?:\\|\?\?/)[^\S\n]*\n")
+_ASKS = re.compile(
+    r"(?:#|%:|\?\?=)(?:[^\S\n]|/\*.*?\*/)*(?:include|include_next|import|embed)\b", re.DOTALL
+)  # wherever it stands
+_LOOKS = re.compile(r"\b__has_(?:include(?:_next)?|embed)\b|\.incbin\b")
+_REMARK = re.compile(r"^[^\S\n]*//(?!.*\*/).*$", re.MULTILINE)
+"""A line that is a comment as a whole, whatever stands around it."""
+
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once[ \t]*$")
 
@@ -88,10 +96,26 @@ class _Reader:
             self._refuse("SPAK006", f'"{self.name[:100]}" is not a relative path of a `.cu` file')
         path = self._inside(self.name, self.project, self.name)
         text = self._joined(path, self.name)
+        self._nothing_else(text)
         entry = _said(self.implementation, "entry")
         if not re.search(rf"\b{re.escape(entry)}\s*[(,]", _COMMENT.sub(" ", text)):
             self._refuse("SPAK324", f"`{self.name}` has no function `{entry}`")
         return text
+
+    def _nothing_else(self, text: str) -> None:
+        """What was read is all that the compiler will read. It joins lines and takes comments out before it looks for
+        an `#include`; what is one only then, or stands behind something, was not read."""
+        spliced = _REMARK.sub("", _SPLICED.sub("", text))
+        if looks := _LOOKS.search(spliced):
+            self._refuse("SPAK006", f"`{self.name}` looks at files of its own: `{looks[0]}`")
+        plain = sum(_INCLUDE.match(line) is not None for line in text.split("\n"))
+        found = [" ".join(each[0].split())[:60] for each in _ASKS.finditer(spliced)]
+        if len(found) != plain:
+            odd = next((each for each in found if each not in ("#include", "# include")), "#include")
+            self._refuse(
+                "SPAK006",
+                f"`{self.name}` includes what only the compiler could work out: `{odd}` on no line of its own",
+            )
 
     def _joined(self, path: Path, shown: str) -> str:
         """The text of a file with those of the project that it includes in their places, each once."""

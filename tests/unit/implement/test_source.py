@@ -45,14 +45,29 @@ def test_a_source_lies_beside_the_file_that_names_it(tmp_path: Path, name: str) 
     assert codes(path) == ["SPAK006"]
 
 
+OUTSIDE = r"""
+#include "../secret.cuh"                    | #include </etc/passwd>          | #include <../../secret.cuh>
+  #  include "/etc/passwd"                  | %:include "../secret.cuh"       | #define WHERE <x>\n#include WHERE
+#include /**/ "../secret.cuh"               | #/**/include "/etc/hostname"    | /**/#include "/etc/hostname"
+#inc\\nlude "/etc/hostname"                 | # \\n include "/etc/hostname"   | #??/\ninclude "/etc/hostname"
+/*\n*/ #include "/etc/hostname"             | #/*\n*/include </etc/hostname>  | #include_next "mine.cu"
+#import "/etc/hostname"                     | #embed "/etc/hostname"          | asm(".incbin \"/etc/hostname\"");
+#if __has_include("/etc/hostname")\n#endif  | /*\n// */ #include "/etc/hostname"
+char s[] = R"(/*)";\n /**/ #include "/etc/hostname"\n// */
+"""
+
+
 @pytest.mark.parametrize(
-    "line",
-    ['#include "../secret.cuh"', "#include </etc/passwd>", "#include <../../secret.cuh>", '  #  include "/etc/passwd"',
-     '%:include "../secret.cuh"', "#define WHERE <x>\n#include WHERE", '#include /**/ "../secret.cuh"'],
-)  # fmt: skip
+    "line", [each.strip() for each in OUTSIDE.replace("\n", "|").split("|") if each.strip()]
+)
 def test_an_include_lies_there_too(tmp_path: Path, line: str) -> None:
     (tmp_path / "secret.cuh").write_text("int secret;")
+    line = line.replace("\\n", "\n")
     assert codes(project(tmp_path / "inside", {"mine": f"{line}\n{PLAIN}"})) == ["SPAK006"]
+
+
+def test_what_is_a_comment_may_name_an_include(tmp_path: Path) -> None:
+    assert codes(project(tmp_path / "inside", {"mine": f'// #include "gone.cuh"\n{PLAIN}'})) == []
 
 
 def test_each_other_mistake_is_one_diagnostic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
