@@ -5,6 +5,7 @@ Every function raises `SpakError` for a user's mistake and leaves nothing half-w
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -166,13 +167,11 @@ def _resolve_use(use: nodes.Use, user: Path, folder: Path, sink: Sink) -> tuple[
         relative = posixpath.join(*use.path.split(".")) + ".spak"
         file = resource("examples") / relative
         if not file.exists():
-            known = sorted(p.stem for p in (resource("examples") / "std").glob("*.spak"))
-            sink.report(
-                "SPAK005",
-                f"there is no module `{use.path}`",
-                use.span,
-                help=(f"the modules are {', '.join(f'`std.{k}`' for k in known)}",),
-            )
+            known = sorted(f"std.{p.stem}" for p in (resource("examples") / "std").glob("*.spak"))
+            near = difflib.get_close_matches(use.path, known, 1)
+            advice = [f"did you mean `use {near[0]}`?"] if near else []
+            listed = f"the modules are {', '.join(f'`{k}`' for k in known)}"
+            sink.report("SPAK005", f"there is no module `{use.path}`", use.span, help=(*advice, listed))
             return None
         return file, f"<{use.path}>"
     assert use.file is not None

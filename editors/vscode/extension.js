@@ -10,7 +10,10 @@ exports.activate = () => {
     "spak",
     "SPAK",
     { command, args, transport: TransportKind.stdio },
-    { documentSelector: [{ scheme: "file", language: "spak" }] },
+    {
+      documentSelector: [{ scheme: "file", language: "spak" }],
+      synchronize: { fileEvents: workspace.createFileSystemWatcher("**/*.{spak,cu,cuh,h}") },
+    },
   );
   return client.start();
 };

@@ -17,6 +17,15 @@ from spakc.syntax.surface import UNUSABLE_NAMES
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DID_YOU_MEAN = re.compile(r"did you mean `([^`]+)`\?")
 _WRITE = re.compile(r"write `(\w+) (?:=|<=|>=) ([^`]+)`|(?:lower|raise) `(\w+)` to ([^\s,;]+)")
+_INSTEAD = re.compile(r"write `([^`]+)`")
+REPLACED = {
+    **dict.fromkeys(("SPAK102", "SPAK106", "SPAK109", "SPAK111", "SPAK526"), False),
+    **dict.fromkeys(("SPAK104", "SPAK110", "SPAK117", "SPAK304"), True),
+}
+"""Codes whose advice is what to write in the place that they are about, and whether it says more than that."""
+
+DELETED = frozenset(("SPAK102", "SPAK106", "SPAK111", "SPAK113"))
+_DELETE = re.compile(r"(.*: )?(delete it|leave it out)(; .*)?")
 _FIRST_LINE = re.compile(r"write `(spak \d+)` as the first line")
 
 
@@ -85,6 +94,10 @@ def fixes(diagnostic: Diagnostic) -> Iterator[Fix]:
             edit = _setting(place, key, value)
             if edit is not None:
                 yield Fix(f"write `{key} = {value}`", edit)
+        if diagnostic.code in REPLACED:
+            yield from _instead(place, advice, more=REPLACED[diagnostic.code])
+        if diagnostic.code in DELETED and _DELETE.fullmatch(advice):
+            yield Fix("delete it", Edit(place, ""))
         first = _FIRST_LINE.search(advice)
         if first is not None:
             source = place.source
@@ -95,10 +108,26 @@ def _replace(place: Span, word: str) -> Iterator[Fix]:
     """The nearest name instead of the one that is not known. Where advice names a member with what stands before the
     dot, and the place is the member alone, only the member is written."""
     said = place.text
-    if "." in word and "." not in said:
+    if "." in word and "." not in said and not word.startswith("use "):
         word = word.rpartition(".")[2]
     if said and "\n" not in said and word != said:
         yield Fix(f"replace by `{word}`", Edit(place, word))
+
+
+def _instead(place: Span, advice: str, *, more: bool) -> Iterator[Fix]:
+    """What advice says to write in a place. `…` stands for what follows there already; the version of the language is
+    named with its keyword, which stands in front."""
+    advice = advice.replace(" …`", "`")
+    found = _INSTEAD.match(advice) if more else _INSTEAD.fullmatch(advice)
+    if found is None or "(x" in found[1] or "(cond" in found[1] or "\n" in place.text:
+        return
+    text = found[1].removeprefix("spak ")
+    around = place.source.text
+    if text[0].isalpha() and around[place.start - 1 : place.start].isalnum():
+        text = f" {text}"
+    if text[-1].isalpha() and around[place.end : place.end + 1].isalnum():
+        text = f"{text} "
+    yield Fix(f"write `{text.strip()}`", Edit(place, text))
 
 
 def _setting(place: Span, key: str, value: str) -> Edit | None:

@@ -48,6 +48,10 @@ def _documents(server: SpakServer) -> None:
     def saved(params: types.DidSaveTextDocumentParams) -> None:
         server.changed(params.text_document.uri, 0)
 
+    @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def changed_outside(_: types.DidChangeWatchedFilesParams) -> None:
+        server.changed_outside()
+
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: types.DidCloseTextDocumentParams) -> None:
         server.close(params.text_document.uri)

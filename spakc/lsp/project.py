@@ -49,7 +49,7 @@ def look(path: Path, overlay: Mapping[Path, str], before: State | None = None) -
         return State(path, overlay, error.diagnostics, old, None, current=False)
     names = Names(program)
     try:
-        checked = driver.Checked(path, program, driver.check_program(program, sink), sink, keep=False)
+        checked = driver.check_loaded(path, program, sink, keep=False, overlay=overlay)
     except SpakError as error:
         return State(path, overlay, error.diagnostics, names)
     return State(path, overlay, tuple(checked.sink.diagnostics), names, checked)

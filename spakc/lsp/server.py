@@ -75,6 +75,11 @@ class SpakServer(LanguageServer):
                 task.cancel()
             self.waiting[each] = asyncio.ensure_future(self._look_later(each, pause))
 
+    def changed_outside(self) -> None:
+        """Checks every open file again: one that it uses, or the source of a kernel, is another one on disk."""
+        for uri in list(self.opened.values())[:1]:
+            self.changed(uri, 0)
+
     async def _look_later(self, path: Path, pause: float) -> None:
         await asyncio.sleep(pause)
         state = await asyncio.to_thread(self._look, path, self.overlay(), self.states.get(path))

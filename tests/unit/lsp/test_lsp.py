@@ -14,7 +14,12 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
 
+from spakc.diagnostics.codes import CODES
+from spakc.lsp import edits
+from spakc.lsp.project import look
+from spakc.syntax.slips import FOREIGN_SIGNS, LOOKALIKES
 from tests.unit.cli.invoke import invoke
+from tests.unit.implement.files import PLAIN, project
 
 PROJECT = """spak 1
 use std.devices
@@ -415,6 +420,13 @@ FIXES = [
     ("kernel mm: product", "kernel mm: produkt"),
     ("sizeof(A)\n", "sizeoff(A)\n"),
     ("spak 1\nuse", "use"),
+    ("spak 1\nuse", "spak 2\nuse"),
+    ("use std.devices", "use std.device"),
+    ("smem <= 8 KiB", "smem ≤ 8 KiB"),
+    ("smem <= 8 KiB", "smem <= 8 KB"),
+    ("smem <= 8 KiB", "smem =< 8 KiB"),
+    ("sizeof(A)\n", "sizeof(A]\n"),
+    ("sizeof(A)\n", "sizeof(A);\n"),
 ]
 
 
@@ -535,5 +547,53 @@ def test_a_document_that_is_no_file_keeps_its_uri(tmp_path: Path) -> None:
         )
         assert isinstance(place, list) and [each.uri for each in place] == [uri]
         assert editor.diagnostics.keys() == {uri}
+
+    edit(tmp_path, session)
+
+
+STATED = [
+    code for code in sorted(CODES) if code in edits.REPLACED or code in edits.DELETED or code == "SPAK005"
+]
+
+
+@pytest.mark.parametrize("code", STATED)
+def test_advice_that_says_what_to_write_is_a_fix_that_mends(code: str, tmp_path: Path) -> None:
+    path, wrong = tmp_path / "mine.spak", CODES[code].wrong
+    found = next(each for each in look(path, {path: wrong}).diagnostics if each.code == code)
+    offered = list(edits.fixes(found))
+    assert offered, found.help
+    for fix in offered:
+        mended = look(path, {path: edits.applied(wrong, [fix.edit])})
+        assert code not in [each.code for each in mended.diagnostics], fix.title
+
+
+@pytest.mark.parametrize("sign", [*FOREIGN_SIGNS, *LOOKALIKES])
+def test_a_sign_of_another_language_is_replaced_where_one_sign_will_do(sign: str, tmp_path: Path) -> None:
+    text = f"spak 1\nlet a = 1\nlet b = 2\nlaw l: a{sign}b\n"
+    path = tmp_path / "mine.spak"
+    found = next(iter(look(path, {path: text}).diagnostics), None)
+    for fix in edits.fixes(found) if found is not None else ():
+        again = look(path, {path: edits.applied(text, [fix.edit])}).diagnostics
+        assert (found.code, found.labels[0].span.start) not in [
+            (e.code, e.labels[0].span.start) for e in again
+        ], sign
+
+
+def test_the_sources_of_hand_written_kernels_are_read(tmp_path: Path) -> None:
+    """Also when another program has changed them, and as the editor holds them."""
+    path = project(tmp_path, {"mine": PLAIN})
+
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("add.spak", path.read_text())
+        assert editor.codes(uri) == []
+        (tmp_path / "mine.cu").write_text("// nothing here\n")
+        editor.diagnostics.pop(uri)
+        event = types.FileEvent((tmp_path / "mine.cu").as_uri(), types.FileChangeType.Changed)
+        editor.client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([event]))
+        await editor.told(uri)
+        assert editor.codes(uri) == ["SPAK324"]
+        (tmp_path / "mine.cu").unlink()
+        await editor.change(uri, path.read_text() + "\n")
+        assert editor.codes(uri) == ["SPAK001"]
 
     edit(tmp_path, session)
