@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 
 from spak_runtime.build_worker import build_together
 from spak_runtime.cache import KernelCache, digest
 from spak_runtime.disassemble import disassemble_together
-from spak_runtime.errors import BuildError
+from spak_runtime.errors import BuildError, ToolError
 from spak_runtime.manifest import KernelSpec, Variant
 from spak_runtime.nvrtc import BuildRequest, Compiled, version
 from spak_runtime.specialise import bindings, build_request
@@ -55,7 +57,7 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     done = [(job, found) for job in jobs if (found := _built(cache, job.request, sink)) is not None]
     faults: dict[bytes, list[str]] = {}
     for arch in decided.archs:
-        products = [c.cubin for job, c in done if job.arch == arch and "wgmma" in job.request.source]
+        products = [c.cubin for job, c in done if job.arch == arch and _has_products(job.request)]
         faults |= _faults(cache, products, arch)
     for job, compiled in done:
         for broken in (*broken_rules(compiled), *faults.get(compiled.cubin, ())):
@@ -113,12 +115,35 @@ def _faults(cache: KernelCache, cubins: Sequence[bytes], arch: str) -> dict[byte
 
 
 def _compile_side_by_side(cache: KernelCache, requests: Sequence[BuildRequest], compiler: str) -> None:
-    """Fills the cache with what it lacks, on every processor. What fails here is compiled, and told, afterwards."""
+    """Fills the cache with what it lacks, on every processor. What fails here is compiled, and told, afterwards.
+    Warpgroup products come first: once they are there, their code is judged beside the other compilations."""
     missing = [r for r in requests if not (cache.folder / digest(r, compiler)).exists()]
     count = min(os.cpu_count() or 1, MOST_PROCESSES, len(missing) // LEAST_SHARE)
     if count < 2:
         return
-    build_together(cache, missing, count)
+    products, others = ([r for r in missing if _has_products(r) is wanted] for wanted in (True, False))
+    judge = Thread(target=_judge_ahead, args=(cache, products, compiler))
+    number = itertools.count(1)
+
+    def done(request: BuildRequest) -> None:
+        if _has_products(request) and next(number) == len(products):
+            judge.start()
+
+    build_together(cache, products + others, count, done)
+    if judge.ident is not None:
+        judge.join()
+
+
+def _has_products(request: BuildRequest) -> bool:
+    return "wgmma" in request.source
+
+
+def _judge_ahead(cache: KernelCache, requests: Sequence[BuildRequest], compiler: str) -> None:
+    """Leaves the judgement of what is in order with the cache, for `_faults`; all else is told there."""
+    for arch in sorted({request.arch for request in requests}):
+        found = [cache.load(digest(request, compiler)) for request in requests if request.arch == arch]
+        with contextlib.suppress(ToolError):
+            _faults(cache, [compiled.cubin for compiled in found if compiled is not None], arch)
 
 
 def _place(kernel: Kernel, variant: Variant) -> Span:

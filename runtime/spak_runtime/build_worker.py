@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 
@@ -19,19 +19,28 @@ from spak_runtime.errors import SpakRuntimeError
 from spak_runtime.nvrtc import BuildRequest
 
 
-def build_together(cache: KernelCache, requests: Sequence[BuildRequest], processes: int) -> None:
+def build_together(
+    cache: KernelCache,
+    requests: Sequence[BuildRequest],
+    processes: int,
+    done: Callable[[BuildRequest], object] = lambda _: None,
+) -> None:
     """Compiles what the cache lacks of `requests`, in this process and in `processes - 1` beside it; whoever is free
-    takes the next. Nothing is said of a request that cannot be compiled or kept: it is not in the cache afterwards."""
+    takes the next. Nothing is said of a request that cannot be compiled or kept: it is not in the cache afterwards.
+    `done` is called with each one that is behind us, in any thread."""
     waiting = deque(requests)
     started: list[subprocess.Popen[str]] = []
     try:
         started += [_start(cache) for _ in range(processes - 1)]
-        feeders = [Thread(target=_feed, args=(process, waiting), daemon=True) for process in started]
+        feeders = [Thread(target=_feed, args=(process, waiting, done), daemon=True) for process in started]
         for feeder in feeders:
             feeder.start()
         while waiting:
-            with contextlib.suppress(SpakRuntimeError, IndexError):
-                cache.build(waiting.popleft())
+            with contextlib.suppress(IndexError):
+                request = waiting.popleft()
+                with contextlib.suppress(SpakRuntimeError):
+                    cache.build(request)
+                done(request)
         for feeder in feeders:
             feeder.join()
     finally:
@@ -53,13 +62,21 @@ def _start(cache: KernelCache) -> subprocess.Popen[str]:
     )
 
 
-def _feed(process: subprocess.Popen[str], waiting: deque[BuildRequest]) -> None:
+def _feed(
+    process: subprocess.Popen[str], waiting: deque[BuildRequest], done: Callable[[BuildRequest], object]
+) -> None:
     """One request after the other, as the process says that it has done the last; ends with it."""
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(OSError, IndexError, ValueError), process.stdin, process.stdout:
-        while process.stdout.readline():
-            process.stdin.write(json.dumps(dataclasses.asdict(waiting.popleft())) + "\n")
+        process.stdout.readline()
+        while True:
+            request = waiting.popleft()
+            process.stdin.write(json.dumps(dataclasses.asdict(request)) + "\n")
             process.stdin.flush()
+            said = process.stdout.readline()
+            done(request)
+            if not said:
+                return
 
 
 def main() -> None:

@@ -28,7 +28,10 @@ def request(body: str) -> BuildRequest:
 def test_processes_fill_the_cache(tmp_path: Path, processes: int) -> None:
     cache = KernelCache(tmp_path)
     good = [request(f"x[{i}] = N * M;") for i in range(3)]
-    build_together(cache, [good[0], request("no C"), good[1], request("nor C"), good[2]], processes)
+    wanted = [good[0], request("no C"), good[1], request("nor C"), good[2]]
+    done: list[BuildRequest] = []
+    build_together(cache, wanted, processes, done.append)
+    assert sorted(r.source for r in done) == sorted(r.source for r in wanted)
     compiler = "nvrtc " + ".".join(map(str, version()))
     kept = [cache.load(digest(r, compiler)) for r in good]
     assert all(k is not None and k.cubin == cache.build(r).cubin for k, r in zip(kept, good, strict=True))
@@ -102,6 +105,21 @@ def test_a_cubin_in_order_is_disassembled_once(tmp_path: Path, monkeypatch: pyte
     broken.append("a barrier")
     for _ in range(2):
         assert cubins._faults(cache, [b"third"], "sm_90a") == {b"third": ["a barrier"]}, "told every time"
+
+
+def test_what_has_warpgroup_products_is_judged_beside_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cubins.os, "cpu_count", lambda: 2)
+    cache = KernelCache(tmp_path)
+    products = [request(f"x[{i}] = N; /* wgmma */") for i in range(3)]
+    others = [request(f"x[{i}] = N;") for i in range(3, 6)]
+    compiler = "nvrtc " + ".".join(map(str, version()))
+    cubins._compile_side_by_side(cache, [*others, *products], compiler)
+    assert len(list(cache.folder.iterdir())) == 6 and len(list((tmp_path / "in_order").iterdir())) == 3
+    monkeypatch.setattr(cubins, "disassemble_together", lambda *_: pytest.fail("judged already"))
+    built = [cache.build(r).cubin for r in products]
+    assert cubins._faults(cache, built, "sm_80") == {cubin: [] for cubin in built}
 
 
 def test_listings_of_several_cubins_in_one_run_are_those_of_each() -> None:
