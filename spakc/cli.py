@@ -187,6 +187,15 @@ def lsp() -> int:
     return run()
 
 
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["cuda", "cutile"]),
+    default="cuda",
+    show_default=True,
+    help="What kernels are written in. cuTile has products and attention.",
+)
+
+
 @cli.command("compile")
 @file_argument
 @click.option(
@@ -198,14 +207,17 @@ def lsp() -> int:
 @click.option(
     "--emit", type=click.Choice(["ast", "ir", "plan", "cuda"]), help="Print a stage and write nothing."
 )
+@backend_option
 @format_option
 @guarded
-def compile_command(file: Path, output: Path | None, arch: str, emit: str | None, format: str) -> int:
+def compile_command(
+    file: Path, output: Path | None, arch: str, emit: str | None, backend: str, format: str
+) -> int:
     """Compile FILE to an artifact: CUDA, PyTorch and a manifest; with --arch also cubins."""
     numpy_without_threads()
     from spakc.commands.compile import run
 
-    return run(file, output, tuple(a for a in arch.split(",") if a), emit, format)
+    return run(file, output, tuple(a for a in arch.split(",") if a), emit, backend, format)
 
 
 @cli.command()
@@ -310,6 +322,7 @@ def _one_thread_for_products() -> None:
 )
 @click.option("--kernel", "kernels", multiple=True, help="Only this kernel; may be repeated.")
 @click.option("--replay", help="Run one case again: the word that a failure printed.")
+@backend_option
 @format_option
 @guarded
 def verify(
@@ -319,6 +332,7 @@ def verify(
     seed: int,
     kernels: tuple[str, ...],
     replay: str | None,
+    backend: str,
     format: str,
 ) -> int:
     """Hold FILE's kernels to their mathematics, and establish the laws that need code or cases."""
@@ -326,7 +340,7 @@ def verify(
     from spakc.commands.verify import Request, run
 
     gc.enable()
-    return run(Request(file, on, cases, seed, kernels, replay, format == "json"))
+    return run(Request(file, on, cases, seed, kernels, replay, format == "json", backend))
 
 
 @cli.command()

@@ -13,10 +13,11 @@ from threading import Thread
 
 from spak_runtime.build_worker import build_together
 from spak_runtime.cache import KernelCache, digest
+from spak_runtime.compilers import compiler_of
 from spak_runtime.disassemble import disassemble_together
 from spak_runtime.errors import BuildError, ToolError
 from spak_runtime.manifest import KernelSpec, Variant
-from spak_runtime.nvrtc import BuildRequest, Compiled, version
+from spak_runtime.nvrtc import BuildRequest, Compiled
 from spak_runtime.specialise import bindings, build_request
 from spakc import machine_rules
 from spakc.diagnostics import Sink
@@ -43,7 +44,6 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
     with warpgroup products, has its instructions in a bad order. Raises ToolError without nvdisasm.
     """
     headers = {n.removeprefix("include/"): text for n, text in files.items() if n.startswith("include/")}
-    compiler = "nvrtc " + ".".join(map(str, version()))
     cache, sink = KernelCache(), Sink()
     built: dict[str, str | bytes] = {}
     cubins = {}
@@ -53,7 +53,8 @@ def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | byt
         for binding in (next(bindings(kernel, variant)),)
         for n, launch in enumerate(variant.launches)
     ]
-    _compile_side_by_side(cache, [job.request for job in jobs], compiler)
+    _compile_side_by_side(cache, [job.request for job in jobs])
+    compiler = ", ".join(sorted({compiler_of(job.request) for job in jobs}))
     done = [(job, found) for job in jobs if (found := _built(cache, job.request, sink)) is not None]
     faults: dict[bytes, list[str]] = {}
     for arch in decided.archs:
@@ -114,15 +115,15 @@ def _faults(cache: KernelCache, cubins: Sequence[bytes], arch: str) -> dict[byte
     return found
 
 
-def _compile_side_by_side(cache: KernelCache, requests: Sequence[BuildRequest], compiler: str) -> None:
+def _compile_side_by_side(cache: KernelCache, requests: Sequence[BuildRequest]) -> None:
     """Fills the cache with what it lacks, on every processor. What fails here is compiled, and told, afterwards.
     Warpgroup products come first: once they are there, their code is judged beside the other compilations."""
-    missing = [r for r in requests if not (cache.folder / digest(r, compiler)).exists()]
+    missing = [r for r in requests if not (cache.folder / digest(r, compiler_of(r))).exists()]
     count = min(os.cpu_count() or 1, MOST_PROCESSES, len(missing) // LEAST_SHARE)
     if count < 2:
         return
     products, others = ([r for r in missing if _has_products(r) is wanted] for wanted in (True, False))
-    judge = Thread(target=_judge_ahead, args=(cache, products, compiler))
+    judge = Thread(target=_judge_ahead, args=(cache, products))
     number = itertools.count(1)
 
     def done(request: BuildRequest) -> None:
@@ -138,10 +139,10 @@ def _has_products(request: BuildRequest) -> bool:
     return "wgmma" in request.source
 
 
-def _judge_ahead(cache: KernelCache, requests: Sequence[BuildRequest], compiler: str) -> None:
+def _judge_ahead(cache: KernelCache, requests: Sequence[BuildRequest]) -> None:
     """Leaves the judgement of what is in order with the cache, for `_faults`; all else is told there."""
     for arch in sorted({request.arch for request in requests}):
-        found = [cache.load(digest(request, compiler)) for request in requests if request.arch == arch]
+        found = [cache.load(digest(r, compiler_of(r))) for r in requests if r.arch == arch]
         with contextlib.suppress(ToolError):
             _faults(cache, [compiled.cubin for compiled in found if compiled is not None], arch)
 

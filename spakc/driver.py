@@ -296,10 +296,12 @@ def _check_families(kernels: Sequence[Kernel], sink: Sink) -> None:
                 gradient_or_report(kernel, wanted, sink)
 
 
-def plan_file(checked: Checked, archs: Sequence[str] = (), by_hand: bool = True) -> Plan:
+def plan_file(
+    checked: Checked, archs: Sequence[str] = (), by_hand: bool = True, backend: str = "cuda"
+) -> Plan:
     """What will be generated, for these architectures or those of the file's targets. Times of configs that the
     evidence holds and that are fresh outrank the cost model; a hand-written kernel that passed answers its calls
-    (without `by_hand` none does)."""
+    (without `by_hand` none does). The backend is cuda or cutile, which has no kernels by hand."""
     from spakc.evidence import evidence_path, read_evidence
     from spakc.implement.selection import with_selected
     from spakc.tune.fresh import fresh
@@ -309,6 +311,10 @@ def plan_file(checked: Checked, archs: Sequence[str] = (), by_hand: bool = True)
     known = measurements(fresh(checked, rows, emit_files))
     decided = _decided(checked, archs, known)
     checked.sink.stop_if_errors()
+    if backend == "cutile":
+        from spakc.plan.cutile import for_cutile
+
+        return for_cutile(decided)
     return with_selected(checked, decided, rows, emit_files) if by_hand else decided
 
 
@@ -352,7 +358,8 @@ def templates() -> Templates:
 
     cuda = _texts("cuda", "*.j2")
     headers = {n.removeprefix("include/"): text for n, text in _texts("cuda", "*.cuh").items()}
-    return Templates(cuda, _texts("torch", "*.j2"), headers, TemplateCache())
+    cutile, torch = (_texts(kind, "*.j2") for kind in ("cutile", "torch"))
+    return Templates(cuda, cutile, torch, headers, TemplateCache())
 
 
 def _texts(kind: str, pattern: str) -> dict[str, str]:
@@ -419,10 +426,12 @@ def _is_replaceable(out: Path) -> bool:
         return False
 
 
-def compile_file(path: Path, out: Path, archs: Sequence[str] = ()) -> tuple[Checked, Plan]:
+def compile_file(
+    path: Path, out: Path, archs: Sequence[str] = (), backend: str = "cuda"
+) -> tuple[Checked, Plan]:
     """Compiles to an artifact in `out`; with `archs` its default specialisations as cubins, too."""
     checked = check_file(path)
-    decided = plan_file(checked, archs)
+    decided = plan_file(checked, archs, backend=backend)
     emitted = emit_files(decided)
     files: dict[str, str | bytes] = dict(emitted)
     if archs:

@@ -25,8 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from spak_runtime.compilers import compile_request, compiler_of
 from spak_runtime.errors import CacheWarning
-from spak_runtime.nvrtc import BASE_OPTIONS, BuildRequest, Compiled, compile_cubin, version
+from spak_runtime.nvrtc import BASE_OPTIONS, BuildRequest, Compiled
 
 SCHEMA = "spak-cache/1"
 DEFAULT_LIMIT_BYTES = 2 * 2**30
@@ -84,13 +85,13 @@ class KernelCache:
         self._warned = False
 
     def build(
-        self, request: BuildRequest, compile: Callable[[BuildRequest], Compiled] = compile_cubin
+        self, request: BuildRequest, compile: Callable[[BuildRequest], Compiled] = compile_request
     ) -> Compiled:
         """The compiled kernel, from the cache where a sound entry stands, else compiled and stored.
 
         Raises what `compile` raises; a cache that cannot be written is a CacheWarning.
         """
-        key = digest(request, "nvrtc " + ".".join(map(str, version())))
+        key = digest(request, compiler_of(request))
         found = self.load(key)
         if found is not None:
             return found

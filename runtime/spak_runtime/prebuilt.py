@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from spak_runtime.cache import digest
-from spak_runtime.nvrtc import BuildRequest, version
+from spak_runtime.compilers import compiler_of
+from spak_runtime.nvrtc import BuildRequest
 
 SCHEMA = "spak-cubins/1"
 INDEX = "cubin/index.json"
@@ -45,7 +46,7 @@ class Prebuilt:
         """The cubin that this compilation would give, if it is here, whole and unchanged."""
         if not self._cubins:
             return None
-        compiler = self._compiler or "nvrtc " + ".".join(map(str, version()))
+        compiler = self._compiler or compiler_of(request)
         entry = self._cubins.get(digest(request, compiler))
         try:
             if entry is None:

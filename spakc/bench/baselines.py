@@ -40,17 +40,13 @@ def baseline(
 
 BACKENDS = ("torch", "triton", "cutile")
 """What `spakc bench --against` knows: the library's own operations, Triton kernels as torch's compiler writes and tunes
-them, cuTile."""
+them, the file's kernels as programs for cuTile."""
 
 
 def rivals(
     backend: str, problem: Problem | None, dims: Mapping[str, int], options: Mapping[str, Scalar]
 ) -> dict[str, Baseline]:
     """All that a backend has for a call, by name. Raises NoBaseline where it is not installed or has nothing."""
-    if backend == "cutile":
-        if not _is_installed("cuda.tile"):
-            raise NoBaseline("cuda-tile is not installed")
-        raise NoBaseline("no kernels are generated for cuTile")
     if backend == "triton" and not _is_installed("triton"):
         raise NoBaseline("Triton is not installed")
     if isinstance(problem, ProductProblem):

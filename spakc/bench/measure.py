@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from spak_runtime.artifact import Artifact
 from spak_runtime.errors import ArchError, NoVariantError, SpakRuntimeError
 from spakc.bench.baselines import NoBaseline, baseline, rivals
-from spakc.bench.questions import Question, options_of
+from spakc.bench.questions import Call, Question, options_of
 from spakc.bench.work import operations
 from spakc.figures import key_of
 from spakc.ir.ops import Query
@@ -70,9 +70,10 @@ def answer(
     effort: Effort,
     by_schedule: bool = False,
     against: Sequence[str] = (),
+    tiles: Artifact | None = None,
 ) -> Answer:
     """Times every subject of a question on the same buffers; `by_schedule` each schedule of a kernel apart; what the
-    backends of `against` have for the same call as well."""
+    backends of `against` have for the same call as well. `tiles` is the file's artifact for cuTile."""
     import torch
 
     from spak_runtime import bench
@@ -110,12 +111,16 @@ def answer(
         named = {library for _, _, library in question.subjects}
         for backend in against:
             try:
-                for name, theirs in rivals(backend, problem, call.dims, options).items():
+                if backend == "cutile":
+                    found = {f"cutile.{call.kernel}": _by_tiles(tiles, call)}
+                else:
+                    found = rivals(backend, problem, call.dims, options)
+                for name, theirs in found.items():
                     if name not in named:
                         theirs(first)  # built, so that what it cannot do is known before anything is timed
                         subjects[name] = functools.partial(_theirs, theirs, sets)
                         told.append((None, name, name, operations(problem, call.dims, options) or 1.0))
-            except (NoBaseline, RuntimeError) as why:
+            except (NoBaseline, SpakRuntimeError, RuntimeError) as why:
                 skipped.append(f"{backend}: skipped: {str(why).splitlines()[0]}")
         seconds = bench.interleaved(subjects, len(sets), effort)
     except NoBaseline as why:
@@ -124,6 +129,14 @@ def answer(
         return Answer(question, (), f"{type(error).__name__}: {str(error).splitlines()[0]}")
     timed = [Timed(query, name, by, tuple(seconds[name]), work) for query, name, by, work in told]
     return Answer(question, tuple(timed), clocks=clocks(), skipped=tuple(skipped))
+
+
+def _by_tiles(tiles: Artifact | None, call: Call) -> Callable[[Mapping[str, Any]], Any]:
+    """The same call of the kernel that is written for cuTile. Raises NoBaseline."""
+    if tiles is None or not tiles[call.kernel].spec.variants:
+        raise NoBaseline("it has no form for this kernel")
+    kernel = tiles[call.kernel]
+    return lambda tensors: kernel(**tensors, **call.options)
 
 
 def _rungs(kernel: KernelFunction) -> list[tuple[str, KernelFunction]]:

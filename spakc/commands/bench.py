@@ -79,9 +79,17 @@ def run(request: Request) -> int:
         from spak_runtime.bench import Effort
 
         artifact = load(Path(folder) / "artifact")
+        tiles = None
+        if "cutile" in request.against:
+            driver.write_artifact(
+                driver.emit_files(driver.plan_file(checked, backend="cutile")), Path(folder) / "tiles"
+            )
+            tiles = load(Path(folder) / "tiles")
         effort = Effort(request.rounds)
         for question in clear:
-            answers.append(answer(question, decided, artifact, effort, request.ladder, request.against))
+            answers.append(
+                answer(question, decided, artifact, effort, request.ladder, request.against, tiles)
+            )
             _tell(answers[-1], request.as_json)
         if request.ladder:
             return _draw(request.file, answers)

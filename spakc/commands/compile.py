@@ -18,14 +18,16 @@ def default_output(file: Path) -> Path:
     return Path("out") / file.stem
 
 
-def run(file: Path, output: Path | None, archs: tuple[str, ...], emit: str | None, format: str) -> int:
+def run(
+    file: Path, output: Path | None, archs: tuple[str, ...], emit: str | None, backend: str, format: str
+) -> int:
     """Writes the artifact, or prints one stage of it."""
     if emit is not None:
-        return _print_stage(file, archs, emit)
-    out = output or default_output(file) / "artifact"
-    checked, decided = driver.compile_file(file, out, archs)
+        return _print_stage(file, archs, emit, backend)
+    out = output or default_output(file) / ("artifact" if backend == "cuda" else f"artifact-{backend}")
+    checked, decided = driver.compile_file(file, out, archs, backend)
     show(checked.sink.diagnostics, format == "json")
-    by_hand = list(_by_hand(checked))
+    by_hand = list(_by_hand(checked)) if backend == "cuda" else []
     if format == "json":
         click.echo(
             json.dumps(
@@ -55,7 +57,7 @@ def _by_hand(checked: driver.Checked) -> Iterator[str]:
     yield from map(str, selections(checked, files, read_evidence(evidence_path(checked.path), Sink())))
 
 
-def _print_stage(file: Path, archs: tuple[str, ...], stage: str) -> int:
+def _print_stage(file: Path, archs: tuple[str, ...], stage: str, backend: str) -> int:
     from spakc.diagnostics import Sink
     from spakc.ir.canonical import canonical
 
@@ -67,15 +69,18 @@ def _print_stage(file: Path, archs: tuple[str, ...], stage: str) -> int:
     if stage == "ir":
         click.echo(canonical(checked.module.module))
         return 0
-    decided = driver.plan_file(checked, archs)
+    decided = driver.plan_file(checked, archs, backend=backend)
     if stage == "plan":
         click.echo(_text(decided))
     else:
-        files = driver.emit_files(decided)
-        click.echo(
-            "\n".join(f"// ==== {name}\n{text}" for name, text in files.items() if name.endswith(".cu"))
-        )
+        files, wanted = driver.emit_files(decided), set(_sources(decided))
+        click.echo("\n".join(f"// ==== {name}\n{text}" for name, text in files.items() if name in wanted))
     return 0
+
+
+def _sources(decided: Plan) -> Iterator[str]:
+    for kernel in decided.kernels.values():
+        yield from (launch.source for variant in kernel.variants for launch in variant.launches)
 
 
 def _summary(decided: Plan) -> dict[str, object]:

@@ -27,6 +27,7 @@ from spakc.implement.verify import by_hand
 from spakc.ir.module import Gradient
 from spakc.plan.plan import Plan
 from spakc.record import record
+from spakc.tile_runner import OnTiles
 from spakc.verification import Established, Finished, establish, rows_of
 from spakc.verify.campaign import MathOutcome, VariantOutcome, left_out, verify_math, verify_variant
 from spakc.verify.case import BadToken, Case, case_of
@@ -52,6 +53,7 @@ class Request:
     kernels: tuple[str, ...]
     replay: str | None
     as_json: bool
+    backend: str = "cuda"
 
 
 def run(request: Request) -> int:
@@ -61,16 +63,18 @@ def run(request: Request) -> int:
         click.echo("not run: no device")
         return INCONCLUSIVE
     checked = driver.check_file(request.file)
-    decided = driver.plan_file(checked)
+    decided = driver.plan_file(checked, backend=request.backend)
     files = driver.emit_files(decided)
     every = list(variants_of(decided, files))
     show(checked.sink.diagnostics, request.as_json)
     try:
         with tempfile.TemporaryDirectory(prefix="spak-verify-") as folder:
-            runner: Run = OnEmulator(files) if request.on == "emulator" else OnDevice(files, Path(folder))
+            runner = _runner(request, files, Path(folder))
             if request.replay is not None:
                 return _replay(request, request.replay, every, runner, files, checked.module)
             finished = [_kernel(request, group, runner, files) for group in _groups(request, decided, every)]
+        if request.backend == "cutile":  # laws and evidence are about the kernels that a plain plan has
+            return _conclude(request, decided, finished, ())
         established = list(establish(checked.module, decided, files, finished, request.on))
         established += _by_hand(request, checked.module, finished)
     except ToolError as error:
@@ -82,6 +86,12 @@ def run(request: Request) -> int:
     rows = rows_of(checked.module, files, finished, established, request.seed, request.on, device)
     append_evidence(evidence_path(request.file), rows)
     return _conclude(request, decided, finished, established)
+
+
+def _runner(request: Request, files: dict[str, str], folder: Path) -> Run:
+    if request.on == "gpu":
+        return OnDevice(files, folder)
+    return OnEmulator(files) if request.backend == "cuda" else OnTiles(files)
 
 
 def variants_of(decided: Plan, files: dict[str, str]) -> Iterator[UnderTest]:
@@ -244,7 +254,7 @@ def _say(request: Request, text: str) -> None:
 
 
 def _tell(request: Request, failure: Failure, files: dict[str, str]) -> None:
-    file, sources = str(request.file), {n: t for n, t in files.items() if n.endswith(".cu")}
+    file, sources = str(request.file), {n: t for n, t in files.items() if n.endswith((".cu", "cutile.py"))}
     if request.as_json:
         data = {"schema": SCHEMA, "failure": failure_json(failure, file, request.on, sources)}
         click.echo(json.dumps(data))
@@ -276,7 +286,8 @@ def _conclude(
         }
         click.echo(json.dumps({"schema": SCHEMA, "seed": request.seed, "on": request.on, **summary}))
     counts = f"{len(wrong) + len(broken)} wrong, {len(open_) + len(not_run) + len(unmade)} not established"
-    _say(request, f"{counts}; written to {evidence_path(request.file).name}")
+    kept = f"; written to {evidence_path(request.file).name}" if request.backend == "cuda" else ""
+    _say(request, f"{counts}{kept}")
     if wrong or broken:
         return VERIFY_FAILED
     return INCONCLUSIVE if open_ or not_run or unmade else OK

@@ -18,6 +18,7 @@ from spak_runtime.manifest import (
     Variant,
 )
 from spakc.emit.cuda import cuda_source
+from spakc.emit.cutile import tile_source
 from spakc.emit.environment import environment
 from spakc.emit.torch_glue import emit_experiments
 from spakc.emit.torch_math import math_source
@@ -37,10 +38,11 @@ bytes."""
 
 @record
 class Templates:
-    """Texts by path: `cuda` below templates/cuda, `torch` below templates/torch (`.j2` files), `headers`
-    below templates/cuda/include. `compiled` may spare the engine to compile them."""
+    """Texts by path: `cuda` below templates/cuda, `cutile` below templates/cutile, `torch` below templates/torch (`.j2`
+    files), `headers` below templates/cuda/include. `compiled` may spare the engine to compile them."""
 
     cuda: Mapping[str, str]
+    cutile: Mapping[str, str]
     torch: Mapping[str, str]
     headers: Mapping[str, str]
     compiled: jinja2.BytecodeCache | None = None
@@ -48,13 +50,13 @@ class Templates:
 
 def emit(plan: Plan, templates: Templates) -> dict[str, str]:
     """Every file of the artifact, in order of their paths. Writes nothing, decides nothing."""
-    sources = environment(templates.cuda, templates.compiled)
+    cuda, cutile = (environment(texts, templates.compiled) for texts in (templates.cuda, templates.cutile))
     files = {f"include/{name}": text for name, text in templates.headers.items()}
     kernels: dict[str, KernelSpec] = {}
     for kernel in plan.kernels.values():
         kernels[kernel.kernel.name] = kernel_spec(kernel)
         files[_math_path(kernel.kernel)] = math_source(kernel.kernel)
-        files |= cuda_files(kernel, sources)
+        files |= sources(kernel, cuda, cutile)
     checked = plan.checked
     files |= emit_experiments(
         checked.module,
@@ -69,16 +71,18 @@ def emit(plan: Plan, templates: Templates) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def cuda_files(kernel: KernelPlan, sources: jinja2.Environment) -> dict[str, str]:
-    """The CUDA sources of one kernel by path."""
+def sources(kernel: KernelPlan, cuda: jinja2.Environment, cutile: jinja2.Environment) -> dict[str, str]:
+    """The sources of one kernel by path."""
     files: dict[str, str] = {}
     for variant in kernel.variants:
         for launch in variant.launches:
+            file = kernel.kernel.span.source.name
             if launch.text:
                 files[launch.source] = launch.text
+            elif launch.source not in files and launch.source.endswith(".py"):
+                files[launch.source] = tile_source(cutile, launch, variant.signature, file)
             elif launch.source not in files:
-                file = kernel.kernel.span.source.name
-                files[launch.source] = cuda_source(sources, launch, variant.signature, file)
+                files[launch.source] = cuda_source(cuda, launch, variant.signature, file)
     return files
 
 

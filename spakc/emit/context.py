@@ -6,7 +6,7 @@ here, and every line of mathematics carries its `#line`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -105,7 +105,7 @@ def _common(launch: LaunchPlan, signature: Signature, title: str, source: str) -
         "source": " ".join(source.split()),
         "entry": launch.entry,
         "words": _words(uses, signature),
-        "types": _types(uses.tensors, signature),
+        "types": type_aliases(uses.tensors, signature, _CPP_TYPES),
         "fields": [_field(param, signature, written) for param in launch.params],
         "dispatchers": _dispatchers(launch, signature),
     }
@@ -118,8 +118,10 @@ def _words(uses: Uses, signature: Signature) -> list[str]:
     return [identifier("w", name) for name in sorted(words)]
 
 
-def _types(names: Iterable[str], signature: Signature) -> list[dict[str, str]]:
-    """One alias a tensor; tensors of equal dtype refer to the one that decides it."""
+def type_aliases(
+    names: Iterable[str], signature: Signature, fixed: Mapping[DType, str]
+) -> list[dict[str, str]]:
+    """One alias a tensor; tensors of equal dtype refer to the one that decides it. `fixed` names types."""
     wanted = dict.fromkeys(root for name in names for root in (signature.dtype_root(name), name))
     types = []
     for name in wanted:
@@ -129,7 +131,7 @@ def _types(names: Iterable[str], signature: Signature) -> list[dict[str, str]]:
         elif signature.is_free(name):
             value = identifier("DTYPE", name)
         else:
-            value = _CPP_TYPES[signature.tensors[name].dtypes[0]]
+            value = fixed[signature.tensors[name].dtypes[0]]
         types.append({"name": identifier("T", name), "value": value})
     return types
 
@@ -168,6 +170,19 @@ def _plain(size: Expr) -> str:
 
 def _dispatchers(launch: LaunchPlan, signature: Signature) -> list[dict[str, Any]]:
     """Functions that an option chooses, one for each option that the mathematics calls."""
+    return [
+        {
+            "name": identifier("call", name),
+            "option": identifier("", name)[1:],
+            "chosen": chosen("OPTION", name),
+            "choices": [{"word": word(c), "function": function_name(c)} for c in choices],
+        }
+        for name, choices in called_options(launch, signature).items()
+    ]
+
+
+def called_options(launch: LaunchPlan, signature: Signature) -> dict[str, tuple[str, ...]]:
+    """The options that the mathematics calls as functions, and what they may be."""
     assert launch.problem is not None
     called = {
         node.args[0].name
@@ -178,16 +193,7 @@ def _dispatchers(launch: LaunchPlan, signature: Signature) -> list[dict[str, Any
         and isinstance(node.args[0], Ref)
         and node.args[0].kind is RefKind.option
     }
-    return [
-        {
-            "name": identifier("call", name),
-            "option": identifier("", name)[1:],
-            "chosen": chosen("OPTION", name),
-            "choices": [{"word": word(c), "function": function_name(c)} for c in option.choices],
-        }
-        for name, option in signature.options.items()
-        if name in called
-    ]
+    return {name: option.choices for name, option in signature.options.items() if name in called}
 
 
 # ---- product --------------------------------------------------------------------------------------------

@@ -100,24 +100,57 @@ _TURNED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq"}
 def limits(condition: Expr, index: str, other: str, scope: Scope) -> list[Limit] | None:
     """A condition as limits of one of the two index variables that a tile spans; None where it is not of that
     form."""
+    wanted = index_limits(condition, index)
+    if wanted is None:
+        return None
+    found = []
+    for limit in wanted:
+        code, span = expression(limit.value, scope), _range(limit.value, (other,), scope)
+        if (
+            code.kind != "i32"
+            or span is None
+            or not all(_is_single(c, (index, other)) for c in limit.conditions)
+        ):
+            return None
+        conditions = tuple(expression(c, scope).text for c in limit.conditions)
+        found.append(Limit(conditions, limit.least, code.text, span))
+    return found
+
+
+@record
+class IndexLimit:
+    """Where all of `conditions` hold, an index is at least (`least`) or at most `value`."""
+
+    conditions: tuple[Expr, ...]
+    least: bool
+    value: Expr
+
+    def follows(self, other: str) -> bool:
+        """Whether the limit moves with another index, at most, and the conditions stay as they are."""
+        return _sum(self.value, other) is not None and other not in [
+            name for condition in self.conditions for name in free_indices(condition)
+        ]
+
+
+def index_limits(condition: Expr, index: str) -> list[IndexLimit] | None:
+    """A condition as limits of an index variable; None where it is not of that form."""
     if condition == TRUE:
         return []
     if not isinstance(condition, Apply):
         return None
     if condition.op == "and":
-        parts = [limits(arg, index, other, scope) for arg in condition.args]
+        parts = [index_limits(arg, index) for arg in condition.args]
         return None if None in parts else [limit for part in parts for limit in part or ()]
     if condition.op == "or":
         one, two = condition.args
         if index in free_indices(one):
             one, two = two, one
-        found = limits(two, index, other, scope)
-        if found is None or not _is_single(one, (index, other)):
+        found = index_limits(two, index)
+        if found is None or not _known(one, index):
             return None
-        unless = expression(negation(one), scope).text
-        return [replace(limit, conditions=(unless, *limit.conditions)) for limit in found]
+        return [replace(limit, conditions=(negation(one), *limit.conditions)) for limit in found]
     if condition.op in _TURNED:
-        return _compared(condition, index, other, scope)
+        return _compared(condition, index)
     return None
 
 
@@ -126,7 +159,7 @@ def _known(expr: Expr, index: str) -> bool:
     return index not in free_indices(expr) and not any(isinstance(n, Load) for n in walk(expr))
 
 
-def _compared(condition: Apply, index: str, other: str, scope: Scope) -> list[Limit] | None:
+def _compared(condition: Apply, index: str) -> list[IndexLimit] | None:
     """Of `a op b` where the index is added or subtracted once."""
     one, two = (_sum(arg, index) for arg in condition.args)
     if one is None or two is None:
@@ -137,14 +170,10 @@ def _compared(condition: Apply, index: str, other: str, scope: Scope) -> list[Li
         return None
     op = condition.op if times > 0 else _TURNED[condition.op]
     bound = sub(right, left) if times > 0 else sub(left, right)
-    found: list[Limit] = []
+    found: list[IndexLimit] = []
     for least, wanted in ((True, ("gt", "ge", "eq")), (False, ("lt", "le", "eq"))):
         if op in wanted:
-            value = add(bound, Const({"gt": 1, "lt": -1}.get(op, 0)))
-            code, span = expression(value, scope), _range(value, (other,), scope)
-            if code.kind != "i32" or span is None:
-                return None
-            found.append(Limit((), least, code.text, span))
+            found.append(IndexLimit((), least, add(bound, Const({"gt": 1, "lt": -1}.get(op, 0)))))
     return found
 
 

@@ -59,7 +59,8 @@ class Template:
     adds up in memory in whatever order blocks come. `refuses` says why a config whose knobs are lawful one by one
     cannot be built, `params` are the fields of the parameter struct. `ladder` are configs that are built, in this
     order, where no cost model ranks them, instead of the defaults. `derived` are macros that the template reads beside
-    its knobs: what the plan works out from these and from compiled dims. All functions are pure.
+    its knobs: what the plan works out from these and from compiled dims. `backend` is what the source is written for,
+    cuda or cutile. All functions are pure.
     """
 
     family: str
@@ -80,6 +81,7 @@ class Template:
         None
     )
     ladder: Callable[[StepProblem, Signature], tuple[Config, ...]] = lambda _problem, _signature: ()
+    backend: str = "cuda"
     params: Callable[[StepProblem, Signature, Config], tuple[Param, ...]] = lambda problem, signature, _: (
         params_of(problem, signature)
     )

@@ -223,10 +223,10 @@ def operand_guards(operand: Operand, outer: str, reduced: str, signature: Signat
     axes = [axis for axis in (operand.axis_of(outer), operand.axis_of(reduced)) if axis is not None]
     contiguous = signature.contiguous_axes(name)
     others = tuple(axes[0] if axis == axes[1] else axes[1] for axis in contiguous)
-    steps = [_by_layout(name, others, signature)]
+    steps = [by_layout(name, others, signature)]
     steps += [signature.stride(name, axis) for axis in range(len(operand.indices)) if axis not in axes]
     guards = []
-    unit = _by_layout(name, contiguous, signature)
+    unit = by_layout(name, contiguous, signature)
     if unit != 1:
         guards.append(Guard("contiguous", ["eq", unit, 1], f"rows or columns of {name} lie in one piece"))
     aligned = [["eq", ["mod", step, 8], 0] for step in steps if not is_multiple(step, 8)]
@@ -257,7 +257,7 @@ def is_multiple(value: Expression, of: int) -> bool:
     return isinstance(value, list) and value[0] == "mul" and any(is_multiple(v, of) for v in value[1:])
 
 
-def _by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expression:
+def by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expression:
     """The stride along the axis that the layout of a call picks."""
     strides = [signature.stride(name, axis) for axis in axes]
     if len(strides) == 1 or strides[0] == strides[1]:

@@ -4,7 +4,7 @@ launches."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import TypeAlias
 
@@ -30,6 +30,9 @@ from spakc.plan.templates import NoTemplate, default_templates, fallback, templa
 from spakc.record import record
 from spakc.source import Span
 from spakc.target import Target, target
+
+SUFFIXES = {"cuda": "cu", "cutile": "py"}
+"""Of a source, by the backend that it is written for."""
 
 Asked: TypeAlias = Mapping[tuple[str, str], tuple[Config, ...]]
 """Configs that are wanted instead of chosen ones, by kernel and schedule."""
@@ -124,9 +127,27 @@ def variants_of(
     ordered = [v for v in found if v.guards] + [v for v in found if not v.guards]
     answered = {arch for variant in ordered if not variant.guards for arch in variant.archs}
     ordered += _answer(kernel, cases[-1], tuple(d for d in devices if d.arch not in answered))
+    return tuple(_legal(ordered, kernel)), tuple(undecided)
+
+
+def variants_by(
+    way: Way, kernel: Kernel, steps: Steps, devices: tuple[Device, ...], answer: Config
+) -> tuple[VariantPlan, ...] | Undecided:
+    """The variants of one way alone; the last, with the config `answer`, is to have no guard of the template's own."""
+    case = Case(steps)
+    found = _variants(way, kernel, case, devices, (), {})
+    if isinstance(found, Undecided):
+        return found
+    reason = "answers the calls that no other variant may"
+    archs = [known for known in (target(device.arch) for device in devices) if known is not None]
+    return tuple(_legal([*found, _variant(way, kernel, case, Selected(answer, None, reason), archs)], kernel))
+
+
+def _legal(variants: Sequence[VariantPlan], kernel: Kernel) -> Iterator[VariantPlan]:
+    """The variants with what the kernel's own laws ask of a call."""
     laws = (law for law in kernel.laws if means_of_law(law, kernel) is Means.guard)
     legal = tuple(guard for guard in map(guard_of, laws) if guard is not None)
-    return tuple(replace(v, guards=(*legal, *v.guards)) for v in ordered), tuple(undecided)
+    yield from (replace(v, guards=(*legal, *v.guards)) for v in variants)
 
 
 NEAR = 1.1
@@ -273,13 +294,14 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
                 problem,
                 template.family,
                 template.path,
-                f"kernels/{kernel.name}/{stem}.cu",
+                f"kernels/{kernel.name}/{stem}.{SUFFIXES[template.backend]}",
                 f"spak_{kernel.name.replace('.', '_')}_{stem}",  # a kernel of a file used under an alias has dots
                 template.params(problem, signature, config),
                 shape.grid,
                 shape.threads,
                 shape.shared_bytes,
                 shape.cluster,
+                one_by_one=template.backend == "cutile",
                 overlaps=template.overlaps,
                 unordered=template.unordered,
                 derived=template.derived(problem, signature, config),

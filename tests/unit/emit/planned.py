@@ -11,7 +11,8 @@ from spakc.check.check import check
 from spakc.check.checked import CheckedModule
 from spakc.diagnostics import Sink
 from spakc.driver import load
-from spakc.emit.artifact import cuda_files, kernel_spec
+from spakc.emit.artifact import kernel_spec
+from spakc.emit.artifact import sources as sources_of
 from spakc.emit.environment import environment
 from spakc.lower.lower import lower
 from spakc.plan.plan import KernelPlan, Plan, plan
@@ -60,7 +61,7 @@ def emitted(path: Path, archs: tuple[str, ...] = ()) -> dict[str, Emitted]:
     """Every kernel of a file, derived ones too, as an artifact would hold it."""
     rendered = environment(sources())
     return {
-        name: Emitted(kernel, kernel_spec(kernel), cuda_files(kernel, rendered))
+        name: Emitted(kernel, kernel_spec(kernel), sources_of(kernel, rendered, rendered))
         for name, kernel in planned(path, archs).kernels.items()
     }
 
