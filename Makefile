@@ -47,6 +47,9 @@ sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run
 selftest: $(ENV) ## damage every kernel in one place at a time, JOBS at once: does verify see it? goes on where it was (out/selftest.jsonl)
 	$(PYTHON) -m spakc selftest --jobs $(JOBS)
 
+spills: $(ENV)   ## every variant of attention that a plan holds, for four architectures, without a GPU: none spills; half an hour, JOBS at once
+	$(PYTHON) -m pytest -q -n $(JOBS) tests/nvrtc/spills.py
+
 fuzz: $(ENV)     ## INPUTS (a million) random inputs through check, fmt and the language server, JOBS at a time; goes on where it was; failures lie in out/fuzz
 	nice -n 19 $(PYTHON) -m tests.fuzz.campaign --inputs $(INPUTS) --jobs $(JOBS) --minutes $(MINUTES)
 
@@ -63,4 +66,4 @@ bench-verify: $(ENV) ## how long verification takes on the emulator, beside its 
 bench-clean: $(ENV) ## 10,000 cases of kernels that are right, JOBS at a time: false alarms; goes on where it was (out/clean_cases.jsonl)
 	$(PYTHON) -m tests.property.clean_cases --cases 10000 --jobs $(JOBS)
 
-.PHONY: help run test lint golden docs gpu sanitize selftest fuzz wheel bench-check bench-verify bench-clean
+.PHONY: help run test lint golden docs gpu sanitize selftest spills fuzz wheel bench-check bench-verify bench-clean
