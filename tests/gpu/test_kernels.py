@@ -258,6 +258,65 @@ def test_rms_norm(steps, shape, dtype):
     agrees(ours[1], theirs[1], 256, (grad.double() * wide_x.detach()).abs().sum(0) * rstd.detach().max() + 1)
 
 
+ROWS = [(1, 8), (33, 768), (200, 1000), (7, 4097)]
+HALVES_TOO = [torch.bfloat16, torch.float16, torch.float32]
+
+
+def slopes_agree(ours, theirs, eps, sums):
+    """Gradients of elements within a few roundings of their type and of float32 in sums of so many terms."""
+    for a, b in zip(ours, theirs, strict=True):
+        step = eps if a.dtype != torch.float32 else 2.0**-23
+        torch.testing.assert_close(
+            a.double(), b, rtol=8 * step, atol=(8 * step + sums * 2.0**-20) * float(b.abs().max())
+        )
+
+
+@pytest.mark.parametrize("dtype", HALVES_TOO)
+@pytest.mark.parametrize("shape", ROWS)
+def test_layer_norm(steps, shape, dtype):
+    rows, columns = shape
+    x = torch.randn(rows, columns, device="cuda").to(dtype).requires_grad_()
+    weight, bias = (torch.randn(columns, device="cuda", requires_grad=True) for _ in range(2))
+    y, mean, rstd = steps.layer_norm(x, weight, bias, eps=1e-5)
+    wide = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
+    reference = torch.nn.functional.layer_norm(wide[0], (columns,), *wide[1:], 1e-5)
+    torch.testing.assert_close(mean.double(), wide[0].mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        rstd.double(), (wide[0].var(1, correction=0) + 1e-5).rsqrt(), rtol=1e-5, atol=0
+    )
+    found = compare(y, reference, ulp(reference, dtype) + 2.0**-20 * (1 + reference.abs()))
+    assert found.agrees, str(found)
+    grad = torch.randn_like(y)
+    ours = torch.autograd.grad(y, (x, weight, bias), grad)
+    theirs = torch.autograd.grad(reference, wide, grad.double())
+    assert [t.dtype for t in ours] == [dtype, torch.float32, torch.float32]
+    slopes_agree(ours, theirs, torch.finfo(dtype).eps, 1)
+
+
+@pytest.mark.parametrize("dtype", HALVES_TOO)
+@pytest.mark.parametrize("shape", ROWS)
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "swiglu"])
+def test_elements(steps, name, shape, dtype):
+    """Large and small ones, too: what an activation is far from zero."""
+    inputs = [
+        (4 * torch.randn(shape, device="cuda")).to(dtype).requires_grad_()
+        for _ in range(1 + (name == "swiglu"))
+    ]
+    wide = [t.detach().double().requires_grad_() for t in inputs]
+    meaning = {
+        "gelu": torch.nn.functional.gelu,
+        "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+        "swiglu": lambda gate, up: torch.nn.functional.silu(gate) * up,
+    }[name]
+    y, reference = steps[name](*inputs), meaning(*wide)
+    found = compare(y, reference, ulp(reference, dtype) + 2.0**-19 * (1 + reference.abs()))
+    assert found.agrees, str(found)
+    grad = torch.randn_like(y)
+    ours = torch.autograd.grad(y, inputs, grad)
+    theirs = torch.autograd.grad(reference, wide, grad.double())
+    slopes_agree(ours, theirs, torch.finfo(dtype).eps, 0)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(5, 2), (64, 1000), (16, 50304)])
 def test_cross_entropy(steps, shape, dtype):
