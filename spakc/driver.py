@@ -203,7 +203,7 @@ def _similar_files(path: Path) -> tuple[str, ...]:
 
     if not path.parent.is_dir():
         return ()
-    names = [p.name for p in path.parent.glob("*.spak")]
+    names = [p.name for p in path.parent.glob("*.spak") if p.name != path.name]  # a link may lead nowhere
     near = difflib.get_close_matches(path.name, names, 1)
     return (f"did you mean `{_shown(path.parent / near[0])}`?",) if near else ()
 

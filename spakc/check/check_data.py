@@ -16,6 +16,7 @@ from spakc.ir.experiment import Dataset, Split
 from spakc.ir.module import Law, Module
 from spakc.ir.ops import Apply, Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.queries import Means
+from spakc.ir.types import NUMBER
 from spakc.ir.visit import walk
 from spakc.source import is_relative
 
@@ -30,6 +31,12 @@ LAW_OPERATIONS = frozenset(
     ("add", "sub", "mul", "div", "floordiv", "ceil_div", "mod", "neg", "abs", "min", "max", "floor", "ceil")
 ) | frozenset(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "member", "where"))
 """What a law of data may compute: `OPERATORS` of the runtime's sanity.py, and what it decides by cases."""
+
+LAW_QUERIES = frozenset(("text", "answer", "number", "digit_sum", "complement", "disjoint", "max_length"))
+"""What a law of data may ask for: what `_truth` of the runtime's sanity.py reads off a document, and what is proved."""
+
+_READS = {"number": "answer", "answer": "text"}
+"""What stands in the brackets of each: `number(answer(text))`."""
 
 END = "<end>"
 PAD = "<pad>"
@@ -388,7 +395,7 @@ class _Check:
 
     def _values(self, node: Expr, bound: Mapping[str, frozenset[int]], split: Split) -> frozenset[int] | None:
         match node:
-            case Const(value=int(value)) if _whole(value):
+            case Const(value=int(value)) if _whole(value) and node.unit == NUMBER:
                 return frozenset((value,))
             case Ref(kind=RefKind.parameter) if node.name in bound:
                 return bound[node.name]
@@ -447,6 +454,7 @@ class _Check:
             if isinstance(part, Apply) and part.op not in LAW_OPERATIONS:
                 message = f"`{part.op.removeprefix('cast_')}` has no meaning in a law of data"
                 self.error("SPAK130", message, part, "not here", "laws of data are exact arithmetic")
+            self._part_of_law(part)
         queries = [e for e in parts if isinstance(e, Query) and e.name == "max_length"]
         known = {q: facts.max_digits(_split(q.args[0])) for q in queries if _split(q.args[0]) in facts.digits}
         env = Env(queries=known)
@@ -462,6 +470,28 @@ class _Check:
             )
         means = max(means_of_law(law), Means.cases, key=list(Means).index)
         return LawStatus(law, Status(Verdict.undecided, means))
+
+    def _part_of_law(self, part: Expr) -> None:
+        """What is known when a document is read: its samples, its text, and what the file says of its splits."""
+        if isinstance(part, Query) and part.name not in LAW_QUERIES:
+            self.error(
+                "SPAK130", f"`{part.name}` has no meaning in a law of data", part, "not known of a document"
+            )
+        read = _READS.get(part.name) if isinstance(part, Query) else None
+        if isinstance(part, Query) and read is not None:
+            inner = part.args[0]
+            if not (isinstance(inner, Query) and inner.name == read):
+                label = "write `number(answer(text))`" if read == "answer" else "write `answer(text)`"
+                self.error(
+                    "SPAK128",
+                    f"`{part.name}` reads {'an answer' if read == 'answer' else 'the text'}",
+                    inner,
+                    label,
+                )
+        if isinstance(part, Ref) and part.kind is RefKind.fact:
+            self.error("SPAK130", "a law of data knows no device", part, "a fact of a device")
+        if isinstance(part, Const) and part.unit != NUMBER:
+            self.error("SPAK319", "a law of data has no units", part, "this number has one")
 
     def _disjoint(self, law: Law, node: Query, facts: DatasetFacts) -> LawStatus:
         """Proved where the digit counts of some sample differ; else training leaves out what evaluation

@@ -172,6 +172,8 @@ class Sorts:
     # ---- leaves -------------------------------------------------------------------------------------
 
     def _of_const(self, expr: Const) -> Sort:
+        if self.in_maths and expr.unit != NUMBER:
+            self.sink.report("SPAK319", "kernel mathematics has no units", expr.span, "this number has one")
         if isinstance(expr.value, bool):
             return Sort.truth
         if isinstance(expr.value, str):
@@ -185,6 +187,15 @@ class Sorts:
             return Sort.word
         if expr.kind is RefKind.entity:
             return Sort.thing
+        if expr.kind is RefKind.fact and self.in_maths:
+            self.sink.report(
+                "SPAK130",
+                "kernel mathematics knows no device",
+                expr.span,
+                "a fact of a device",
+                help=["the result of a kernel is the same on every device"],
+            )
+            return Sort.anything
         if expr.kind is RefKind.fact:
             return _BY_FACT[FACTS[expr.name].kind]
         if expr.kind is RefKind.option and self.kernel is not None and expr.name in self.kernel.options:
@@ -330,6 +341,15 @@ class Sorts:
 
     def _member(self, expr: Apply) -> Sort:
         item, domain = expr.args
+        if self.in_maths:
+            self.sink.report(
+                "SPAK130",
+                "`in` has no meaning in kernel mathematics",
+                expr.span,
+                "not known here",
+                help=["write comparisons: `0 <= i and i < 3`, `i == 1 or i == 2`"],
+            )
+            return Sort.truth
         for other in _items(domain):
             self._alike(item, other, "this is never in the set")
         return Sort.truth

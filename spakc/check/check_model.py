@@ -117,6 +117,18 @@ class _Check:
             check_values(values, "a value of a model", self.sink)
             for value in values:
                 check_divisors(value, self.sink)
+                self._foreign(value)
+
+    def _foreign(self, value: Expr) -> None:
+        """What a model computes is the same on every device, and is written down as arithmetic."""
+        for node in walk(value):
+            if isinstance(node, Ref) and node.kind is RefKind.fact:
+                self.error("SPAK517", "a model knows no device", node.span, "a fact of a device")
+            if isinstance(node, Apply) and node.op == "member":
+                advice = "write comparisons: `n == 8 or n == 16`"
+                self.error(
+                    "SPAK517", "`in` has no meaning in what a model computes", node.span, "used here", advice
+                )
 
     def _known(self, expr: Expr, what: str) -> None:
         """Over hypers alone: known before training."""

@@ -9,10 +9,17 @@ from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, evaluate
 from spakc.ir.experiment import Dataset, Experiment, Protocol
 from spakc.ir.model import Loop, Model
-from spakc.ir.ops import Expr, Query, Ref
+from spakc.ir.ops import Apply, Expr, Query, Ref, RefKind
 from spakc.ir.visit import walk
 from spakc.lower.resolve import nearest
 from spakc.source import Span
+
+GATE_OPERATIONS = frozenset(
+    ("add", "sub", "mul", "div", "neg", "not", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
+)
+"""What a gate may compute: what the runtime's gates.py does."""
+
+GATE_QUERIES = frozenset(("loss", "accuracy", "laws", "format", "decoded"))
 
 
 def check_protocol(protocol: Protocol, sink: Sink) -> None:
@@ -43,7 +50,10 @@ def check_protocol(protocol: Protocol, sink: Sink) -> None:
                 if isinstance(node, Query) and node.name in ("loss", "accuracy") and not trained:
                     message = f"gate `{gate.name}` asks for {node.name}, but nothing is trained before it"
                     sink.report("SPAK551", message, node.span, "nothing to measure yet")
-
+                unknown = _unknown(node)
+                if unknown:
+                    message = f"{unknown} has no meaning in a gate"
+                    sink.report("SPAK130", message, node.span, "not known when a gate is judged")
         for shown in gate.show:
             if not any(isinstance(node, Query) for node in walk(shown)):
                 message = f"gate `{gate.name}` shows something of the run"
@@ -51,6 +61,15 @@ def check_protocol(protocol: Protocol, sink: Sink) -> None:
                     "SPAK551", message, shown.span, "this asks for nothing", help=["`decoded(batch)`"]
                 )
             check_divisors(shown, sink)
+
+
+def _unknown(node: Expr) -> str:
+    """What a gate cannot ask for, in words; empty for everything else."""
+    if isinstance(node, Apply) and node.op not in GATE_OPERATIONS:
+        return f"`{'in' if node.op == 'member' else node.op.removeprefix('cast_')}`"
+    if isinstance(node, Query) and node.name not in GATE_QUERIES:
+        return f"`{node.name}`"
+    return "a fact of a device" if isinstance(node, Ref) and node.kind is RefKind.fact else ""
 
 
 def follows(experiment: Experiment, protocol: Protocol, model: Model, dataset: Dataset, sink: Sink) -> None:

@@ -14,7 +14,7 @@ from dataclasses import field, replace
 from typing import Literal
 
 from spakc.ir.module import Dim, Option, Tensor
-from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Interval, Load, Members, Ref, RefKind
+from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.record import record
 
@@ -235,8 +235,6 @@ def _apply(expr: Apply, scope: Scope) -> Code:
     op = expr.op
     if op == "call":
         return _call_option(expr, scope)
-    if op == "member":
-        return _member(expr, scope)
     if op in ("eq", "ne"):
         position = _word_test(expr, scope)
         if position is not None:
@@ -314,22 +312,6 @@ def _word_test(expr: Apply, scope: Scope) -> Code | None:
         operator = "==" if expr.op == "eq" else "!="
         return Code(f"({chosen('OPTION', option.name)} {operator} {word(symbol.name)})", "bool")
     return None
-
-
-def _member(expr: Apply, scope: Scope) -> Code:
-    """`x in {a, b}` and `x in first..last step by` as comparisons."""
-    value, domain = expr.args
-    if isinstance(domain, Members):
-        tests = [expression(Apply("eq", (value, item), span=expr.span), scope).text for item in domain.items]
-        return Code(f"({' || '.join(tests) or 'false'})", "bool")
-    if isinstance(domain, Interval):
-        bounds: list[Expr] = [Apply("le", (domain.first, value)), Apply("le", (value, domain.last))]
-        if domain.by is not None:
-            bounds.append(
-                Apply("eq", (Apply("mod", (Apply("sub", (value, domain.first)), domain.by)), Const(0)))
-            )
-        return Code(f"({' && '.join(expression(bound, scope).text for bound in bounds)})", "bool")
-    raise CannotEmit("membership is of a set or an interval", expr)
 
 
 def _call_option(expr: Apply, scope: Scope) -> Code:

@@ -11,7 +11,7 @@ from dataclasses import field, replace
 
 from spakc.emit.expressions import CannotEmit, Code, Kind, identifier, kind_of, tensor_kind
 from spakc.ir.module import Dim, Option, Tensor
-from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Interval, Load, Members, Ref, RefKind
+from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.record import record
 
@@ -126,8 +126,6 @@ def _apply(expr: Apply, scope: TileScope) -> Code:
     op = expr.op
     if op == "call":
         return _call_option(expr, scope)
-    if op == "member":
-        return _member(expr, scope)
     if op in ("eq", "ne"):
         test = _word_test(expr)
         if test is not None:
@@ -202,27 +200,6 @@ def _word_test(expr: Apply) -> Code | None:
         operator = "==" if expr.op == "eq" else "!="
         return Code(f"({identifier('OPTION', option.name)} {operator} {symbol.name!r})", "bool")
     return None
-
-
-def _member(expr: Apply, scope: TileScope) -> Code:
-    value, domain = expr.args
-    tests: list[Expr]
-    if isinstance(domain, Members):
-        tests = [Apply("eq", (value, item), span=expr.span) for item in domain.items]
-        join = "or"
-    elif isinstance(domain, Interval):
-        tests = [Apply("le", (domain.first, value)), Apply("le", (value, domain.last))]
-        if domain.by is not None:
-            tests.append(
-                Apply("eq", (Apply("mod", (Apply("sub", (value, domain.first)), domain.by)), Const(0)))
-            )
-        join = "and"
-    else:
-        raise CannotEmit("membership is of a set or an interval", expr)
-    whole = tests[0] if tests else Const(False)
-    for test in tests[1:]:
-        whole = Apply(join, (whole, test))
-    return tile_expression(whole, scope)
 
 
 def _call_option(expr: Apply, scope: TileScope) -> Code:

@@ -7,6 +7,7 @@ from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Const, Domain, Expr, Interval, Members, Ref, RefKind, Tuple
 from spakc.ir.types import NUMBER
+from spakc.ir.visit import walk
 from spakc.lower.resolve import is_unresolved, report_again
 
 MOST_VALUES = 1 << 16
@@ -31,10 +32,14 @@ def constant_domain(
     """The domain with every bound and item folded to a constant (words stay symbols, tuples tuples).
 
     Reports SPAK305 for what is not constant, an empty domain, a step below one, more than MOST_VALUES values,
-    items that are not one value for each of so many `names`, or, with `integers`, no positive integers; the empty set
-    stands for a domain that has a mistake.
+    items that are not one value for each of so many `names`, or, with `integers`, no positive integers, and SPAK319
+    where these have a unit; the empty set stands for a domain that has a mistake.
     """
     if is_unresolved(domain) or not _one_for_each(domain, names, sink):
+        return Members((), span=domain.span)
+    measured = [n for n in walk(domain) if isinstance(n, Const) and n.unit != NUMBER]
+    if integers and measured:
+        sink.report("SPAK319", f"{what} has no unit", measured[0].span, "this number has one")
         return Members((), span=domain.span)
     if isinstance(domain, Interval):
         return _interval(domain, sink, what, integers)

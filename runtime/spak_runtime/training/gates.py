@@ -60,7 +60,11 @@ class Judge:
         verdicts = []
         for requirement in gate.require:
             self.figures = {}
-            holds = bool(self.value(requirement.proposition))
+            try:
+                holds = bool(self.value(requirement.proposition))
+            except ArithmeticError as error:  # of figures such as a loss of zero
+                holds = False
+                self.figures["no truth value"] = str(error)
             verdicts.append(Verdict(requirement.text, holds, self.figures))
         hides = tuple(
             name
@@ -80,8 +84,9 @@ class Judge:
         query = getattr(self, f"_{op}", None) if op in _QUERIES else None
         if query is not None:
             return query(*arguments)
-        if op == "not":
-            return not self.value(arguments[0])
+        if op in ("not", "neg"):
+            value = self.value(arguments[0])
+            return not value if op == "not" else -value
         if op not in _OPERATORS:
             raise TrainingError(f"a gate asks for {op}, which this runtime does not know")
         left, right = (self.value(argument) for argument in arguments)
