@@ -21,6 +21,7 @@ from spakc.plan.templates_attention_gradient import GRADIENT_TILES
 from spakc.plan.templates_attention_gradient_tma import GRADIENT_TMA
 from spakc.plan.templates_attention_packed import GRADIENT_PACKED, PACKED
 from spakc.plan.templates_attention_tma import V4_TMA
+from spakc.plan.templates_attention_tma_mma import V3_TMA
 from spakc.plan.templates_chain import PANEL
 from spakc.plan.templates_elementwise import GRID_STRIDE
 from spakc.plan.templates_held import HELD
@@ -41,6 +42,7 @@ TEMPLATES: tuple[Template, ...] = (
     V1_NAIVE,
     V2_ONLINE,
     V3_PIPELINED,
+    V3_TMA,
     V4_TMA,
     PACKED,
     GRADIENT_TMA,

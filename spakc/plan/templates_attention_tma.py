@@ -234,10 +234,20 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
     return (*maps, *params_beside(problem, problem.outputs, signature))
 
 
+_SMS = Param("value", "i32", "sms", value=["fact", "sms"])
+
+
 def params_beside(
     problem: AttentionProblem | AttentionGradientProblem, stores: Sequence[Store], signature: Signature
 ) -> tuple[Param, ...]:
-    """Of what no tensor map brings: pointers and strides of what else is read, dims and options, multiprocessors."""
+    """`plain_params`, and multiprocessors."""
+    return (*plain_params(problem, stores, signature), _SMS)
+
+
+def plain_params(
+    problem: AttentionProblem | AttentionGradientProblem, stores: Sequence[Store], signature: Signature
+) -> tuple[Param, ...]:
+    """Of what no tensor map brings: pointers and strides of what else is read or stored, dims and options."""
     by_map = {operand.load for operand in problem.operands} | {
         Load(store.tensor, store.indices) for store in stores
     }
@@ -248,14 +258,10 @@ def params_beside(
         for node in walk(expr)
         if isinstance(node, Load)
     }
-    sms = Param("value", "i32", "sms", value=["fact", "sms"])
-    return (
-        *(
-            param
-            for param in params_of(problem, signature)
-            if param != sms and (param.name in read or param.kind not in ("pointer", "stride", "value"))
-        ),
-        sms,
+    return tuple(
+        param
+        for param in params_of(problem, signature)
+        if param != _SMS and (param.name in read or param.kind not in ("pointer", "stride", "value"))
     )
 
 

@@ -433,6 +433,24 @@ def test_attention(attentions, case, dtype):
         )
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_attention_by_tma_and_mma(attentions, case):
+    """What calls on sm_120a take, each alone; it runs on sm_90a, too."""
+    if torch.cuda.get_device_capability()[0] < 9:
+        pytest.skip("not run: needs TMA")
+    batch, heads, groups, queries, keys, width, options = case
+    q = torch.randn(batch, heads, queries, width, device="cuda").bfloat16()
+    k, v = (torch.randn(batch, groups, keys, width, device="cuda").bfloat16() for _ in range(2))
+    reference, sums = attention(q.double(), k.double(), v.double(), **({"causal": True} | options))
+    chosen = [variant.id for variant in attentions.fmha.spec.variants if variant.schedule == "v3_tma"]
+    assert chosen
+    for name in chosen:
+        output, our_sums = attentions.fmha.only(name)(q, k, v, **options)
+        torch.testing.assert_close(output.double(), reference, rtol=2**-7, atol=2**-6)
+        torch.testing.assert_close(our_sums.double(), sums, rtol=1e-4, atol=1e-4)
+        assert torch.equal(attentions.fmha.only(name)(q, k, v, **options)[0], output)
+
+
 @pytest.mark.parametrize(("a_layout", "b_layout"), LAYOUTS)
 @pytest.mark.parametrize("wanted", [torch.bfloat16, torch.float32])
 def test_every_variant_for_hopper(products, a_layout, b_layout, wanted):

@@ -74,6 +74,22 @@ def test_attention_for_hopper_keeps_softmax_beside_products(width: int, tile: tu
     assert exponentials_after_products(code)[0] > 100
 
 
+@pytest.mark.parametrize("arch", ["sm_90a", "sm_120a"])
+@pytest.mark.parametrize("width", [64, 128])
+def test_attention_by_tma_and_mma_compiles(width: int, arch: str) -> None:
+    kernel = example("fmha", ARCHS)["fmha"]
+    variants = [v for v in kernel.spec.variants if v.schedule == "v3_tma" and arch in v.archs]
+    assert variants
+    for variant in variants:
+        binding = next(b for b in bindings(kernel.spec, variant) if b.dims == {"D": width})
+        build(kernel, variant, binding, arch)
+        request = build_request(kernel.files, headers(), variant, variant.launches[0], binding, arch)
+        names = disassemble(compile_cubin(request).cubin).instructions
+        assert any(name.startswith("UTMALDG") for name in names) and any(
+            name.startswith("HMMA") for name in names
+        )
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_chains_compile(arch: str) -> None:
     kernel = example("chain", ARCHS)["norm_linear"]

@@ -7,32 +7,16 @@
 #pragma once
 
 #include "spak/functions.cuh"
-#include "spak/operand_tile.cuh"
 #include "spak/tile_mask.cuh"
+#include "spak/tma_rows.cuh"
 #include "spak/wgmma_groups.cuh"
 
 namespace spak {
 
-// Rows x Columns elements of 16 bits, as TMA leaves them with a swizzle of 128 bytes: one slab after the other, each all rows
-// of 64 columns.
+// The same rows as operands of wgmma.
 template <class T, u32 Rows, u32 Columns>
-struct RowTile {
-  static constexpr u32 slab_bytes = Rows * 128, bytes = slab_bytes * (Columns / 64);
-  static_assert(sizeof(T) == 2 && Columns % 64 == 0 && Rows % 8 == 0 && Rows <= 256, "whole swizzle patterns");
-
-  // One thread asks for the rows from `row` on; `bytes` arrive at `barrier`. `batch` are coordinates of further axes.
-  template <class... Batch>
-  SPAK_DEVICE static void load(u32 tile, const TensorMap* map, u32 barrier, i32 row, Batch... batch) {
-    SPAK_UNROLL
-    for (u32 slab = 0; slab < Columns / 64; slab++) {
-      const u32 to = tile + slab * slab_bytes;
-      const i32 column = static_cast<i32>(slab * 64);
-      static_assert(sizeof...(batch) <= 2, "a matrix with at most two batch axes");
-      if constexpr (sizeof...(batch) == 0) tma_load_2d(to, map, barrier, column, row);
-      else if constexpr (sizeof...(batch) == 1) tma_load_3d(to, map, barrier, column, row, batch...);
-      else tma_load_4d(to, map, barrier, column, row, batch...);
-    }
-  }
+struct RowTile : TmaRows<T, Rows, Columns> {
+  static constexpr u32 slab_bytes = TmaRows<T, Rows, Columns>::slab_bytes;
 
   // Descriptors are handled by their lower word: addition of two words for each wgmma would take longer than it runs.
   // As an operand whose sum runs along the columns: that of the rows from `row` on (a multiple of 8), and the descriptor of the
