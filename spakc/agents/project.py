@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,21 @@ class Project:
 
     def write(self, name: str | None, text: str) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
         """Writes a file if the project still checks with it and the role may make every change; else nothing.
-        Raises SpakError for mistakes."""
+        Raises SpakError for mistakes. One server at a time: what another one writes between judgement and writing
+        would be undone without being judged."""
+        with self._alone():
+            return self._write(name, text)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _write(self, name: str | None, text: str) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
         path = self.path(name)
         rows, said = self._added(path, text) if self._is_new(path) else self.propose(name, text, self.role)
         if any(diagnostic.severity == "error" for diagnostic in said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 
 from spakc import extras
-from spakc.agents.project import Project
+from spakc.agents.project import Project, Refused
 from spakc.agents.replay import differences, play
 from spakc.agents.server import make_server
 from spakc.diagnostics import SpakError
@@ -250,6 +252,33 @@ def test_a_role_writes_what_it_owns_and_nothing_else(file: Path) -> None:
         assert codes(as_other) == ["SPAK601"]
 
     in_process(file, "implementer", session)
+
+
+def test_two_servers_write_one_after_the_other(file: Path) -> None:
+    """What the implementer was about to write was made from a text that the architect has changed meanwhile."""
+    stricter = PRODUCT.replace("cases 6", "cases 60")
+    implementer = Project(file, file.parent, "implementer")
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        said: list[BaseException] = []
+
+        def write() -> None:
+            try:
+                implementer.write(None, WIDER)
+            except Refused as error:
+                said.append(error)
+
+        writing = threading.Thread(target=write)
+        writing.start()
+        writing.join(2)
+        assert writing.is_alive() and file.read_text() == PRODUCT
+        file.write_text(stricter)
+    finally:
+        os.close(folder)
+    writing.join(60)
+    assert file.read_text() == stricter
+    assert [each.code for error in said for each in error.diagnostics] == ["SPAK601"]  # type: ignore[attr-defined]
 
 
 def test_a_file_keeps_its_mode(file: Path) -> None:
