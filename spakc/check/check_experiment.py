@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from spakc.check.check_data import DatasetFacts
 from spakc.check.check_laws import prove
 from spakc.check.check_protocol import check_protocol, follows
 from spakc.check.check_settings import MOST_POINTS, TRAIN_KEYS, Settings, has_unit
 from spakc.check.count import Count, Sizes, Unbuildable, Value, count
+from spakc.check.data_facts import DatasetFacts
 from spakc.check.findings import Findings
 from spakc.check.loops import check_loops
 from spakc.check.model_shapes import Shapes

@@ -13,9 +13,9 @@ from spakc.record import record
 
 if TYPE_CHECKING:
     from spakc.check.check_claims import ClaimStatus
-    from spakc.check.check_data import DatasetFacts
     from spakc.check.check_experiment import ExperimentFacts
     from spakc.check.check_space import SpaceKey
+    from spakc.check.data_facts import DatasetFacts
     from spakc.check.model_shapes import Shapes
     from spakc.check.space import Space
     from spakc.check.verdict import LawStatus

@@ -170,3 +170,25 @@ def wrapped(statement: str) -> list[str]:
     inner = f"{indent}    {value}"
     tail = "  # noqa: E501" if len(inner) > _WIDTH else ""
     return [f"{target}{sign}({end}", inner + tail, f"{indent})"]
+
+
+def times(count: int, factors: tuple[str, ...]) -> str:
+    return " * ".join([str(count)] * (count != 1 or not factors) + [factor(each) for each in factors])
+
+
+def bare(text: str) -> str:
+    """An expression that stands for itself, without a pair of parentheses around all of it."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return text[1:-1] if character == ")" and place == len(text) - 1 and text[0] == "(" else text
+    return text
+
+
+def factor(text: str) -> str:
+    return f"({text})" if " " in text else text
+
+
+def indented(lines: list[str]) -> list[str]:
+    return ["    " + line for line in lines]

@@ -10,8 +10,8 @@ from typing import Any
 
 import jinja2
 
-from spakc.check.check_data import DatasetFacts
 from spakc.check.check_experiment import ExperimentFacts, Point
+from spakc.check.data_facts import DatasetFacts
 from spakc.check.model_shapes import Shapes
 from spakc.emit.model_code import ModelCode
 from spakc.emit.model_text import hyper_name

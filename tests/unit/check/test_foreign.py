@@ -8,8 +8,8 @@ import pytest
 
 from spak_runtime.training import gates
 from spak_runtime.training.spec import Gate, Requirement
-from spakc.check.check_data import LAW_QUERIES
 from spakc.check.check_protocol import GATE_OPERATIONS, GATE_QUERIES
+from spakc.check.data_laws import LAW_QUERIES
 from spakc.diagnostics import SpakError
 from spakc.driver import check_file
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from spakc import driver
-from spakc.check.check_data import DatasetFacts, check_data
+from spakc.check.check_data import check_data
 from spakc.check.check_experiment import ExperimentFacts, check_experiments
 from spakc.check.check_model import check_models
 from spakc.check.check_points import check_points
+from spakc.check.data_facts import DatasetFacts
 from spakc.check.model_shapes import Shapes
 from spakc.diagnostics import Sink, SpakError
 from spakc.emit.environment import environment
