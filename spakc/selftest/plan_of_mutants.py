@@ -19,9 +19,6 @@ from spakc.selftest.subjects import (
 
 _PRIMITIVES = "spak/primitives"
 
-LINES = 200
-"""For each so many of a source it needs the usual cases once more: long ones have ways that few calls take."""
-
 
 @record
 class Task:
@@ -71,12 +68,11 @@ def _of_template(
 
 def cases_of_each(tasks: Sequence[Task]) -> dict[Subject, int]:
     """The variants that judge, each with how many times the usual cases it needs: one that judges alone as many as
-    VARIANTS that judge together, one of long sources more."""
+    VARIANTS that judge together."""
     found: dict[Subject, int] = {}
     for task in tasks:
         for subject in task.by:
-            longest = max(subject.files[source].count("\n") for source in subject.sources)
-            found[subject] = max(found.get(subject, 1), VARIANTS // len(task.by), 1 + longest // LINES)
+            found[subject] = max(found.get(subject, 1), VARIANTS // len(task.by))
     return found
 
 

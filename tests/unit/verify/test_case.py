@@ -56,8 +56,6 @@ def test_damage_is_told(token: str) -> None:
         {"values": "nan"},
         {"seed": -1},
         {"seed": True},
-        {"sms": 0},
-        {"sms": 2.0},
         {"absent": [3]},
         {"options": {"alpha": [1]}},
         {"more": 1},
