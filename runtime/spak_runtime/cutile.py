@@ -33,10 +33,6 @@ _TYPES = {
 """By the value of a DTYPE macro: the name in cuda.tile."""
 
 
-def is_for_tiles(request: BuildRequest) -> bool:
-    return request.name.endswith(".py")
-
-
 @functools.cache
 def version() -> str:
     """Which compiler it is. Raises ToolError where it is not installed."""

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
+from spakc.emit.expressions import Scope, as_float, expression, identifier
 from spakc.emit.groups import index_group, mapped, origin_code, store_statement, with_indices
+from spakc.emit.operations import Code
 from spakc.emit.source_map import from_math
 from spakc.emit.tile_mask import is_uniform, limits, tile_truth
 from spakc.ir.inline import replace

@@ -17,8 +17,9 @@ from spakc.emit.attention import (
     under,
     uniform_conditions,
 )
-from spakc.emit.expressions import Code, Scope, as_float, expression, identifier
+from spakc.emit.expressions import Scope, as_float, expression, identifier
 from spakc.emit.groups import Group, index_group, mapped, store_statement, with_indices
+from spakc.emit.operations import Code
 from spakc.emit.source_map import from_math
 from spakc.emit.tile_mask import is_uniform, limits, tile_truth
 from spakc.ir.ops import Expr, Load

@@ -14,7 +14,6 @@ from spak_runtime.manifest import Param
 from spakc.emit.attention import attention_context
 from spakc.emit.attention_gradient import attention_gradient_context, whole_gradient_context
 from spakc.emit.expressions import (
-    Code,
     Scope,
     address,
     as_float,
@@ -36,13 +35,14 @@ from spakc.emit.groups import (
     with_indices,
 )
 from spakc.emit.held import HELD_TEMPLATE, held_rows
+from spakc.emit.operations import Code
 from spakc.emit.source_map import from_math
 from spakc.ir.inline import index_name
 from spakc.ir.module import Tensor
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import loads, walk
-from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, uses_of
+from spakc.plan.launch import LaunchPlan, Signature, Uses, expressions_of, stores_of, uses_of
 from spakc.plan.problem import (
     AttentionGradientProblem,
     AttentionProblem,
@@ -55,7 +55,6 @@ from spakc.plan.problem import (
     Store,
     WholeGradientProblem,
 )
-from spakc.plan.steps import stores_of
 from spakc.plan.vectors import innermost_offset, row_levels, vector_loads
 
 _CPP_TYPES = {

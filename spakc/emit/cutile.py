@@ -10,13 +10,14 @@ import jinja2
 from spak_runtime.manifest import Param
 from spakc.emit.context import called_options, type_aliases
 from spakc.emit.expressions import identifier
-from spakc.emit.tile_expressions import TYPES, TileScope, as_float, tile_expression
+from spakc.emit.tile_expressions import TYPES, TileScope, as_float, tile_expression, tuple_of
 from spakc.emit.tile_mask import IndexLimit, index_limits
 from spakc.ir.ops import Expr, Ref
 from spakc.ir.simplify import TRUE
 from spakc.plan.launch import LaunchPlan, Signature, uses_of
 from spakc.plan.problem import AttentionProblem, IndexRange, Operand, ProductProblem, Store
 from spakc.plan.templates_attention import compiled_sizes
+from spakc.plan.templates_cutile import moved_whole
 
 
 def tile_source(
@@ -69,9 +70,8 @@ def _parameter(param: Param, problem: ProductProblem | AttentionProblem, signatu
     if param.kind != "pointer":
         return f"ScalarConstraint({'ct.float32' if param.type == 'f32' else 'ct.int32'})"
     rank = len(signature.tensors[param.name].shape)
-    moved = {operand.tensor for operand in problem.operands} | {store.tensor for store in problem.outputs}
     promise = ""
-    if param.name in moved:
+    if param.name in moved_whole(problem):
         axes = signature.contiguous_axes(param.name)
         promise = f", unit={axes[0]}"
         if len(set(axes)) > 1:
@@ -105,10 +105,10 @@ def _loaded(operand: Operand, sides: Tiles, scope: TileScope) -> str:
     places = [operand.axis_of(index.name) for index, _, _ in sides]
     at, shape = _tile(operand.indices, sides, scope)
     name = identifier("t", operand.tensor)
-    text = f"ct.load({name}, index={_tuple(at)}, shape={_tuple(shape)}, padding_mode=ZERO)"
+    text = f"ct.load({name}, index={tuple_of(at)}, shape={tuple_of(shape)}, padding_mode=ZERO)"
     turned = places[0] > places[1]  # type: ignore[operator]
     stored = [extent for _, _, extent in (reversed(sides) if turned else sides)]
-    text = text if len(shape) == 2 else f"ct.reshape({text}, {_tuple(stored)})"
+    text = text if len(shape) == 2 else f"ct.reshape({text}, {tuple_of(stored)})"
     return f"ct.transpose({text})" if turned else text
 
 
@@ -128,16 +128,12 @@ def _stored(store: Store, number: int, sides: Tiles, scope: TileScope) -> dict[s
     at, shape = _tile(store.indices, sides, scope)
     places = [Operand(store.tensor, store.indices).axis_of(index.name) for index, _, _ in sides]
     extents = [extent for _, _, extent in sides] + ["1"] * (2 - len(sides))
-    whole = f"ct.broadcast_to({as_float(tile_expression(store.value, scope))}, {_tuple(extents)})"
+    whole = f"ct.broadcast_to({as_float(tile_expression(store.value, scope))}, {tuple_of(extents)})"
     if places != sorted(places):  # type: ignore[type-var]
         whole = f"ct.transpose({whole})"
     tensor = identifier("t", store.tensor)
-    tile = f"ct.reshape(ct.astype({name}, {identifier('T', store.tensor)}), {_tuple(shape)})"
-    return {"name": name, "value": whole, "store": f"ct.store({tensor}, index={_tuple(at)}, tile={tile})"}
-
-
-def _tuple(parts: Sequence[str]) -> str:
-    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    tile = f"ct.reshape(ct.astype({name}, {identifier('T', store.tensor)}), {tuple_of(shape)})"
+    return {"name": name, "value": whole, "store": f"ct.store({tensor}, index={tuple_of(at)}, tile={tile})"}
 
 
 # ---- product --------------------------------------------------------------------------------------------

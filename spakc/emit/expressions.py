@@ -11,26 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field, replace
-from typing import Literal
 
+from spakc.emit.operations import INFIX, CannotEmit, Code, Kind, Language, applied, kind_of
 from spakc.ir.module import Dim, Option, Tensor
 from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Load, Ref, RefKind
-from spakc.ir.types import DType
 from spakc.record import record
-
-Kind = Literal["f32", "i32", "i64", "bool"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _INT32 = 2**31
-
-
-class CannotEmit(Exception):
-    """An expression without a CUDA form. The plan admits none: seen here, it is an internal error."""
-
-    def __init__(self, reason: str, expr: Expr | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.expr = expr
 
 
 def identifier(prefix: str, name: str) -> str:
@@ -38,14 +26,6 @@ def identifier(prefix: str, name: str) -> str:
     if not _IDENTIFIER.match(name):
         raise CannotEmit(f"`{name}` cannot be an identifier of CUDA C++")
     return f"{prefix}_{name}"
-
-
-@record
-class Code:
-    """A C++ expression and what it is. `text` can stand as an operand without parentheses around it."""
-
-    text: str
-    kind: Kind
 
 
 @record
@@ -84,7 +64,7 @@ def expression(expr: Expr, scope: Scope) -> Code:
     if isinstance(expr, Load):
         return _load(expr, scope)
     if isinstance(expr, Apply):
-        return _apply(expr, scope)
+        return applied(expr, lambda part: expression(part, scope), scope.options, CUDA)
     raise CannotEmit(f"{type(expr).__name__.lower()} cannot stand inside an element-wise expression", expr)
 
 
@@ -104,15 +84,6 @@ def address(load: Load, scope: Scope) -> str:
     return text
 
 
-def kind_of(dtype: DType) -> Kind:
-    """What an element of this dtype is in the mathematics. Raises CannotEmit for f64."""
-    if dtype is DType.f64:
-        raise CannotEmit("f64 is not computed in generated kernels")
-    if dtype.is_float:
-        return "f32"
-    return {DType.int32: "i32", DType.int64: "i64", DType.bool: "bool"}[dtype]  # type: ignore[return-value]
-
-
 def tensor_kind(tensor: Tensor, tensors: Mapping[str, Tensor]) -> Kind:
     """What an element of the tensor is in the mathematics: the same for all its dtype alternatives."""
     if tensor.dtypes:
@@ -125,7 +96,7 @@ def tensor_kind(tensor: Tensor, tensors: Mapping[str, Tensor]) -> Kind:
 
 
 def as_float(code: Code) -> str:
-    return _convert(code, "f32")
+    return CUDA.real(code)
 
 
 def _constant(expr: Const) -> Code:
@@ -213,8 +184,6 @@ def _convert(code: Code, kind: Kind) -> str:
     return f"static_cast<{kind}>({code.text})"
 
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*"}
-_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _FUNCTIONS = {
     "exp": "exp_f32",
     "log": "log_f32",
@@ -230,98 +199,35 @@ _FUNCTIONS = {
     "ceil": "ceil_f32",
 } | {name: name for name in ACTIVATIONS if name != "tanh"}
 
-
-def _apply(expr: Apply, scope: Scope) -> Code:
-    op = expr.op
-    if op == "call":
-        return _call_option(expr, scope)
-    if op in ("eq", "ne"):
-        position = _word_test(expr, scope)
-        if position is not None:
-            return position
-    args = [expression(arg, scope) for arg in expr.args]
-    if op in _INFIX:
-        left, right, kind = _same(args)
-        return Code(f"({left} {_INFIX[op]} {right})", kind)
-    if op in _COMPARE:
-        left, right, _ = _same(args)
-        return Code(f"({left} {_COMPARE[op]} {right})", "bool")
-    if op in ("and", "or"):
-        return Code(f"({args[0].text} {'&&' if op == 'and' else '||'} {args[1].text})", "bool")
-    if op == "not":
-        return Code(f"(!{args[0].text})", "bool")
-    if op == "neg":
-        kind = "i32" if args[0].kind == "bool" else args[0].kind
-        return Code(f"(-{args[0].text})", kind)
-    if op == "div":
-        return Code(f"divide_f32({as_float(args[0])}, {as_float(args[1])})", "f32")
-    if op in ("floordiv", "mod"):
-        left, right, kind = _same(args)
-        return Code(f"floor_{'divide' if op == 'floordiv' else 'modulo'}({left}, {right})", kind)
-    if op == "ceil_div":
-        left, right, kind = _same(args)
-        return Code(f"ceil_div({left}, {right})", kind)
-    if op in ("min", "max"):
-        left, right, kind = _same(args)
-        if kind == "f32":
-            return Code(f"{op}_f32({left}, {right})", kind)
-        return Code(f"{op}imum({left}, {right})", kind)
-    if op == "pow":
-        return Code(f"pow_f32({as_float(args[0])}, {as_float(args[1])})", "f32")
-    if op == "abs":
-        if args[0].kind == "f32":
-            return Code(f"abs_f32({args[0].text})", "f32")
-        return Code(f"maximum({args[0].text}, -{args[0].text})", args[0].kind)
-    if op == "where":
-        left, right, kind = _same(args[1:])
-        return Code(f"({args[0].text} ? {left} : {right})", kind)
-    if op.startswith("cast_"):
-        return _cast(DType(op.removeprefix("cast_")), args[0])
-    if op in _FUNCTIONS:
-        return Code(f"{_FUNCTIONS[op]}({as_float(args[0])})", "f32")
-    raise CannotEmit(f"`{op}` has no CUDA form", expr)
-
-
-def _same(args: list[Code]) -> tuple[str, str, Kind]:
-    """Both operands in their common kind: f32 if either is, else the wider integer."""
-    order: tuple[Kind, ...] = ("bool", "i32", "i64", "f32")
-    kind = max((code.kind for code in args), key=order.index)
-    left, right = (_convert(code, kind) for code in args)
-    return left, right, kind
-
-
-def _cast(dtype: DType, value: Code) -> Code:
-    kind = kind_of(dtype)
-    if dtype in (DType.bf16, DType.f16):
-        return Code(f"rounded<{dtype.value}>({as_float(value)})", "f32")
-    if kind == "bool":
-        return Code(f"({value.text} != 0)", "bool")
-    return Code(_convert(value, kind), kind)
-
-
-def _word_test(expr: Apply, scope: Scope) -> Code | None:
-    """`option == word`, a constant of the specialisation. None if no word is compared."""
-    for option, symbol in (expr.args, expr.args[::-1]):
-        if not isinstance(symbol, Ref) or symbol.kind is not RefKind.symbol:
-            continue
-        if not isinstance(option, Ref) or option.kind is not RefKind.option:
-            raise CannotEmit(f"`{symbol.name}` can only be compared with an option", expr)
-        choices = scope.options[option.name].choices
-        if symbol.name not in choices:
-            return Code("false" if expr.op == "eq" else "true", "bool")
-        operator = "==" if expr.op == "eq" else "!="
-        return Code(f"({chosen('OPTION', option.name)} {operator} {word(symbol.name)})", "bool")
-    return None
-
-
-def _call_option(expr: Apply, scope: Scope) -> Code:
-    """A function chosen by an option: the dispatcher that the preamble defines for the option."""
-    function, value = expr.args
-    if isinstance(function, Ref) and function.kind is RefKind.symbol:
-        return _apply(Apply(function.name, (value,), span=expr.span), scope)
-    if not isinstance(function, Ref) or function.kind is not RefKind.option:
-        raise CannotEmit("only an option can choose a function", expr)
-    return Code(f"{identifier('call', function.name)}({as_float(expression(value, scope))})", "f32")
+CUDA = Language(
+    "CUDA",
+    {
+        **INFIX,
+        "and": "({} && {})",
+        "or": "({} || {})",
+        "not": "(!{})",
+        "div": "divide_f32({}, {})",
+        "floordiv": "floor_divide({}, {})",
+        "mod": "floor_modulo({}, {})",
+        "ceil_div": "ceil_div({}, {})",
+        "min": "minimum({}, {})",
+        "min f32": "min_f32({}, {})",
+        "max": "maximum({}, {})",
+        "max f32": "max_f32({}, {})",
+        "pow": "pow_f32({}, {})",
+        "abs": "maximum({0}, -{0})",
+        "abs f32": "abs_f32({})",
+        "where": "({} ? {} : {})",
+        "round bf16": "rounded<bf16>({})",
+        "round f16": "rounded<f16>({})",
+        "true": "true",
+        "false": "false",
+    },
+    _FUNCTIONS,
+    _convert,
+    lambda option, operator, choice: f"({chosen('OPTION', option)} {operator} {word(choice)})",
+    lambda option: identifier("call", option),
+)
 
 
 def function_name(op: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spakc.emit.expressions import Code, Scope, address, as_float, expression, identifier, tensor_kind
+from spakc.emit.expressions import Scope, address, as_float, expression, identifier, tensor_kind
 from spakc.emit.groups import REDUCERS, index_group, store_statement, with_indices
+from spakc.emit.operations import Code
 from spakc.emit.source_map import from_math
 from spakc.ir.ops import Load, Reduce
 from spakc.plan.launch import Signature

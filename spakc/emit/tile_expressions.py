@@ -6,10 +6,11 @@ them. Names of the file carry the prefix of their kind, as in C++.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
-from spakc.emit.expressions import CannotEmit, Code, Kind, identifier, kind_of, tensor_kind
+from spakc.emit.expressions import identifier, tensor_kind
+from spakc.emit.operations import INFIX, CannotEmit, Code, Kind, Language, applied, kind_of
 from spakc.ir.module import Dim, Option, Tensor
 from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Load, Ref, RefKind
 from spakc.ir.types import DType
@@ -54,12 +55,12 @@ def tile_expression(expr: Expr, scope: TileScope) -> Code:
     if isinstance(expr, Load):
         return _load(expr, scope)
     if isinstance(expr, Apply):
-        return _apply(expr, scope)
+        return applied(expr, lambda part: tile_expression(part, scope), scope.options, CUTILE)
     raise CannotEmit(f"{type(expr).__name__.lower()} cannot stand inside an element-wise expression", expr)
 
 
 def as_float(code: Code) -> str:
-    return _convert(code, "f32")
+    return CUTILE.real(code)
 
 
 def _constant(expr: Const) -> Code:
@@ -98,14 +99,14 @@ def _load(expr: Load, scope: TileScope) -> Code:
     tensor = scope.tensors[expr.tensor]
     kind = tensor_kind(tensor, scope.tensors)
     indices = [tile_expression(index, scope).text for index in expr.indices]
-    text = f"element({identifier('t', tensor.name)}, {_tuple(indices)}, {_OF_KIND[kind]})"
+    text = f"element({identifier('t', tensor.name)}, {tuple_of(indices)}, {_OF_KIND[kind]})"
     if tensor.default is not None:
         default = _convert(tile_expression(tensor.default, scope), kind)
         text = f"({text} if {identifier('PRESENT', tensor.name)} else {default})"
     return Code(text, kind)
 
 
-def _tuple(parts: list[str]) -> str:
+def tuple_of(parts: Sequence[str]) -> str:
     return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
 
 
@@ -117,95 +118,37 @@ def _convert(code: Code, kind: Kind) -> str:
     return f"as_number({code.text}, {_OF_KIND[kind]})"
 
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*"}
-_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+def _rounded(dtype: DType) -> str:
+    return f"as_number(as_number({{}}, {TYPES[dtype]}), ct.float32)"
+
+
 _UNARY = ("exp", "log", "exp2", "log2", "sqrt", "rsqrt", "sin", "cos", "tanh", "floor", "ceil")
 
-
-def _apply(expr: Apply, scope: TileScope) -> Code:
-    op = expr.op
-    if op == "call":
-        return _call_option(expr, scope)
-    if op in ("eq", "ne"):
-        test = _word_test(expr)
-        if test is not None:
-            return test
-    args = [tile_expression(arg, scope) for arg in expr.args]
-    if op in _INFIX:
-        left, right, kind = _same(args)
-        return Code(f"({left} {_INFIX[op]} {right})", kind)
-    if op in _COMPARE:
-        left, right, _ = _same(args)
-        return Code(f"({left} {_COMPARE[op]} {right})", "bool")
-    if op in ("and", "or"):
-        return Code(f"{'both' if op == 'and' else 'either'}({args[0].text}, {args[1].text})", "bool")
-    if op == "not":
-        return Code(f"negation({args[0].text})", "bool")
-    if op == "neg":
-        kind = "i32" if args[0].kind == "bool" else args[0].kind
-        return Code(f"(-{_convert(args[0], kind)})", kind)
-    if op == "div":
-        return Code(f"({as_float(args[0])} / {as_float(args[1])})", "f32")
-    if op in ("floordiv", "mod"):
-        left, right, kind = _same(args)
-        if kind == "f32":
-            quotient = f"ct.floor({left} / {right})"
-            return Code(quotient if op == "floordiv" else f"({left} - {quotient} * {right})", kind)
-        return Code(f"({left} {'//' if op == 'floordiv' else '%'} {right})", kind)
-    if op == "ceil_div":
-        left, right, kind = _same(args)
-        return Code(f"(-(-{left} // {right}))", kind)
-    if op in ("min", "max"):
-        left, right, kind = _same(args)
-        return Code(f"ct.{op}imum({left}, {right})", kind)
-    if op == "pow":
-        return Code(f"ct.pow({as_float(args[0])}, {as_float(args[1])})", "f32")
-    if op == "abs":
-        return Code(f"ct.abs({args[0].text})", args[0].kind)
-    if op == "where":
-        left, right, kind = _same(args[1:])
-        return Code(f"choose({args[0].text}, {left}, {right})", kind)
-    if op.startswith("cast_"):
-        return _cast(DType(op.removeprefix("cast_")), args[0])
-    if op in _UNARY:
-        return Code(f"ct.{op}({as_float(args[0])})", "f32")
-    if op in ACTIVATIONS or op == "erf":
-        return Code(f"{op}({as_float(args[0])})", "f32")
-    raise CannotEmit(f"`{op}` has no cuTile form", expr)
-
-
-def _same(args: list[Code]) -> tuple[str, str, Kind]:
-    order: tuple[Kind, ...] = ("bool", "i32", "i64", "f32")
-    kind = max((code.kind for code in args), key=order.index)
-    left, right = (_convert(code, kind) for code in args)
-    return left, right, kind
-
-
-def _cast(dtype: DType, value: Code) -> Code:
-    kind = kind_of(dtype)
-    if dtype in (DType.bf16, DType.f16):
-        return Code(f"as_number(as_number({as_float(value)}, {TYPES[dtype]}), ct.float32)", "f32")
-    if kind == "bool":
-        return Code(f"({value.text} != 0)", "bool")
-    return Code(_convert(value, kind), kind)
-
-
-def _word_test(expr: Apply) -> Code | None:
-    """`option == word`, a constant of the specialisation. None if no word is compared."""
-    for option, symbol in (expr.args, expr.args[::-1]):
-        if not isinstance(symbol, Ref) or symbol.kind is not RefKind.symbol:
-            continue
-        if not isinstance(option, Ref) or option.kind is not RefKind.option:
-            raise CannotEmit(f"`{symbol.name}` can only be compared with an option", expr)
-        operator = "==" if expr.op == "eq" else "!="
-        return Code(f"({identifier('OPTION', option.name)} {operator} {symbol.name!r})", "bool")
-    return None
-
-
-def _call_option(expr: Apply, scope: TileScope) -> Code:
-    function, value = expr.args
-    if isinstance(function, Ref) and function.kind is RefKind.symbol:
-        return _apply(Apply(function.name, (value,), span=expr.span), scope)
-    if not isinstance(function, Ref) or function.kind is not RefKind.option:
-        raise CannotEmit("only an option can choose a function", expr)
-    return Code(f"{identifier('call', function.name)}({as_float(tile_expression(value, scope))})", "f32")
+CUTILE = Language(
+    "cuTile",
+    {
+        **INFIX,
+        "and": "both({}, {})",
+        "or": "either({}, {})",
+        "not": "negation({})",
+        "div": "({} / {})",
+        "floordiv": "({} // {})",
+        "floordiv f32": "ct.floor({} / {})",
+        "mod": "({} % {})",
+        "mod f32": "({0} - ct.floor({0} / {1}) * {1})",
+        "ceil_div": "(-(-{} // {}))",
+        "min": "ct.minimum({}, {})",
+        "max": "ct.maximum({}, {})",
+        "pow": "ct.pow({}, {})",
+        "abs": "ct.abs({})",
+        "where": "choose({}, {}, {})",
+        "round bf16": _rounded(DType.bf16),
+        "round f16": _rounded(DType.f16),
+        "true": "True",
+        "false": "False",
+    },
+    {name: name for name in (*ACTIVATIONS, "erf")} | {name: f"ct.{name}" for name in _UNARY},
+    _convert,
+    lambda option, operator, choice: f"({identifier('OPTION', option)} {operator} {choice!r})",
+    lambda option: identifier("call", option),
+)

@@ -77,7 +77,8 @@ class SpakServer(LanguageServer):
 
     def changed_outside(self) -> None:
         """Checks every open file again: one that it uses, or the source of a kernel, is another one on disk."""
-        for uri in list(self.opened.values())[:1]:
+        uri = next(iter(self.opened.values()), None)
+        if uri is not None:  # the others are checked beside it
             self.changed(uri, 0)
 
     async def _look_later(self, path: Path, pause: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from spakc.ir.inline import free_indices
 from spakc.ir.ops import Expr, Load, Reduce
 from spakc.ir.visit import loads
-from spakc.plan.launch import expressions_of
+from spakc.plan.launch import expressions_of, stores_of
 from spakc.plan.mismatch import Mismatch
 from spakc.plan.problem import (
     AttentionProblem,
@@ -25,7 +25,6 @@ from spakc.plan.problem import (
     StageProblem,
     Store,
 )
-from spakc.plan.steps import stores_of
 
 
 def in_place(problem: Problem, changed: Iterable[str]) -> Problem:

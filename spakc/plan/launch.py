@@ -13,10 +13,12 @@ from spakc.ir.visit import walk
 from spakc.plan.problem import (
     AttentionGradientProblem,
     AttentionProblem,
+    IndexRange,
     PanelProblem,
     ProductProblem,
     RowsProblem,
     StageProblem,
+    Store,
     WholeGradientProblem,
 )
 from spakc.record import record
@@ -232,6 +234,38 @@ def expressions_of(problem: StepProblem, targets: bool = True) -> Iterator[Expr]
         if targets:
             yield Load(store.tensor, store.indices)
         yield store.value
+
+
+def stores_of(problem: StepProblem) -> tuple[Store, ...]:
+    """Everything a step writes."""
+    if isinstance(problem, RowsProblem):
+        return (*problem.row_outputs, *problem.element_outputs, *problem.column_sums)
+    if isinstance(problem, AttentionProblem):
+        return (*problem.outputs, *problem.row_outputs)
+    if isinstance(problem, PanelProblem):
+        return (*problem.rows.row_outputs, *problem.product.outputs)
+    if isinstance(problem, AttentionGradientProblem) and problem.added is not None:
+        return (*problem.outputs, problem.added)
+    return problem.outputs
+
+
+def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
+    """Every index variable of a step."""
+    if isinstance(problem, ProductProblem):
+        return (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
+    if isinstance(problem, RowsProblem):
+        parts = (problem.parts,) if problem.parts is not None else ()
+        return (*problem.kept, *problem.reduced, *parts)
+    if isinstance(problem, AttentionProblem):
+        return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
+    if isinstance(problem, PanelProblem):
+        return (*ranges_of(problem.rows), *ranges_of(problem.product))
+    if isinstance(problem, WholeGradientProblem):
+        return ranges_of(problem.by_keys)
+    if isinstance(problem, AttentionGradientProblem):
+        batch = dict.fromkeys((*problem.space, *problem.batch))
+        return (*batch, problem.query, problem.key, problem.depth, problem.value_depth)
+    return problem.space
 
 
 @record

@@ -14,7 +14,7 @@ from functools import reduce
 from spakc.ir.inline import fresh
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.visit import loads, references, substitute, transform
-from spakc.plan.launch import StepProblem
+from spakc.plan.launch import StepProblem, stores_of
 from spakc.plan.problem import IndexRange, RowsProblem, Store
 
 BLOCKS = 2
@@ -55,8 +55,6 @@ def _is_down_columns(step: RowsProblem, rows: RowsProblem) -> bool:
 def _joined(
     rows: RowsProblem, columns: RowsProblem, between: Sequence[StepProblem], taken: set[str]
 ) -> tuple[RowsProblem, RowsProblem, tuple[str, ...]] | None:
-    from spakc.plan.steps import stores_of
-
     names = {*taken, *(r.name for r in (*rows.kept, *rows.reduced, *columns.kept, *columns.reduced))}
     part = IndexRange(fresh("part", names), _blocks(rows.kept))
     own = {

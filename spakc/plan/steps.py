@@ -7,20 +7,14 @@ from dataclasses import replace
 from spakc.ir.module import Kernel, Tensor
 from spakc.ir.ops import Expr, Ref, RefKind
 from spakc.ir.types import DType
-from spakc.plan.launch import Signature, StepProblem
+from spakc.plan.launch import Signature, StepProblem, ranges_of, stores_of
 from spakc.plan.one_pass import one_pass
 from spakc.plan.partial_sums import partial_sums
 from spakc.plan.problem import (
-    AttentionGradientProblem,
-    AttentionProblem,
     ChainProblem,
-    IndexRange,
-    PanelProblem,
     Problem,
     ProductProblem,
     RowsProblem,
-    Store,
-    WholeGradientProblem,
 )
 from spakc.record import record
 
@@ -91,38 +85,6 @@ def _with_partial_sums(
             result += found[:2]
             handed += found[2]
     return result, handed
-
-
-def stores_of(problem: StepProblem) -> tuple[Store, ...]:
-    """Everything a step writes."""
-    if isinstance(problem, RowsProblem):
-        return (*problem.row_outputs, *problem.element_outputs, *problem.column_sums)
-    if isinstance(problem, AttentionProblem):
-        return (*problem.outputs, *problem.row_outputs)
-    if isinstance(problem, PanelProblem):
-        return (*problem.rows.row_outputs, *problem.product.outputs)
-    if isinstance(problem, AttentionGradientProblem) and problem.added is not None:
-        return (*problem.outputs, problem.added)
-    return problem.outputs
-
-
-def ranges_of(problem: StepProblem) -> tuple[IndexRange, ...]:
-    """Every index variable of a step."""
-    if isinstance(problem, ProductProblem):
-        return (*problem.batch, *problem.rows, *problem.columns, *problem.reduced)
-    if isinstance(problem, RowsProblem):
-        parts = (problem.parts,) if problem.parts is not None else ()
-        return (*problem.kept, *problem.reduced, *parts)
-    if isinstance(problem, AttentionProblem):
-        return (*problem.batch, problem.query, problem.key, problem.depth, problem.value_depth)
-    if isinstance(problem, PanelProblem):
-        return (*ranges_of(problem.rows), *ranges_of(problem.product))
-    if isinstance(problem, WholeGradientProblem):
-        return ranges_of(problem.by_keys)
-    if isinstance(problem, AttentionGradientProblem):
-        batch = dict.fromkeys((*problem.space, *problem.batch))
-        return (*batch, problem.query, problem.key, problem.depth, problem.value_depth)
-    return problem.space
 
 
 def _shape(name: str, steps: list[StepProblem]) -> tuple[Expr, ...] | None:

@@ -9,7 +9,7 @@ from spakc.plan.problem import AttentionProblem, ProductProblem
 from spakc.plan.resources import Resources
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
 from spakc.plan.templates_attention import compiled_sizes, same_half_precision, tiles_refusal
-from spakc.plan.templates_product import by_layout, number, operand_refusal, output_refusal, size
+from spakc.plan.templates_product import by_layout, number, size, stride_by_layout, tensor_core_refusal
 
 REACH = 2**31
 """Elements that 32-bit offsets reach."""
@@ -39,7 +39,7 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
     return (*params, *(p for p in params_of(problem, signature) if p.kind in ("dim", "option")))
 
 
-def _moved_whole(problem: ProductProblem | AttentionProblem) -> list[str]:
+def moved_whole(problem: ProductProblem | AttentionProblem) -> list[str]:
     """The tensors whose tiles are loaded and stored as wholes."""
     operands = [operand.tensor for operand in problem.operands]
     return list(dict.fromkeys([*operands, *(store.tensor for store in problem.outputs)]))
@@ -49,8 +49,8 @@ def _as_tma_wants(name: str, signature: Signature) -> list[Guard]:
     """One axis in one piece, all others at multiples of 16 bytes; and every offset within reach."""
     contiguous = signature.contiguous_axes(name)
     rank = len(signature.tensors[name].shape)
-    unit: Expression = ["eq", by_layout(name, contiguous, signature), 1]
-    along = _axis(name, contiguous, signature)
+    unit: Expression = ["eq", stride_by_layout(name, contiguous, signature), 1]
+    along = by_layout(name, contiguous, signature)
     apart: list[Expression] = []
     for axis in range(rank):
         step = product([signature.stride(name, axis), signature.element_bytes(name)])
@@ -71,20 +71,13 @@ def _as_tma_wants(name: str, signature: Signature) -> list[Guard]:
     ]
 
 
-def _axis(name: str, contiguous: tuple[int, ...], signature: Signature) -> Expression:
-    """The axis that lies in one piece, as the layout of a call says."""
-    if len(set(contiguous)) == 1:
-        return contiguous[0]
-    return ["where", ["eq", ["layout", name], signature.tensors[name].layouts[0]], *contiguous]
-
-
 def _requirements(problem: StepProblem, signature: Signature, config: Config) -> Requirements:
     assert isinstance(problem, ProductProblem | AttentionProblem)
     operands = list(dict.fromkeys(operand.tensor for operand in problem.operands))
     guards = same_half_precision(operands, signature)
     if not config["tma"]:
         return Requirements(tuple(guards))
-    moved = _moved_whole(problem)
+    moved = moved_whole(problem)
     guards += [guard for name in moved for guard in _as_tma_wants(name, signature)]
     chosen = [name for name in moved if len(set(signature.contiguous_axes(name))) > 1]
     return Requirements(tuple(guards), tuple(chosen))
@@ -94,17 +87,7 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
 
 
 def _product_cannot(problem: StepProblem, signature: Signature) -> str | None:
-    assert isinstance(problem, ProductProblem)
-    if problem.accumulate is not DType.f32:
-        return f"it accumulates in f32, and the file says `accumulate {problem.accumulate.value}`"
-    if not len(problem.rows) == len(problem.columns) == len(problem.reduced) == 1:
-        return "it tiles one row, one column and one reduced index, and this product has more"
-    return (
-        operand_refusal(problem.left, problem.rows[0].name, problem, signature)
-        or operand_refusal(problem.right, problem.columns[0].name, problem, signature)
-        or output_refusal(problem, signature)
-        or _double(signature)
-    )
+    return tensor_core_refusal(problem, signature) or _double(signature)
 
 
 def _double(signature: Signature) -> str | None:

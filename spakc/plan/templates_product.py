@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spak_runtime.manifest import Expression, Guard
 from spakc.ir.types import DType
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, fold, lower, product
@@ -223,10 +225,10 @@ def operand_guards(operand: Operand, outer: str, reduced: str, signature: Signat
     axes = [axis for axis in (operand.axis_of(outer), operand.axis_of(reduced)) if axis is not None]
     contiguous = signature.contiguous_axes(name)
     others = tuple(axes[0] if axis == axes[1] else axes[1] for axis in contiguous)
-    steps = [by_layout(name, others, signature)]
+    steps = [stride_by_layout(name, others, signature)]
     steps += [signature.stride(name, axis) for axis in range(len(operand.indices)) if axis not in axes]
     guards = []
-    unit = by_layout(name, contiguous, signature)
+    unit = stride_by_layout(name, contiguous, signature)
     if unit != 1:
         guards.append(Guard("contiguous", ["eq", unit, 1], f"rows or columns of {name} lie in one piece"))
     aligned = [["eq", ["mod", step, 8], 0] for step in steps if not is_multiple(step, 8)]
@@ -257,13 +259,16 @@ def is_multiple(value: Expression, of: int) -> bool:
     return isinstance(value, list) and value[0] == "mul" and any(is_multiple(v, of) for v in value[1:])
 
 
-def by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expression:
+def stride_by_layout(name: str, axes: tuple[int, ...], signature: Signature) -> Expression:
     """The stride along the axis that the layout of a call picks."""
-    strides = [signature.stride(name, axis) for axis in axes]
-    if len(strides) == 1 or strides[0] == strides[1]:
-        return strides[0]
-    first = signature.tensors[name].layouts[0]
-    return ["where", ["eq", ["layout", name], first], strides[0], strides[1]]
+    return by_layout(name, [signature.stride(name, axis) for axis in axes], signature)
+
+
+def by_layout(name: str, values: Sequence[Expression], signature: Signature) -> Expression:
+    """Of one value for each layout, that of the call."""
+    if len(values) == 1 or values[0] == values[1]:
+        return values[0]
+    return ["where", ["eq", ["layout", name], signature.tensors[name].layouts[0]], *values]
 
 
 def operand_requirements(problem: ProductProblem, signature: Signature) -> Requirements:

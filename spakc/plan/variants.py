@@ -34,6 +34,8 @@ from spakc.target import Target, target
 SUFFIXES = {"cuda": "cu", "cutile": "py"}
 """Of a source, by the backend that it is written for."""
 
+ANSWERS = "answers the calls that no other variant may"
+
 Asked: TypeAlias = Mapping[tuple[str, str], tuple[Config, ...]]
 """Configs that are wanted instead of chosen ones, by kernel and schedule."""
 
@@ -138,9 +140,10 @@ def variants_by(
     found = _variants(way, kernel, case, devices, (), {})
     if isinstance(found, Undecided):
         return found
-    reason = "answers the calls that no other variant may"
     archs = [known for known in (target(device.arch) for device in devices) if known is not None]
-    return tuple(_legal([*found, _variant(way, kernel, case, Selected(answer, None, reason), archs)], kernel))
+    return tuple(
+        _legal([*found, _variant(way, kernel, case, Selected(answer, None, ANSWERS), archs)], kernel)
+    )
 
 
 def _legal(variants: Sequence[VariantPlan], kernel: Kernel) -> Iterator[VariantPlan]:
@@ -331,7 +334,6 @@ def _answer(kernel: Kernel, case: Case, devices: tuple[Device, ...]) -> list[Var
     if template is None or not devices:
         return []
     schedule = next((s for s in kernel.schedules.values() if template_of(kernel, s) is template), None)
-    reason = "answers the calls that no other variant may"
     own: list[tuple[Way, Config, list[Target]]] = []
     for device in devices:
         known = target(device.arch)
@@ -350,7 +352,7 @@ def _answer(kernel: Kernel, case: Case, devices: tuple[Device, ...]) -> list[Var
             same[2].append(known)
         else:
             own.append((way, config, [known]))
-    return [_variant(w, kernel, case, Selected(c, None, reason), archs) for w, c, archs in own]
+    return [_variant(w, kernel, case, Selected(c, None, ANSWERS), archs) for w, c, archs in own]
 
 
 def _unguarded(way: Way, kernel: Kernel, steps: Steps, device: Device, known: Target) -> Config | None:

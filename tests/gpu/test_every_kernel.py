@@ -4,7 +4,7 @@ of training, forward and backward."""
 import pytest
 import torch
 
-from tests.unit.runtime.every_kernel import every_call
+from tests.unit.runtime.every_kernel import assert_one_graph_computes_the_same, every_call
 
 CALLS = every_call()
 EXACT = {
@@ -54,18 +54,7 @@ def test_opcheck(name):
 
 @each
 def test_compiled_in_one_graph(name):
-    torch._dynamo.reset()
-    call = call_of(name)
-    between = call.between()
-    compiled = torch.compile(between, fullgraph=True)
-    plain, traced = call.fresh(True), call.fresh(True)
-    wanted, found = between(*plain), compiled(*traced)
-    torch.testing.assert_close(found, wanted, rtol=2**-6, atol=2**-6)
-    if call.kernel.spec.gradients:
-        grad = torch.randn_like(wanted)
-        ours = torch.autograd.grad(found, [traced[i] for i in call.wrt], grad)
-        theirs = torch.autograd.grad(wanted, [plain[i] for i in call.wrt], grad)
-        torch.testing.assert_close(ours, theirs, rtol=2**-6, atol=2**-6)
+    assert_one_graph_computes_the_same(call_of(name), "inductor", rtol=2**-6, atol=2**-6)
 
 
 @each

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from spakc.diagnostics import Sink
+from spakc.plan.launch import stores_of
 from spakc.plan.plan import plan
 from spakc.plan.problem import ElementwiseProblem, ProductProblem, RowsProblem
 from spakc.plan.recognise import recognise
-from spakc.plan.steps import stores_of
 from tests.unit.emit.planned import checked
 
 TEXT = """spak 1

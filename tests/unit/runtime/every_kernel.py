@@ -83,6 +83,22 @@ def declared() -> set[str]:
     return found
 
 
+def assert_one_graph_computes_the_same(call: Call, backend: str, **tolerance: float) -> None:
+    """Between operations of torch, forward and backward; what is written in place is read afterwards. The operator has
+    the gradient that was derived; on a CPU, outside of it torch differentiates the mathematics itself."""
+    torch._dynamo.reset()  # one function of the test for all kernels
+    between = call.between()
+    function = torch.compile(between, fullgraph=True, backend=backend)
+    plain, traced = call.fresh(True), call.fresh(True)
+    wanted, found = between(*plain), function(*traced)
+    torch.testing.assert_close(found, wanted, **tolerance)
+    if call.kernel.spec.gradients:
+        grad = torch.randn_like(wanted)
+        ours = torch.autograd.grad(found, [traced[i] for i in call.wrt], grad)
+        theirs = torch.autograd.grad(wanted, [plain[i] for i in call.wrt], grad)
+        torch.testing.assert_close(ours, theirs, rtol=2**-6, atol=2**-6)
+
+
 def every_call() -> dict[str, Call]:
     """By name, on the CPU, in the dtypes of training; sizes that no tile divides."""
     random = torch.Generator().manual_seed(3)

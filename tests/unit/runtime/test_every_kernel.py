@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.unit.runtime.every_kernel import Call, declared, every_call
+from tests.unit.runtime.every_kernel import Call, assert_one_graph_computes_the_same, declared, every_call
 
 CALLS = every_call()
 
@@ -27,19 +27,7 @@ def test_opcheck(call: Call) -> None:
 
 @each
 def test_compiled_in_one_graph(call: Call) -> None:
-    """Between operations of torch, forward and backward; what is written in place is read afterwards."""
-    torch._dynamo.reset()  # one function of the test for all kernels
-    between = call.between()
-    function = torch.compile(between, fullgraph=True, backend="aot_eager")
-    plain, traced = call.fresh(True), call.fresh(True)
-    wanted, found = between(*plain), function(*traced)
-    torch.testing.assert_close(found, wanted)
-    if call.kernel.spec.gradients:
-        # The operator has the gradient that was derived; outside of it torch differentiates the mathematics itself.
-        grad = torch.randn_like(wanted)
-        ours = torch.autograd.grad(found, [traced[i] for i in call.wrt], grad)
-        theirs = torch.autograd.grad(wanted, [plain[i] for i in call.wrt], grad)
-        torch.testing.assert_close(ours, theirs, rtol=2**-6, atol=2**-6)
+    assert_one_graph_computes_the_same(call, "aot_eager")
 
 
 @each
