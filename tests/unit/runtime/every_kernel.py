@@ -87,6 +87,7 @@ def assert_one_graph_computes_the_same(call: Call, backend: str, **tolerance: fl
     """Between operations of torch, forward and backward; what is written in place is read afterwards. The operator has
     the gradient that was derived; on a CPU, outside of it torch differentiates the mathematics itself."""
     torch._dynamo.reset()  # one function of the test for all kernels
+    torch.manual_seed(3)
     between = call.between()
     function = torch.compile(between, fullgraph=True, backend=backend)
     plain, traced = call.fresh(True), call.fresh(True)
