@@ -153,6 +153,46 @@ def test_accumulators_that_are_written_want_a_fence(fenced: bool, adds: bool) ->
         assert (y == (2 if adds else 0)).all()
 
 
+@pytest.mark.parametrize("pending", [0, 1])
+def test_a_pin_stands_behind_the_wait(pending: int) -> None:
+    """Two groups: a wait for all but one leaves the accumulators of the second to its wgmma."""
+    source = """
+    struct P { f32* y; };
+    SPAK_KERNEL(kernel, P, 128) {
+      const u32 base = align_up(shared_base(), 1024u), t = thread_index();
+      for (u32 i = t; i < 4096; i += 128) store_shared<u16>(base + i * 2, 0);
+      fence_proxy_async_shared();
+      sync_threads();
+      Reg<f32, 4> d, e;
+      fill(d, 1.0f);
+      fill(e, 1.0f);
+      const u64 zeros = wgmma_descriptor(base, 16, 1024, Swizzle::b128);
+      wgmma_fence();
+      wgmma_ss<bf16, Major::k, Major::k>(d, zeros, zeros, true);
+      wgmma_commit();
+      wgmma_ss<bf16, Major::k, Major::k>(e, zeros, zeros, true);
+      wgmma_commit();
+      wgmma_wait<PENDING>();
+      register_pin(d);
+      register_pin(e);
+      wgmma_wait<0>();
+      register_pin(e);
+      store(params.y + t, d[2] + e[2]);
+    }
+    """
+    for mode in ("late", "eager", "random"):
+        y = np.zeros(128, np.float32)
+        report = run(
+            from_text(source, PENDING=pending),
+            Params().output("y", y),
+            block=128,
+            shared=16384,
+            async_mode=mode,
+        )
+        assert report.kinds == ({"wgmma-without-wait"} if pending else set()), report.errors
+        assert (y == 2).all()
+
+
 def test_accumulators_are_nan_before_the_wait() -> None:
     source = """
     struct P { f32* early; f32* late; };

@@ -222,6 +222,16 @@ void check_agreement(const Warpgroup& g, u32 site) {
 
 extern "C" {
 
+// A pin reads and writes its registers: it stands behind the wait for whatever computes them.
+void spak_emu_register_pin(const float* d, SPAK_AT) {
+  const u32 index = warp_in_block(*fiber) >> 2, thread = thread_in_group();
+  if (!launch->options.checks || (index + 1) * 128 > launch->threads) return;
+  for (const WgmmaAccumulator& acc : this_block().warpgroups[index].accumulators)
+    if (acc.live && acc.registers[thread] == d && !acc.written_back[thread])
+      report("wgmma-without-wait", here(file, line), 0,
+             "registers are pinned that a wgmma on its way still writes");
+}
+
 void spak_emu_wgmma_fence(SPAK_AT) {
   const u32 site = here(file, line);
   fiber->wgmma_fenced = true;

@@ -76,6 +76,7 @@ void spak_emu_bulk_store(void* dst, unsigned src, unsigned bytes, int reduce_add
 void spak_emu_tma_commit(SPAK_AT);
 void spak_emu_tma_wait(unsigned pending, int read_only, SPAK_AT);
 
+void spak_emu_register_pin(const float* d, SPAK_AT);
 void spak_emu_wgmma_fence(SPAK_AT);
 // registers = N / 2. a is null for an A operand in shared memory.
 void spak_emu_wgmma(float* d, unsigned registers, const unsigned* a, unsigned long long descriptor_a,

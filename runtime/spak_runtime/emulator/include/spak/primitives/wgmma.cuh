@@ -11,7 +11,9 @@ inline void wgmma_wait(SPAK_HERE) {
   spak_emu_wgmma_wait(Pending, SPAK_PASS);
 }
 template <u32 N>
-inline void register_pin(Reg<f32, N>&) {}
+inline void register_pin(Reg<f32, N>& d, SPAK_HERE) {
+  spak_emu_register_pin(d.value, SPAK_PASS);
+}
 inline void order_before_wait(f32) {}
 template <u32 N>
 inline void order_before_wait(const Reg<f32, N>&) {}
