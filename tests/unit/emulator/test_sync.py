@@ -45,6 +45,11 @@ def go(body: str, arguments: str = "64", grid: tuple[int, int, int] = (1, 1, 1),
             "if (warp) named_barrier_arrive(1, 64); else named_barrier_sync(1, 64);",
         ),
         (
+            "barrier-arrived-twice",
+            "if (!warp) { named_barrier_arrive(1, 64); named_barrier_sync(1, 64); }",
+            "if (warp) named_barrier_arrive(1, 64); else named_barrier_sync(1, 64);",
+        ),
+        (
             "barrier-left-incomplete",
             "if (warp) named_barrier_arrive(1, 64);",
             "if (warp) named_barrier_arrive(1, 64); else named_barrier_sync(1, 64);",

@@ -7,14 +7,19 @@ namespace {
 
 constexpr const char* SETMAXNREG = "register_budget";
 
-// Hardware counts barriers in whole warps: a part of a warp is a mistake that the sum of threads can hide.
+// Hardware counts barriers in whole warps: a part of a warp is a mistake that the sum of threads can hide, and so is a warp
+// that arrives again in the place of another.
 void check_whole_warps(const Barrier& b) {
   std::map<u32, std::array<u32, 32>> arrivals;
   for (const Fiber* f : b.participants) arrivals[f->warp][f->lane]++;
-  for (const auto& [warp, lanes] : arrivals)
+  for (const auto& [warp, lanes] : arrivals) {
     if (std::any_of(lanes.begin(), lanes.end(), [&](u32 n) { return n != lanes[0]; }))
       report("barrier-partial-warp", b.site, 0, "only a part of warp %u takes part in a barrier of the block",
              warp % warps_per_block());
+    else if (lanes[0] > 1)
+      report("barrier-arrived-twice", b.site, 0, "warp %u arrives %u times before the barrier is complete",
+             warp % warps_per_block(), lanes[0]);
+  }
 }
 
 // What an arrival that does not wait publishes, it publishes now: later accesses are not covered.
