@@ -89,6 +89,13 @@ def go(body: str, arguments: str = "64", grid: tuple[int, int, int] = (1, 1, 1),
             "if (t == 0) { mbarrier_init(base, 2); mbarrier_arrive(base); mbarrier_arrive(base); }",
         ),
         (
+            "mbarrier-arrival-ahead",  # in some order both arrivals of a thread are those of the first phase
+            "if (t == 0) mbarrier_init(base, 2); sync_threads();\n"
+            "if (lane == 0) { mbarrier_arrive(base); mbarrier_arrive(base); }",
+            "if (t == 0) mbarrier_init(base, 2); sync_threads();\n"
+            "if (lane == 0) { mbarrier_arrive(base); mbarrier_wait(base, 0); mbarrier_arrive(base); }",
+        ),
+        (
             "deadlock",
             "if (t == 0) mbarrier_init(base, 64); sync_threads();\n"
             "if (t) mbarrier_arrive(base); mbarrier_wait(base, 0);",
@@ -116,6 +123,15 @@ def test_each_misuse(kind: str, wrong: str, right: str) -> None:
             assert kind in report.kinds, report.errors
         clean, _ = go(right, seed=seed)
         assert clean.ok, clean.errors
+
+
+def test_whoever_has_heard_of_all_arrivals_knows_that_the_phase_is_over() -> None:
+    """By another barrier than the mbarrier itself."""
+    arrive = "if (lane == 0) mbarrier_arrive(base);"
+    body = f"if (t == 0) mbarrier_init(base, 2); sync_threads(); {arrive} sync_threads(); {arrive}"
+    for seed in range(4):
+        report, _ = go(body, seed=seed)
+        assert report.ok, report.errors
 
 
 def test_partial_sync_warp_orders_its_lanes() -> None:

@@ -34,6 +34,24 @@ void complete_phase_if_due(Mbarrier& m) {
   m.waiting.clear();
 }
 
+namespace {
+
+// An arrival counts for the phase that is under way. Whoever arrives must know that those before are over, or it might have
+// come in time to count for one of them: it waited for the last, or has heard of all its arrivals. In a cluster, bytes that
+// another block's multicast brings tell it, too, which clocks of accesses do not hold: not looked at there.
+void check_phase_is_known(const Mbarrier& m, u32 site) {
+  const Clock& known = *fiber->clock;
+  if (!launch->options.checks || world->blocks.size() > 1 || known.at[m.actor] >= m.phase) return;
+  for (u32 actor = 0; actor < world->actors; actor++)
+    if (actor != m.actor && m.completed->at[actor] > known.at[actor]) {
+      report("mbarrier-arrival-ahead", site, 0,
+             "nothing tells the thread that the phase before is complete: in another order its arrival counts for that one");
+      return;
+    }
+}
+
+}  // namespace
+
 extern "C" {
 
 void spak_emu_mbarrier_init(unsigned a, unsigned arrivals, SPAK_AT) {
@@ -92,6 +110,7 @@ void spak_emu_mbarrier_arrive(unsigned a, int rank, unsigned arrivals, unsigned 
            m.count);
     fail();
   }
+  check_phase_is_known(m, site);
   m.pending--;
   if (m.last_joined != fiber->clock) {  // threads that come from one barrier share their clock: join it once
     join_into(m.gathering, fiber->clock);
