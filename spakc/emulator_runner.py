@@ -44,7 +44,7 @@ class OnEmulator:
     def __call__(self, tested: UnderTest, case: Case, given: Mapping[str, Array | None]) -> Observed:
         """Raises ToolError where the emulator cannot be had."""
         tensors = placed(tested, case, given)
-        call = Call(tensors, case.dtypes, case.layouts, case.dims, case.options)
+        call = Call(tensors, case.dtypes, case.layouts, case.dims, case.options, case.sms)
         written = {n: tensors[n] for n, t in tested.kernel.tensors.items() if t.role != "input"}
         before = {name: gap_bytes(array) for name, array in written.items() if array is not None}
         try:

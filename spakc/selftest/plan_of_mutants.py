@@ -19,6 +19,9 @@ from spakc.selftest.subjects import (
 
 _PRIMITIVES = "spak/primitives"
 
+LINES = 200
+"""For each so many of a source it needs the usual cases once more: long ones have ways that few calls take."""
+
 
 @record
 class Task:
@@ -68,11 +71,12 @@ def _of_template(
 
 def cases_of_each(tasks: Sequence[Task]) -> dict[Subject, int]:
     """The variants that judge, each with how many times the usual cases it needs: one that judges alone as many as
-    VARIANTS that judge together."""
+    VARIANTS that judge together, one of long sources more."""
     found: dict[Subject, int] = {}
     for task in tasks:
         for subject in task.by:
-            found[subject] = max(found.get(subject, 1), VARIANTS // len(task.by))
+            longest = max(subject.files[source].count("\n") for source in subject.sources)
+            found[subject] = max(found.get(subject, 1), VARIANTS // len(task.by), 1 + longest // LINES)
     return found
 
 

@@ -35,9 +35,8 @@ come to."""
 TILE = 16
 """The least knob that may be the side of a tile."""
 
-LINE, TURNS = 20, 5
-"""How much it counts that a case comes to a line that none before did; turns of a thread at a line are told apart up to
-this power of two."""
+LINE = 20
+"""How much it counts that a case comes to a line that none before did."""
 
 HEADER_JUDGES = 6
 """Of the variants that reach a header."""
@@ -146,6 +145,7 @@ def _look(case: Case, tiles: Sequence[int], borders: Sequence[Border]) -> Featur
     found["values", case.values] = 4
     found["mode", case.mode] = 4
     found["again", case.again] = 2
+    found["sms", case.sms] = 4
     found["dense", not case.pads] = 4
     found["points", math.prod(case.dims.values()).bit_length()] = 8
     return found
@@ -164,14 +164,15 @@ def _class_of(size: int, tiles: Sequence[int]) -> str:
 
 
 def _reach(observed: Observed | None) -> Features:
-    """The lines that a case comes to, and how often a thread does: not at all, once, a few times, many times."""
+    """The lines that a case comes to, and how often a block does, in powers of two: what goes wrong when a ring has
+    gone round needs many turns of one block."""
     if observed is None or observed.counters is None:
         return {}
-    threads = max(1, observed.counters.blocks * observed.counters.threads)
+    blocks = max(1, observed.counters.blocks)
     found: Features = {}
     for line, visits in observed.visits.items():
         found["line", line] = LINE
-        for turns in range(1, min(TURNS, (visits // threads).bit_length()) + 1):
+        for turns in range((visits // blocks).bit_length()):
             found["turns", (line, turns)] = 1
     return found
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, field
 from typing import Any
 
+from spak_runtime.emulator.call import SMS
 from spakc.record import record
 
 Value = bool | int | float | str
@@ -19,6 +20,8 @@ MODES = ("late", "eager", "random")
 
 VALUES = ("normal", "uniform", "integers")
 """What the elements of floating-point tensors are: N(0, 1), U(-1, 1), or whole numbers from -3 to 3."""
+
+MOST_SMS = 1024
 
 _PREFIX = "v1."
 MAX_TOKEN = 8192
@@ -37,7 +40,8 @@ class Case:
     those before its first; a tensor that is not named has none. `data` is the seed of the values, `seed`
     and `mode` that of the order in which the emulator runs threads and lets copies land, `contract` whether
     products and sums are fused. `again` runs it in another order, too, and wants the same bits, or where
-    the variant adds in any order, results that are right as well.
+    the variant adds in any order, results that are right as well. `sms` are the multiprocessors of the emulated device:
+    the fewer, the more tiles each of the blocks computes that stay.
     """
 
     kernel: str
@@ -55,6 +59,7 @@ class Case:
     mode: str = "late"
     contract: bool = True
     again: bool = False
+    sms: int = SMS
 
     @property
     def token(self) -> str:
@@ -71,6 +76,7 @@ class Case:
         parts += [f"{name} at element {offset}" for name, offset in self.offsets.items() if offset]
         parts += [f"{name} = {_show(value)}" for name, value in self.options.items()]
         parts += [f"without {name}" for name in self.absent]
+        parts += [f"{self.sms} multiprocessors"] if self.sms != SMS else []
         run = f"{self.values} (data {self.data}), order {self.seed} {self.mode}"
         return ", ".join([*parts, run, "fused" if self.contract else "not fused"])
 
@@ -90,6 +96,8 @@ def case_of(token: str) -> Case:
         data = json.loads(text)
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise BadToken("it is damaged: copy the whole word") from None
+    if isinstance(data, dict):
+        data.setdefault("sms", SMS)  # tokens from before cases had devices
     if not isinstance(data, dict) or data.keys() != Case.__dataclass_fields__.keys():
         raise BadToken("it was made by another version")
     if not _is_sound(data):
@@ -110,6 +118,8 @@ def _is_sound(data: Mapping[str, Any]) -> bool:
         and isinstance(data["absent"], list)
         and all(isinstance(name, str) for name in data["absent"])
         and all(type(data[name]) is int and 0 <= data[name] < 1 << 32 for name in ("data", "seed"))
+        and type(data["sms"]) is int
+        and 0 < data["sms"] <= MOST_SMS
         and all(type(data[name]) is bool for name in ("contract", "again"))
         and data["mode"] in MODES
         and data["values"] in VALUES

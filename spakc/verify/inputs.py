@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spak_runtime.emulator.call import FACTS
+from spak_runtime.emulator.call import facts_of_device
 from spak_runtime.expressions import Environment, TensorFacts
 from spakc.ir.extents import evaluate_size
 from spakc.ir.module import Kernel, Tensor
@@ -146,4 +146,4 @@ def environment(tested: UnderTest, case: Case) -> Environment:
         )
         address = case.offsets.get(name, 0) * dtype.bytes | _MAX_ALIGNMENT
         facts[name] = TensorFacts(dtype.value, dtype.bytes, strides, layout, address & -address)
-    return Environment(case.dims, tested.variant.config, case.options, FACTS, facts)
+    return Environment(case.dims, tested.variant.config, case.options, facts_of_device(case.sms), facts)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from spak_runtime.emulator.call import FACTS
+from spak_runtime.emulator.call import facts_of_device
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts
 from spakc.check.problems import bind_dtypes, dtype_choices
@@ -121,7 +121,7 @@ def facts_of(tested: UnderTest, made: Specialisation) -> Environment:
         name: TensorFacts(dtype.value, dtype.bytes, (), made.layouts[name], present=name not in made.absent)
         for name, dtype in made.dtypes.items()
     }
-    return Environment(made.dims, tested.variant.config, made.options, FACTS, facts)
+    return Environment(made.dims, tested.variant.config, made.options, facts_of_device(), facts)
 
 
 def _is_lawful(tested: UnderTest, made: Specialisation) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from spak_runtime.emulator.call import FACTS
+from spak_runtime.emulator.call import SMS, facts_of_device
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, Evaluator, compile_expression
 from spak_runtime.expressions import names_of as names_in
@@ -63,7 +63,7 @@ than one part in so many."""
 COMFORTABLE = range(8, 49)
 """Sizes of a plain case: large enough for every term to matter, small enough to be quick."""
 
-OFTEN = 2
+OFTEN = 3
 """One number of so many is another than its default, which is what most calls ask for."""
 
 WHOLE = (1, 2, 7, 33)
@@ -71,6 +71,9 @@ WHOLE = (1, 2, 7, 33)
 
 NUMBERS = (0.5, 20.0)
 """Of a number that is 0 by default, the others: less than most values that it meets, and more than most."""
+
+DEVICES = (SMS, 1, 3)
+"""Multiprocessors of the emulated device, where blocks stay on theirs and compute one tile after the other."""
 
 _UNIT_BYTES = 16
 
@@ -89,8 +92,8 @@ class End:
 
 
 class Shapes:
-    """The sizes that a case may have, dim by dim. `beyond` are the dims that got sizes outside of the file's `verify`,
-    since the variant takes none inside."""
+    """The sizes that a case may have, dim by dim. `stays`: how many blocks there are depends on the device. `beyond`
+    are the dims that got sizes outside of the file's `verify`, since the variant takes none inside."""
 
     def __init__(self, tested: UnderTest, work: int = WORK) -> None:
         self.kernel = tested.kernel
@@ -112,6 +115,8 @@ class Shapes:
         _, extents = normal_math(tested.kernel)
         self._extents = [tuple(variables.values()) for variables in extents.variables]
         self._config = tested.variant.config
+        grids = [size for launch in tested.variant.launches for size in launch.grid]
+        self.stays = any("sms" in names_in(size, "fact") for size in grids)
         self._launches = [
             [compile_expression(each, launch.entry) for each in (*launch.grid, launch.threads)]
             for launch in tested.variant.launches
@@ -130,7 +135,7 @@ class Shapes:
 
     def _threads(self, dims: Mapping[str, int]) -> int:
         """How many threads the launches have, where dims and knobs alone say so."""
-        known = Environment(dims, self._config, facts=FACTS)
+        known = Environment(dims, self._config, facts=facts_of_device())
         try:
             return sum(math.prod(int(size(known)) for size in sizes) for sizes in self._launches)
         except ExpressionError:
@@ -352,6 +357,8 @@ def cases(
         if plain:
             return called
         order = {"seed": draw(st.integers(0, 2**16)), "mode": draw(st.sampled_from(MODES))}
+        if shapes.stays:
+            order["sms"] = draw(st.sampled_from(DEVICES))
         again = draw(st.sampled_from((False,) * 7 + (True,)))
         return _in_memory(draw, tested, replace(called, **order, again=again))
 

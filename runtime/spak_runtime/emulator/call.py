@@ -37,22 +37,29 @@ NUMPY: dict[str, np.dtype[Any]] = {
 
 MAX_ALIGNMENT = 256
 
-FACTS: dict[str, int] = {"sms": 2, "smem_per_block": 232_448}
-"""The device that a launch is for: so few multiprocessors that blocks which stay and take one tile after
-the other have several to take, and their rings go round; the shared memory of the largest architecture."""
+SMS = 2
+"""Multiprocessors of the device that a launch is for, where a call does not say: so few that blocks which stay and take
+one tile after the other have several to take, and their rings go round."""
+
+
+def facts_of_device(sms: int = SMS) -> dict[str, int]:
+    """What is known of the device that a launch is for: so many multiprocessors, the shared memory of the largest
+    architecture."""
+    return {"sms": sms, "smem_per_block": 232_448}
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """The arguments of one call. `tensors` holds every tensor of the signature: inputs, inouts and outputs
     (which are written), None for an absent one. `dtypes` and `layouts` (`row` | `column`) cover all of
-    them; `dims` and `options` every dim and option."""
+    them; `dims` and `options` every dim and option. `sms` are the multiprocessors of the device."""
 
     tensors: Mapping[str, Array | None]
     dtypes: Mapping[str, str]
     layouts: Mapping[str, str]
     dims: Mapping[str, int]
     options: Mapping[str, Any]
+    sms: int = SMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ def environment_of(spec: KernelSpec, variant: Variant, call: Call) -> Environmen
         facts[tensor.name] = TensorFacts(
             word, array.itemsize, _strides(array, layout), layout, _alignment(array)
         )
-    return Environment(call.dims, variant.config, call.options, FACTS, facts)
+    return Environment(call.dims, variant.config, call.options, facts_of_device(call.sms), facts)
 
 
 def refusal(spec: KernelSpec, variant: Variant, call: Call, ignore: Sequence[str] = ()) -> Refusal | None:

@@ -40,6 +40,11 @@ def test_a_token_is_the_case() -> None:
     assert len(CASE.token) < 400 and CASE.token.split() == [CASE.token]
 
 
+def test_a_token_without_a_device_means_the_usual_one() -> None:
+    before = {name: value for name, value in asdict(CASE).items() if name != "sms"}
+    assert case_of(token_of(before)) == CASE
+
+
 @pytest.mark.parametrize("token", ["", "v1.", "v1.abc", "v2." + CASE.token[3:], CASE.token[:-9], "v1.é"])
 def test_damage_is_told(token: str) -> None:
     with pytest.raises(BadToken):
@@ -56,6 +61,8 @@ def test_damage_is_told(token: str) -> None:
         {"values": "nan"},
         {"seed": -1},
         {"seed": True},
+        {"sms": 0},
+        {"sms": 2.0},
         {"absent": [3]},
         {"options": {"alpha": [1]}},
         {"more": 1},
