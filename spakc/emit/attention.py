@@ -97,6 +97,7 @@ def score_code(problem: AttentionProblem, inner: Scope) -> dict[str, Any]:
         "tile_mask": tile_truth(mask, (problem.query.name, problem.key.name), inner),
         "cases": cases,
         "loads": any(isinstance(node, Load) for node in walk(problem.score)),
+        "mask_loads": any(isinstance(node, Load) for node in walk(mask)),
         "clamped": reads_plainly((problem.score,)),
     }
 

@@ -12,9 +12,9 @@ from spakc.plan.templates_attention import V3_PIPELINED, number
 from spakc.plan.templates_attention_tma import map_refusal, plain_params
 from spakc.plan.tensor_maps import rows_map
 
-SLACK = 1024 + 2 * 8 * (1 + 2 * 8)
-"""Bytes beside tiles: their alignment to 1024 bytes, and two barriers for the queries and for each of 8 slots of
-keys and of values at most."""
+SLACK = 1024 + 8 * (1 + 2 * 2 * 8)
+"""Bytes beside tiles: their alignment to 1024 bytes, and a barrier for the queries and two for each of 8 slots of keys
+and of values at most."""
 
 
 def _cannot(problem: StepProblem, signature: Signature) -> str | None:

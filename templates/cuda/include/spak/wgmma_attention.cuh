@@ -154,6 +154,12 @@ struct LazySoftmax {
     for (u32 i = 0; i < N; i++) acc[i] *= factor[i / 2 % 2];
   }
 
+  // The same of what was summed before a step, unless no row of the warp has another reference now.
+  template <u32 N>
+  SPAK_DEVICE static void follow(Reg<f32, N>& acc, const Reg<f32, 2>& rescale) {
+    if (vote_any(minimum(rescale[0], rescale[1]) < 1.0f)) multiply(acc, rescale);
+  }
+
   // After the last tile: what the sums are to be multiplied by; rows without a key become zero. logsumexp() is valid then.
   SPAK_DEVICE void close(Reg<f32, 2>& share) {
     SPAK_UNROLL

@@ -70,7 +70,7 @@ SPAK_KERNEL(spak_matmul_swizzled, Params, THREADS, 1) {
   Core::Accumulators accumulators;
   fill(accumulators, 0.0f);
   SPAK_NO_UNROLL
-  for (i32 step = 0; step < steps; step++) {
+  for (i32 step = 0; step != steps; step++) {
     copy_stage(0, step);
     cp_async_commit();
     cp_async_wait<0>();
