@@ -20,7 +20,7 @@ _TENSOR_OPS = frozenset(ACTIVATIONS) | frozenset(
 _FLAGS = ("causal", "tied", "bias", "weight")
 _ABSOLUTE = ("learned", "none", "coupled")
 _TOLD = ("SPAK513", "SPAK517", "SPAK518")
-_HALTING = ("mode", "earliest", "confidence", "threshold")
+HALTING = ("mode", "earliest", "confidence", "threshold")
 
 
 def check_models(module: Module, sink: Sink) -> Mapping[str, Shapes]:
@@ -271,8 +271,8 @@ class _Check:
                 "SPAK519", "a model that halts says what is read out: `supervise part at …`", where, "here"
             )
         for name, value in settings.items():
-            if name not in _HALTING:
-                self.error("SPAK519", f"halting has no `{name}`", value.span, "one of " + ", ".join(_HALTING))
+            if name not in HALTING:
+                self.error("SPAK519", f"halting has no `{name}`", value.span, "one of " + ", ".join(HALTING))
         if "threshold" not in settings:
             self.error("SPAK519", "halting needs a threshold", where, "`threshold = …` is missing")
         mode = settings.get("mode")

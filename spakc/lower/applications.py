@@ -132,7 +132,7 @@ def _named_call(node: nodes.Call, function: nodes.NameExpr, scope: Scope, sink: 
         if operand is None or strange:
             return unresolved(node.span)
         return Apply("call", (Ref(entry.ref, entry.kind, span=function.span), *operand), span=node.span)
-    op = _operation(name)
+    op = operation(name)
     if op is not None and not (name in QUERIES and scope.place in QUERIES[name].places):
         operands = _positional(node, name, OPS[op], scope, sink, lower)
         return unresolved(node.span) if operands is None else Apply(op, operands, span=node.span)
@@ -145,14 +145,16 @@ def _named_call(node: nodes.Call, function: nodes.NameExpr, scope: Scope, sink: 
     return unresolved(node.span)
 
 
-def _operation(name: str) -> str | None:
+def operation(name: str) -> str | None:
+    """The element-wise op that a call of this name means; None for a name that is called otherwise, or not at all."""
     if name in TYPE_NAMES:
         return f"cast_{TYPE_NAMES[name].value}"
-    return name if name in OPS and name not in _WRITTEN_AS_OPERATORS else None
+    return name if name in OPS and name not in _WRITTEN_OTHERWISE else None
 
 
-_WRITTEN_AS_OPERATORS = frozenset(
+_WRITTEN_OTHERWISE = frozenset(
     (*ARITHMETIC.values(), *COMPARISON.values(), "neg", "not", "member", "call")
+    + tuple(f"cast_{dtype.value}" for dtype in TYPE_NAMES.values())
 )
 
 
@@ -185,7 +187,7 @@ def _report_no_function(name: str, span: Span, entry: Entry | None, scope: Scope
         return
     known = [spec.name for spec in QUERIES.values() if scope.place in spec.places or scope.place is Place.let]
     callees = [key for key, value in scope.visible().items() if value.callee]
-    operations = [op for op in OPS if _operation(op)] + list(TYPE_NAMES)
+    operations = [op for op in OPS if operation(op)] + list(TYPE_NAMES)
     close = nearest(name, (*known, *operations, *REDUCTIONS, *callees))
     sink.report(
         "SPAK121",

@@ -20,7 +20,7 @@ OPERATIONS = ("activation", "attention", "linear", "loss", "norm", "optimizer", 
 `linear`; `activation` is that of `mlp`; `rotation` turns queries and keys by rotary positions; `loss` and
 `optimizer` belong to the training of the model."""
 
-_SIZES = ("B", "T", "vocab")
+SIZES = ("B", "T", "vocab")
 
 
 def lower_models(program: Program, scope: Scope, sink: Sink) -> Mapping[str, Model]:
@@ -150,7 +150,7 @@ class _Lowering:
     def _body(self, name: str, node: nodes.Part | nodes.Forward) -> Part:
         title = "forward" if isinstance(node, nodes.Forward) else f"part {name}"
         scope = self.scope.child(title=title)
-        for size in _SIZES:
+        for size in SIZES:
             if scope.find(size) is None:
                 span = node.span
                 scope.add(nodes.Name(size, span=span), "a size", RefKind.dim, self.sink)

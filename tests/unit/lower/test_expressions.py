@@ -111,6 +111,7 @@ def test_a_declared_name_comes_before_a_word_of_the_language() -> None:
     [
         (f"{COPY} law l: Mm > 1", "SPAK120", ["Mm", "M"]),
         (f"{COPY} law l: sizeoff(x) > 1", "SPAK121", ["sizeoff"]),
+        (f"{COPY} law l: cast_f32(2) > 1", "SPAK121", ["cast_f32"]),
         (f"{COPY} let a = 1 let a = 2", "SPAK122", ["a", "a"]),
         (f"{COPY} let a = b let b = c let c = a", "SPAK123", ["a", "a", "b", "c"]),
         (f"{COPY} schedule s {{ knob M in {{1}} }}", "SPAK126", ["M", "M"]),
