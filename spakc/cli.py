@@ -6,6 +6,7 @@ import errno
 import functools
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -555,4 +556,7 @@ def main() -> None:
     try:
         cli()
     finally:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # interrupted once more while it ends, it says nothing either
         gc.freeze()

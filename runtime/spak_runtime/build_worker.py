@@ -17,6 +17,7 @@ from threading import Thread
 from spak_runtime.cache import KernelCache
 from spak_runtime.errors import SpakRuntimeError
 from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.processes import spared
 
 
 def build_together(
@@ -31,7 +32,8 @@ def build_together(
     waiting = deque(requests)
     started: list[subprocess.Popen[str]] = []
     try:
-        started += [_start(cache) for _ in range(processes - 1)]
+        with spared():
+            started += [_start(cache) for _ in range(processes - 1)]
         feeders = [Thread(target=_feed, args=(process, waiting, done), daemon=True) for process in started]
         for feeder in feeders:
             feeder.start()

@@ -19,6 +19,7 @@ import click
 import spakc.selftest
 from spak_runtime.emulator import prepare
 from spak_runtime.errors import ToolError
+from spak_runtime.processes import spared
 from spakc import driver
 from spakc.cli import DIAGNOSTICS, INCONCLUSIVE, OK, USAGE, VERIFY_FAILED, show
 from spakc.commands.verify import variants_of
@@ -202,11 +203,13 @@ def _broken(tasks: Sequence[Task], request: Request) -> list[str]:
 
 
 def _mapped(work: Callable[[int], tuple[int, Any]], count: int, jobs: int) -> Iterator[tuple[int, Any]]:
-    with (
-        tempfile.TemporaryDirectory(prefix="spak-selftest-") as folder,
-        multiprocessing.get_context("fork").Pool(jobs, _begin, (folder,), MUTANTS_PER_WORKER) as pool,
-    ):
-        yield from pool.imap_unordered(work, range(count))
+    with tempfile.TemporaryDirectory(prefix="spak-selftest-", ignore_cleanup_errors=True) as folder:
+        with (
+            spared()
+        ):  # workers that take the place of others are started by a thread of the pool, so they are, too
+            pool = multiprocessing.get_context("fork").Pool(jobs, _begin, (folder,), MUTANTS_PER_WORKER)
+        with pool:
+            yield from pool.imap_unordered(work, range(count))
 
 
 def _begin(folder: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from spak_runtime.errors import ToolError
+from spak_runtime.processes import spared
 from spakc.implement.candidates import Candidate
 from spakc.implement.hosted import for_host
 from spakc.ir.types import DType
@@ -123,7 +124,8 @@ class InChild:
     def _ask(self, request: tuple[Any, ...]) -> tuple[dict[str, Any], bytes]:
         """The answer to a request and the bytes behind it. Raises Ended."""
         if self._process is None:
-            self._process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            with spared():
+                self._process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             opening = {"tested": replace(self.candidate.tested), "files": self._files(), "on": self.on}
             opened, _ = self._exchange(("open", opening), OPEN_SECONDS)
             if "failed" in opened:

@@ -153,9 +153,12 @@ def operation(name: str) -> str | None:
 
 
 _WRITTEN_OTHERWISE = frozenset(
-    (*ARITHMETIC.values(), *COMPARISON.values(), "neg", "not", "member", "call")
-    + tuple(f"cast_{dtype.value}" for dtype in TYPE_NAMES.values())
+    (
+        *(*ARITHMETIC.values(), *COMPARISON.values(), "neg", "not", "member", "call"),
+        *(f"cast_{dtype.value}" for dtype in TYPE_NAMES.values()),
+    )
 )
+"""Ops that are signs or the names of types where they are written."""
 
 
 def _positional(

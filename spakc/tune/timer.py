@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from spak_runtime.processes import spared
 from spakc.record import record
 
 CHILD = (sys.executable, "-m", "spakc.tune.child")
@@ -42,12 +43,13 @@ class JsonChild:
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer, with `failed` where there is none. A child that says nothing for too long is killed."""
         if self._process is None:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
+            with spared():
+                self._process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
             opened = self._exchange(self.opening, OPEN_SECONDS)
             if "failed" in opened:
                 self.close()

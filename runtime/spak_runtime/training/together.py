@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from spak_runtime.processes import end_with_parent, spared
 from spak_runtime.training.batch import Batch
-from spak_runtime.training.side_by_side import end_with_parent
 from spak_runtime.training.spec import TrainingError
 
 
@@ -64,17 +64,20 @@ def together(call: Mapping[str, Any], artifact: Path | None, ranks: int) -> None
         said = spawn.SimpleQueue()
         arguments = [(rank, ranks, f"{folder}/meet", artifact, dict(call), said) for rank in range(ranks)]
         workers = [spawn.Process(target=_work, args=each, daemon=True) for each in arguments]
-        for worker in workers:
-            worker.start()
+        with spared():
+            for worker in workers:
+                worker.start()
         running = list(workers)
-        while running:
-            wait([worker.sentinel for worker in running])
-            running = [worker for worker in running if worker.is_alive()]
-            if any(worker.exitcode for worker in workers):
-                break
-        for worker in running:  # they wait for the one that failed
-            worker.terminate()
-            worker.join()
+        try:
+            while running:
+                wait([worker.sentinel for worker in running])
+                running = [worker for worker in running if worker.is_alive()]
+                if any(worker.exitcode for worker in workers):
+                    break
+        finally:
+            for worker in running:  # they wait for the one that failed, or are wanted no more
+                worker.terminate()
+                worker.join()
         failed = [worker.exitcode for worker in workers if worker.exitcode]
         if not said.empty():
             raise said.get()
