@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 
 from spakc.check.propositions import Proposition
-from spakc.diagnostics import Sink
+from spakc.diagnostics import Repair, Sink
 from spakc.ir.facts import FACTS
 from spakc.ir.module import Equation, Kernel
 from spakc.ir.ops import (
@@ -96,7 +96,19 @@ def _check_target(equation: Equation, target: Sort, declared: Span, sort: Sort, 
         f"this is {sort.value}",
         also=[(declared, "declared here")],
         help=[help_] if help_ else (),
+        repairs=_converted(equation.value, sort, target),
     )
+
+
+def _converted(expr: Expr, sort: Sort, wanted: Sort) -> list[Repair]:
+    """How an expression is written where its value has to be a number, if there is one way."""
+    if expr.span is None:
+        return []
+    if sort is Sort.truth and wanted in (Sort.integer, Sort.real):
+        return [Repair(expr.span, f"where({expr.span.text}, 1, 0)")]
+    if sort is Sort.real and wanted is Sort.integer:
+        return [Repair(expr.span, f"int32({expr.span.text})")]
+    return []
 
 
 def _plural(sort: Sort) -> str:
@@ -230,8 +242,20 @@ class Sorts:
             return
         divides = isinstance(expr, Apply) and expr.op == "div"
         help_ = "`//` divides integers" if divides else "write `int32(…)` to convert"
+        repairs = self._whole_division(expr) or _converted(expr, sort, Sort.integer)
         label = f"this is {sort.value}"
-        self.sink.report("SPAK316", "an index is an integer", expr.span, label, help=[help_])
+        self.sink.report("SPAK316", "an index is an integer", expr.span, label, help=[help_], repairs=repairs)
+
+    def _whole_division(self, expr: Expr) -> list[Repair]:
+        """`//` for the sign of a division of integers, where nothing else stands between them."""
+        if not (isinstance(expr, Apply) and expr.op == "div"):
+            return []
+        left, right = (operand.span for operand in expr.args)
+        if left is None or right is None or any(self.of(each) is not Sort.integer for each in expr.args):
+            return []
+        between = Span(left.source, left.end, right.start)
+        sign = left.end + between.text.find("/")
+        return [Repair(Span(left.source, sign, sign + 1), "//")] if between.text.strip() == "/" else []
 
     # ---- compounds ----------------------------------------------------------------------------------
 
@@ -277,8 +301,10 @@ class Sorts:
         if sort in choices:
             return sort
         help_: tuple[str, ...] = ()
+        repairs: list[Repair] = []
         if sort is Sort.truth:
             help_ = ("write `where(…, 1, 0)` for the number of a truth",)
+            repairs = _converted(expr, sort, Sort.integer)
         elif (
             sort is Sort.thing
             and self.kernel is not None
@@ -288,7 +314,8 @@ class Sorts:
             help_ = (f"index it: `{expr.name}[…]`",)
         elif Sort.integer in choices and Sort.real not in choices and sort is Sort.real:
             help_ = ("`/` divides real numbers",)
-        self.sink.report("SPAK317", message, expr.span, f"this is {sort.value}", help=help_)
+            repairs = self._whole_division(expr)
+        self.sink.report("SPAK317", message, expr.span, f"this is {sort.value}", help=help_, repairs=repairs)
         return choices[0]
 
     def _arithmetic(self, expr: Apply) -> Sort:

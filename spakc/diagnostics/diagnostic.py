@@ -19,8 +19,17 @@ class Label:
 
 
 @record
+class Repair:
+    """A text in the place of another that does away with the mistake: what whoever reports it knows exactly."""
+
+    span: Span
+    text: str
+
+
+@record
 class Diagnostic:
-    """`labels[0]` is the primary place (drawn with ^), the others are context (drawn with -)."""
+    """`labels[0]` is the primary place (drawn with ^), the others are context (drawn with -). Each one of `repairs`
+    will do."""
 
     code: str
     message: str
@@ -28,6 +37,7 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     help: tuple[str, ...] = ()
     severity: Severity = "error"
+    repairs: tuple[Repair, ...] = ()
 
 
 class SpakError(Exception):

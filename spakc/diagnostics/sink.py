@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spakc.diagnostics.diagnostic import Diagnostic, Label, Severity, SpakError
+from spakc.diagnostics.diagnostic import Diagnostic, Label, Repair, Severity, SpakError
 from spakc.source import Span
 
 
@@ -25,13 +25,16 @@ class Sink:
         notes: Iterable[str] = (),
         help: Iterable[str] = (),
         severity: Severity = "error",
+        repairs: Iterable[Repair] = (),
     ) -> None:
         """Records one diagnostic. `also` are the other places it is about, each with what to say there."""
         from spakc.diagnostics.codes import CODES
 
         assert code in CODES, f"{code} is not in the code table"
         labels = ([Label(span, label)] if span is not None else []) + [Label(s, t) for s, t in also]
-        diagnostic = Diagnostic(code, message, tuple(labels), tuple(notes), tuple(help), severity)
+        diagnostic = Diagnostic(
+            code, message, tuple(labels), tuple(notes), tuple(help), severity, tuple(repairs)
+        )
         if diagnostic not in self.diagnostics:
             self.diagnostics.append(diagnostic)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from spakc.diagnostics import Sink
+from spakc.diagnostics import Repair, Sink
 from spakc.ir.experiment import Dataset, Split
 from spakc.ir.ops import Domain, Expr, Ref, RefKind
 from spakc.ir.queries import Place
@@ -134,6 +134,7 @@ def _answer(node: nodes.Answer, sink: Sink) -> str:
             node.mode.span,
             "none of the choices",
             help=[f"write `answer {ANSWERS[0]}` or `answer {ANSWERS[1]}`"],
+            repairs=[Repair(node.mode.span, way) for way in ANSWERS],
         )
         return ANSWERS[0]
     return node.mode.text

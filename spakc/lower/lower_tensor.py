@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from spakc.diagnostics import Sink
+from spakc.diagnostics import Repair, Sink
 from spakc.ir import module as ir
 from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.ops import Const, Expr, Interval, Members, Ref, RefKind, Tuple
@@ -213,7 +213,8 @@ def lower_option(node: nodes.OptionDecl, scope: Scope, sink: Sink) -> ir.Option:
 def _check_default(
     node: nodes.OptionDecl, dtype: DType | None, choices: tuple[str, ...], default: Expr, sink: Sink
 ) -> None:
-    wrong = ""
+    wrong, meant = "", ""
+    value = evaluate(default, Env())
     if choices:
         if not (isinstance(default, Ref) and default.kind is RefKind.symbol and default.name in choices):
             close = nearest(node.default.span.text, choices)
@@ -223,15 +224,16 @@ def _check_default(
                 else f"it is one of {', '.join(f'`{c}`' for c in choices)}"
             )
     elif dtype is not None:
-        value = evaluate(default, Env())
         if isinstance(default, Tuple | Members | Interval):
             wrong = "it is one value"
         elif dtype is DType.bool:
             wrong = "" if isinstance(value, bool) else "it is `true` or `false`"
+            meant = {"0": "false", "1": "true"}.get(node.default.span.text, "")
         elif isinstance(value, (bool, str)):
             wrong = "it is a number"
         elif not dtype.is_float and isinstance(value, float):
             wrong = "it is an integer"
+            meant = str(int(value)) if value.is_integer() else ""
     if wrong:
         sink.report(
             "SPAK322",
@@ -240,4 +242,5 @@ def _check_default(
             "none of its values",
             also=[(node.types[0].span.to(node.types[-1].span), "its values are stated here")],
             help=[wrong],
+            repairs=[Repair(node.default.span, meant)] if meant else (),
         )

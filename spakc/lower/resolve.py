@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spakc.diagnostics import Sink
+from spakc.diagnostics import Repair, Sink
 from spakc.ir.ops import ACTIVATIONS, Expr, Ref, RefKind
 from spakc.ir.queries import NAMESPACES, Place
 from spakc.ir.types import TYPE_NAMES
@@ -284,8 +284,22 @@ def report_again(what: str, span: Span | None, first: Span | None, sink: Sink) -
     if span is None or not sink.has("SPAK140", span):
         also = [(first, "first here")] if first is not None else []
         sink.report(
-            "SPAK140", f"{what} stands here twice", span, "again here", also=also, help=["remove one"]
+            "SPAK140",
+            f"{what} stands here twice",
+            span,
+            "again here",
+            also=also,
+            help=["remove one"],
+            repairs=_without(span),
         )
+
+
+def _without(member: Span | None) -> list[Repair]:
+    """A list without one of its members, which is not the first: it goes with the sign in front of it."""
+    before = "" if member is None else member.source.text[: member.start].rstrip()
+    if member is None or before[-1:] not in (",", "|"):
+        return []  # a comment stands between them
+    return [Repair(Span(member.source, len(before[:-1].rstrip()), member.end), "")]
 
 
 def check_unique(names: Sequence[nodes.Name], what: str, sink: Sink) -> None:

@@ -82,7 +82,10 @@ class Fix:
 
 
 def fixes(diagnostic: Diagnostic) -> Iterator[Fix]:
-    """The repairs that a diagnostic's advice states exactly."""
+    """The repairs that a diagnostic carries, and those that its advice states exactly."""
+    for repair in diagnostic.repairs:
+        title = f"write `{repair.text}`" if repair.text else f"delete `{repair.span.text.lstrip(',| ')}`"
+        yield Fix(title, Edit(repair.span, repair.text))
     if not diagnostic.labels:
         return
     place = diagnostic.labels[0].span

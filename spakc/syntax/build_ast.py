@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from spakc.diagnostics import Sink
+from spakc.diagnostics import Repair, Sink
 from spakc.source import SourceFile, Span
 from spakc.syntax import nodes
 from spakc.syntax.build_expr import ExprBuilder, string_value
@@ -68,6 +68,7 @@ class _AstBuilder(ExprBuilder):
                 name.span,
                 "this word is part of the language where a statement may begin",
                 help=[f"choose another name, e.g. `{name.text}_`"],
+                repairs=[Repair(name.span, f"{name.text}_")],
             )
         return name
 

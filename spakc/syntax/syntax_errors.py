@@ -7,7 +7,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from spakc.diagnostics import Sink
+from spakc.diagnostics import Repair, Sink
 from spakc.source import SourceFile, Span
 from spakc.syntax.place import Opening, Place, place_of
 from spakc.syntax.scan import CLOSING, OPENING, Lexeme
@@ -175,6 +175,7 @@ def _reserved_name(place: Place, sink: Sink) -> bool:
         place.span_of(word),
         "this word is part of the language where a statement may begin",
         help=[f"choose another name, e.g. `{word.text}_`"],
+        repairs=[Repair(place.span_of(word), f"{word.text}_")],
     )
     return True
 

@@ -567,6 +567,68 @@ def test_advice_that_says_what_to_write_is_a_fix_that_mends(code: str, tmp_path:
         assert code not in [each.code for each in mended.diagnostics], fix.title
 
 
+KERNEL = "spak 1\nkernel k: elementwise {{ dim M, N input x: f32 [M, N] output y: f32 [M, N] {} }}\n"
+COPY = "math { y[m, n] = x[m, n] }"
+DATA = """spak 1
+dataset d { sample a: digits(n) text a, "=", a, end loss after "=" answer sideways split train n in {1} }
+"""
+REPAIRED = {
+    "115 declared": ("spak 1\nlet step = 2\n", "SPAK115", ["let step_ = 2"]),
+    "115 set": ("spak 1\nlet a = 1 let loop = 2\n", "SPAK115", ["let loop_ = 2"]),
+    "115 assigned": (KERNEL.format("math { y[m, n] = x[m, n] step[m] = 1 }"), "SPAK115", ["step_[m] = 1"]),
+    "140 numbers": (KERNEL.format(COPY + " verify { shapes M in {4, 4} }"), "SPAK140", ["M in {4} }"]),
+    "140 types": (KERNEL.format("input z: bf16 | bf16 [M] " + COPY), "SPAK140", ["z: bf16 [M]"]),
+    "140 values": (
+        KERNEL.format(COPY + " verify { values normal , normal }"),
+        "SPAK140",
+        ["values normal }"],
+    ),
+    "140 words": (KERNEL.format("option o: relu | gelu | relu = relu " + COPY), "SPAK140", ["relu | gelu ="]),
+    "316 division": (KERNEL.format("math { y[m, n] = x[m, n / 2] }"), "SPAK316", ["n // 2]"]),
+    "316 number": (KERNEL.format("math { y[m, n] = x[m, n * 0.5] }"), "SPAK316", ["int32(n * 0.5)"]),
+    "317 truth": (KERNEL.format("math { y[m, n] = x[m, n] * (n > 1) }"), "SPAK317", ["where(n > 1, 1, 0)"]),
+    "317 sum": (KERNEL.format(COPY + " law l: 1 + (M > 1) > 0"), "SPAK317", ["where(M > 1, 1, 0)"]),
+    "317 division": (KERNEL.format(COPY + " law l: (M / 2) % 2 >= 0"), "SPAK317", ["M // 2"]),
+    "318 truth": (KERNEL.format("math { y[m, n] = x[m, n] > 0 }"), "SPAK318", ["= where(x[m, n] > 0, 1, 0)"]),
+    "318 integer": (
+        KERNEL.format("output z: int32 [M] math { y[m, n] = x[m, n] z[m] = x[m, 0] }"),
+        "SPAK318",
+        ["z[m] = int32(x[m, 0])"],
+    ),
+    "322 truth": (KERNEL.format("option o: bool = 1 " + COPY), "SPAK322", ["bool = true"]),
+    "322 integer": (KERNEL.format("option o: int = 4.0 " + COPY), "SPAK322", ["int = 4 "]),
+    "522": (DATA, "SPAK522", ["answer autoregressive", "answer parallel"]),
+}
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_a_repair_is_what_the_diagnostic_knows(name: str, tmp_path: Path) -> None:
+    text, code, after = REPAIRED[name]
+    path = tmp_path / "mine.spak"
+    found = next(each for each in look(path, {path: text}).diagnostics if each.code == code)
+    mended = [edits.applied(text, [fix.edit]) for fix in edits.fixes(found)]
+    assert [part for part, text in zip(after, mended, strict=True) if part not in text] == [], mended
+    for each in mended:
+        again = look(path, {path: each}).diagnostics
+        assert code not in [d.code for d in again], again
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (KERNEL.format("math { y[m, n] = where(n, x[m, n], 0) }"), "SPAK317"),
+        (KERNEL.format("output z: bool [M] math { y[m, n] = x[m, n] z[m] = x[m, 0] }"), "SPAK318"),
+        (KERNEL.format("option o: bool | f32 = true " + COPY), "SPAK322"),
+        (KERNEL.format("option o: int = 0.5 " + COPY), "SPAK322"),
+        (KERNEL.format(COPY + " verify { shapes M in {4, # four\n 4} }"), "SPAK140"),
+    ],
+)
+def test_no_repair_is_offered_where_there_are_several_ways(text: str, code: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.spak"
+    found = next(each for each in look(path, {path: text}).diagnostics if each.code == code)
+    assert list(edits.fixes(found)) == []
+
+
 @pytest.mark.parametrize("sign", [*FOREIGN_SIGNS, *LOOKALIKES])
 def test_a_sign_of_another_language_is_replaced_where_one_sign_will_do(sign: str, tmp_path: Path) -> None:
     text = f"spak 1\nlet a = 1\nlet b = 2\nlaw l: a{sign}b\n"
