@@ -32,7 +32,11 @@ STEP_OVERHEAD = 5e-8
 """Seconds of barriers and address arithmetic in a step, while no product runs."""
 
 MMA_SHARE = 0.65
-"""What mma reaches of the tensor rate where the architecture has wider instructions (wgmma, tcgen05)."""
+"""What mma of attention reaches of the tensor rate where the architecture has wider instructions (wgmma, tcgen05)."""
+
+MMA_PRODUCTS = 0.45
+"""The same of products (263 to 291 TFLOP/s of 989 at large ones on an H100, where tiles of 128 x 128 reach 0.8 of this
+rate; small ones that the model gave 7 us took 10 and 11)."""
 
 PATH, ALL = 0.811, 0.491
 """Of wgmma: the time of the busiest multiprocessor at the full tensor rate counts by the first, and by the
@@ -103,9 +107,10 @@ memory, and the exchange of sums."""
 
 MMA_ATTENTION = 0.45
 """What products of attention by mma reach of the rate of other products by mma: the softmax is computed in between."""
-COPIES_BESIDE = 0.06
-"""Of the products of attention by mma: what warps lose that issue copies, too, where TMA would do without: 5 % of the
-instructions at rows of 64 elements, 8 % at 128, not timed. Where there is wgmma, what was timed stands."""
+
+COPIES_BESIDE = 0.17
+"""Of the products of attention by mma: what warps lose that issue copies, too, where TMA would do without (on an H100
+`v3_tma` is 1.10 and 1.14 times as fast as `v3_pipelined` at rows of 64 elements, 1.21 and 1.24 at 128)."""
 
 ATTENTION_PRODUCTS, ATTENTION_SCORES, ATTENTION_STEP = 0.893, 2.34e-7, 5.48e-7
 """Of a step of attention by wgmma: its products count by the first; seconds that 128 x 128 scores take besides, and
@@ -336,7 +341,7 @@ def _tiled_time(
     tiles = shape.batch * ceil_div(shape.rows, tile_m) * ceil_div(shape.columns, tile_n)
     rounds = ceil_div(tiles, sms * resident)
     together = least((resident, ceil_div(tiles, sms)))
-    share = MMA_SHARE if target.has("wgmma") or target.has("tcgen05") else 1.0
+    share = MMA_PRODUCTS if target.has("wgmma") or target.has("tcgen05") else 1.0
     rate = (
         share * target.tensor_flops if template.tensor_cores else FMA_SHARE * target.fma_flops
     ) / target.sms
