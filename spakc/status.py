@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from spakc.check.check_claims import Counter, compile_time_counts
+from spakc.check.check_experiment import Counter, compile_time_counts
 from spakc.check.checked import CheckedModule
 from spakc.check.statements import LATER, Statement, gradient_of, statements
 from spakc.check.verdict import LawStatus, Status, Verdict
@@ -81,7 +81,7 @@ def status(
 
     `rows` is the evidence, `now` every part that exists at present: emitted sources, headers, flags, oracle …
     Reports rows whose figures make no sense (SPAK901, a warning); they are ignored."""
-    counted = compile_time_counts(checked)
+    counted = compile_time_counts(checked.experiments, checked.data)
     module = checked.module
     found = list(statements(module))
     claims = {(each.claim.name, each.status.target): each.status for each in checked.claims}
@@ -195,7 +195,7 @@ class _Page:
             if proved.verdict is not Verdict.undecided or means is Means.proof:
                 return StatementStatus(statement, proved)
         if means in (Means.proof, Means.guard, Means.none):
-            note = "nothing instantiates it" if means is Means.proof else ""
+            note = {Means.proof: "nothing instantiates it", Means.none: "requires nothing"}.get(means, "")
             return StatementStatus(statement, Status(Verdict.undecided, means, target, note=note))
         later = LATER.get(statement.kind) or LATER.get(statement.fact)
         if later is not None and not self.rows.get(statement.id):
@@ -272,8 +272,10 @@ def _latest_of_each(rows: list[Row]) -> list[Row]:
 
 
 def render(page: Sequence[StatementStatus], width: int = 120) -> str:
-    """The page as plain text: a line a statement, stale ones with what changed, and a summary."""
-    shown = [entry for entry in page if entry.status.applicable]
+    """The page as plain text: a line a statement, stale ones with what changed, and a summary. Where a statement does
+    not apply to a target is told only if there is no other for it."""
+    applicable = {entry.statement.id for entry in page if entry.status.applicable}
+    shown = [entry for entry in page if entry.status.applicable or entry.statement.id not in applicable]
     columns = [
         (entry.statement.id, entry.statement.target, entry.status.verdict.value, evidence_text(entry))
         for entry in shown

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spak_runtime.formats import agree
-from spakc.check.check_claims import Counter
+from spakc.check.check_experiment import Counter
 from spakc.check.statements import Statement
 from spakc.check.verdict import Verdict
 from spakc.figures import (

@@ -9,12 +9,13 @@ from spakc.check.check_claims import check_claims
 from spakc.check.check_data import check_data
 from spakc.check.check_divisors import check_divisors
 from spakc.check.check_dtypes import check_math_dtypes, check_proposition
-from spakc.check.check_experiment import check_experiments
+from spakc.check.check_experiment import check_experiments, compile_time_counts
 from spakc.check.check_laws import check_laws
 from spakc.check.check_model import check_models
 from spakc.check.check_points import check_points
 from spakc.check.check_space import check_space
 from spakc.check.check_units import check_units
+from spakc.check.check_witnesses import check_witnesses
 from spakc.check.checked import CheckedModule, KernelFacts
 from spakc.check.infer_shapes import check_bound_ranges, infer_shapes
 from spakc.check.propositions import propositions
@@ -41,6 +42,7 @@ def check(module: Module, sink: Sink, established: Collection[str] = ()) -> Chec
     for proposition in propositions(anew):
         check_proposition(proposition, sink)
         check_units(proposition, sink)
+        check_witnesses(proposition, sink)
         if proposition.kernel is None:
             check_bound_ranges(proposition.expr, {}, sink)  # a kernel's are checked with its tensors
         check_divisors(proposition.expr, sink, proposition.claim)
@@ -49,8 +51,8 @@ def check(module: Module, sink: Sink, established: Collection[str] = ()) -> Chec
     if _errors(sink) > before:
         return CheckedModule(module, kernels, {}, (), models, data)
     spaces = check_space(anew, sink)
-    laws = check_laws(anew, spaces, sink)
     experiments = check_experiments(module, models, data, sink)
+    laws = check_laws(anew, spaces, sink, compile_time_counts(experiments, data))
     check_points(module, experiments, sink)
     checked = CheckedModule(module, kernels, spaces, laws, models, data, experiments)
     return checked if _errors(sink) > before else replace(checked, claims=check_claims(checked))

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from spakc.check.check_experiment import DEFAULT
+from spakc.check.check_experiment import Counter, compile_time_counts
 from spakc.check.checked import CheckedModule
 from spakc.check.verdict import Status, Verdict, means_of
 from spakc.ir.constraint import Env, evaluate, show
 from spakc.ir.experiment import Claim
 from spakc.ir.lanes import Scalar
 from spakc.ir.module import Module
-from spakc.ir.ops import Expr, Query, Ref, RefKind
-from spakc.ir.points import at_point, label_asked, points_of
+from spakc.ir.ops import Expr, Query, RefKind
+from spakc.ir.points import at_point, points_of
 from spakc.ir.queries import Means
 from spakc.ir.ranges import LARGE, truth_of
 from spakc.ir.visit import walk
 from spakc.record import record
-
-Counter = Callable[[Query], "float | None"]
-"""What is known at compile time of a query: `parameters(e)`, `flops(e)`, `max_length(d.s)`; None for any other."""
 
 
 @record
@@ -34,36 +31,12 @@ class ClaimStatus:
 def check_claims(checked: CheckedModule) -> tuple[ClaimStatus, ...]:
     """Every claim of the module, in its order: proved, refuted, or undecided with the means that it waits for. A claim
     that is refuted is no mistake: it stands in the file as what turned out false."""
-    counted = compile_time_counts(checked)
+    counted = compile_time_counts(checked.experiments, checked.data)
     return tuple(
         ClaimStatus(claim, prove_claim(claim, target, checked.module, counted))
         for claim in checked.module.claims.values()
         for target in claim.on or ("",)
     )
-
-
-def compile_time_counts(checked: CheckedModule) -> Counter:
-    """Answers `parameters(e)` and `flops(e)` of an experiment, of a sweep at the point that is asked for, and
-    `max_length(d.s)`; None where they hang on a corpus that nobody has read."""
-
-    def counted(query: Query) -> float | None:
-        named = query.args[0] if query.args else None
-        if not isinstance(named, Ref):
-            return None
-        if query.name == "max_length":
-            dataset, _, split = named.name.rpartition(".")
-            data = checked.data.get(dataset)
-            return data.max_digits(split) if data is not None and split in data.digits else None
-        facts = checked.experiments.get(named.name)
-        if facts is None or query.name not in ("parameters", "flops"):
-            return None
-        label = label_asked(query, facts.experiment)
-        count = next((point.count for point in facts.points.get(DEFAULT, ()) if point.label == label), None)
-        if count is None:
-            return None
-        return count.parameters if query.name == "parameters" else count.flops
-
-    return counted
 
 
 def prove_claim(claim: Claim, target: str, module: Module, counted: Counter) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
+from itertools import zip_longest
 
 from spakc.check.propositions import Proposition
 from spakc.diagnostics import Repair, Sink
@@ -22,7 +23,7 @@ from spakc.ir.ops import (
     Ref,
     RefKind,
 )
-from spakc.ir.queries import QUERIES
+from spakc.ir.queries import QUERIES, Kind
 from spakc.ir.types import NUMBER, DType
 from spakc.ir.visit import children, walk
 from spakc.source import Span
@@ -55,10 +56,12 @@ _BY_FACT = {bool: Sort.truth, int: Sort.integer, float: Sort.real, str: Sort.wor
 def check_math_dtypes(kernel: Kernel, sink: Sink) -> Mapping[str, DType]:
     """The dtype of every intermediate: real ones are accumulated in `kernel.accumulate`, integers are int32.
 
-    Needs equations in dependency order. Reports indices that are no integers (SPAK316), operands of the
+    Needs equations in dependency order. Reports sizes (SPAK321) and indices (316) that are no integers, operands of the
     wrong kind (317), values that their target cannot hold (318). Leaves alone: precision, which is the
     kernel's to choose."""
     sorts = Sorts(kernel, sink, in_maths=True)
+    for size in (size for tensor in kernel.tensors.values() for size in tensor.shape):
+        sorts.size(size)
     dtypes: dict[str, DType] = {}
     for equation in kernel.math:
         sort = sorts.of(equation.value)
@@ -257,16 +260,32 @@ class Sorts:
         sign = left.end + between.text.find("/")
         return [Repair(Span(left.source, sign, sign + 1), "//")] if between.text.strip() == "/" else []
 
+    def size(self, expr: Expr) -> None:
+        """Reports the size of an axis that is no integer, whether or not an element of its tensor is ever read."""
+        before = len(self.sink.diagnostics)
+        sort = self.of(expr)
+        if sort in (Sort.integer, Sort.anything) or len(self.sink.diagnostics) > before:
+            return
+        divided = any(isinstance(node, Apply) and node.op == "div" for node in walk(expr))
+        help_ = ["`//` divides integers"] if divided else []
+        self.sink.report("SPAK321", "a size is an integer", expr.span, f"this is {sort.value}", help=help_)
+
     # ---- compounds ----------------------------------------------------------------------------------
 
     def _of_query(self, expr: Query) -> Sort:
         spec = QUERIES.get(expr.name)
-        for argument in expr.args:
-            if self.of(argument) is Sort.several:
+        kinds = () if spec is None else [parameter.kind for parameter in spec.positional]
+        for argument, kind in zip_longest(expr.args, kinds[: len(expr.args)]):
+            sort = self.of(argument)
+            if sort is Sort.several:
                 message = f"an argument of `{expr.name}` is one value"
                 self.sink.report("SPAK317", message, argument.span, "these are several")
-        for _, value in expr.named:
-            self.of(value)
+            elif sort is Sort.thing and kind is Kind.value and expr.name != "geomean":
+                message = f"an argument of `{expr.name}` is a value"
+                self.sink.report("SPAK317", message, argument.span, "this is a declared thing")
+        for name, value in expr.named:
+            if self.of(value) is Sort.thing:
+                self.sink.report("SPAK317", f"`{name}` is a value", value.span, "this is a declared thing")
         if spec is None:
             return Sort.anything
         if spec.name == "geomean":
@@ -352,6 +371,10 @@ class Sorts:
     def _alike(self, left: Expr, right: Expr, message: str) -> Sort:
         """The common sort of two operands; SPAK317 with both places when they have none."""
         a, b = self.of(left), self.of(right)
+        if Sort.thing in (a, b):
+            thing = left if a is Sort.thing else right
+            self.sink.report("SPAK317", "a declared thing is no value", thing.span, "compared here")
+            return Sort.anything
         if Sort.anything in (a, b):
             return b if a is Sort.anything else a
         if a is b:

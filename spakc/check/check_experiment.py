@@ -3,33 +3,35 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from spakc.check.check_laws import prove
 from spakc.check.check_protocol import check_protocol, follows
-from spakc.check.check_settings import MOST_POINTS, TRAIN_KEYS, Settings, has_unit
+from spakc.check.check_settings import MOST_POINTS, TRAIN_KEYS, Settings
 from spakc.check.count import Count, Sizes, Unbuildable, Value, count
 from spakc.check.data_facts import DatasetFacts
 from spakc.check.findings import Findings
-from spakc.check.loops import check_loops
 from spakc.check.model_shapes import Shapes
 from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
-from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, rows
+from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, mentions, rows
 from spakc.ir.experiment import Experiment
 from spakc.ir.model import Loop, Model, runs_of
 from spakc.ir.module import Module
 from spakc.ir.ops import Const, Expr, Query, Ref, RefKind
-from spakc.ir.points import label_of
-from spakc.ir.visit import walk
+from spakc.ir.points import label_asked, label_of
+from spakc.ir.visit import with_unit
 from spakc.lower.resolve import nearest
 from spakc.record import record
 
 DEFAULT = "default"
 """The settings as stated, without a profile."""
+
+Counter = Callable[[Query], "float | None"]
+"""What is known at compile time of a query: `parameters(e)`, `flops(e)`, `max_length(d.s)`; None for any other."""
 
 
 @record
@@ -64,7 +66,7 @@ def check_experiments(
     Needs models and datasets that were checked (an experiment over one with a mistake is left out). Reports
     SPAK542-558 for keys and values that mean nothing, and every law of a model that does not hold (through
     `prove`). Leaves claims, and what only a run can know, alone."""
-    facts: dict[str, ExperimentFacts] = {}
+    checks: dict[str, _Check] = {}
     findings = Findings()
     for protocol in module.protocols.values():
         check_protocol(protocol, sink)
@@ -77,10 +79,52 @@ def check_experiments(
             sink.report("SPAK542", message, experiment.span, f"has {len(experiment.data)}")
             continue
         if experiment.data[0] in data:
-            check = _Check(module, experiment, model, shapes[model.name], data, sink, findings)
-            facts[name] = check.run()
+            checks[name] = _Check(module, experiment, model, shapes[model.name], data, sink, findings)
+    facts = {name: check.run() for name, check in checks.items()}
+    counted = compile_time_counts(facts, data)
+    for name, check in checks.items():
+        check.laws(facts[name], counted)
     findings.report(sink)
     return facts
+
+
+def compile_time_counts(
+    experiments: Mapping[str, ExperimentFacts], data: Mapping[str, DatasetFacts]
+) -> Counter:
+    """Answers `parameters(e)` and `flops(e)` of an experiment, of a sweep at the point that is asked for, and
+    `max_length(d.s)`; None where they hang on a corpus that nobody has read."""
+
+    def counted(query: Query) -> float | None:
+        named = query.args[0] if query.args else None
+        if not isinstance(named, Ref):
+            return None
+        if query.name == "max_length":
+            dataset, _, split = named.name.rpartition(".")
+            found = data.get(dataset)
+            return found.max_digits(split) if found is not None and split in found.digits else None
+        if query.name not in ("parameters", "flops"):
+            return None
+        facts = experiments.get(named.name)
+        if facts is None:
+            counts = counts_of_model(named.name, query.name, experiments)
+            return counts.pop() if len(counts) == 1 else None
+        label = label_asked(query, facts.experiment)
+        count = next((point.count for point in facts.points.get(DEFAULT, ()) if point.label == label), None)
+        return None if count is None else int(getattr(count, query.name))
+
+    return counted
+
+
+def counts_of_model(model: str, what: str, experiments: Mapping[str, ExperimentFacts]) -> set[int | None]:
+    """What the experiments with a model count of it, at every point; None where that hangs on a corpus that nobody has
+    read."""
+    points = [
+        point
+        for facts in experiments.values()
+        if facts.experiment.model == model
+        for point in facts.points.get(DEFAULT, ())
+    ]
+    return {None if point.count is None else int(getattr(point.count, what)) for point in points}
 
 
 class _Check:
@@ -119,10 +163,15 @@ class _Check:
         for profile, settings in ((DEFAULT, {}), *experiment.profiles.items()):
             points = tuple(self._points(settings))
             facts.points[profile] = points
+        return facts
+
+    def laws(self, facts: ExperimentFacts, counted: Counter) -> None:
+        """The laws of the model and of the experiment, at every point of every profile. Needs the points of all
+        experiments."""
+        for profile, points in facts.points.items():
             for point in points:
                 if not self.unbuildable:
-                    self._laws(profile, point, facts)
-        return facts
+                    self._laws(profile, point, facts, counted)
 
     # ---- points -------------------------------------------------------------------------------------
 
@@ -153,7 +202,9 @@ class _Check:
         for key, value in profile.items():
             group, _, name = key.partition(".")
             if group not in groups:
-                close = nearest(key, [f"{g}.…" for g in groups]) or "model.…, train.…, optimizer or lr"
+                close = (
+                    nearest(key, [f"{g}.…" for g in groups], self.sink) or "model.…, train.…, optimizer or lr"
+                )
                 self.error(
                     "SPAK544", f"a profile cannot set `{key}`", value.span, "set here", f"it sets {close}"
                 )
@@ -174,11 +225,15 @@ class _Check:
         for names, domain in self.experiment.vary:
             for name in names:
                 if name not in self.model.hypers and name not in TRAIN_KEYS:
-                    close = nearest(name, (*self.model.hypers, *TRAIN_KEYS))
+                    close = nearest(name, (*self.model.hypers, *TRAIN_KEYS), self.sink)
                     hint = f"did you mean `{close}`?" if close else "name a hyper of the model"
                     self.error("SPAK543", f"`vary` does not know `{name}`", domain.span, "varied here", hint)
                     return
             values = rows(domain, Env(), MOST_POINTS)
+            united = with_unit(domain)
+            if united is not None:
+                self.error("SPAK545", "a setting that varies has no unit", united.span, "this number has one")
+                return
             if isinstance(values, TooMany | Unknown) or not values:
                 self.error("SPAK545", "a sweep has a known number of points", domain.span, "has not")
                 return
@@ -204,7 +259,7 @@ class _Check:
         for name, default in self.model.hypers.items():
             expr = given.get(name, default)
             value = evaluate(expr, Env({(RefKind.hyper, key): v for key, v in values.items()}))
-            if has_unit(expr):
+            if with_unit(expr) is not None:
                 self.error("SPAK546", f"hyper `{name}` is a number without a unit", expr.span, "this has one")
                 return None
             if isinstance(value, Unknown) or not isinstance(value, bool | int | float):
@@ -230,7 +285,6 @@ class _Check:
             sizes = Sizes(size or 1, context, context, 1)
         try:
             found = count(self.model, self.shapes, hypers, sizes)
-            check_loops(self.model, hypers)
         except Unbuildable as wrong:
             self.unbuildable = True
             also = [(self.experiment.span, "with the hypers of this experiment")]
@@ -254,37 +308,29 @@ class _Check:
                 "say `answer parallel` in the dataset: then nothing of an answer is read before it is given",
             )
 
-    def _laws(self, profile: str, point: Point, facts: ExperimentFacts) -> None:
+    def _laws(self, profile: str, point: Point, facts: ExperimentFacts, counted: Counter) -> None:
         env = Env({(RefKind.hyper, name): value for name, value in point.hypers.items()})
-        queries: dict[Query, Value] = {}
         laws = (*self.model.laws, *self.experiment.laws)
-        for law in laws:
-            for node in walk(law.proposition):
-                if isinstance(node, Query) and node.name == "max_length":
-                    longest = self._longest(node)
-                    if longest is not None:
-                        queries[node] = longest
-                elif (
-                    isinstance(node, Query)
-                    and node.name in ("parameters", "flops")
-                    and point.count is not None
-                ):
-                    queries[node] = getattr(point.count, node.name)
+        queries: dict[Query, Value] = {}
+        for node in mentions(*(part for law in laws for part in (law.proposition, law.when))):
+            if isinstance(node, Query):
+                value = self._own_count(node, point) if self._is_own(node) else counted(node)
+                if value is not None:
+                    queries[node] = value
         subject = self.experiment.name + ("" if profile == DEFAULT else f", profile {profile}")
         subject += f", {point.label}" if point.label else ""
         for law in laws:
             status = prove(law, env.bind(queries=queries), self.findings, subject)
             facts.laws.append(LawStatus(law, status, subject))
 
-    def _longest(self, node: Query) -> int | None:
-        """`max_length(data.split)`: digits of the longest sample."""
-        target = node.args[0]
-        assert isinstance(target, Ref)
-        dataset, _, split = target.name.rpartition(".")
-        found = self.datasets.get(dataset)
-        if found is None or split not in found.digits:
-            return None
-        return found.max_digits(split)
+    def _is_own(self, query: Query) -> bool:
+        """Whether it asks about this experiment, at the point that is looked at."""
+        named = query.args[0] if query.args else None
+        own = isinstance(named, Ref) and named.name in (self.experiment.name, self.model.name)
+        return query.name in ("parameters", "flops") and own and not query.named
+
+    def _own_count(self, query: Query, point: Point) -> int | None:
+        return None if point.count is None else int(getattr(point.count, query.name))
 
 
 def count_parameters(facts: ExperimentFacts, profile: str | None = None, point: str = "") -> int | None:

@@ -6,7 +6,7 @@ guard holds as soon as it is emitted. A law that waits for code, a run or a meas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from spakc.check.check_space import SpaceKey, is_present, targets_of, vacuous
 from spakc.check.findings import Finding, Findings
@@ -27,21 +27,26 @@ from spakc.ir.constraint import (
 )
 from spakc.ir.lanes import np
 from spakc.ir.module import Device, Kernel, Law, Module, Schedule
-from spakc.ir.ops import Ref, RefKind
+from spakc.ir.ops import Query, Ref, RefKind
 from spakc.ir.queries import Means
 
 
-def check_laws(module: Module, spaces: Mapping[SpaceKey, Space], sink: Sink) -> tuple[LawStatus, ...]:
+def check_laws(
+    module: Module,
+    spaces: Mapping[SpaceKey, Space],
+    sink: Sink,
+    counted: Callable[[Query], float | None] = lambda _: None,
+) -> tuple[LawStatus, ...]:
     """The status of every law of the file, of kernels and of schedules, on every target.
 
-    Needs the spaces of `check_space`. Reports an asserted law that is refuted, with the counterexample (203),
-    a law that never applies (206) or has no truth value (208), a preference over what is known only after the
-    launch (209) and a need that is not a fact of the device (210). Leaves the laws of models, datasets and
-    experiments to those who instantiate them (`prove`)."""
+    Needs the spaces of `check_space`, and what is `counted` of experiments and data for the laws of the file. Reports
+    an asserted law that is refuted, with the counterexample (203), a law that never applies (206) or has no truth value
+    (208), a preference over what is known only after the launch (209) and a need that is not a fact of the device
+    (210). Leaves the laws of models, datasets and experiments to those who instantiate them (`prove`)."""
     findings = Findings()
     found: list[LawStatus] = []
     for law in module.laws:
-        found.extend(_asserted(module, law, None, findings))
+        found.extend(_asserted(module, law, None, findings, counted))
     for kernel in module.kernels.values():
         for law in kernel.laws:
             found.extend(_asserted(module, law, kernel, findings))
@@ -68,7 +73,13 @@ def prove(law: Law, env: Env, findings: Findings, subject: str) -> Status:
 # ---- laws that assert ---------------------------------------------------------------------------------
 
 
-def _asserted(module: Module, law: Law, kernel: Kernel | None, findings: Findings) -> Iterator[LawStatus]:
+def _asserted(
+    module: Module,
+    law: Law,
+    kernel: Kernel | None,
+    findings: Findings,
+    counted: Callable[[Query], float | None] = lambda _: None,
+) -> Iterator[LawStatus]:
     means = means_of_law(law, kernel)
     if means is Means.guard:
         yield LawStatus(law, Status(Verdict.holds, means, witnesses=1, note="checked at every call"))
@@ -90,7 +101,7 @@ def _asserted(module: Module, law: Law, kernel: Kernel | None, findings: Finding
         if means is not Means.proof:
             statuses.append(Status(Verdict.undecided, means, target))
             continue
-        status = _proved(law, kernel, device, findings)
+        status = _proved(law, kernel, device, findings, counted)
         applied = applied or status.applicable
         statuses.append(status)
     if not applied:
@@ -104,17 +115,24 @@ def _differs_by_target(law: Law, means: Means) -> bool:
 
 def _inapplicable(means: Means, target: str, missing: frozenset[str]) -> Status:
     facts = ", ".join(f"`{name}`" for name in sorted(missing))
-    return Status(
-        Verdict.undecided, means, target, note=f"`{target}` does not state {facts}", applicable=False
-    )
+    note = f"`{target}` does not state {facts}" if target else "the file names no targets"
+    return Status(Verdict.undecided, means, target, note=note, applicable=False)
 
 
-def _proved(law: Law, kernel: Kernel | None, device: Device | None, findings: Findings) -> Status:
+def _proved(
+    law: Law,
+    kernel: Kernel | None,
+    device: Device | None,
+    findings: Findings,
+    counted: Callable[[Query], float | None],
+) -> Status:
     """By every choice of dtypes, compiled dims and options that the law can tell apart."""
     target = device.name if device is not None else ""
     base = Env().facts(device.facts if device is not None else {})
     if kernel is None:
-        return _decide(law, base, findings, target)
+        asked = {e: counted(e) for e in mentions(law.proposition, law.when) if isinstance(e, Query)}
+        known = {query: value for query, value in asked.items() if value is not None}
+        return _decide(law, base.bind(queries=known), findings, target)
     problems = problems_of(kernel, mentions(law.proposition, law.when))
     if isinstance(problems, TooMany):
         findings.add(

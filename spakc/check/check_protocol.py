@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from spakc.check.check_divisors import check_divisors
-from spakc.check.check_settings import GATE_KEYS, WORDS, has_unit
+from spakc.check.check_settings import GATE_KEYS, WORDS
 from spakc.check.count import MOST_LOOPS
 from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, evaluate
 from spakc.ir.experiment import Dataset, Experiment, Protocol
 from spakc.ir.model import Loop, Model
 from spakc.ir.ops import Apply, Expr, Query, Ref, RefKind
-from spakc.ir.visit import walk
+from spakc.ir.visit import walk, with_unit
 from spakc.lower.resolve import nearest
 from spakc.source import Span
 
@@ -18,6 +18,12 @@ GATE_OPERATIONS = frozenset(
     ("add", "sub", "mul", "div", "neg", "not", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
 )
 """What a gate may compute: what the runtime's gates.py does."""
+
+_KINDS = {
+    RefKind.fact: "a fact of a device",
+    RefKind.dim: "a size of a kernel's calls",
+    RefKind.option: "an option of a kernel's calls",
+}
 
 GATE_QUERIES = frozenset(("loss", "accuracy", "laws", "format", "decoded"))
 
@@ -28,14 +34,19 @@ def check_protocol(protocol: Protocol, sink: Sink) -> None:
     for gate in protocol.gates:
         for key, value in (gate.train or {}).items():
             if key not in GATE_KEYS:
-                close = nearest(key, GATE_KEYS)
+                close = nearest(key, GATE_KEYS, sink)
                 hint = f"did you mean `{close}`?" if close else f"it takes {', '.join(GATE_KEYS)}"
                 sink.report(
                     "SPAK543", f"`train` of a gate has no `{key}`", value.span, "set here", help=[hint]
                 )
             elif key != "keep":
                 count = evaluate(value, Env())
-                if isinstance(count, bool) or not isinstance(count, int) or count < 1 or has_unit(value):
+                if (
+                    isinstance(count, bool)
+                    or not isinstance(count, int)
+                    or count < 1
+                    or with_unit(value) is not None
+                ):
                     sink.report("SPAK548", f"`{key}` is a positive whole number", value.span, "this is none")
             elif not (isinstance(value, Ref) and value.name in WORDS[key]):
                 sink.report(
@@ -69,14 +80,14 @@ def _unknown(node: Expr) -> str:
         return f"`{'in' if node.op == 'member' else node.op.removeprefix('cast_')}`"
     if isinstance(node, Query) and node.name not in GATE_QUERIES:
         return f"`{node.name}`"
-    return "a fact of a device" if isinstance(node, Ref) and node.kind is RefKind.fact else ""
+    return _KINDS.get(node.kind, "") if isinstance(node, Ref) else ""
 
 
 def follows(experiment: Experiment, protocol: Protocol, model: Model, dataset: Dataset, sink: Sink) -> None:
     """What a protocol asks of an experiment that follows it: splits that there are, readouts that its model has."""
 
     def no_split(name: str, span: Span | None) -> None:
-        close = nearest(name, splits)
+        close = nearest(name, splits, sink)
         if sink.has("SPAK550", span):
             return
         sink.report(
@@ -109,7 +120,7 @@ def check_readout(query: Query, model: Model, sink: Sink) -> bool:
     if (asked := named.get("loops")) is not None:
         count = evaluate(asked, Env())
         whole = isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MOST_LOOPS
-        if not whole or has_unit(asked):
+        if not whole or with_unit(asked) is not None:
             wrong = asked, f"`loops` is a whole number from 1 to {MOST_LOOPS:,}", "this is none"
         elif not any(isinstance(step, Loop) for step in model.forward.body):
             wrong = asked, f"model `{model.name}` has no loop in forward", "nothing to count"

@@ -10,8 +10,7 @@ from spakc.diagnostics import Sink
 from spakc.ir.constraint import Env, TooMany, Unknown, evaluate, members
 from spakc.ir.experiment import Experiment, Phased
 from spakc.ir.ops import Const, Expr, Interval, Members, Query, Ref, Tuple
-from spakc.ir.types import NUMBER
-from spakc.ir.visit import children, walk
+from spakc.ir.visit import children, with_unit
 from spakc.lower.resolve import nearest
 from spakc.source import Span
 
@@ -47,7 +46,7 @@ class Settings:
         names = tuple(known)
         for key, value in given.items():
             if key not in names:
-                close = nearest(key, names)
+                close = nearest(key, names, self.sink)
                 hint = f"did you mean `{close}`?" if close else f"there are {', '.join(names)}"
                 self.error("SPAK543", f"{where} has no {what} `{key}`", value.span, "set here", hint)
 
@@ -81,7 +80,7 @@ class Settings:
             isinstance(value, int | float)
             and not isinstance(value, bool)
             and value > 0
-            and not has_unit(expr)
+            and with_unit(expr) is None
         )
         if not good or (whole and not isinstance(value, int)):
             kind = "a positive whole number" if whole else "a positive number"
@@ -101,7 +100,7 @@ class Settings:
             isinstance(values, TooMany | Unknown)
             or not values
             or not all(is_natural(value) for value in values)
-            or has_unit(expr)
+            or with_unit(expr) is not None
         ):
             self.error("SPAK548", "`seeds` is a set of whole numbers from 0 on", expr.span, "this is none")
             return None
@@ -187,7 +186,7 @@ class Settings:
             isinstance(value, bool)
             or not isinstance(value, int | float)
             or not 0 <= value < math.inf
-            or has_unit(expr)
+            or with_unit(expr) is not None
         ):
             self.error("SPAK548", f"`{key}` is a number from 0 on", expr.span, "this is none")
             return None
@@ -207,8 +206,3 @@ def _share(value: object) -> bool:
 
 def is_natural(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def has_unit(expr: Expr) -> bool:
-    """Whether a number of an expression has a unit."""
-    return any(isinstance(node, Const) and node.unit != NUMBER for node in walk(expr))

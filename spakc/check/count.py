@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from spakc.check.model_shapes import Shapes
 from spakc.ir.constraint import Env, evaluate
 from spakc.ir.model import Assign, Loop, Model, Part, Step, runs_of
-from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
+from spakc.ir.ops import Apply, Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.visit import children
 from spakc.record import record
 from spakc.source import Span
@@ -55,10 +55,12 @@ MOST_LAYERS = MOST_LOOPS = 100_000
 def count(model: Model, shapes: Shapes, hypers: Mapping[str, Value], sizes: Sizes) -> Count:
     """Counts a checked model at given values of its hypers. Weights shared by a loop count once, its arithmetic as
     often as it runs (where the input says how often: for the longest document trained on); a tied unembedding adds
-    arithmetic alone. Raises Unbuildable at the first size that no model can have."""
+    arithmetic alone. Raises Unbuildable at the first size that no model can have, or that it says of the loops it reads
+    out."""
     found = _Counter(model, shapes, hypers, sizes).part(model.forward)
     if found.parameters > MOST_PARAMETERS:
         raise Unbuildable(f"a model of {found.parameters:.1e} parameters", model.span)
+    _check_loops(model, hypers)
     return found
 
 
@@ -143,6 +145,7 @@ class _Counter:
                 own = 0 if _flag(named.get("tied"), False) else weights + bias * self.sizes.vocabulary
                 return Count(own, 2 * weights)
             case "norm":
+                self.number(named.get("eps"), "`eps`")
                 return Count((_flag(named.get("weight"), True) + bias) * width, 0)
             case "mlp":
                 hidden = self.value(named["hidden"], "`hidden`")
@@ -180,6 +183,12 @@ class _Counter:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
                 raise Unbuildable("a share to drop lies from 0 to below 1", part.span)
 
+    def number(self, node: Expr | None, what: str) -> None:
+        """A number that is not negative, where one is given."""
+        value = 0 if node is None else evaluate(node, self.env)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise Unbuildable(f"{what} is a number from 0 on", None if node is None else node.span)
+
     def base(self, node: Query) -> None:
         """Of the angles of `rope`: the slowest pair turns this much slower than the first."""
         for part in node.args:
@@ -211,3 +220,45 @@ class _Counter:
 
 def _flag(node: Expr | None, default: bool) -> bool:
     return bool(node.value) if isinstance(node, Const) else default
+
+
+# ---- loops that are read out ----------------------------------------------------------------------------
+
+
+def _check_loops(model: Model, hypers: Mapping[str, Value]) -> None:
+    """Needs a checked model with a loop of a sound length. Raises Unbuildable at the first supervised loop or
+    `earliest` that the loop never reaches, and at a threshold that is no probability."""
+    env = Env({(RefKind.hyper, name): value for name, value in hypers.items()})
+    loop = next((step for step in model.forward.body if isinstance(step, Loop)), None)
+    if loop is None or not isinstance(loop.domain, Interval) or runs_of(loop) is not None:
+        return
+    length = evaluate(loop.domain.last, env)
+    assert isinstance(length, int), "counted before"
+    supervise, halting = model.supervise, model.halting or {}
+    if supervise is not None and isinstance(supervise.domain, Interval):
+        first = _loop_number(supervise.domain.first, "the first supervised loop", 1, length, env)
+        _loop_number(supervise.domain.last, "the last supervised loop", first, length, env)
+    if "earliest" in halting:
+        _loop_number(halting["earliest"], "`earliest`", 1, length, env)
+    if "threshold" in halting:
+        _threshold(halting["threshold"], env)
+
+
+def _loop_number(node: Expr, what: str, least: int, most: int, env: Env) -> int:
+    value = evaluate(node, env)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise Unbuildable(f"{what} is a whole number from {least} to {most}, not {value}", node.span)
+    return value
+
+
+def _threshold(node: Expr, env: Env) -> None:
+    """A number, or a choice of such by the character before."""
+    if isinstance(node, Apply) and node.op == "where":
+        for branch in node.args[1:]:
+            _threshold(branch, env)
+        return
+    if isinstance(node, Query):
+        return
+    value = evaluate(node, env)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise Unbuildable(f"a threshold is a probability from 0 to 1, not {value}", node.span)

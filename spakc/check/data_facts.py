@@ -11,6 +11,7 @@ from spakc.check.verdict import LawStatus
 from spakc.diagnostics import Sink
 from spakc.ir.experiment import Dataset, Split
 from spakc.ir.ops import Apply, Const, Expr, Query, Ref, RefKind
+from spakc.ir.types import NUMBER
 
 Choices = tuple[tuple[tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
 
@@ -117,7 +118,9 @@ class Report:
 
 def is_constant(node: Expr, least: int, stop: int) -> bool:
     """A whole number of the file from `least` to below `stop`."""
-    return isinstance(node, Const) and is_whole(node.value) and least <= node.value < stop  # type: ignore[operator]
+    if not isinstance(node, Const) or not is_whole(node.value) or node.unit != NUMBER:
+        return False
+    return least <= node.value < stop  # type: ignore[operator]
 
 
 def is_whole(value: object) -> bool:

@@ -65,6 +65,8 @@ def _foreign(check: Report, part: Expr) -> None:
             check.error("SPAK128", f"`{part.name}` reads {what}", inner, label)
     if isinstance(part, Ref) and part.kind is RefKind.fact:
         check.error("SPAK130", "a law of data knows no device", part, "a fact of a device")
+    if isinstance(part, Ref) and part.kind in (RefKind.dim, RefKind.option):
+        check.error("SPAK130", "a law of data knows no kernel", part, "of the calls of a kernel")
     if isinstance(part, Const) and part.unit != NUMBER:
         check.error("SPAK319", "a law of data has no units", part, "this number has one")
 

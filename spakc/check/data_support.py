@@ -10,6 +10,7 @@ from spakc.ir.constraint import Env, TooMany, Unknown, rows
 from spakc.ir.experiment import Split
 from spakc.ir.ops import Const, Expr, Interval, Query, Ref, RefKind
 from spakc.ir.types import NUMBER
+from spakc.ir.visit import with_unit
 
 MOST_DIGITS = 10_000
 MOST_CHOICES = 1 << 16
@@ -25,6 +26,10 @@ def find_support(check: Report, split: Split, facts: DatasetFacts) -> None:
     choices = []
     bound: dict[str, frozenset[int]] = {}
     for names, domain in split.binders:
+        united = with_unit(domain)
+        if united is not None:
+            check.error("SPAK529", "a parameter of a split has no unit", united, "this number has one")
+            return
         values = rows(domain, Env(), MOST_CHOICES)
         if isinstance(values, TooMany | Unknown) or not values:
             check.error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spakc.check.data_facts import Report, is_constant, is_end
 from spakc.ir.ops import Apply, Const, Expr, Query, Ref, RefKind
+from spakc.ir.types import NUMBER
 
 MOST_DIVISOR = 10**15
 """Below this, ten times a remainder and a digit are a number of 64 bits."""
@@ -57,7 +58,7 @@ def check_piece(check: Report, piece: Expr, *, inner: bool = False) -> None:
             check_piece(check, piece.args[0], inner=True)
         case Ref(kind=RefKind.sample):
             pass
-        case Const(value=int(value)) if not isinstance(value, bool) and value >= 0:
+        case Const(value=int(value)) if not isinstance(value, bool) and value >= 0 and piece.unit == NUMBER:
             pass
         case Apply(op="add" | "mul") | Query(name="digit_sum" | "complement"):
             for side in piece.args:

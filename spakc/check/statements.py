@@ -73,7 +73,9 @@ def statements(module: Module) -> Iterator[Statement]:
     kernels' verification and gradients, preferences, implementations, gates (once an experiment), claims,
     prose."""
     for law in module.laws:
-        yield from _law(module, law, (), None, None)
+        named = sorted(_entities(law.proposition) & module.experiments.keys())
+        counted = tuple(experiment_core(module, module.experiments[name]) for name in named)
+        yield from _law(module, law, counted, None, None)
     for kernel in module.kernels.values():
         yield from _of_kernel(module, kernel)
     for model in module.models.values():

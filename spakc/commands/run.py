@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def run(
 ) -> int:
     """`abreast` runs go on at a time, or `gpus` share one. Exit 4 if a claim is refuted, 5 if a gate fails or a claim
     that was asked for stays open, else 0."""
+    _wait_quietly()
     _enough(gpus, abreast)
     checked = driver.check_file(file)
     show(checked.sink.diagnostics, format == "json")
@@ -76,6 +78,13 @@ def run(
         write_page(out / "report.html", out, module, decided, files, page, rows)
         _report(module, page, runs, out, path, say)
     return _exit_code(page, runs, chosen)
+
+
+def _wait_quietly() -> None:
+    """Threads of torch that wait for each other sleep. By default they spin, some thousand times a step of a small
+    model, and where other programs want the cores they spin for the one that cannot run. Read when torch is loaded;
+    whoever sets it keeps it."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _enter(held: contextlib.ExitStack, out: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from spakc.ir.experiment import Phased
 from spakc.ir.ops import Apply, Const, Expr, Interval, Load, Members, Query, Reduce, Ref, RefKind, Tuple
+from spakc.ir.types import NUMBER
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
@@ -28,6 +29,11 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     if isinstance(expr, Phased):
         return (expr.first, expr.second)
     return ()
+
+
+def with_unit(expr: Expr) -> Const | None:
+    """The first number of an expression that has a unit, where none belongs."""
+    return next((n for n in walk(expr) if isinstance(n, Const) and n.unit != NUMBER), None)
 
 
 def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from spakc.diagnostics import Sink
 from spakc.ir.ops import ACTIVATIONS, OPS, REDUCTIONS, Apply, Expr, Load, Query, Reduce, Ref, RefKind
 from spakc.ir.queries import QUERIES, Place
@@ -114,6 +116,16 @@ def lower_call(node: nodes.Call, scope: Scope, sink: Sink, lower: Lower) -> Expr
     return _named_call(node, function, scope, sink, lower)
 
 
+def _functions(scope: Scope) -> Iterator[str]:
+    """What can be called here."""
+    for spec in QUERIES.values():
+        if scope.place in spec.places or scope.place is Place.let:
+            yield spec.name
+    yield from (op for op in OPS if operation(op))
+    yield from (*TYPE_NAMES, *REDUCTIONS)
+    yield from (name for name, entry in scope.visible().items() if entry.callee)
+
+
 def _named_call(node: nodes.Call, function: nodes.NameExpr, scope: Scope, sink: Sink, lower: Lower) -> Expr:
     name = function.name
     entry = scope.find(name)
@@ -126,7 +138,7 @@ def _named_call(node: nodes.Call, function: nodes.NameExpr, scope: Scope, sink: 
         if strange:
             also = [] if entry.span is None else [(entry.span, f"{entry.what} of {', '.join(entry.words)}")]
             message = f"`{name}` may be `{strange[0]}`, which is no activation"
-            close = nearest(strange[0], ACTIVATIONS)
+            close = nearest(strange[0], ACTIVATIONS, sink)
             hint = f"did you mean `{close}`?" if close else f"activations are {', '.join(ACTIVATIONS)}"
             sink.report("SPAK121", message, function.span, "called here", also=also, help=[hint])
         if operand is None or strange:
@@ -188,10 +200,7 @@ def _report_no_function(name: str, span: Span, entry: Entry | None, scope: Scope
             help=[f"write `{name}[k](…)`: the index variables in brackets"],
         )
         return
-    known = [spec.name for spec in QUERIES.values() if scope.place in spec.places or scope.place is Place.let]
-    callees = [key for key, value in scope.visible().items() if value.callee]
-    operations = [op for op in OPS if operation(op)] + list(TYPE_NAMES)
-    close = nearest(name, (*known, *operations, *REDUCTIONS, *callees))
+    close = nearest(name, _functions(scope), sink)
     sink.report(
         "SPAK121",
         f"no function is called `{name}`",
@@ -205,7 +214,7 @@ def _reduction(
     node: nodes.Call, function: nodes.Index, base: nodes.NameExpr, scope: Scope, sink: Sink, lower: Lower
 ) -> Expr:
     if base.name not in REDUCTIONS:
-        close = nearest(base.name, REDUCTIONS)
+        close = nearest(base.name, REDUCTIONS, sink)
         sink.report(
             "SPAK121",
             f"no reduction is called `{base.name}`",

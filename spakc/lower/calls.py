@@ -12,6 +12,7 @@ from spakc.ir.lanes import Scalar
 from spakc.ir.ops import Expr, Query, Ref, RefKind
 from spakc.ir.queries import BASELINES, Kind, Parameter, Place, QuerySpec
 from spakc.ir.types import DType
+from spakc.ir.visit import with_unit
 from spakc.lower.resolve import UNRESOLVED, WORDS, Entry, Scope, nearest
 from spakc.source import Span
 from spakc.syntax import nodes
@@ -121,7 +122,7 @@ def _named_arguments(
             continue
         given[name] = argument.name
         if name not in known and not (spec.open_named and (subject is None or subject.members is None)):
-            close = nearest(name, known)
+            close = nearest(name, known, sink)
             sink.report(
                 "SPAK129",
                 f"`{spec.name}` takes no argument `{name}`",
@@ -137,6 +138,8 @@ def _named_arguments(
             entry = subject.members.get(name)
             if entry is not None and entry.kind is RefKind.dim:
                 _check_fixed(name, value, _is_size, "a size, a whole number from 1 on", sink)
+            elif entry is not None and (united := with_unit(value)) is not None:
+                sink.report("SPAK129", f"`{name}` has no unit", united.span, "this number has one")
             elif entry is None and name == "dtype":
                 _check_fixed(name, value, _is_dtype, "the name of a dtype", sink)
     for parameter in spec.named:
@@ -167,7 +170,7 @@ def _check_fixed(name: str, value: Expr, fits: Callable[[object], bool], meant: 
         found = evaluate(value, Env())
     if found == UNRESOLVED:
         return
-    if not isinstance(found, Unknown) and not fits(found):
+    if not isinstance(found, Unknown) and (not fits(found) or with_unit(value) is not None):
         sink.report("SPAK129", f"`{name}` is {meant}", value.span, "this is none")
 
 
@@ -248,7 +251,7 @@ def _word(parameter: Parameter, node: nodes.Expr, scope: Scope, sink: Sink, lowe
         entry = scope.find(node.name)
         if entry is not None and entry.kind in (RefKind.parameter, RefKind.hyper, RefKind.option):
             return lower(node, scope, sink)
-    close = nearest(node.span.text, parameter.words)
+    close = nearest(node.span.text, parameter.words, sink)
     choices = ", ".join(f"`{word}`" for word in parameter.words)
     sink.report(
         "SPAK139",
@@ -273,7 +276,7 @@ def _split_of(node: nodes.NameExpr, subject: Entry | None, scope: Scope, sink: S
     split = subject.members.get(node.name)
     if split is not None:
         return Ref(node.name, RefKind.entity, span=node.span)
-    close = nearest(node.name, subject.members)
+    close = nearest(node.name, subject.members, sink)
     also = [] if subject.span is None else [(subject.span, "of this experiment")]
     if close is not None and (span := subject.members[close].span) is not None:
         also.append((span, f"`{close}` is declared here"))

@@ -61,15 +61,16 @@ def _parent(
     if scope is None:
         if like.text in declared:
             return like.text
-        close = nearest(like.text, declared)
+        close = nearest(like.text, declared, sink)
     else:
         entry = scope.find(like.text)
         if entry is not None and entry.what == what and entry.ref in declared:
             return entry.ref
         if entry is not None and entry.span is not None:
             also.append((entry.span, f"`{like.text}` is {entry.what} declared here"))
-        same = [key for key, other in scope.visible().items() if other.what == what]
-        close = nearest(like.text, same)
+        visible = scope.visible() if sink.suggests else {}
+        same = [key for key, other in visible.items() if other.what == what]
+        close = nearest(like.text, same, sink)
     sink.report(
         "SPAK132",
         f"there is no {what.partition(' ')[2]} `{like.text}` to be like",

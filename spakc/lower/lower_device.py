@@ -61,7 +61,7 @@ def _own_facts(node: nodes.Device, scope: Scope, sink: Sink) -> dict[str, Value]
         key = setting.key
         fact = FACTS.get(key)
         if fact is None:
-            close = nearest(key, FACTS)
+            close = nearest(key, FACTS, sink)
             help_ = [f"did you mean `{close}`?"] if close else [f"the facts are {', '.join(FACTS)}"]
             sink.report(
                 "SPAK127",

@@ -13,7 +13,7 @@ from spakc.ir.ops import Apply, Const, Domain, Expr, Interval, RefKind, Tuple
 from spakc.ir.queries import Place
 from spakc.ir.ranges import range_of
 from spakc.ir.types import NUMBER, TYPE_NAMES, DType
-from spakc.ir.visit import walk
+from spakc.ir.visit import walk, with_unit
 from spakc.lower.const_eval import constant_domain
 from spakc.lower.expressions import lower_domain, lower_expression
 from spakc.lower.lower_math import lower_math
@@ -102,7 +102,7 @@ def _head(span: Span) -> Span:
 
 
 def _report_word(name: nodes.Name, what: str, choices: Sequence[str], sink: Sink) -> None:
-    close = nearest(name.text, choices)
+    close = nearest(name.text, choices, sink)
     sink.report(
         "SPAK139",
         f"`{name.text}` is not {what}",
@@ -142,7 +142,7 @@ def _accumulate(node: nodes.Accumulate, sink: Sink) -> DType:
     dtype = TYPE_NAMES.get(node.type.text)
     if dtype is None or not dtype.is_float:
         floats = [name for name, known in TYPE_NAMES.items() if known.is_float]
-        close = nearest(node.type.text, floats)
+        close = nearest(node.type.text, floats, sink)
         sink.report(
             "SPAK310",
             f"`{node.type.text}` is no type to accumulate in",
@@ -169,7 +169,7 @@ def _differentiable(
     wanted = roles[0]
     if tensor is None:
         fitting = [key for key, value in tensors.items() if value.role in roles]
-        close = nearest(name.text, fitting)
+        close = nearest(name.text, fitting, sink)
         sink.report(
             "SPAK138",
             f"no {wanted} is called `{name.text}`",
@@ -261,7 +261,7 @@ def _shape(
 ) -> tuple[tuple[str, ...], Domain]:
     for name in binder.names:
         if name.text not in dims:
-            close = nearest(name.text, dims)
+            close = nearest(name.text, dims, sink)
             sink.report(
                 "SPAK120",
                 f"the kernel has no dim `{name.text}`",
@@ -282,6 +282,10 @@ def _shape(
 
 def _check_sizes(domain: Domain, sink: Sink) -> None:
     """A tensor may be empty, but has no negative size."""
+    united = with_unit(domain)
+    if united is not None:
+        sink.report("SPAK305", "a size has no unit", united.span or domain.span, "this number has one")
+        return
     items = [domain.first] if isinstance(domain, Interval) else domain.items
     for part in (p for item in items for p in (item.items if isinstance(item, Tuple) else (item,))):
         if isinstance(part, Const) and (
@@ -348,7 +352,7 @@ def lower_implementation(
         key = setting.key
         span = setting.path[0].span
         if key not in SETTINGS:
-            close = nearest(key, SETTINGS)
+            close = nearest(key, SETTINGS, sink)
             help_ = [f"did you mean `{close}`?"] if close else [f"the settings are {', '.join(SETTINGS)}"]
             sink.report("SPAK324", f"an implementation has no setting `{key}`", span, "unknown", help=help_)
             continue

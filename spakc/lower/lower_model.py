@@ -113,7 +113,7 @@ class _Lowering:
                 )
             for op in item.ops:
                 if op.text not in OPERATIONS:
-                    close = nearest(op.text, OPERATIONS)
+                    close = nearest(op.text, OPERATIONS, self.sink)
                     self.sink.report(
                         "SPAK508",
                         f"a model has no operation `{op.text}`",

@@ -43,7 +43,7 @@ def lower_roles(items: Iterable[nodes.Node], sink: Sink) -> Mapping[str, Role]:
 
 
 def _report_statement(name: nodes.Name, sink: Sink) -> None:
-    close = nearest(name.text, STATEMENTS)
+    close = nearest(name.text, STATEMENTS, sink)
     sink.report(
         "SPAK139",
         f"no statement begins with `{name.text}`",

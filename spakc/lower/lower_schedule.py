@@ -141,7 +141,7 @@ def _config(
     for setting in node.settings:
         key, span = setting.key, setting.path[0].span
         if key not in knobs:
-            close = nearest(key, knobs)
+            close = nearest(key, knobs, sink)
             sink.report(
                 "SPAK133",
                 f"schedule `{schedule.name.text}` has no knob `{key}`",

@@ -10,7 +10,7 @@ from spakc.ir.constraint import Env, Unknown, evaluate
 from spakc.ir.ops import Const, Expr, Interval, Members, Ref, RefKind, Tuple
 from spakc.ir.queries import Place
 from spakc.ir.types import TYPE_NAMES, DType
-from spakc.ir.visit import walk
+from spakc.ir.visit import walk, with_unit
 from spakc.lower.expressions import lower_expression
 from spakc.lower.files import tensor_members
 from spakc.lower.resolve import Scope, is_unresolved, nearest, report_again
@@ -75,7 +75,7 @@ def _dtype(kind: nodes.TypeExpr, sink: Sink) -> DType | None:
     dtype = TYPE_NAMES.get(kind.name)
     if dtype is not None and kind.argument is None:
         return dtype
-    close = nearest(kind.name, (*TYPE_NAMES, "same"))
+    close = nearest(kind.name, (*TYPE_NAMES, "same"), sink)
     if dtype is not None:
         help_ = f"write `{kind.name}`"
     elif close == "same" or kind.name == "same":
@@ -94,7 +94,7 @@ def _same(
     name = argument
     while True:
         if name.text not in declared:
-            close = nearest(name.text, [key for key in declared if key != node.name.text])
+            close = nearest(name.text, (key for key in declared if key != node.name.text), sink)
             also = [(declared[close].name.span, f"`{close}` is declared here")] if close else []
             help_ = [f"did you mean `{close}`?"] if close else []
             sink.report(
@@ -130,7 +130,7 @@ def _layouts(node: nodes.TensorDecl, sink: Sink) -> tuple[str, ...]:
     found: list[str] = []
     for layout in node.layouts:
         if layout.text not in LAYOUTS:
-            close = nearest(layout.text, LAYOUTS)
+            close = nearest(layout.text, LAYOUTS, sink)
             help_ = f"did you mean `{close}`?" if close else "it is `row` or `column`"
             sink.report(
                 "SPAK312", f"no layout is called `{layout.text}`", layout.span, "unknown", help=[help_]
@@ -217,7 +217,7 @@ def _check_default(
     value = evaluate(default, Env())
     if choices:
         if not (isinstance(default, Ref) and default.kind is RefKind.symbol and default.name in choices):
-            close = nearest(node.default.span.text, choices)
+            close = nearest(node.default.span.text, choices, sink)
             wrong = (
                 f"did you mean `{close}`?"
                 if close
@@ -226,6 +226,8 @@ def _check_default(
     elif dtype is not None:
         if isinstance(default, Tuple | Members | Interval):
             wrong = "it is one value"
+        elif with_unit(default) is not None:
+            wrong = "it has no unit"
         elif dtype is DType.bool:
             wrong = "" if isinstance(value, bool) else "it is `true` or `false`"
             meant = {"0": "false", "1": "true"}.get(node.default.span.text, "")

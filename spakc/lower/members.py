@@ -118,8 +118,8 @@ def _predefined(node: nodes.Attribute, root: str, scope: Scope, sink: Sink) -> E
 def _report_member(
     name: str, span: Span, base: str, known: Iterable[str], sink: Sink, *, declared: Entry | None = None
 ) -> None:
-    names = sorted(known)
-    close = nearest(name, names)
+    names = sorted(known) if sink.suggests else []
+    close = nearest(name, names, sink)
     help_ = [f"did you mean `{base}.{close}`?"] if close else []
     if not close and names:
         help_.append(f"it has {', '.join(f'`{member}`' for member in names[:12])}")

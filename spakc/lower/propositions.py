@@ -81,7 +81,7 @@ def lower_devices(names: Iterable[nodes.Name], scope: Scope, sink: Sink) -> tupl
 
 def _report_device(name: nodes.Name, scope: Scope, sink: Sink) -> None:
     devices = {key: entry for key, entry in scope.visible().items() if entry.what == "a device"}
-    close = nearest(name.text, devices)
+    close = nearest(name.text, devices, sink)
     also: list[tuple[Span, str]] = []
     if close is not None and (span := devices[close].span) is not None:
         also.append((span, f"`{close}` is declared here"))

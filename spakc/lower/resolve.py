@@ -217,8 +217,11 @@ class Scope:
         return found
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The spelling closest to `name`, or None when nothing is close. Case alone always counts as close."""
+def nearest(name: str, candidates: Iterable[str], sink: Sink | None = None) -> str | None:
+    """The spelling closest to `name`, or None when nothing is close. Case alone always counts as close. Nothing is
+    looked for once the `sink` holds so many mistakes that nobody reads what is suggested for another."""
+    if sink is not None and not sink.suggests:
+        return None
     pool = sorted(set(candidates))
     folded = [candidate for candidate in pool if candidate.lower() == name.lower() and candidate != name]
     if folded:
@@ -250,8 +253,8 @@ def report_unknown(name: str, span: Span, scope: Scope, sink: Sink, *, words: It
         text = f"`{name}` is not known here"
         sink.report("SPAK120", text, span, "unknown name", also=also_inside, help=[help_inside])
         return
-    visible = scope.visible()
-    close = nearest(name, (*visible, *words))
+    visible = scope.visible() if sink.suggests else {}
+    close = nearest(name, (*visible, *words), sink)
     also: list[tuple[Span, str]] = []
     help_: list[str] = []
     if close is not None:

@@ -144,4 +144,14 @@ TABLE: tuple[Code, ...] = (
         wrong=_product("  schedule tiled needs M >= 64 {\n    " + _FIXED + "\n  }\n"),
         right=_product("  schedule tiled needs device.cp_async {\n    " + _FIXED + "\n  }\n"),
     ),
+    Code(
+        "SPAK211",
+        "a law speaks of what nothing shows where it stands",
+        "Registers are those of a kernel, documents those of a dataset, sizes those of a call, and a model has as many "
+        "parameters as an experiment gives it. A law elsewhere over one of them has no witness, ever, so it is refused "
+        "where it stands instead of waiting for good. At the top of a file stand laws over facts of devices and over "
+        "what is counted of experiments and data.",
+        wrong="spak 1\nlaw few: cubin.registers <= 64\n",
+        right=_product("", "  law few: cubin.registers <= 64\n"),
+    ),
 )

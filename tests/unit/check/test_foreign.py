@@ -80,6 +80,16 @@ def codes(text: str, folder: Path) -> list[str]:
         return [d.code for d in error.diagnostics]
 
 
+SIZES = (
+    ("N / 2", "SPAK321"),
+    ("N + N / 2, 3", "SPAK321"),
+    ("N > 3", "SPAK321"),
+    ("sqrt(N)", "SPAK321"),
+    ("3 KiB", "SPAK319"),
+)
+"""Of a tensor that nothing reads."""
+
+
 @pytest.mark.parametrize("text", [kernel(), kernel(domain=" in {8, 16}"), learned()])
 def test_what_is_right_is_right(text: str, tmp_path: Path) -> None:
     assert "SPAK" not in "".join(code for code in codes(text, tmp_path) if code not in ("SPAK105", "SPAK207"))
@@ -94,6 +104,7 @@ def test_what_is_right_is_right(text: str, tmp_path: Path) -> None:
         (kernel("x[i] * 3 KiB"), "SPAK319"),
         (kernel(domain=" in {1 KiB}"), "SPAK319"),
         (kernel(domain=" in 1..4 ms"), "SPAK319"),
+        *((kernel().replace("output", f"input q: f32 [{size}]\n  output"), code) for size, code in SIZES),
         (learned(factor="device.sms"), "SPAK517"),
         (learned(factor="where(n in {8}, 1, 0)"), "SPAK517"),
         (learned(sample="digits(5 KiB)"), "SPAK526"),
@@ -118,6 +129,12 @@ def test_what_is_foreign_is_found(text: str, code: str, tmp_path: Path) -> None:
     assert code in codes(text, tmp_path)
 
 
+@pytest.mark.parametrize("eps", ['"3"', "true", "-1", "1 / 0"])
+def test_what_a_norm_adds_is_a_number(eps: str, tmp_path: Path) -> None:
+    text = learned().replace("norm(x), heads", f"norm(x, eps = {eps}), heads")
+    assert [c for c in codes(text, tmp_path) if c in ("SPAK552", "SPAK208", "SPAK317", "SPAK518")]
+
+
 def test_a_gate_may_say_what_the_runtime_computes() -> None:
     assert {*gates._OPERATORS, "not", "neg"} == GATE_OPERATIONS
     assert {*gates._QUERIES, "decoded"} == GATE_QUERIES
@@ -132,3 +149,68 @@ def test_a_requirement_without_a_truth_value_does_not_hold() -> None:
     nothing = holds(["lt", ["div", 1, ["sub", ["loss"], ["loss"]]], 99])
     assert not nothing.holds and "zero" in nothing.figures["no truth value"]
     assert holds(["lt", ["neg", ["loss"]], 0]).holds
+
+
+UNITED = """spak 1
+kernel k: elementwise {{
+  dim N
+  input x: f32 [N]
+  option share: f32 = {option}
+  output y: f32 [N]
+  math {{ y[i] = share * x[i] }}
+  verify {{ shapes N in {shapes}  cases 3 }}
+}}
+dataset sums {{
+  sample a: digits(n)
+  sample b: digits(n)
+  text a, {piece}, b, "=", a + b, end
+  loss after "="
+  split train n in 1..2
+  split test n in {split} size 10
+}}
+model m {{
+  hyper n_embd = 8
+  part block(x: [B, T, n_embd]) -> y: [B, T, n_embd] {{ y = norm(x) }}
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] {{ logits = unembed(block(embed(tokens)), tied = true) }}
+}}
+experiment e {{
+  model m()
+  data sums
+  train(steps = 2, batch = 2, seeds = {{0}}, precision = f32)
+  optimizer adamw(betas = (0.9, 0.95), weight_decay = 0.1)
+  lr cosine(peak = 1e-3, warmup = 1)
+}}
+experiment many like e {{ vary {vary} }}
+claim fast: time(k, N = {size}, share = {given}) < 1 ms
+"""
+PLAIN = {
+    "option": "0.5",
+    "shapes": "1..9",
+    "piece": '"+"',
+    "split": "{3}",
+    "vary": "n_embd in {8, 16}",
+    "size": "4096",
+    "given": "0.5",
+}
+
+
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        ({}, ""),
+        ({"split": "{3 KiB}"}, "SPAK529"),
+        ({"split": "1..3 KiB"}, "SPAK529"),
+        ({"split": "1..8 step 2 ms"}, "SPAK529"),
+        ({"piece": '3 KiB, "+"'}, "SPAK527"),
+        ({"vary": "n_embd in {8, 16 KiB}"}, "SPAK545"),
+        ({"vary": "steps in {2 ms}"}, "SPAK545"),
+        ({"option": "3 ms"}, "SPAK322"),
+        ({"shapes": "1..3 KiB"}, "SPAK305"),
+        ({"shapes": "{3 KiB}"}, "SPAK305"),
+        ({"size": "4 KiB"}, "SPAK129"),
+        ({"given": "1 ms"}, "SPAK129"),
+    ],
+)
+def test_units_stand_where_something_has_one(parts: dict[str, str], code: str, tmp_path: Path) -> None:
+    found = [each for each in codes(UNITED.format(**(PLAIN | parts)), tmp_path) if each != "SPAK105"]
+    assert found == ([code] if code else [])

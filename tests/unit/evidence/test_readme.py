@@ -39,6 +39,27 @@ def found(path: Path) -> set[str]:
     return kinds
 
 
-def test_what_nothing_decides_is_listed() -> None:
-    files = sorted((ROOT / "examples").rglob("*.spak"))
+SHOWS = """spak 1
+model m {
+  hyper n_embd = 8
+  part same(x: [B, T, n_embd]) -> y: [B, T, n_embd] { y = norm(x) }
+  forward(tokens: int [B, T]) -> logits: [B, T, vocab] { logits = unembed(same(embed(tokens)), tied = true) }
+}
+dataset d { sample a: digits(n) text a, "=", a, end loss after "=" split train n in 1..2 split test n in {3} }
+protocol look { gate once { show decoded(batch) } }
+experiment e {
+  model m
+  data d
+  protocol look
+  train(steps = 2, batch = 2, seeds = {0})
+  optimizer adamw()
+  lr constant(1e-3)
+}
+"""
+
+
+def test_what_nothing_decides_is_listed(tmp_path: Path) -> None:
+    shows = tmp_path / "shows.spak"
+    shows.write_text(SHOWS)
+    files = [*sorted((ROOT / "examples").rglob("*.spak")), shows]
     assert set().union(*map(found, files)) == listed() - PART_OF_ANOTHER
