@@ -208,10 +208,11 @@ def _similar_files(path: Path) -> tuple[str, ...]:
     return (f"did you mean `{_shown(path.parent / near[0])}`?",) if near else ()
 
 
-def check_file(path: Path, overlay: Overlay | None = None) -> Checked:
-    """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found."""
+def check_file(path: Path, overlay: Overlay | None = None, but: Collection[str] = ()) -> Checked:
+    """Parses, lowers and checks, families and gradients included. Raises SpakError with all it found if any of it is
+    an error, but for codes in `but`."""
     sink = Sink()
-    return check_loaded(path, load(path, sink, overlay), sink, keep=not overlay, overlay=overlay)
+    return check_loaded(path, load(path, sink, overlay), sink, keep=not overlay, overlay=overlay, but=but)
 
 
 def check_loaded(
@@ -221,15 +222,20 @@ def check_loaded(
     keep: bool = True,
     established: Established | None = None,
     overlay: Overlay | None = None,
+    but: Collection[str] = (),
 ) -> Checked:
     """The same for files that are parsed."""
-    checked = check_program(program, sink, established)
-    by_hand = read_by_hand(checked.module.implementations, path, sink, overlay)
+    checked = check_program(program, sink, established, but)
+    by_hand = read_by_hand(checked.module.implementations, path, sink, overlay, but)
     return Checked(path, program, replace(checked, hand_written=by_hand), sink, keep)
 
 
 def read_by_hand(
-    implementations: tuple[Implementation, ...], path: Path, sink: Sink, overlay: Overlay | None = None
+    implementations: tuple[Implementation, ...],
+    path: Path,
+    sink: Sink,
+    overlay: Overlay | None = None,
+    but: Collection[str] = (),
 ) -> tuple[HandWritten, ...]:
     """Hand-written kernels with the texts of their sources. Raises SpakError for one that may not be read."""
     if not implementations:
@@ -237,7 +243,7 @@ def read_by_hand(
     from spakc.implement.source import hand_written
 
     found = hand_written(implementations, path, sink, overlay)
-    sink.stop_if_errors()
+    sink.stop_if_errors(but)
     return found
 
 
@@ -261,23 +267,25 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def check_program(program: Program, sink: Sink, established: Established | None = None) -> CheckedModule:
+def check_program(
+    program: Program, sink: Sink, established: Established | None = None, but: Collection[str] = ()
+) -> CheckedModule:
     """Lowers and checks files that are parsed, but for kernels of which everything is known. Raises SpakError with
-    every mistake found."""
+    every mistake found if one is of a code that is not in `but`."""
     from spakc.check.check import check
     from spakc.lower.lower import lower
 
     module = lower(program, sink)
-    sink.stop_if_errors()
+    sink.stop_if_errors(but)
     known = established(module) if established is not None else ()
     checked = check(module, sink, known)
-    sink.stop_if_errors()
+    sink.stop_if_errors(but)
     _check_families([kernel for name, kernel in module.kernels.items() if name not in known], sink)
     if module.implementations:
         from spakc.plan.implementation import check_implementation
     for implementation in module.implementations:
         check_implementation(module.kernels[implementation.kernel], implementation, sink)
-    sink.stop_if_errors()
+    sink.stop_if_errors(but)
     return checked
 
 

@@ -176,13 +176,15 @@ class Sorts:
             return self._of_query(expr)
         if isinstance(expr, Apply):
             return self._of_application(expr)
+        said = len(self.sink.diagnostics)
         for child in children(expr):
             self.of(child)
-        if self.in_maths:
+        if not self.in_maths:
+            return Sort.several
+        if len(self.sink.diagnostics) == said:  # a set of sets is one mistake
             help_ = ["a set or a range stands behind `in`"]
             self.sink.report("SPAK317", "an element is one value", expr.span, "these are several", help=help_)
-            return Sort.anything
-        return Sort.several
+        return Sort.anything
 
     # ---- leaves -------------------------------------------------------------------------------------
 

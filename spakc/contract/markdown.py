@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+_TEMPLATES = (
+    "the compiler chooses among its templates, and all they can do is lawful (`spakc compile --emit plan`)"
+)
+
 
 def render(data: dict[str, Any]) -> str:
     """The page of a contract, in Markdown."""
@@ -66,6 +70,9 @@ def _kernel(kernel: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -> I
     yield ""
     yield from _lets(kernel["lets"])
     yield from _laws(kernel["laws"], known)
+    if not kernel["schedules"]:
+        yield f"No schedule is written: {_TEMPLATES}."
+        yield ""
     for schedule in kernel["schedules"]:
         yield from _schedule(schedule, known)
 
@@ -155,6 +162,8 @@ def _claims(claims: list[dict[str, Any]]) -> Iterator[str]:
 def _findings(data: dict[str, Any]) -> Iterator[str]:
     yield "## What the laws do"
     yield ""
+    if not data["cuts"]:
+        yield f"Nothing: the file has no schedule, so that {_TEMPLATES}."
     for row in data["cuts"]:
         on = f" on {row['target']}" if row["target"] else ""
         laws = [f"{c['law']} cuts {c['alone'] + c['among']:,} ({c['alone']:,} alone)" for c in row["laws"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from spakc.diagnostics.diagnostic import Diagnostic, Label, Repair, Severity, SpakError
 from spakc.source import Span
@@ -71,7 +71,7 @@ class Sink:
     def has_errors(self) -> bool:
         return any(d.severity == "error" for d in self.diagnostics)
 
-    def stop_if_errors(self) -> None:
-        """Raises `SpakError` with everything collected so far if any of it is an error."""
-        if self.has_errors:
+    def stop_if_errors(self, but: Collection[str] = ()) -> None:
+        """Raises `SpakError` with everything collected so far if any of it is an error, but for codes in `but`."""
+        if any(d.severity == "error" and d.code not in but for d in self.diagnostics):
             raise SpakError(*self.diagnostics)

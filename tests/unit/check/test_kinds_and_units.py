@@ -29,6 +29,7 @@ def test_intermediates_are_real_integer_or_boolean() -> None:
         ("math { y[m, n] = where(n, x[m, n], 0) }", "SPAK317", ["n"]),
         ("math { y[m, n] = where(n > 1, x[m, n], false) }", "SPAK317", ["x[m, n]", "false"]),
         ("math { y[m, n] = x[m, n] // 2 }", "SPAK317", ["x[m, n]"]),
+        ("math { y[m, n] = x[m, n] + {{7}} }", "SPAK317", ["{7}"]),
         ("math { y[m, n] = sum[j](x[m, j] > 0) }", "SPAK317", ["x[m, j] > 0"]),
         ("math { y[m, n] = x[m, n] > 0 }", "SPAK318", ["x[m, n] > 0", "y"]),
         ("output z: int32 [M] math { y[m, n] = x[m, n] z[m] = x[m, 0] }", "SPAK318", ["x[m, 0]", "z"]),

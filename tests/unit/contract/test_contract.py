@@ -178,6 +178,26 @@ def test_the_architect_is_told_what_the_laws_do(two: Path) -> None:
     assert data["violated"] == data["stale"] == []
 
 
+def test_broken_laws_have_a_page(two: Path) -> None:
+    text = two.read_text().replace("<= 8 KiB", "<= 2 KiB")
+    two.write_text(text.replace("  schedule naive", "  law wrong: 2 > 3\n  schedule naive"))
+    for role in ("implementer", "architect"):
+        result = CliRunner().invoke(cli, ["contract", str(two), "--role", role, "--format", "json"])
+        told = {json.loads(line)["code"] for line in result.stderr.splitlines()}
+        assert (result.exit_code, told) == (1, {"SPAK202", "SPAK203"}), result.output
+        data = json.loads(result.stdout)
+        validator("spak-contract-1").validate(data)
+    assert {row["schedule"] for row in data["conflicts"]} == {"mm.tiled"}
+    assert {law for row in data["conflicts"] for law in row["laws"]} >= {"mm.tiled.fits"}
+    assert any("mm.wrong" in str(row) for row in data["violated"])
+
+
+def test_any_other_mistake_has_none(two: Path) -> None:
+    two.write_text(two.read_text().replace("tile_k == 32", "tile_q == 32"))
+    result = CliRunner().invoke(cli, ["contract", str(two), "--role", "architect"])
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
 def test_the_architect_is_told_what_is_stale_and_violated(tmp_path: Path) -> None:
     path = tmp_path / "mine.spak"
     path.write_text(TWICE)
