@@ -22,16 +22,19 @@ torch.ones(1 << 20).add(1).sum()
 """
 
 
-@pytest.mark.parametrize(("own", "said"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_run_has_threads_wait_asleep(own: str | None, said: str) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {
-        "OMP_DISPLAY_ENV": "TRUE"
-    }
-    if own is not None:
-        environment["OMP_WAIT_POLICY"] = own
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [({}, "'20000'"), ({"GOMP_SPINCOUNT": "300"}, "'300'"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "'0'")],
+)
+def test_threads_of_a_run_soon_sleep(own: dict[str, str], said: str) -> None:
+    unset = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM],
+        env=unset | {"OMP_DISPLAY_ENV": "VERBOSE"} | own,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    if "OMP_WAIT_POLICY" not in done.stderr:
+    if "GOMP_SPINCOUNT" not in done.stderr:
         pytest.skip("this torch has no OpenMP that tells its settings")
-    assert f"OMP_WAIT_POLICY = '{said}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = {said}" in done.stderr
