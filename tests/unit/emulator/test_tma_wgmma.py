@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from spak_runtime.emulator import Buffer, Report, TensorMap
+from spak_runtime.emulator import Buffer, Kernel, Report, TensorMap
 from spak_runtime.errors import CallError
 from tests.unit.emulator.emulator_cases import Params, from_text, run
 from tests.unit.emulator.primitive_kernels import ROUND_TRIP_THREADS, WGMMA, RoundTrip, Wgmma
@@ -116,6 +117,13 @@ def test_operands_as_they_should_lie_have_no_conflicts(form: tuple[str, int], fa
     assert reads.units == factor * reads.ideal
 
 
+def in_every_mode(kernel: Kernel) -> Iterator[tuple[Report, np.ndarray]]:
+    """What is said of a warpgroup that stores one number a thread, and these, whenever asynchronous work is done."""
+    for mode in ("late", "eager", "random"):
+        y = np.zeros(128, np.float32)
+        yield run(kernel, Params().output("y", y), block=128, shared=16384, async_mode=mode), y
+
+
 @pytest.mark.parametrize("adds", [True, False])
 @pytest.mark.parametrize("fenced", [False, True])
 def test_accumulators_that_are_written_want_a_fence(fenced: bool, adds: bool) -> None:
@@ -140,15 +148,7 @@ def test_accumulators_that_are_written_want_a_fence(fenced: bool, adds: bool) ->
       store(params.y + t, d[2]);
     }
     """
-    for mode in ("late", "eager", "random"):
-        y = np.zeros(128, np.float32)
-        report = run(
-            from_text(source, FENCED=int(fenced), ADDS=int(adds)),
-            Params().output("y", y),
-            block=128,
-            shared=16384,
-            async_mode=mode,
-        )
+    for report, y in in_every_mode(from_text(source, FENCED=int(fenced), ADDS=int(adds))):
         assert report.kinds == (set() if fenced else {"wgmma-without-fence"}), report.errors
         assert (y == (2 if adds else 0)).all()
 
@@ -180,15 +180,7 @@ def test_a_pin_stands_behind_the_wait(pending: int) -> None:
       store(params.y + t, d[2] + e[2]);
     }
     """
-    for mode in ("late", "eager", "random"):
-        y = np.zeros(128, np.float32)
-        report = run(
-            from_text(source, PENDING=pending),
-            Params().output("y", y),
-            block=128,
-            shared=16384,
-            async_mode=mode,
-        )
+    for report, y in in_every_mode(from_text(source, PENDING=pending)):
         assert report.kinds == ({"wgmma-without-wait"} if pending else set()), report.errors
         assert (y == 2).all()
 
