@@ -101,8 +101,9 @@ def read_source(
     return SourceFile(name, text, shown)
 
 
-def load(path: Path, sink: Sink, overlay: Overlay | None = None) -> Program:
-    """Reads and parses a root file and everything it uses. Raises SpakError if any of them has a mistake."""
+def load(path: Path, sink: Sink, overlay: Overlay | None = None, but: Collection[str] = ()) -> Program:
+    """Reads and parses a root file and everything it uses. Raises SpakError if any of them has a mistake of a code
+    that is not in `but`."""
     files: dict[str, nodes.File] = {}
     uses: dict[str, tuple[tuple[nodes.Use, str], ...]] = {}
     paths: dict[str, Path] = {}
@@ -134,7 +135,7 @@ def load(path: Path, sink: Sink, overlay: Overlay | None = None) -> Program:
         uses[name] = tuple(found)
 
     visit(path, path.name, (), None)
-    sink.stop_if_errors()
+    sink.stop_if_errors(but)
     return Program(path.name, files, uses)
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from spakc import driver
-from spakc.check.check_claims import check_claims
 from spakc.check.statements import statements
 from spakc.cli import show
 from spakc.contract.contract import Known, contract
@@ -41,9 +39,8 @@ def contract_of(file: Path, role: str) -> tuple[dict[str, Any], Sink]:
     """The contract of a file as data, with what was said while it was made."""
     checked = driver.check_file(file, but=_BROKEN_LAWS)
     if checked.sink.has_errors:  # nothing can be emitted, so that no evidence can be judged
-        module = replace(checked.module, claims=check_claims(checked.module))
-        page = status(module, (), Subject.of(tool_parts()), checked.sink)
-        return contract(Known(checked.program, module, tuple(page)), role), checked.sink
+        page = status(checked.module, (), Subject.of(tool_parts()), checked.sink)
+        return contract(Known(checked.program, checked.module, tuple(page)), role), checked.sink
     known = known_of(checked, checked.sink)
     told = Known(checked.program, checked.module, tuple(known.page), _preferences(checked, known.rows))
     return contract(told, role), checked.sink

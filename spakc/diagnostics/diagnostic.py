@@ -20,10 +20,12 @@ class Label:
 
 @record
 class Repair:
-    """A text in the place of another that does away with the mistake: what whoever reports it knows exactly."""
+    """A text in the place of another that does away with the mistake: what whoever reports it knows exactly. One that
+    `renames` is a name that what is declared there is to have wherever it is used."""
 
     span: Span
     text: str
+    renames: bool = False
 
 
 @record

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from spakc import driver
-from spakc.diagnostics import Diagnostic, SpakError
+from spakc.diagnostics import Diagnostic, Repair, SpakError
+from spakc.lsp.names import Names
 from spakc.lsp.project import State, path_of
 from spakc.lsp.symbols import Symbol
 from spakc.record import record
@@ -78,14 +79,15 @@ def applied(text: str, edits: list[Edit]) -> str:
 @record
 class Fix:
     title: str
-    edit: Edit
+    edits: tuple[Edit, ...]
 
 
-def fixes(diagnostic: Diagnostic) -> Iterator[Fix]:
-    """The repairs that a diagnostic carries, and those that its advice states exactly."""
+def fixes(diagnostic: Diagnostic, names: Names | None) -> Iterator[Fix]:
+    """The repairs that a diagnostic carries, and those that its advice states exactly. `names` are those of the text
+    that it is about, if it has any."""
     for repair in diagnostic.repairs:
         title = f"write `{repair.text}`" if repair.text else f"delete `{repair.span.text.lstrip(',| ')}`"
-        yield Fix(title, Edit(repair.span, repair.text))
+        yield Fix(title, tuple(Edit(place, repair.text) for place in _places(repair, names)))
     if not diagnostic.labels:
         return
     place = diagnostic.labels[0].span
@@ -96,15 +98,24 @@ def fixes(diagnostic: Diagnostic) -> Iterator[Fix]:
             key, value = found[1] or found[3], found[2] or found[4]
             edit = _setting(place, key, value)
             if edit is not None:
-                yield Fix(f"write `{key} = {value}`", edit)
+                yield Fix(f"write `{key} = {value}`", (edit,))
         if diagnostic.code in REPLACED:
             yield from _instead(place, advice, more=REPLACED[diagnostic.code])
         if diagnostic.code in DELETED and _DELETE.fullmatch(advice):
-            yield Fix("delete it", Edit(place, ""))
+            yield Fix("delete it", (Edit(place, ""),))
         first = _FIRST_LINE.search(advice)
         if first is not None:
             source = place.source
-            yield Fix(f"write `{first[1]}`", Edit(Span(source, 0, 0), f"{first[1]}\n"))
+            yield Fix(f"write `{first[1]}`", (Edit(Span(source, 0, 0), f"{first[1]}\n"),))
+
+
+def _places(repair: Repair, names: Names | None) -> Sequence[Span]:
+    """All that is to be replaced: with a name wherever it is used."""
+    if repair.renames and names is not None:
+        found = names.at(repair.span.source.name, repair.span.start)
+        if found is not None:
+            return found[0].places
+    return [repair.span]
 
 
 def _replace(place: Span, word: str) -> Iterator[Fix]:
@@ -114,7 +125,7 @@ def _replace(place: Span, word: str) -> Iterator[Fix]:
     if "." in word and "." not in said and not word.startswith("use "):
         word = word.rpartition(".")[2]
     if said and "\n" not in said and word != said:
-        yield Fix(f"replace by `{word}`", Edit(place, word))
+        yield Fix(f"replace by `{word}`", (Edit(place, word),))
 
 
 def _instead(place: Span, advice: str, *, more: bool) -> Iterator[Fix]:
@@ -130,7 +141,7 @@ def _instead(place: Span, advice: str, *, more: bool) -> Iterator[Fix]:
         text = f" {text}"
     if text[-1].isalpha() and around[place.end : place.end + 1].isalnum():
         text = f"{text} "
-    yield Fix(f"write `{text.strip()}`", Edit(place, text))
+    yield Fix(f"write `{text.strip()}`", (Edit(place, text),))
 
 
 def _setting(place: Span, key: str, value: str) -> Edit | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lsprotocol import types
@@ -10,7 +11,7 @@ from pygls.exceptions import JsonRpcException
 from spakc.commands.fmt import formatted
 from spakc.diagnostics import Sink
 from spakc.lsp.complete import complete
-from spakc.lsp.edits import CannotRename, fixes, rename
+from spakc.lsp.edits import CannotRename, Edit, fixes, rename
 from spakc.lsp.hover import hover
 from spakc.lsp.names import used_at
 from spakc.lsp.server import SpakServer, path_of_uri
@@ -117,12 +118,7 @@ def _edits(server: SpakServer) -> None:
             edits = rename(found[0], found[1], params.new_name, server.overlay())
         except CannotRename as error:
             raise _refusal(str(error)) from error
-        return types.WorkspaceEdit(
-            {
-                server.uri_of_path(p): [types.TextEdit(server.range(e.span), e.text) for e in es]
-                for p, es in edits.items()
-            }
-        )
+        return _changes(server, [edit for each in edits.values() for edit in each], uri)
 
     @server.feature(types.TEXT_DOCUMENT_FORMATTING)
     def shaped(params: types.DocumentFormattingParams) -> list[types.TextEdit] | None:
@@ -146,6 +142,14 @@ def _location(server: SpakServer, span: Span, root: str) -> types.Location:
     return types.Location(server.uri_of(span, root), server.range(span))
 
 
+def _changes(server: SpakServer, edits: Iterable[Edit], root: str) -> types.WorkspaceEdit:
+    changes: dict[str, list[types.TextEdit]] = {}
+    for edit in edits:
+        text = types.TextEdit(server.range(edit.span), edit.text)
+        changes.setdefault(server.uri_of(edit.span, root), []).append(text)
+    return types.WorkspaceEdit(changes)
+
+
 def _refusal(message: str) -> JsonRpcException:
     return JsonRpcException(message, code=-32803)  # RequestFailed
 
@@ -153,17 +157,18 @@ def _refusal(message: str) -> JsonRpcException:
 def _actions(server: SpakServer, params: types.CodeActionParams) -> Any:
     uri = params.text_document.uri
     own = server.uri_of_path(path_of_uri(uri))
-    for diagnostic in server.state(uri).diagnostics:
+    state = server.state(uri)
+    names = state.names if state.current else None
+    for diagnostic in state.diagnostics:
         if not diagnostic.labels or server.uri_of(diagnostic.labels[0].span, uri) != own:
             continue
         place = server.range(diagnostic.labels[0].span)
         if place.end < params.range.start or params.range.end < place.start:
             continue
-        for fix in fixes(diagnostic):
-            edit = types.TextEdit(server.range(fix.edit.span), fix.edit.text)
+        for fix in fixes(diagnostic, names):
             yield types.CodeAction(
                 fix.title,
                 kind=types.CodeActionKind.QuickFix,
                 diagnostics=[server.diagnostic(diagnostic, uri)],
-                edit=types.WorkspaceEdit({server.uri_of(fix.edit.span, uri): [edit]}),
+                edit=_changes(server, fix.edits, uri),
             )

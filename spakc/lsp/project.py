@@ -8,10 +8,12 @@ from pathlib import Path
 
 from spakc import driver
 from spakc.diagnostics import Diagnostic, Sink, SpakError
-from spakc.lower.program import Program
 from spakc.lsp.names import Names
 from spakc.resources import resource
 from spakc.status import StatementStatus
+
+_NAMED_ALL_THE_SAME = ("SPAK115",)
+"""Mistakes of a text that parses: it is known what a name means that a value cannot have."""
 
 
 @dataclass(slots=True)
@@ -41,14 +43,14 @@ class State:
 def look(path: Path, overlay: Mapping[Path, str], before: State | None = None) -> State:
     """Checks a file with the texts that the editor holds. Never raises for what a file says."""
     sink = Sink()
-    program: Program | None = None
     try:
-        program = driver.load(path, sink, overlay)
+        program = driver.load(path, sink, overlay, but=_NAMED_ALL_THE_SAME)
     except SpakError as error:
         old = before.names if before is not None else None
         return State(path, overlay, error.diagnostics, old, None, current=False)
     names = Names(program)
     try:
+        sink.stop_if_errors()
         checked = driver.check_loaded(path, program, sink, keep=False, overlay=overlay)
     except SpakError as error:
         return State(path, overlay, error.diagnostics, names)

@@ -68,7 +68,7 @@ class _AstBuilder(ExprBuilder):
                 name.span,
                 "this word is part of the language where a statement may begin",
                 help=[f"choose another name, e.g. `{name.text}_`"],
-                repairs=[Repair(name.span, f"{name.text}_")],
+                repairs=[Repair(name.span, f"{name.text}_", renames=True)],
             )
         return name
 

@@ -90,3 +90,10 @@ def test_check_says_what_is_refuted_and_goes_on(tmp_path: Path) -> None:
     )
     assert row["schema"] == "spak-claim/1" and row["verdict"] == "violated" and row["means"] == "proof"
     assert invoke("claims", path).exit_code == 4
+
+
+def test_a_broken_law_takes_no_claim_away(tmp_path: Path) -> None:
+    path = file_with(tmp_path, "parameters(stack) > 1\nlaw broken: 2 > 3")
+    found = driver.check_file(path, but=("SPAK203",))
+    assert "SPAK203" in {each.code for each in found.sink.diagnostics}
+    assert {each.claim.name: each.status.verdict for each in found.module.claims}["it"] is HOLDS

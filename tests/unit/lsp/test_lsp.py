@@ -560,10 +560,10 @@ STATED = [
 def test_advice_that_says_what_to_write_is_a_fix_that_mends(code: str, tmp_path: Path) -> None:
     path, wrong = tmp_path / "mine.spak", CODES[code].wrong
     found = next(each for each in look(path, {path: wrong}).diagnostics if each.code == code)
-    offered = list(edits.fixes(found))
+    offered = list(edits.fixes(found, None))
     assert offered, found.help
     for fix in offered:
-        mended = look(path, {path: edits.applied(wrong, [fix.edit])})
+        mended = look(path, {path: edits.applied(wrong, [*fix.edits])})
         assert code not in [each.code for each in mended.diagnostics], fix.title
 
 
@@ -575,6 +575,11 @@ dataset d { sample a: digits(n) text a, "=", a, end loss after "=" answer sidewa
 REPAIRED = {
     "115 declared": ("spak 1\nlet step = 2\n", "SPAK115", ["let step_ = 2"]),
     "115 set": ("spak 1\nlet a = 1 let loop = 2\n", "SPAK115", ["let loop_ = 2"]),
+    "115 used": (
+        KERNEL.format(COPY + " law l: step > 0") + "let step = 3 law m: step > 2\n",
+        "SPAK115",
+        ["law l: step_ > 0 }\nlet step_ = 3 law m: step_ > 2"],
+    ),
     "115 assigned": (KERNEL.format("math { y[m, n] = x[m, n] step[m] = 1 }"), "SPAK115", ["step_[m] = 1"]),
     "140 numbers": (KERNEL.format(COPY + " verify { shapes M in {4, 4} }"), "SPAK140", ["M in {4} }"]),
     "140 types": (KERNEL.format("input z: bf16 | bf16 [M] " + COPY), "SPAK140", ["z: bf16 [M]"]),
@@ -605,12 +610,31 @@ REPAIRED = {
 def test_a_repair_is_what_the_diagnostic_knows(name: str, tmp_path: Path) -> None:
     text, code, after = REPAIRED[name]
     path = tmp_path / "mine.spak"
-    found = next(each for each in look(path, {path: text}).diagnostics if each.code == code)
-    mended = [edits.applied(text, [fix.edit]) for fix in edits.fixes(found)]
+    state = look(path, {path: text})
+    found = next(each for each in state.diagnostics if each.code == code)
+    names = state.names if state.current else None
+    mended = [edits.applied(text, [*fix.edits]) for fix in edits.fixes(found, names)]
     assert [part for part, text in zip(after, mended, strict=True) if part not in text] == [], mended
     for each in mended:
         again = look(path, {path: each}).diagnostics
         assert code not in [d.code for d in again], again
+
+
+def test_a_repair_that_renames_is_an_edit_at_every_use(tmp_path: Path) -> None:
+    text = KERNEL.format("let loop = M law k: loop > 0 " + COPY)
+
+    async def session(editor: Editor) -> None:
+        uri = await editor.open("mine.spak", text)
+        params = types.CodeActionParams(
+            types.TextDocumentIdentifier(uri), editor.diagnostics[uri][0].range, types.CodeActionContext([])
+        )
+        (action,) = await editor.client.text_document_code_action_async(params) or ()
+        assert isinstance(action, types.CodeAction) and action.edit is not None and action.edit.changes
+        assert applied(text, list(action.edit.changes[uri])) == text.replace("loop", "loop_")
+        await editor.change(uri, text.replace("loop", "loop_"))
+        assert editor.codes(uri) == []
+
+    edit(tmp_path, session)
 
 
 @pytest.mark.parametrize(
@@ -626,7 +650,7 @@ def test_a_repair_is_what_the_diagnostic_knows(name: str, tmp_path: Path) -> Non
 def test_no_repair_is_offered_where_there_are_several_ways(text: str, code: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.spak"
     found = next(each for each in look(path, {path: text}).diagnostics if each.code == code)
-    assert list(edits.fixes(found)) == []
+    assert list(edits.fixes(found, None)) == []
 
 
 @pytest.mark.parametrize("sign", [*FOREIGN_SIGNS, *LOOKALIKES])
@@ -634,8 +658,8 @@ def test_a_sign_of_another_language_is_replaced_where_one_sign_will_do(sign: str
     text = f"spak 1\nlet a = 1\nlet b = 2\nlaw l: a{sign}b\n"
     path = tmp_path / "mine.spak"
     found = next(iter(look(path, {path: text}).diagnostics), None)
-    for fix in edits.fixes(found) if found is not None else ():
-        again = look(path, {path: edits.applied(text, [fix.edit])}).diagnostics
+    for fix in edits.fixes(found, None) if found is not None else ():
+        again = look(path, {path: edits.applied(text, [*fix.edits])}).diagnostics
         assert (found.code, found.labels[0].span.start) not in [
             (e.code, e.labels[0].span.start) for e in again
         ], sign
