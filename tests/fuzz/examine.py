@@ -65,9 +65,8 @@ def _told(state: State) -> None:
         assert render_text(state.diagnostics)
     for diagnostic in state.diagnostics:
         assert json.loads(render_json(diagnostic))["code"] == diagnostic.code
-        for fix in fixes(diagnostic):
-            if fix.edit.span.source.text == state.text:
-                applied(state.text, [fix.edit])
+        for fix in fixes(diagnostic, state.names if state.current else None):
+            applied(state.text, [edit for edit in fix.edits if edit.span.source.text == state.text])
 
 
 def _asked(state: State, number: int) -> None:
