@@ -100,9 +100,10 @@ def selections(checked: Checked, files: Mapping[str, str], rows: Sequence[Row]) 
         statement = known[each.statement]
         fresh = [r for r in rows if r.meaning == statement.meaning and _is_fresh(r, statement, now)]
         mine = [r for r in fresh if r.statement == statement.id]
-        why = _is_right(statement, mine) or _is_right(statement, [r for r in mine if r.kind == ON_DEVICE])
+        why = _is_right(statement, mine)
+        if not why and (unknown := _is_right(statement, [r for r in mine if r.kind == ON_DEVICE])):
+            why = f"{unknown} on a device"
         if why:
-            why = f"{why} on a device" if any(r.kind != ON_DEVICE for r in mine) else why
             yield Selection(each, None, why, why)
             continue
         there = {r.device for r in mine if r.kind == ON_DEVICE}
