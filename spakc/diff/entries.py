@@ -235,7 +235,7 @@ class _Collector:
                 yield f"compiled for {', '.join(archs)}"
             if isinstance(body, Law) and body.scope and body.scope[0] in self.module.kernels:
                 yield from _of_tensors(body, self.module.kernels[body.scope[0]])
-                yield f"in force on {', '.join(where_in_force(body, self.module))}"
+                yield f"in force on {', '.join(sorted(where_in_force(body, self.module)))}"
 
 
 def _digest(text: str) -> str:

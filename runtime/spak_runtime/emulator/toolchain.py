@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -139,8 +139,7 @@ def runtime_library() -> Path:
     target = _folder() / f"runtime-{key[:32]}.so"
     if is_sound(target):
         return target
-    with tempfile.TemporaryDirectory(dir=_folder(), prefix=".build-") as name:
-        scratch = Path(name)
+    with _building() as scratch:
 
         def build_object(source: Path) -> Path:
             made = scratch / f"{source.stem}.o"
@@ -172,8 +171,8 @@ def kernel_library(
     target = _folder() / f"kernel-{key[:32]}.so"
     if is_sound(target):
         return target
-    with tempfile.TemporaryDirectory(dir=_folder(), prefix=".build-") as scratch:
-        made = Path(scratch) / "kernel.so"
+    with _building() as scratch:
+        made = scratch / "kernel.so"
         source = f'#line 1 "{name}"\n{text}'
         includes = [f"-I{folder}" for folder in folders]
         # Names in reports are relative to the include folders, and the same on every machine.
@@ -221,12 +220,19 @@ def call_paths(library: Path, addresses: Sequence[int]) -> list[list[tuple[str, 
 
 
 def _folder() -> Path:
-    folder = default_root() / "emulator"
+    return default_root() / "emulator"
+
+
+@contextlib.contextmanager
+def _building() -> Iterator[Path]:
+    """A folder for what is made on the way, and then put in its place. Raises ToolError where that cannot be."""
+    folder = _folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
+            yield Path(name)
     except OSError as error:
         raise ToolError(f"the emulator cannot keep its builds in {folder}: {error}") from error
-    return folder
 
 
 def _run(command: list[str], what: str, source: str | None = None) -> None:

@@ -372,6 +372,13 @@ def test_moving_formatting_and_other_words_need_no_right(tmp_path: Path) -> None
     assert found["law mm.tiled.shared"]["change"] != "reworded", "in `pipelined` the let was another one"
 
 
+def test_the_order_of_targets_needs_no_right(tmp_path: Path) -> None:
+    turned = replaced("targets h100, a100", "targets a100, h100")
+    result = diff(tmp_path, PROJECT, turned, "--role", "implementer")
+    assert result.exit_code == 0, result.stderr
+    assert {name: row["change"] for name, row in rows(result).items()} == {"targets": "reworded"}
+
+
 REORDERED = {
     "tensors": ("  input  A: bf16 [M, K]\n", "  input  B: bf16 [K, N]\n"),
     "options": ("  option one: bool = false\n", "  option two: bool = true\n"),

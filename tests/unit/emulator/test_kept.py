@@ -11,6 +11,7 @@ import pytest
 
 from spak_runtime.emulator import kept, toolchain
 from spak_runtime.emulator.toolchain import kernel_library
+from spak_runtime.errors import ToolError
 from spakc.resources import resource
 
 TEXT = """#include "spak/primitives.cuh"
@@ -56,6 +57,15 @@ def test_what_was_cut_off_damaged_or_exchanged_is_built_again(damage: Callable[[
     damage(path)
     assert not kept.is_sound(path)
     assert built() == path and path.read_bytes() == right
+
+
+@pytest.mark.parametrize("suffix", [".so", ".sha256"])
+def test_a_place_where_nothing_can_be_kept_is_one_clear_error(suffix: str) -> None:
+    place = built().with_suffix(suffix)
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(ToolError, match="cannot keep its builds in"):
+        built()
 
 
 def test_what_is_sound_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
