@@ -32,14 +32,17 @@ class Project:
 
     def path(self, name: str | None) -> Path:
         """The file that a tool names, relative to the folder; the root file for None. Raises SpakError with
-        SPAK006 for a path that leaves the folder, links included."""
+        SPAK006 for a path that leaves the folder, links included, with SPAK002 for one that no file can have."""
         if name is None:
             return self.file
-        path = driver.absolute(self.folder / name)
-        if not Path(os.path.realpath(path)).is_relative_to(self.folder):
-            sink = Sink()
-            sink.report("SPAK006", f"`{driver.shorten(name)}` leaves the folder of the project", None)
-            sink.stop_if_errors()
+        path, sink = driver.absolute(self.folder / name), Sink()
+        try:
+            path.exists()
+            if not Path(os.path.realpath(path)).is_relative_to(self.folder):
+                sink.report("SPAK006", f"`{driver.shorten(name)}` leaves the folder of the project", None)
+        except (OSError, ValueError):  # too long, a character that no name has
+            sink.report("SPAK002", f"`{driver.shorten(name)}` is no name of a file", None)
+        sink.stop_if_errors()
         return path
 
     def shown(self, path: Path) -> str:

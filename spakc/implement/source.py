@@ -165,8 +165,9 @@ class _Reader:
         self.seen[path] = None
         try:
             if path in self.proposed:
-                self._count(len(self.proposed[path].encode()))
-                return self.proposed[path]
+                text = self.proposed[path]
+                self._count(len(text.encode()))
+                return text
             if not path.exists():
                 self._refuse("SPAK001", f"there is no file `{shown[:100]}`")
             if not path.is_file():
@@ -175,6 +176,8 @@ class _Reader:
             return path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             self._refuse("SPAK002", f"`{shown[:100]}` is not UTF-8 (byte {error.start})")
+        except UnicodeEncodeError as error:  # an editor may hold half of a pair
+            self._refuse("SPAK002", f"`{shown[:100]}` is not UTF-8 (character {error.start})")
         except OSError as error:
             self._refuse("SPAK002", f"`{shown[:100]}` cannot be read: {error.strerror}")
 

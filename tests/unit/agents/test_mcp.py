@@ -317,6 +317,11 @@ def test_nothing_outside_of_the_project_is_read_or_written(file: Path, tmp_path:
         for name in ("product.evidence.jsonl", "notes.txt"):
             assert codes(await call(client, "write", file=name, text=PRODUCT)) == ["SPAK605"], name
         assert codes(await call(client, "read", file="nothing.spak")) == ["SPAK002"]
+        for name in ("x" * 300 + ".spak", "nul\0.spak", "x/" * 3000 + "x.spak"):
+            for tool in ("read", "check"):
+                assert codes(await call(client, tool, file=name)) == ["SPAK002"], name
+            assert codes(await call(client, "write", file=name, text=PRODUCT)) == ["SPAK002"], name
+            assert codes(await call(client, "compile", output=name)) == ["SPAK002"], name
 
     in_process(file, "architect", session)
     assert (tmp_path / "secret.txt").read_text() == "secret"

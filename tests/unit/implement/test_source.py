@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spakc.diagnostics import SpakError
-from spakc.driver import check_file
+from spakc.driver import absolute, check_file
 from spakc.implement import source
 from tests.unit.implement.files import IMPLEMENT, ON_PRIMITIVES, PLAIN, SPAK, project
 
@@ -112,3 +112,11 @@ def test_an_implementation_has_a_name_of_its_own(tmp_path: Path) -> None:
     path = project(tmp_path, {}, spak=spak + IMPLEMENT.format(name="grid_stride", more=""))
     (tmp_path / "grid_stride.cu").write_text(PLAIN.replace("NAME", "grid_stride"))
     assert codes(path) == ["SPAK324"]
+
+
+def test_a_text_of_an_editor_that_no_file_can_hold_is_a_mistake(tmp_path: Path) -> None:
+    """JSON can name half of a pair of UTF-16, and some clients send it."""
+    path = project(tmp_path, {"mine": ON_PRIMITIVES})
+    with pytest.raises(SpakError) as caught:
+        check_file(path, {absolute(tmp_path / "mine.cu"): f"// \ud800\n{ON_PRIMITIVES}"})
+    assert [each.code for each in caught.value.diagnostics] == ["SPAK002"]
