@@ -110,10 +110,11 @@ def fixes(diagnostic: Diagnostic, names: Names | None) -> Iterator[Fix]:
 
 
 def _places(repair: Repair, names: Names | None) -> Sequence[Span]:
-    """All that is to be replaced: with a name wherever it is used."""
+    """All that is to be replaced: with a name wherever it is used. A thousand declarations of one name are not a
+    thousand times a thousand edits: the first stands for all."""
     if repair.renames and names is not None:
         found = names.at(repair.span.source.name, repair.span.start)
-        if found is not None:
+        if found is not None and found[0].declared[0][0] == repair.span:
             return found[0].places
     return [repair.span]
 

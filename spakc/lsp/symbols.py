@@ -19,10 +19,13 @@ class Symbol:
     places: list[Span] = field(default_factory=list)
     members: dict[str, Symbol] = field(default_factory=dict)
     fixed: str = ""  # why it cannot be renamed
+    _noted: set[tuple[str, int]] = field(default_factory=set, repr=False)
 
     def stands_at(self, span: Span) -> None:
         """Notes one more place."""
-        if span not in self.places:
+        place = (span.source.name, span.start)
+        if place not in self._noted:
+            self._noted.add(place)
             self.places.append(span)
 
 

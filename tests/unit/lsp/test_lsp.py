@@ -637,6 +637,13 @@ def test_a_repair_that_renames_is_an_edit_at_every_use(tmp_path: Path) -> None:
     edit(tmp_path, session)
 
 
+def test_a_name_that_stands_twice_is_renamed_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.spak"
+    state = look(path, {path: "spak 1\n" + "let step = 1\n" * 3})
+    offered = [list(edits.fixes(each, state.names)) for each in state.diagnostics]
+    assert [[len(fix.edits) for fix in each] for each in offered] == [[3], [1], [1]]
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
