@@ -15,7 +15,7 @@ from spakc.verify.failure import Failure
 from spakc.verify.oracle import OracleError
 from spakc.verify.search import ROUND, SHRINK_SECONDS, Found, NoCase, search, some
 from spakc.verify.specialisations import Specialisation, pool
-from spakc.verify.strategies import LARGEST, WORK, Shapes, cases, declared_ends
+from spakc.verify.strategies import LARGEST, Shapes, cases, declared_ends, quick_work
 from spakc.verify.tested import UnderTest
 from spakc.verify.tripwires import Prepared, Tripwire, prepare, spring
 
@@ -78,7 +78,7 @@ def verify_variant(
     members = pool(tested)
     if not members:
         return VariantOutcome(tested, why_not="no dtypes, layouts and options that its guards allow")
-    shapes = Shapes(tested)
+    shapes = Shapes(tested, quick_work(tested.kernel))
     seen: list[tuple[Case, Counters]] = []
     fine: list[Case] = []
 
@@ -159,7 +159,7 @@ def _not_covered(
     sizes: Mapping[str, tuple[int, int]],
 ) -> tuple[str, ...]:
     """What the cases leave out."""
-    found = [f"calls of more than {WORK:,} points, but at the ends of the sizes that `verify` gives"]
+    found = [f"calls of more than {shapes.work:,} points, but at the ends of the sizes that `verify` gives"]
     left = out_of_reach(declared_ends(tested, members, shapes), sizes)
     found += [f"{each} ({tested.variant.id})" for each in left]
     if tested.verification is None:

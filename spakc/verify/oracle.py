@@ -9,7 +9,7 @@ accumulate type, every tensor rounded to its declared dtype: what a careful libr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import ml_dtypes
@@ -21,7 +21,7 @@ from spakc.ir.module import Equation, Kernel, Tensor
 from spakc.ir.ops import Apply, Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.simplify import factors_of
 from spakc.ir.types import DType
-from spakc.ir.visit import walk
+from spakc.ir.visit import loads, walk
 from spakc.source import Span
 from spakc.verify.arrays import Array, Named, add_on_units, add_products, add_up, contract, selected, union
 from spakc.verify.functions import FUNCTIONS, TRANSCENDENTAL
@@ -90,6 +90,7 @@ def evaluate_rounded(
     round_outputs: bool = True,
     order: int = 0,
     steady: Steady | None = None,
+    only: Collection[str] | None = None,
 ) -> dict[str, Array]:
     """The same step by step: sums in the accumulate type, one addition after the other (a large product by
     matrix products), in another order for every `order`, functions right to FUNCTION_ULPS, every tensor rounded
@@ -97,7 +98,8 @@ def evaluate_rounded(
     matrix product to the dtype of the other operand. Orders with an odd number add such products as matrix units
     do: UNIT_DEPTH at a time, rounded toward zero. Every other two of them know what matrix units read only as these get
     it, whoever else reads it. With `round_outputs` off the outputs keep the accumulate
-    type. `steady` is kept from one order to the next of the same call. Values come as float64."""
+    type. `steady` is kept from one order to the next of the same call. Of equations that `only` these outputs do not
+    rest on none is evaluated. Values come as float64."""
     compute = NUMPY[kernel.accumulate] if kernel.accumulate.is_float else np.dtype(np.float32)
     run = Run(kernel, inputs, options or {}, dims or {}, compute)
     run.round_to(dtypes or {}, inputs)
@@ -107,6 +109,7 @@ def evaluate_rounded(
     run.keeps_operands = order % 4 >= 2
     run.luck = np.random.default_rng((order, 1))
     run.steady = steady
+    run.needed = None if only is None else _rests_on(run.kernel, only)
     return {name: np.asarray(value, dtype=np.float64) for name, value in run.results(False).items()}
 
 
@@ -177,6 +180,7 @@ class Run:
     order: np.random.Generator | None = None
     luck: np.random.Generator | None = None
     steady: Steady | None = None
+    needed: Collection[str] | None = None
     place = 0
 
     def __init__(
@@ -236,6 +240,8 @@ class Run:
         covered: dict[str, Array] = {}
         with np.errstate(all="ignore"):
             for place, equation in enumerate(self.kernel.math):
+                if self.needed is not None and equation.target not in self.needed:
+                    continue
                 self.place, variables = place, self.extents.variables[place]
                 self.sizes = {name: evaluate_size(size, self.dims) for name, size in variables.items()}
                 self._store(equation, covered)
@@ -538,6 +544,15 @@ class Run:
 
     def _handed_on(self, part: Expr) -> DType | None:
         return self.handed_on.get(part.tensor) if isinstance(part, Load) else None
+
+
+def _rests_on(kernel: Kernel, outputs: Collection[str]) -> Collection[str]:
+    """The outputs, and what is read on the way to them."""
+    found = set(outputs)
+    for equation in reversed(kernel.math):
+        if equation.target in found:
+            found |= {load.tensor for load in loads(equation.value)}
+    return found
 
 
 def _handed_on(kernel: Kernel, rounding: Mapping[str, DType]) -> dict[str, DType]:

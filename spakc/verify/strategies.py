@@ -54,7 +54,7 @@ WORK = 4_000_000
 """Of a case: points of its largest equation, ELEMENT for each element of a tensor and THREAD for each thread of its
 launches. What the emulator computes in a fraction of a second."""
 ELEMENT = 16
-THREAD = 64
+THREAD = 128
 
 SHARE = 4
 """A dim at its end may take so many times the work of a case; other dims beside it (and further ends) come to no more
@@ -75,7 +75,24 @@ NUMBERS = (0.5, 20.0)
 DEVICES = (SMS, 1, 3)
 """Multiprocessors of the emulated device, where blocks stay on theirs and compute one tile after the other."""
 
+EQUAL = 64
+"""The size of every dim where equations of a kernel are compared."""
+
 _UNIT_BYTES = 16
+
+
+def quick_work(kernel: Kernel) -> int:
+    """The work of a case of which many are tried: WORK, less where several equations are products as large as the
+    largest, since each of them costs the emulator and the reference as much."""
+    _, extents = normal_math(kernel)
+    sizes = dict.fromkeys(kernel.dims, EQUAL)
+
+    def points(of: Iterable[Expr]) -> int:
+        return math.prod(max(1, evaluate_size(size, sizes)) for size in of)
+
+    elements = max((points(tensor.shape) for tensor in kernel.tensors.values()), default=1)
+    products = [n for v in extents.variables if (n := points(v.values())) > elements]
+    return WORK * max(products) // sum(products) if products else WORK
 
 
 @record

@@ -57,12 +57,15 @@ def library_errors(
 ) -> dict[str, Array]:
     """Per output and element, an absolute error in float64. `exact` is what `evaluate` gave for the
     inputs."""
-    fewest = min((value.size for value in exact.values()), default=0)
-    orders = min(MOST_ORDERS, max(FEWEST_ORDERS, -(-SAMPLES // max(1, fewest))))
+    orders = {
+        name: min(MOST_ORDERS, max(FEWEST_ORDERS, -(-SAMPLES // max(1, value.size))))
+        for name, value in exact.items()
+    }
     errors: dict[str, Array] = {}
     steady: Steady = {}
-    for order in range(orders):
-        plain = evaluate_rounded(kernel, inputs, options, dims, dtypes, False, order, steady)
+    for order in range(max(orders.values(), default=0)):
+        asked = [name for name, count in orders.items() if order < count]
+        plain = evaluate_rounded(kernel, inputs, options, dims, dtypes, False, order, steady, asked)
         for name, value in plain.items():
             dtype = output_dtype(kernel, name, inputs, dtypes)
             rounded = value.astype(NUMPY[dtype]).astype(np.float64)

@@ -147,6 +147,17 @@ def test_computed_operands_of_a_product_are_rounded_to_the_other_operand() -> No
     assert 1e-5 < error < 1e-2  # the weights were rounded to 8 bits, the sum was not
 
 
+def test_only_what_an_output_rests_on_is_evaluated() -> None:
+    subject = example("fmha")
+    inputs = random_inputs(subject, {"B": 1, "H": 1, "G": 1, "Sq": 8, "Sk": 16, "D": 8})
+    all_of_it = evaluate_rounded(subject, inputs, {"causal": False})
+    assert evaluate_rounded(subject, inputs, {"causal": False}, only=["O"])["O"] == pytest.approx(
+        all_of_it["O"]
+    )
+    alone = evaluate_rounded(subject, inputs, {"causal": False}, only=["L"])
+    assert alone.keys() == {"L"} and np.array_equal(alone["L"], all_of_it["L"])
+
+
 def test_ulp_is_the_distance_to_the_next_value() -> None:
     values = np.array([1.0, 1.5, 2.0, 3.0e-3, 1e30, 0.0])
     for dtype, kind in ((DType.f32, np.float32), (DType.f16, np.float16)):

@@ -8,7 +8,7 @@ import pytest
 
 from spakc.verify.search import some
 from spakc.verify.specialisations import Specialisation, pool
-from spakc.verify.strategies import COMFORTABLE, Shapes, allows, cases
+from spakc.verify.strategies import COMFORTABLE, WORK, Shapes, allows, cases, quick_work
 from spakc.verify.tested import UnderTest
 from tests.unit.verify.kernels import example, of_text
 
@@ -111,3 +111,9 @@ def test_plain_cases_are_comfortable() -> None:
 
 def drawn(tested: UnderTest, count: int, seed: int = 0) -> list[object]:
     return some(cases(tested, pool(tested), Shapes(tested)), count, seed)
+
+
+def test_each_product_of_a_kernel_is_paid_for() -> None:
+    assert quick_work(example("matmul", "matmul").kernel) == WORK, "one product"
+    assert quick_work(example("fmha", "fmha").kernel) == WORK // 2, "scores and weighted sums"
+    assert quick_work(example("train", "layer_norm").kernel) == WORK, "nothing is larger than a tensor"
