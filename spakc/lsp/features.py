@@ -91,9 +91,11 @@ def _questions(server: SpakServer) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_REFERENCES)
     def referred(params: types.ReferenceParams) -> list[types.Location]:
-        found = server.symbol(params.text_document.uri, params.position)
-        uri = params.text_document.uri
-        return [_location(server, span, uri) for span in found[1].places] if found is not None else []
+        found: dict[tuple[str, int], Span] = {}
+        for state, symbol in server.symbols(params.text_document.uri, params.position):
+            root = server.uri_of_path(state.path)
+            found.update({(server.uri_of(span, root), span.start): span for span in symbol.places})
+        return [types.Location(where, server.range(span)) for (where, _), span in found.items()]
 
 
 def _edits(server: SpakServer) -> None:
@@ -110,15 +112,14 @@ def _edits(server: SpakServer) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))
     def renamed(params: types.RenameParams) -> types.WorkspaceEdit | None:
-        uri = params.text_document.uri
-        found = server.symbol(uri, params.position)
-        if found is None:
-            return None
+        edits: dict[tuple[str, int], Edit] = {}
         try:
-            edits = rename(found[0], found[1], params.new_name, server.overlay())
+            for state, symbol in server.symbols(params.text_document.uri, params.position):
+                for path, found in rename(state, symbol, params.new_name, server.overlay()).items():
+                    edits.update({(server.uri_of_path(path), edit.span.start): edit for edit in found})
         except CannotRename as error:
             raise _refusal(str(error)) from error
-        return _changes(server, [edit for each in edits.values() for edit in each], uri)
+        return _changes(server, [(where, edit) for (where, _), edit in edits.items()]) if edits else None
 
     @server.feature(types.TEXT_DOCUMENT_FORMATTING)
     def shaped(params: types.DocumentFormattingParams) -> list[types.TextEdit] | None:
@@ -142,11 +143,11 @@ def _location(server: SpakServer, span: Span, root: str) -> types.Location:
     return types.Location(server.uri_of(span, root), server.range(span))
 
 
-def _changes(server: SpakServer, edits: Iterable[Edit], root: str) -> types.WorkspaceEdit:
+def _changes(server: SpakServer, edits: Iterable[tuple[str, Edit]]) -> types.WorkspaceEdit:
+    """Edits, each with the URI of its file."""
     changes: dict[str, list[types.TextEdit]] = {}
-    for edit in edits:
-        text = types.TextEdit(server.range(edit.span), edit.text)
-        changes.setdefault(server.uri_of(edit.span, root), []).append(text)
+    for uri, edit in edits:
+        changes.setdefault(uri, []).append(types.TextEdit(server.range(edit.span), edit.text))
     return types.WorkspaceEdit(changes)
 
 
@@ -170,5 +171,5 @@ def _actions(server: SpakServer, params: types.CodeActionParams) -> Any:
                 fix.title,
                 kind=types.CodeActionKind.QuickFix,
                 diagnostics=[server.diagnostic(diagnostic, uri)],
-                edit=_changes(server, fix.edits, uri),
+                edit=_changes(server, [(server.uri_of(e.span, uri), e) for e in fix.edits]),
             )

@@ -10,7 +10,9 @@ an open file is named by the URI with which it was opened.
 from __future__ import annotations
 
 import asyncio
+import os
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from lsprotocol import types
@@ -169,6 +171,17 @@ class SpakServer(LanguageServer):
             return None
         found = state.names.at(state.path.name, self.offset(uri, position))
         return (state, *found) if found is not None else None
+
+    def symbols(self, uri: str, position: types.Position) -> Iterator[tuple[State, Symbol]]:
+        """The symbol at a place, as its own file has it and as each open file has it that uses that one."""
+        path, offset = path_of_uri(uri), self.offset(uri, position)
+        for each in {path: uri, **self.opened}.values():
+            state = self.state(each)
+            if state.names is not None and state.current:
+                name = Path(os.path.relpath(path, state.path.parent)).as_posix()
+                found = state.names.at(name, offset)
+                if found is not None:
+                    yield state, found[0]
 
 
 _FIELD = {"note": "notes", "help": "help"}

@@ -370,6 +370,28 @@ def test_definition_references_and_rename(tmp_path: Path) -> None:
     edit(tmp_path, session)
 
 
+def test_a_name_of_a_used_file_is_renamed_in_the_open_files_that_use_it(tmp_path: Path) -> None:
+    used = "spak 1\nlet cap = 5\n"
+    root = 'spak 1\nuse "parts/used.spak"\nlet other = 1\nlaw low: cap > other\n'
+
+    async def session(editor: Editor) -> None:
+        (tmp_path / "parts").mkdir()
+        part = await editor.open("parts/used.spak", used)
+        uri = await editor.open("mine.spak", root)
+        at = editor.at(part, "let ca|p")
+        references = types.ReferenceParams(context=types.ReferenceContext(True), **at)
+        found = await editor.client.text_document_references_async(references) or ()
+        assert sorted(each.uri for each in found) == sorted([part, uri])
+        changed = await editor.client.text_document_rename_async(types.RenameParams(new_name="top", **at))
+        assert changed is not None and changed.changes is not None
+        assert applied(used, list(changed.changes[part])) == used.replace("cap", "top")
+        assert applied(root, list(changed.changes[uri])) == root.replace("cap", "top")
+        with pytest.raises(JsonRpcException, match="`other` is declared here and in a used file"):
+            await editor.client.text_document_rename_async(types.RenameParams(new_name="other", **at))
+
+    edit(tmp_path, session)
+
+
 @pytest.mark.parametrize(
     ("marked", "new", "why"),
     [
