@@ -44,7 +44,7 @@ def load(path: str | Path) -> Artifact:
         key.update(f"{name}\0{len(text)}\0".encode() + text.encode())
     folder = default_root() / "artifacts" / key.hexdigest()[:32]
     if not _is_whole(folder, files):
-        driver.write_artifact(files, folder)
+        driver.write_artifact(files, folder, ours=True)
     return artifact.load(folder)
 
 

@@ -377,23 +377,24 @@ def _texts(kind: str, pattern: str) -> dict[str, str]:
     return {p.relative_to(root).as_posix(): p.read_text("utf-8") for p in sorted(root.rglob(pattern))}
 
 
-def write_artifact(files: Mapping[str, str | bytes], out: Path) -> None:
-    """Writes a folder whole or not at all. Replaces an artifact; SPAK007 for a folder of anything else."""
+def write_artifact(files: Mapping[str, str | bytes], out: Path, ours: bool = False) -> None:
+    """Writes a folder whole or not at all. Replaces an artifact; SPAK007 for a folder of anything else, unless it is
+    `ours`, whatever became of it."""
     sink = Sink()
     try:
-        _write(files, out, sink)
+        _write(files, out, sink, ours)
     except OSError as error:
         sink.report("SPAK007", f"`{shorten(_shown(out))}` cannot be written: {error.strerror}", None)
     sink.stop_if_errors()
 
 
-def _write(files: Mapping[str, str | bytes], out: Path, sink: Sink) -> None:
+def _write(files: Mapping[str, str | bytes], out: Path, sink: Sink, ours: bool) -> None:
     """As `write_artifact`; an OSError means that nothing was replaced."""
     import secrets
     import shutil
 
     out = Path(os.path.realpath(out))  # a link to a folder stays: what it points to is replaced
-    if out.exists() and not _is_replaceable(out):
+    if out.exists() and not ours and not _is_replaceable(out):
         sink.report(
             "SPAK007",
             f"`{_shown(out)}` is not an artifact, so it is left alone",

@@ -97,6 +97,26 @@ def test_mistakes_are_diagnostics(file: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "gone", "more"])
+def test_a_damaged_artifact_in_the_cache_is_made_again(
+    damage: str, file: Path, linear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAK_CACHE_DIR", str(tmp_path))
+    x, w = torch.randn(7, 9).half(), torch.randn(9, 5).half()
+    spakc.load(file)
+    (folder,) = (tmp_path / "artifacts").iterdir()
+    for path in filter(Path.is_file, folder.rglob("*")):
+        text = path.read_bytes()
+        path.write_bytes({"empty": b"", "cut": text[: len(text) // 2]}.get(damage, text))
+    if damage == "gone":
+        (folder / "manifest.json").unlink()
+    if damage == "more":
+        (folder / "manifest.json").write_text("{}")
+        (folder / "another").write_text("")
+    assert torch.equal(spakc.load(file).linear(x, w), linear(x, w))
+    assert [each.name for each in (tmp_path / "artifacts").iterdir()] == [folder.name]
+
+
 @pytest.mark.parametrize(
     "name", ["name", "name_", "_dir", "__init__", "define", "default", "kernels", "int", "torch"]
 )
