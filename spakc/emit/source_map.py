@@ -18,9 +18,13 @@ def from_math(code: str, span: Span | None, indent: int) -> str:
 
 
 def resolve_returns(text: str, path: str) -> str:
-    """Writes the line numbers of the generated file itself into the directives that return to it."""
+    """Writes the line numbers of the generated file itself into the directives that return to it. All directives begin
+    their line, also where a template has indented what is around them."""
     lines = text.split("\n")
     for number, line in enumerate(lines, start=1):
-        if line == _RETURN:
+        directive = line.strip()
+        if directive == _RETURN:
             lines[number - 1] = f'#line {number + 1} "{path}"'
+        elif directive.startswith("#line "):
+            lines[number - 1] = directive
     return "\n".join(lines)

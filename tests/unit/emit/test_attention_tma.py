@@ -12,7 +12,7 @@ import pytest
 from spak_runtime.manifest import Variant
 from spakc.plan.launch import Signature
 from spakc.plan.templates_attention_tma import V4_TMA
-from tests.unit.emit.planned import Emitted, example
+from tests.unit.emit.planned import Emitted, emitted, example
 from tests.unit.emit.test_emulated import agrees, case
 
 PLAIN = {"causal": False, "softcap": 0.0, "window": 0, "scale": 0.125}
@@ -92,3 +92,31 @@ def test_more_than_32_tiles_of_keys() -> None:
     for options in ({}, {"causal": True, "window": 100}):
         call = case(kernel, dims, {**PLAIN, **options}, {"Q": "bf16"})
         agrees(kernel, at(kernel, tile_q=64, consumers=1, tile_k=64), call)
+
+
+BIASED = """spak 1
+use std.devices
+targets h100
+kernel f: attention {
+  dim B, H, S, T, D in {64}
+  input  Q: bf16 [B, H, S, D]
+  input  K, V: bf16 [B, H, T, D]
+  input  bias: f32 [B, H, S, T]
+  output O: bf16 [B, H, S, D]
+  option causal: bool = true
+  math {
+    X[b, h, q, k] = sum[d](Q[b, h, q, d] * K[b, h, k, d]) * 0.125 + bias[b, h, q, k]
+    M[b, h, q, k] = where(not causal or k <= q + T - S, X[b, h, q, k], -inf)
+    O[b, h, q, d] = sum[k](softmax[k](M[b, h, q, k]) * V[b, h, k, d])
+  }
+}
+"""
+
+
+def test_scores_that_read_a_tensor_under_a_mask(tmp_path: Path) -> None:
+    """What they ask is rendered deep inside of the kernel: directives to the mathematics still stand alone."""
+    path = tmp_path / "biased.spak"
+    path.write_text(BIASED)
+    kernel = emitted(path, ("sm_90a",))["f"]
+    call = case(kernel, {"B": 1, "H": 2, "S": 150, "T": 200, "D": 64}, {"causal": True}, {"Q": "bf16"})
+    agrees(kernel, at(kernel), call)

@@ -113,3 +113,8 @@ def test_every_line_of_mathematics_cites_its_source(tmp_path: Path) -> None:
 
 def test_returns_name_the_line_after_them() -> None:
     assert resolve_returns("a\n#line @generated\nb", "k.cu") == 'a\n#line 3 "k.cu"\nb'
+
+
+def test_directives_begin_their_line_wherever_a_template_puts_them() -> None:
+    text = 'a\n  #line 7 "f.spak"\n  b\n  #line @generated\nc'
+    assert resolve_returns(text, "k.cu") == 'a\n#line 7 "f.spak"\n  b\n#line 5 "k.cu"\nc'
