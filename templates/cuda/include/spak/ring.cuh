@@ -61,6 +61,7 @@ struct Ring {
     }
   }
   SPAK_DEVICE u32 full(u32 slot) const { return barriers + slot * 8; }
+  SPAK_DEVICE u32 barriers_end() const { return barriers + barrier_bytes; }
 
   // The filling thread: waits until the slot is free, and announces the bytes that this block will receive.
   SPAK_DEVICE void fill_begin(const Place& place, u32 bytes) const {
@@ -93,6 +94,16 @@ struct Ring {
  private:
   SPAK_DEVICE u32 empty(u32 slot) const { return barriers + (Slots + slot) * 8; }
 };
+
+// All threads: rings are ready for `readers` warps once this returns.
+template <class... Rings>
+SPAK_DEVICE void ready_rings(u32 readers, const Rings&... rings) {
+  if (first_thread()) {
+    (rings.init(readers), ...);
+    mbarrier_init_fence();
+  }
+  sync_threads();
+}
 
 // Two readers that take turns. Reader r waits until the other one has handed over; reader 0 begins.
 struct Turns {

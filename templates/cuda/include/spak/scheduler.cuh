@@ -33,6 +33,12 @@ SPAK_DEVICE u32 tile_in_turn(u32 round) {
   return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
 }
 
+// Opaque, lest the way to a block's tiles occupies registers for as long as tiles last.
+template <u32 Tile>
+SPAK_DEVICE u32 tiles_of(i32 rows) {
+  return ceil_div<u32>(opaque(rows), Tile);
+}
+
 // How many problems of `tiles` tiles are about one tile for each multiprocessor.
 SPAK_DEVICE u32 problems_at_once(i32 multiprocessors, u32 tiles) {
   return maximum((static_cast<u32>(multiprocessors) + tiles / 2) / tiles, 1u);

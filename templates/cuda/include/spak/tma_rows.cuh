@@ -10,6 +10,8 @@ namespace spak {
 
 template <class T, u32 Rows, u32 Columns>
 struct TmaRows {
+  using Element = T;
+  static constexpr u32 height = Rows, width = Columns;
   static constexpr u32 slab_bytes = Rows * 128, bytes = slab_bytes * (Columns / 64);
   static_assert(sizeof(T) == 2 && Columns % 64 == 0 && Rows % 8 == 0 && Rows <= 256, "whole swizzle patterns");
 

@@ -72,6 +72,10 @@ SPAK_DEVICE void round_weights(Reg<u32, Steps, 4>& weights, const Reg<f32, N>& s
   for (u32 i = 0; i < N / 2; i++) weights[i / 4][i % 4] = pack<T>(scores[2 * i], scores[2 * i + 1]);
 }
 
+// The place of a thread's first element, its warpgroup's being in row `own`; opaque, lest it occupies registers where nothing asks.
+SPAK_DEVICE i32 first_row(u32 own) { return static_cast<i32>(opaque(thread_index()) % 128 / 32 * 16 + lane_index() / 4 + own); }
+SPAK_DEVICE i32 first_column() { return static_cast<i32>(opaque(thread_index()) % 4 * 2); }
+
 // scores = function(scores, row, column) for every element; (row, column) is that of the thread's first.
 template <u32 N, class Function>
 SPAK_DEVICE void for_each_score(Reg<f32, N>& scores, i32 row, i32 column, const Function& function) {
@@ -173,6 +177,11 @@ struct LazySoftmax {
   SPAK_DEVICE f32 logsumexp(u32 half) const { return (reference[half] + log2_f32(total[half])) * 0.69314718055994531f; }
 };
 
+// The first and the last key that counts for rows of queries: each a range, over the rows.
+struct Seen {
+  Range first, last;
+};
+
 // Which tiles of keys rows of queries see: those from `begin` to `end`, of which those from `whole` to `whole_end` wholly. They
 // are walked from the last to the first; there is always one, also where no key counts. All of it is the same for all threads, in
 // terms that the assembler understands: loops over tiles then keep addresses in uniform registers.
@@ -180,17 +189,16 @@ struct KeyTiles {
   i32 begin, whole, whole_end, end;
   i32 own_begin, own_end;  // those that some of the own rows see, at least one
 
-  // `first` and `last` are the least and the greatest key that counts, over all rows of a block; `own_first` and `own_last` the same
-  // over those rows that no tile may leave out a key of.
-  SPAK_DEVICE static KeyTiles of(Range first, Range last, Range own_first, Range own_last, i32 tile) {
+  // `all` is of all rows of a block, `own` of those that no tile may leave out a key of.
+  SPAK_DEVICE static KeyTiles of(Seen all, Seen own, i32 tile) {
     KeyTiles tiles;
-    tiles.begin = maximum(first.first, 0) / tile;
-    tiles.end = (maximum(last.last, -1) + tile) / tile;
+    tiles.begin = maximum(all.first.first, 0) / tile;
+    tiles.end = (maximum(all.last.last, -1) + tile) / tile;
     if (tiles.begin >= tiles.end) tiles.end = tiles.begin + 1;
-    tiles.whole_end = minimum((maximum(own_last.first, -1) + 1) / tile, tiles.end);
-    tiles.whole = minimum(maximum(ceil_div(maximum(own_first.last, 0), tile), tiles.begin), tiles.end);
-    tiles.own_end = minimum(maximum((maximum(own_last.last, -1) + tile) / tile, tiles.begin + 1), tiles.end);
-    tiles.own_begin = minimum(maximum(maximum(own_first.first, 0) / tile, tiles.begin), tiles.own_end - 1);
+    tiles.whole_end = minimum((maximum(own.last.first, -1) + 1) / tile, tiles.end);
+    tiles.whole = minimum(maximum(ceil_div(maximum(own.first.last, 0), tile), tiles.begin), tiles.end);
+    tiles.own_end = minimum(maximum((maximum(own.last.last, -1) + tile) / tile, tiles.begin + 1), tiles.end);
+    tiles.own_begin = minimum(maximum(maximum(own.first.first, 0) / tile, tiles.begin), tiles.own_end - 1);
     return tiles;
   }
   // Whether some keys of a tile do not count.

@@ -168,4 +168,73 @@ struct PartsOfQueries {
   SPAK_DEVICE static void finish() { slabs_read<0>(); }
 };
 
+// Lower words of the descriptors of what a warpgroup multiplies, `own` the first of its keys: in terms of few, since registers are
+// short. Tiles of keys, of values, of queries and of the gradients of their results, and of slopes lie one behind the other.
+template <class Keys, class Values, class QueryRing, class ResultRing, class Slopes>
+struct GradientOperands {
+  using Queries = typename QueryRing::Tile;
+  using Results = typename ResultRing::Tile;
+  using Element = typename Keys::Element;
+
+  u32 key_tile, value_tile, query_tiles, result_tiles, slope_tiles, own;
+  u32 side = Keys::along_columns(key_tile, 0), value_side = side + (value_tile - key_tile) / 16;
+  u32 query_side = side + (query_tiles - key_tile) / 16, result_side = side + (result_tiles - key_tile) / 16;
+  u32 query_rows = Queries::along_rows(key_tile) + (query_tiles - key_tile) / 16;
+  u32 result_rows = Results::along_rows(key_tile) + (result_tiles - key_tile) / 16;
+  u32 part_side = Keys::along_rows(key_tile), own_slopes = side + (slope_tiles - key_tile) / 16;
+  u32 slope_side = Slopes::along_rows(key_tile) + (slope_tiles - key_tile) / 16;
+
+  // Issues products of keys with tile number `step` of queries, and of values with the gradients of their results.
+  template <u32 N>
+  SPAK_DEVICE void multiply_keys(Reg<f32, N>& scores, u32 step) const {
+    issue_scores<Element, Keys, Queries, Keys::width>(scores, side + opaque(own) * 8, query_side + QueryRing::words(step));
+  }
+  template <u32 N>
+  SPAK_DEVICE void multiply_values(Reg<f32, N>& others, u32 step) const {
+    issue_scores<Element, Values, Results, Values::width>(others, value_side + opaque(own) * 8, result_side + ResultRing::words(step));
+  }
+  // Issues sums of gradients of results by weights, and of queries by slopes: those that registers hold, or those of slopes of step
+  // `step` in shared memory.
+  template <u32 Steps, u32 N>
+  SPAK_DEVICE void add_results(Reg<f32, N>& sums, const Reg<u32, Steps, 4>& weights, u32 step) const {
+    issue_sums<Element, Results>(sums, weights, result_rows + ResultRing::words(step), true);
+  }
+  template <bool Shared, u32 Steps, u32 N>
+  SPAK_DEVICE void add_queries(Reg<f32, N>& sums, const Reg<u32, Steps, 4>& slopes, u32 step) const {
+    if constexpr (Shared) issue_shared_sums<Element, Slopes, Queries, Queries::height>(sums, own_slopes + opaque(own) * 8 + words_of_slopes(step), query_rows + QueryRing::words(step));
+    else issue_sums<Element, Queries>(sums, slopes, query_rows + QueryRing::words(step), true);
+  }
+  // Issues this warpgroup's part of the gradient of queries.
+  template <class Parts>
+  SPAK_DEVICE void multiply_slopes(typename Parts::Accumulators& parts, u32 step, u32 consumer) const {
+    Parts::issue(parts, slope_side + words_of_slopes(step), part_side, consumer);
+  }
+  // Slopes of two steps at a time are in shared memory.
+  SPAK_DEVICE static u32 words_of_slopes(u32 step) { return step % 2 * (Slopes::bytes / 16); }
+};
+
+// Tiles of queries that see the keys of a block, head by head. `sees(walk)` says whether a head has these keys and writes to the
+// walk which tiles see them.
+struct WalkOfQueries {
+  i32 head, tile;  // a tile below 0: none is left
+  KeyTiles see;
+
+  template <class Sees>
+  SPAK_DEVICE void settle(i32 heads, const Sees& sees) {
+    SPAK_NO_UNROLL
+    for (; head < heads; head++) {
+      if (!sees(*this)) continue;
+      tile = see.begin;
+      return;
+    }
+    tile = -1;
+  }
+  template <class Sees>
+  SPAK_DEVICE void advance(i32 heads, const Sees& sees) {
+    if (++tile < see.end) return;
+    head++;
+    settle(heads, sees);
+  }
+};
+
 }  // namespace spak
