@@ -265,3 +265,12 @@ def test_a_killed_run_ends_in_the_same_bits(artifact, runs, tmp_path, name):
     assert {k: v for k, v in again.items() if k not in moment} == {
         k: v for k, v in json.loads(json.dumps(figures)).items() if k not in moment
     }
+
+
+def test_a_run_by_other_kernels_is_another_run(artifact, runs, tmp_path):
+    """Figures and checkpoints of kernels that have changed since are neither read nor gone on from."""
+    figures, _ = runs["loops"]
+    other = spak_runtime.load(artifact.root)
+    other.digest = "0" * len(other.digest)
+    folder = artifact.root / "models" / "loops"
+    assert run_experiment(folder, tmp_path, artifact=other, device=DEVICE)["identity"] != figures["identity"]

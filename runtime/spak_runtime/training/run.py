@@ -70,7 +70,7 @@ def run_experiment(
     `checkpoint.safetensors` with `measured.json` (time and the kernels of a step), `model.safetensors`,
     `figures.json`. `artifact` computes what the model gives to kernels; files of corpora are relative to
     `base`. A run that was killed goes on from its checkpoint and ends in the same bits, checkpoint and log
-    included; a finished one is read, not repeated. On a GPU one step is profiled, and with
+    included; a finished one is read, not repeated, unless what computed it has changed. On a GPU one step is profiled, and with
     `strict` a kernel that is neither the artifact's nor an exception with a name ends the run with
     StrictError, before the training goes on; so does, on any device and before it begins, an operation that the
     file gives to no kernel though one could compute it. `group` is set in each process of a run that several share
@@ -85,7 +85,8 @@ def run_experiment(
         raise spec.TrainingError(f"`{out}` cannot be made: {error.strerror}") from error
     ranks = ranks if group is None else group.ranks
     shared = (ranks,) if ranks > 1 else ()
-    identity = build.fingerprint(experiment, profile, point, seed, chosen.type, artifact is not None, *shared)
+    computed_by = artifact.digest if artifact is not None and chosen.type == "cuda" else artifact is not None
+    identity = build.fingerprint(experiment, profile, point, seed, chosen.type, computed_by, *shared)
     ops = build.build_ops(experiment, artifact, chosen)
     if strict:
         kernels.refuse_unnamed(ops)
