@@ -70,12 +70,12 @@ def run_experiment(
     `checkpoint.safetensors` with `measured.json` (time and the kernels of a step), `model.safetensors`,
     `figures.json`. `artifact` computes what the model gives to kernels; files of corpora are relative to
     `base`. A run that was killed goes on from its checkpoint and ends in the same bits, checkpoint and log
-    included; a finished one is read, not repeated, unless what computed it has changed. On a GPU one step is profiled, and with
-    `strict` a kernel that is neither the artifact's nor an exception with a name ends the run with
-    StrictError, before the training goes on; so does, on any device and before it begins, an operation that the
-    file gives to no kernel though one could compute it. `group` is set in each process of a run that several share
-    (`together.py`), of which the first writes; `ranks` says how many had a run that is only to be read. Raises
-    TrainingError for what a user can put right."""
+    included; a finished one is read, not repeated, unless what computed it has changed. On a GPU one step is
+    profiled, and with `strict` a kernel that is neither the artifact's nor an exception with a name ends the
+    run with StrictError, before the training goes on; so does, on any device and before it begins, an operation
+    that the file gives to no kernel though one could compute it. `group` is set in each process of a run that
+    several share (`together.py`), of which the first writes; `ranks` says how many had a run that is only to be
+    read. Raises TrainingError for what a user can put right."""
     experiment = spec.read(folder)
     settings = experiment.point(profile, point)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
