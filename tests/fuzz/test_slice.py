@@ -31,8 +31,8 @@ def test_nothing_but_diagnostics_and_answers(monkeypatch: pytest.MonkeyPatch) ->
 
 def judged(monkeypatch: pytest.MonkeyPatch, bad: object, chunks: list[range]) -> dict[int, crew.Result]:
     """Chunks judged by two workers; `bad` is called with each number."""
-    monkeypatch.setattr(crew, "STILL", 2.0)
-    monkeypatch.setattr(crew, "LIMIT", 1)
+    monkeypatch.setattr(crew, "STILL", 6.0)
+    monkeypatch.setattr(crew, "LIMIT", 0.2)  # a busy machine makes seconds of it
     monkeypatch.setattr(examine, "examine", bad)
     with crew.Crew(2) as workers:
         return {result.numbers.start: result for result in workers.work(iter(chunks))}
@@ -57,7 +57,7 @@ def test_an_input_that_kills_stops_or_raises_has_failed_and_the_rest_is_judged(
     found = judged(monkeypatch, bad, [range(10), range(10, 20), range(20, 30), range(30, 40)])
     why = {number: text for result in found.values() for number, text in result.failed}
     assert why.keys() == {3, 14, 25, 27, 28}
-    assert "ended with 9" in why[3] and "nothing for 2 s" in why[14] and "more than 1 s" in why[25]
+    assert "ended with 9" in why[3] and "nothing for 6 s" in why[14] and "more than 0.2 s" in why[25]
     assert "no diagnostic" in why[27] and "SystemExit: 70" in why[28]
     assert {start: sum(result.outcomes.values()) for start, result in found.items()} == {
         0: 9,
