@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,41 @@ def test_resuming_from_the_first_and_the_last_step(
             run_experiment(models / "wheel", out, profile="tiny", save_seconds=0.0)
         monkeypatch.setattr(loop.Trainer, "_forward_backward", forward)
         assert lasting(run_experiment(models / "wheel", out, profile="tiny")) == lasting(whole)
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer", "state"])
+def test_a_checkpoint_with_one_bit_changed_is_none(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+):
+    whole = run_experiment(models / "wheel", tmp_path / "whole", profile="tiny")
+    from spak_runtime.training import loop
+
+    forward = loop.Trainer._forward_backward
+
+    def stopped(self, batch):
+        if self.step == 6 and "identity" in self.state:
+            raise KeyboardInterrupt
+        return forward(self, batch)
+
+    monkeypatch.setattr(loop.Trainer, "_forward_backward", stopped)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(models / "wheel", out, profile="tiny", save_seconds=0.0)
+    monkeypatch.setattr(loop.Trainer, "_forward_backward", forward)
+    path = out / "checkpoint.safetensors"
+    assert checkpoint.read_state(path)["step"] > 0
+    data = bytearray(path.read_bytes())
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    if part == "state":
+        place = data.index(b'\\"loss\\": ') + len(b'\\"loss\\": ')
+        data[place] ^= 1  # another digit
+    else:
+        name = next(n for n in header if n.startswith(part) and not n.endswith("step"))
+        data[8 + size + header[name]["data_offsets"][0] + 2] ^= 1
+    path.write_bytes(data)
+    assert checkpoint.read_state(path) is None
+    assert lasting(run_experiment(models / "wheel", out, profile="tiny")) == lasting(whole)
 
 
 def test_random_models_resume_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
