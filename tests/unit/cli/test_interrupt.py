@@ -54,13 +54,31 @@ def deaf(count: int) -> Begun:
     return begun
 
 
+def serves(session: int) -> bool:
+    """Whether it catches the interrupt and has slept for a second: it waits for what comes in, however long a busy
+    machine took to start it."""
+    for _ in range(20):
+        if not _has("SigCgt", session) or _status(session).get("State", "")[:1] != "S":
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def _blocked(pid: int) -> bool:
+    return _has("SigBlk", pid)
+
+
+def _has(mask: str, pid: int) -> bool:
+    """Whether the interrupt is in a set of signals of a process."""
+    return bool(int(_status(pid).get(mask, "0"), 16) >> (signal.SIGINT - 1) & 1)
+
+
+def _status(pid: int) -> dict[str, str]:
     try:
-        status = Path("/proc", str(pid), "status").read_text()
+        lines = Path("/proc", str(pid), "status").read_text().splitlines()
     except OSError:
-        return False
-    mask = next(line for line in status.splitlines() if line.startswith("SigBlk"))
-    return bool(int(mask.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 @contextmanager
@@ -103,8 +121,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Begun]] = {
     "run": (("run", ADDITION, "--profile", "cpu", "--jobs", "2"), deaf(2)),
     "verify": (("verify", TRAIN, "--kernel", "swiglu", "--cases", "50"), starts(2)),
     "cheats": (("selftest", "--cheats", "--on", "emulator"), deaf(1)),
-    "mcp": (("mcp", TRAIN), lambda _: time.sleep(1.5) is None),
-    "lsp": (("lsp",), lambda _: time.sleep(1.5) is None),
+    "mcp": (("mcp", TRAIN), serves),
+    "lsp": (("lsp",), serves),
 }
 
 
