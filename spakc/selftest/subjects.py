@@ -15,7 +15,7 @@ from spakc.plan.plan import Plan
 from spakc.plan.templates import TEMPLATES
 from spakc.record import record
 from spakc.verification import concerns
-from spakc.verify.borders import Border, borders_of
+from spakc.verify.borders import TILE, borders_of, corners_of, masks_of, sides_of, tiles_of
 from spakc.verify.case import Case
 from spakc.verify.examine import Observed
 from spakc.verify.oracle import OracleError
@@ -32,11 +32,12 @@ DRAWN, RAN = 16, 3
 """Of as many cases as are drawn, one is kept: the most telling ones. Of these, as many are run, to see what lines they
 come to."""
 
-TILE = 16
-"""The least knob that may be the side of a tile."""
-
 LINE = 20
 """How much it counts that a case comes to a line that none before did."""
+
+CORNER = 30
+"""How much it counts that a mask is the same in a whole tile but for the element at a corner: what is wrong by one is
+wrong there alone."""
 
 HEADER_JUDGES = 6
 """Of the variants that reach a header."""
@@ -100,10 +101,10 @@ class Subject:
             drawn = some(cases(self.tested, self.members, shapes), DRAWN * count, own)
         except NoCase:
             return
-        tiles = sorted({n for n in self.tested.variant.config.values() if type(n) is int and n >= TILE})
-        borders = borders_of(self.tested.source)
-        likely = _telling([(case, _look(case, tiles, borders)) for case in drawn], RAN * count)
-        shown = [(case, {**_look(case, tiles, borders), **_reach(ran(case))}) for case in likely]
+        look = _Look(self.tested)
+        looks = {case.token: look(case) for case in drawn}
+        likely = _telling([(case, looks[case.token]) for case in drawn], RAN * count)
+        shown = [(case, {**looks[case.token], **_reach(ran(case))}) for case in likely]
         for case in sorted(_telling(shown, count), key=lambda case: shapes.cost(case.dims)):
             try:
                 self.trials.append(Trial(case, reference(self.tested, case)))
@@ -115,40 +116,65 @@ Features = dict[tuple[str, object], int]
 """What a case shows, and how much that counts."""
 
 
-def _look(case: Case, tiles: Sequence[int], borders: Sequence[Border]) -> Features:
+class _Look:
     """What can be seen of a case: long dims above all, for these take several tiles, stages and turns; what is left of
-    a dim beside whole tiles, or of the difference of two, or of the place where a mask begins; and which of these come
-    together."""
-    found: Features = {}
-    places = {f"border {number}": border.at(case.dims, case.options) for number, border in enumerate(borders)}
-    for tile in tiles:
-        for one, other in itertools.combinations((*case.dims, ""), 2):
-            found.update(
-                _beside(f"{one} - {other}", case.dims[one] - case.dims.get(other, 0), tile, tile - 2)
+    a dim beside whole tiles, or of the difference of two, or of the place where a mask begins; where its border passes
+    the corner of a tile; and which of these come together."""
+
+    def __init__(self, tested: UnderTest) -> None:
+        self.tiles = tiles_of(tested.variant.config)
+        self.sides = sides_of(tested.variant.config)
+        self.borders = borders_of(tested.source)
+        self.masks = masks_of(tested.source)
+
+    def __call__(self, case: Case) -> Features:
+        return {**self._lengths(case), **self._corners(case), **self._choices(case)}
+
+    def _lengths(self, case: Case) -> Features:
+        found: Features = {}
+        places = {f"border {n}": border.at(case.dims, case.options) for n, border in enumerate(self.borders)}
+        for tile in self.tiles:
+            for one, other in itertools.combinations((*case.dims, ""), 2):
+                length = case.dims[one] - case.dims.get(other, 0)
+                found.update(_beside(f"{one} - {other}", length, tile, tile - 2))
+            for border, place in places.items():
+                if place is not None:
+                    found.update(_beside(border, place, tile, 0))
+        return found
+
+    def _corners(self, case: Case) -> Features:
+        found: Features = {}
+        for number, mask in enumerate(self.masks):
+            truth = mask.truth(case.dims, case.options)
+            for corner in corners_of(truth, self.sides) if truth is not None else ():
+                found[f"mask {number}", corner] = CORNER
+                found[f"mask {number}", (corner, case.values)] = 4
+        return found
+
+    def _choices(self, case: Case) -> Features:
+        classes = {name: _class_of(size, self.tiles) for name, size in case.dims.items()}
+        options = tuple(
+            sorted(
+                (name, (type(value) is bool and value) or value == 0) for name, value in case.options.items()
             )
-        for border, place in places.items():
-            if place is not None:
-                found.update(_beside(border, place, tile, 0))
-    classes = {name: _class_of(size, tiles) for name, size in case.dims.items()}
-    options = tuple(
-        sorted((name, (type(value) is bool and value) or value == 0) for name, value in case.options.items())
-    )
-    for name, size in case.dims.items():
-        found[name, size.bit_length()] = size.bit_length()
-        found[name, (classes[name], options)] = 2
-    for pair in itertools.combinations(classes.items(), 2):
-        found["classes", pair] = 2
-    for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
-        for each in table.items():
-            found[kind, each] = 4 if kind != "option" or type(each[1]) is bool else 1
-            found[kind, (each, case.values)] = 2
-    found["values", case.values] = 4
-    found["mode", case.mode] = 4
-    found["again", case.again] = 2
-    found["sms", case.sms] = 4
-    found["dense", not case.pads] = 4
-    found["points", math.prod(case.dims.values()).bit_length()] = 8
-    return found
+        )
+        found: Features = {}
+        for name, size in case.dims.items():
+            found[name, size.bit_length()] = size.bit_length()
+            found[name, (classes[name], options)] = 2
+        for pair in itertools.combinations(classes.items(), 2):
+            found["classes", pair] = 2
+        for kind, table in (("layout", case.layouts), ("dtype", case.dtypes), ("option", case.options)):
+            for each in table.items():
+                found[kind, each] = 4 if kind != "option" or type(each[1]) is bool else 1
+                found[kind, (each, case.values)] = 2
+        found["values", case.values] = 4
+        found["mode", case.mode] = 4
+        found["again", case.again] = 2
+        found["sms", case.sms] = 4
+        found["dense", not case.pads] = 4
+        found["points", math.prod(case.dims.values()).bit_length()] = 8
+        return found
 
 
 def _beside(what: str, length: int, tile: int, least: int) -> Features:

@@ -7,7 +7,8 @@ a quotient by a root that is nearly nothing, a difference of two sums that are e
 * each operation is off by half a unit in the last place of its result, a library's function by FUNCTION_ULPS units, or
   by the whole of a result that is smaller than normal numbers are, which fast functions give as zero;
 * an operation hands on the error of each argument, as much as its result changes when the argument does;
-* a computed operand of a matrix product is off by half a unit of the 16-bit type that matrix units take;
+* a computed operand of a matrix product is off by half a unit of the 16-bit type that matrix units take; where that is
+  below the type's normal numbers, so is everything else that is computed from it, for it need not be kept twice;
 * a sum of n terms one after the other is off by half a unit of each partial sum, and errors of different terms are as
   often of one sign as of the other: both add up by their squares.
 """
@@ -29,6 +30,9 @@ from spakc.verify.oracle import FUNCTION_ULPS, NUMPY, Run, Value
 
 HALF_UNITS = {DType.bf16: 2.0**-8, DType.f16: 2.0**-11, DType.f32: 2.0**-24}
 """Of the last place, relative to the number."""
+
+LEAST_NORMAL, HALF_OF_LEAST = 2.0**-14, 2.0**-25
+"""Of f16. What is smaller than its normal numbers is off by more than their part of itself."""
 
 EXACT_OPS = frozenset(("neg", "abs", "min", "max", "identity", "relu", "floor", "ceil", "where"))
 """What rounds nothing."""
@@ -83,6 +87,10 @@ class _Carried(Run):
     def _store(self, equation: Equation, covered: dict[str, Array]) -> None:
         self.errors.sizes = self.sizes
         value, error = self.both(equation.value)
+        if self.handed_on.get(equation.target) is DType.f16:
+            off = _below_normal(value.array)
+            if off.any():
+                error = Named(off + (0.0 if error is None else error.over(value.axes)), value.axes)
         self.put(equation, value, covered)
         is_real = np.issubdtype(value.array.dtype, np.floating)
         self.errors.put(equation, (error or Named(np.zeros(()))) if is_real else value, self.errors_covered)
@@ -156,7 +164,10 @@ class _Carried(Run):
 
     @staticmethod
     def _narrowed(dtype: DType, value: Named, error: Named | None) -> Named:
-        off = Named(HALF_UNITS.get(dtype, 0.0) * _finite(np.abs(value.array)), value.axes)
+        units = HALF_UNITS.get(dtype, 0.0) * _finite(np.abs(value.array))
+        off = Named(
+            np.maximum(units, _below_normal(value.array)) if dtype is DType.f16 else units, value.axes
+        )
         if error is None:
             return off
         axes = union(off, error)
@@ -234,6 +245,12 @@ class _Carried(Run):
         value = np.log(total).reshape(shape) + np.where(np.isfinite(top), top, 0).reshape(shape)
         own = function * np.abs(np.log(total)).reshape(shape) + unit * np.abs(value)
         return Named(value, rest), Named(_finite(summed.reshape(shape) + own), rest)
+
+
+def _below_normal(array: Array) -> Array:
+    """How far f16 is off numbers that are smaller than its normal ones."""
+    size = np.abs(array)
+    return np.where(size < LEAST_NORMAL, np.minimum(size, HALF_OF_LEAST), 0.0)
 
 
 def _finite(array: Array) -> Array:

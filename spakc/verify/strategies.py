@@ -36,11 +36,12 @@ from spakc.ir.constraint import (
 )
 from spakc.ir.extents import evaluate_size, normal_math
 from spakc.ir.module import Kernel, Law
-from spakc.ir.ops import Const, Expr, RefKind
+from spakc.ir.ops import Const, Expr, Ref, RefKind
 from spakc.ir.queries import Means
 from spakc.ir.types import DType
+from spakc.ir.visit import references
 from spakc.record import record
-from spakc.verify.borders import borders_of
+from spakc.verify.borders import TILE, Border, Lone, borders_of, sides_of, tiles_of
 from spakc.verify.case import MODES, VALUES, Case, Value
 from spakc.verify.inputs import environment, shape_of
 from spakc.verify.specialisations import Specialisation, facts_of, shapes_of
@@ -65,6 +66,10 @@ COMFORTABLE = range(8, 49)
 
 OFTEN = 3
 """One number of so many is another than its default, which is what most calls ask for."""
+
+CORNERED = 3
+"""Where conditions have borders, one case of so many has one pass the corner of a whole tile: what is wrong by one is
+wrong at that element alone."""
 
 WHOLE = (1, 2, 7, 33)
 """Of a whole number that is 0 by default, the others, beside those at which the border of a mask lies beside a tile."""
@@ -108,6 +113,21 @@ class End:
         return ordered[min(self.inside, len(ordered) - 1)]
 
 
+@record
+class Corner:
+    """A border and the tile at whose corner it is to pass."""
+
+    border: Border
+    lone: Lone
+
+    def near(self, dim: str, sizes: Sequence[int], first: bool) -> list[int]:
+        """The sizes of a dim that have room for its side of the tile: of the first one little more, for others need
+        theirs."""
+        along = [name for name, extent in self.border.extents.items() if extent == Ref(dim, RefKind.dim)]
+        side = max((self.lone.tile[name] for name in along), default=0)
+        return [n for n in sizes if side < n and (not first or not along or n <= side + TILE)]
+
+
 class Shapes:
     """The sizes that a case may have, dim by dim. `stays`: how many blocks there are depends on the device. `beyond`
     are the dims that got sizes outside of the file's `verify`, since the variant takes none inside."""
@@ -120,8 +140,12 @@ class Shapes:
         self.defaulted = tuple(name for name in self.free if not _names_it(tested, name))
         self._domains = {name: _domain(tested, name) for name in self.free}
         self._tuples = [(names, d) for names, d in shapes_of(tested) if len(names) > 1]
-        self._edges, self._steps, self._tiles = _edges(tested), _steps(tested), _tiles(tested)
-        self._borders = borders_of(tested.source)
+        self._edges, self._steps = _edges(tested), _steps(tested)
+        self._tiles, self._sides = tiles_of(tested.variant.config), sides_of(tested.variant.config)
+        self._source = tested.source
+        self.borders = borders_of(tested.source)
+        self._passing: dict[tuple[str, tuple[tuple[str, int], ...]], list[Mapping[str, int]]] = {}
+        self._left: dict[tuple[tuple[str, Value], ...], tuple[Border, ...]] = {}
         self._laws = [
             (implication(law.proposition, law.when), frozenset(_dims_of(law)))
             for law in tested.laws
@@ -173,10 +197,17 @@ class Shapes:
         return {name: ends for name, ends in found.items() if name in self.free and name not in self.beyond}
 
     def draw(
-        self, draw: Any, env: Env, known: Environment, plain: bool, ends: Sequence[End] = ()
+        self,
+        draw: Any,
+        env: Env,
+        known: Environment,
+        plain: bool,
+        ends: Sequence[End] = (),
+        corner: Corner | None = None,
     ) -> dict[str, int]:
         """A size for every dim. `known` is what guards may ask of the specialisation, its compiled dims among it.
-        Dims of `ends` come first, each at its end as far as laws and work allow after those before it."""
+        Dims of `ends` come first, each at its end as far as laws and work allow after those before it, and those of a
+        border that is to pass a `corner`."""
         dims = dict(known.dims)
         for names, domain in self._tuples:
             if all(name in self.free for name in names):
@@ -186,7 +217,13 @@ class Shapes:
         least = {name: found[0] for name, found in sizes.items()}
         turn = 0 if plain else draw(st.integers(0, max(0, len(self.free) - 1)))
         wanted = {end.dim: end for end in reversed(ends)}
-        for name in (*dict.fromkeys(end.dim for end in ends), *self.free[turn:], *self.free[:turn]):
+        first = [*dict.fromkeys(end.dim for end in ends)]
+        passing: Mapping[str, int] = {}
+        if corner is not None:
+            first = draw(st.permutations(sorted(corner.border.dims & set(self.free))))
+            tables = self._at_corner(corner, env, known)
+            passing = draw(st.sampled_from(tables)) if tables else {}
+        for name in (*first, *self.free[turn:], *self.free[:turn]):
             if name in dims:
                 continue
             now = replace(known, dims=dims)
@@ -200,6 +237,12 @@ class Shapes:
                 lawful = self._comfortable(name, lawful, env, now)
             if name in wanted and (name == ends[0].dim or wanted[name].of(sizes[name]) in lawful):
                 lawful = [wanted[name].of(lawful)]
+            if name in passing:
+                lawful = [n for n in lawful if n == passing[name]]
+                if not lawful:
+                    reject()
+            elif corner is not None and name in corner.border.dims:
+                lawful = corner.near(name, lawful, name == first[0]) or lawful
             dims[name] = draw(st.sampled_from(lawful) if plain else self._among(name, lawful, dims))
         return {name: dims[name] for name in self.kernel.dims}
 
@@ -220,7 +263,7 @@ class Shapes:
 
     def _among(self, name: str, lawful: Sequence[int], dims: Mapping[str, int]) -> st.SearchStrategy[int]:
         """Beside the others of its border where it has one, else beside any size."""
-        tied = {other for border in self._borders if name in border.dims for other in border.dims}
+        tied = {other for border in self.borders if name in border.dims for other in border.dims}
         others = [size for other, size in dims.items() if other in tied] or list(dims.values())
         beside = {size + step for size in others for step in self._steps}
         some = (
@@ -233,7 +276,7 @@ class Shapes:
 
     def at_border(self, option: str, dims: Mapping[str, int], options: Mapping[str, Value]) -> list[int]:
         """Values of a whole number at which a border lies beside a tile, or begins there."""
-        places = [b.at(dims, {**options, option: 0}) for b in self._borders if option in b.options]
+        places = [b.at(dims, {**options, option: 0}) for b in self.borders if option in b.options]
         wanted = {
             sign * place + step
             for place in places
@@ -242,6 +285,38 @@ class Shapes:
             for step in self._steps
         }
         return sorted(n for n in wanted | self._steps if n > 0)
+
+    def corner(self, draw: Any, options: Mapping[str, Value]) -> Corner | None:
+        """A border and a tile at whose corner it is to pass, if there is one that these options leave."""
+        known = tuple(sorted(options.items()))
+        if known not in self._left:
+            self._left[known] = borders_of(self._source, options)
+        if not self._left[known] or not self._sides:
+            return None
+        border = draw(st.sampled_from(self._left[known]))
+        tile = {name: draw(st.sampled_from(self._sides)) for name in border.extents}
+        return Corner(border, Lone(tile, draw(st.booleans())))
+
+    def _at_corner(self, corner: Corner, env: Env, known: Environment) -> list[Mapping[str, int]]:
+        """Sizes of the two dims of a border without options at which it passes the corner."""
+        border, dims = corner.border, tuple(sorted(corner.border.dims))
+        key = (repr(corner), tuple(known.dims.items()))
+        asked = {name for extent in border.extents.values() for name in references(extent, RefKind.dim)}
+        if border.options or len(dims) != 2 or not asked | {*dims} <= {*dims} & {*self.free}:
+            return []
+        if key not in self._passing:
+            sizes = {name: self._sizes(name, env, known) for name in dims}
+            self._passing[key] = [
+                both
+                for fixed, solved in (dims, dims[::-1])
+                for size in corner.near(fixed, sizes[fixed], True)
+                for other in border.alone(
+                    (RefKind.dim, solved), {fixed: size, solved: sizes[solved][-1]}, {}, corner.lone
+                )
+                if other in sizes[solved]
+                and self.cost({**known.dims, **(both := {fixed: size, solved: other})}) <= self.work
+            ]
+        return self._passing[key]
 
     def _lawful(
         self, name: str, env: Env, known: Environment, least: Mapping[str, int], work: int
@@ -326,11 +401,6 @@ def _knobs(tested: UnderTest) -> list[int]:
     return [v for v in tested.variant.config.values() if isinstance(v, int) and not isinstance(v, bool)]
 
 
-def _tiles(tested: UnderTest) -> tuple[int, ...]:
-    """The knobs that may be the side of a tile."""
-    return tuple(sorted({n for n in _knobs(tested) if n >= 16}))
-
-
 def _steps(tested: UnderTest) -> frozenset[int]:
     """From one dim to another whose difference a kernel may depend on (where a mask begins): none, a tile, and the
     neighbours of these, either way."""
@@ -406,14 +476,17 @@ def _call(
     plain: bool,
     ends: Sequence[End] = (),
 ) -> Case:
-    dims = shapes.draw(draw, _env(tested, chosen), facts_of(tested, chosen), plain, ends)
+    corner = None
+    if not plain and not ends and shapes.borders and draw(st.integers(1, CORNERED)) == CORNERED:
+        corner = shapes.corner(draw, chosen.options)
+    dims = shapes.draw(draw, _env(tested, chosen), facts_of(tested, chosen), plain, ends, corner)
     return Case(
         tested.spec.name,
         tested.variant.id,
         dims,
         {name: dtype.value for name, dtype in chosen.dtypes.items()},
         dict(chosen.layouts),
-        _options(draw, tested.kernel, chosen, dims, None if plain else shapes),
+        _options(draw, tested.kernel, chosen, dims, None if plain else shapes, corner),
         chosen.absent,
         values="normal" if plain else draw(st.sampled_from(values_of(tested))),
         data=draw(st.integers(0, 2**16)),
@@ -428,10 +501,15 @@ def values_of(tested: UnderTest) -> tuple[str, ...]:
 
 
 def _options(
-    draw: Any, kernel: Kernel, chosen: Specialisation, dims: Mapping[str, int], shapes: Shapes | None
+    draw: Any,
+    kernel: Kernel,
+    chosen: Specialisation,
+    dims: Mapping[str, int],
+    shapes: Shapes | None,
+    corner: Corner | None,
 ) -> dict[str, Value]:
     """Compiled-in options as chosen, numbers mostly at their default. Without `shapes` such that every term of the
-    mathematics counts."""
+    mathematics counts. Those of a border that is to pass a `corner` are such that it does."""
     options: dict[str, Value] = {}
     for name, option in kernel.options.items():
         if name in chosen.options:
@@ -442,6 +520,7 @@ def _options(
             reject()
         usual: Value
         others: list[Value]
+        often = OFTEN
         if option.dtype is DType.f32:
             usual, others = float(default), _other_numbers(float(default))
             if shapes is not None and default != 0 and not isinstance(option.default, Const):
@@ -454,7 +533,10 @@ def _options(
             usual, others = int(default), [*(WHOLE if default == 0 else (max(1, int(default) // 2),))]
             if shapes is not None:
                 others += shapes.at_border(name, dims, options)
-        options[name] = draw(st.sampled_from(others)) if draw(st.integers(1, OFTEN)) == OFTEN else usual
+            if corner is not None:
+                passing = corner.border.alone((RefKind.option, name), dims, options, corner.lone)
+                others, often = [n for n in passing if n > 0] or [usual], 1
+        options[name] = draw(st.sampled_from(others)) if draw(st.integers(1, often)) == often else usual
     return options
 
 
