@@ -24,6 +24,7 @@ from spakc.ir.ops import (
     RefKind,
 )
 from spakc.ir.queries import QUERIES, Kind
+from spakc.ir.simplify import simplify
 from spakc.ir.types import NUMBER, DType
 from spakc.ir.visit import children, walk
 from spakc.source import Span
@@ -241,8 +242,15 @@ class Sorts:
         return Sort.anything
 
     def index(self, expr: Expr) -> None:
-        """Reports an index that is no integer."""
+        """Reports an index that is no integer, or has a number in it that none of 32 bits can be."""
         sort = self.of(expr)
+        for node in (*walk(expr), *walk(simplify(expr))):
+            if isinstance(node, Const) and type(node.value) is int and not -(2**31) < node.value < 2**31:
+                label = "this takes more than 32 bits"
+                self.sink.report(
+                    "SPAK316", "an index is an integer of 32 bits", node.span or expr.span, label
+                )
+                return
         if sort in (Sort.integer, Sort.anything):
             return
         divides = isinstance(expr, Apply) and expr.op == "div"

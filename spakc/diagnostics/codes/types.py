@@ -169,7 +169,7 @@ TABLE: tuple[Code, ...] = (
     Code(
         "SPAK316",
         "an index that is no integer",
-        "Indices are integers: index variables, integer tensors, dims, and `+ - * // %` over them. "
+        "Indices are integers of 32 bits: index variables, integer tensors, dims, and `+ - * // %` over them. "
         "`/` divides real numbers.",
         wrong=_kernel("  math { y[i] = x[i / 2] }\n"),
         right=_kernel("  math { y[i] = x[i // 2] }\n"),

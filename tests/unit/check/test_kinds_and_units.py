@@ -24,6 +24,7 @@ def test_intermediates_are_real_integer_or_boolean() -> None:
 @pytest.mark.parametrize(
     ("body", "code", "places"),
     [
+        ("math { y[m, n] = x[m, n // 999_999_999_999] }", "SPAK316", ["999_999_999_999"]),
         ("math { y[m, n] = x[m, n / 2] }", "SPAK316", ["n / 2"]),
         ("math { y[m, n] = x[m, n] * (n > 1) }", "SPAK317", ["n > 1"]),
         ("math { y[m, n] = where(n, x[m, n], 0) }", "SPAK317", ["n"]),
