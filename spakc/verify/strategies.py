@@ -86,17 +86,18 @@ EQUAL = 64
 _UNIT_BYTES = 16
 
 
+def _points(extents: Iterable[Expr], dims: Mapping[str, int]) -> int:
+    """How many an equation or a tensor with these extents has; an empty one counts as one."""
+    return math.prod(max(1, evaluate_size(extent, dims)) for extent in extents)
+
+
 def quick_work(kernel: Kernel) -> int:
     """The work of a case of which many are tried: WORK, less where several equations are products as large as the
     largest, since each of them costs the emulator and the reference as much."""
     _, extents = normal_math(kernel)
     sizes = dict.fromkeys(kernel.dims, EQUAL)
-
-    def points(of: Iterable[Expr]) -> int:
-        return math.prod(max(1, evaluate_size(size, sizes)) for size in of)
-
-    elements = max((points(tensor.shape) for tensor in kernel.tensors.values()), default=1)
-    products = [n for v in extents.variables if (n := points(v.values())) > elements]
+    elements = max((_points(tensor.shape, sizes) for tensor in kernel.tensors.values()), default=1)
+    products = [n for v in extents.variables if (n := _points(v.values(), sizes)) > elements]
     return WORK * max(products) // sum(products) if products else WORK
 
 
@@ -166,12 +167,8 @@ class Shapes:
     def cost(self, dims: Mapping[str, int]) -> int:
         """How much work a case is; dims that it does not say are 1."""
         full = {name: dims.get(name, 1) for name in self.kernel.dims}
-
-        def points(sizes: Sequence[Expr]) -> int:
-            return math.prod(max(1, evaluate_size(size, full)) for size in sizes)
-
-        largest = max(map(points, self._extents), default=1)
-        elements = sum(points(tensor.shape) for tensor in self.kernel.tensors.values())
+        largest = max((_points(extents, full) for extents in self._extents), default=1)
+        elements = sum(_points(tensor.shape, full) for tensor in self.kernel.tensors.values())
         return largest + ELEMENT * elements + THREAD * self._threads(full)
 
     def _threads(self, dims: Mapping[str, int]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spak_runtime.training import build, checkpoint, evaluate, spec
+from spak_runtime.training import build, checkpoint, evaluate, loop, spec
 from spak_runtime.training.optim import learning_rate, phased
 from spak_runtime.training.progress import Quiet
 from spak_runtime.training.report import plot
@@ -28,6 +28,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lasting(figures):
     """Figures without what depends on the moment."""
     return {key: value for key, value in figures.items() if key not in ("date", "seconds")}
+
+
+def break_off(monkeypatch: pytest.MonkeyPatch, model: Path, out: Path, at: int):
+    """Trains until a step, which an exception ends: quick, and possible at the ends too."""
+    forward = loop.Trainer._forward_backward
+
+    def stopped(self, batch):
+        if self.step == at and "identity" in self.state:
+            raise KeyboardInterrupt
+        return forward(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "_forward_backward", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(model, out, profile="tiny", save_seconds=0.0)
 
 
 @pytest.mark.parametrize("name", ["stack", "wheel"])
@@ -58,23 +73,10 @@ def test_a_killed_run_ends_in_the_same_bits(models: Path, tmp_path: Path, name: 
 def test_resuming_from_the_first_and_the_last_step(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """An exception instead of a kill: quick, and at the ends too."""
     whole = run_experiment(models / "wheel", tmp_path / "whole", profile="tiny")
-    from spak_runtime.training import loop
-
-    forward = loop.Trainer._forward_backward
     for stop in (0, 1, 5, 9):
         out = tmp_path / str(stop)
-
-        def stopped(self, batch, stop=stop):
-            if self.step == stop and "identity" in self.state:
-                raise KeyboardInterrupt
-            return forward(self, batch)
-
-        monkeypatch.setattr(loop.Trainer, "_forward_backward", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            run_experiment(models / "wheel", out, profile="tiny", save_seconds=0.0)
-        monkeypatch.setattr(loop.Trainer, "_forward_backward", forward)
+        break_off(monkeypatch, models / "wheel", out, stop)
         assert lasting(run_experiment(models / "wheel", out, profile="tiny")) == lasting(whole)
 
 
@@ -83,20 +85,8 @@ def test_a_checkpoint_with_one_bit_changed_is_none(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ):
     whole = run_experiment(models / "wheel", tmp_path / "whole", profile="tiny")
-    from spak_runtime.training import loop
-
-    forward = loop.Trainer._forward_backward
-
-    def stopped(self, batch):
-        if self.step == 6 and "identity" in self.state:
-            raise KeyboardInterrupt
-        return forward(self, batch)
-
-    monkeypatch.setattr(loop.Trainer, "_forward_backward", stopped)
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(models / "wheel", out, profile="tiny", save_seconds=0.0)
-    monkeypatch.setattr(loop.Trainer, "_forward_backward", forward)
+    break_off(monkeypatch, models / "wheel", out, 6)
     path = out / "checkpoint.safetensors"
     assert checkpoint.read_state(path)["step"] > 0
     data = bytearray(path.read_bytes())
@@ -116,19 +106,7 @@ def test_a_checkpoint_with_one_bit_changed_is_none(
 def test_random_models_resume_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     models = compile_text(adders("coupled(random_offset = 6)")).write(tmp_path)
     whole = run_experiment(models / "stack", tmp_path / "whole", profile="tiny")
-    from spak_runtime.training import loop
-
-    forward = loop.Trainer._forward_backward
-
-    def stopped(self, batch):
-        if self.step == 6 and "identity" in self.state:
-            raise KeyboardInterrupt
-        return forward(self, batch)
-
-    monkeypatch.setattr(loop.Trainer, "_forward_backward", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment(models / "stack", tmp_path / "out", profile="tiny", save_seconds=0.0)
-    monkeypatch.setattr(loop.Trainer, "_forward_backward", forward)
+    break_off(monkeypatch, models / "stack", tmp_path / "out", 6)
     torch.rand(100)  # what the process drew in between does not matter
     assert lasting(run_experiment(models / "stack", tmp_path / "out", profile="tiny")) == lasting(whole)
 
