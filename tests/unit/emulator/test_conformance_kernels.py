@@ -1,4 +1,4 @@
-"""Whole products, by mma and by TMA with wgmma.
+"""Whole products, by mma and by TMA with wgmma, and rings of rows.
 
 Bit for bit as numpy says, on the emulator in every mode and, with `-m gpu`, on a device.
 """
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from spak_runtime.emulator import Buffer
-from tests.unit.emulator.emulator_cases import KERNELS, Params, to_bf16
+from tests.unit.emulator.emulator_cases import KERNELS, Params, from_text, run, to_bf16
 from tests.unit.emulator.machines import Machine
 from tests.unit.emulator.primitive_kernels import encode16
+from tests.unit.emulator.rings import LAUNCH, RIGHT, SOURCE, WRONG, rows_of
 
 
 @pytest.mark.parametrize("element", ["bf16", "f16"])
@@ -57,3 +58,17 @@ def test_gemm_wgmma(hopper: Machine, cluster: int, a_mn: int, b_mn: int) -> None
         cluster=(1, cluster, 1),
     )
     assert np.array_equal(c, to_bf16(a @ b.T))
+
+
+@pytest.mark.parametrize("entry", RIGHT)
+def test_rings_of_rows(hopper: Machine, entry: str) -> None:
+    params, y, right = rows_of(entry)
+    hopper.run(SOURCE, params, entry=entry, **LAUNCH)
+    assert np.array_equal(y, right)
+
+
+def test_a_ring_that_nobody_waits_for_is_a_race() -> None:
+    for seed, mode in enumerate(("late", "eager", "random")):
+        params, _, _ = rows_of(WRONG)
+        report = run(from_text(SOURCE), params, entry=WRONG, seed=seed, async_mode=mode, **LAUNCH)
+        assert {"race-read-after-write", "race-write-after-read"} & report.kinds, report.errors
