@@ -187,6 +187,11 @@ class KernelFunction:
             found |= gradients(derivative, known, options, mine)
         return found
 
+    @property
+    def saved(self) -> tuple[str, ...]:
+        """The inputs and outputs that `differentiate` reads; none where no gradient is declared."""
+        return () if self._rule is None else self._rule.saved
+
     # ---- execution -------------------------------------------------------------------------------------
 
     def execute(self, call: Arguments) -> Sequence[torch.Tensor]:

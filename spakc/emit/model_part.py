@@ -146,7 +146,7 @@ class PartWriter:
         if runs_of(step) is not None:
             return [*lines, *self._by_input(step, carry, index, body)]
         if not (self.is_root and code.loop):
-            return [*lines, f"for {index} in range(1, {last} + 1):  # {located(step.span)}", *indented(body)]
+            return [*lines, self._turns(index, last, step), *indented(body)]
         lines.append("readings = []" if code.loop.read else "")
         after: list[str] = []
         if code.loop.read:
@@ -164,8 +164,14 @@ class PartWriter:
                 ]
             body += [f"if {index} in read_at:", f"    readings.append({read})"]
             after = ["if read_at:", "    return readings"]
-        head = f"for {index} in range(1, (loops or {last}) + 1):  # {located(step.span)}"
+        head = self._turns(index, f"(loops or {last})", step)
         return [*filter(None, lines), head, *indented(body), *after]
+
+    def _turns(self, index: str, last: str, step: Loop) -> str:
+        """The head of a loop. Turns whose products are a kernel's put their gradients together."""
+        numbers = f"range(1, {last} + 1)"
+        numbers = f"self.ops.turns({numbers})" if self.code.uses("linear") else numbers
+        return f"for {index} in {numbers}:  # {located(step.span)}"
 
     def _by_input(self, step: Loop, carry: str, index: str, body: list[str]) -> list[str]:
         """A loop that every document goes through as often as it needs. A training step has no time to ask the
@@ -180,7 +186,7 @@ class PartWriter:
             f"count = {needed}  # of each document",
             "if loops is not None:",
             "    count = torch.full_like(count, loops)",
-            f"for {index} in range(1, ({most} if self.training else int(count.max())) + 1):  # {located(step.span)}",
+            self._turns(index, f"({most} if self.training else int(count.max()))", step),
             f"    previous = {carry}",
             *indented(body),
             f"    {carry} = torch.where(({index} <= count)[:, None, None], {carry}, previous)",

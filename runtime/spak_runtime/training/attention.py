@@ -3,7 +3,7 @@ are turned, the bias of a table; forward, and their way back through autograd.""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from spak_runtime.training.scopes import scope
 
 if TYPE_CHECKING:
     from spak_runtime.function import KernelFunction
+    from spak_runtime.training.turns import Slot, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Turn:
 
 class Attention(torch.autograd.Function):
     """Attention of heads that lie as the products beside it write and read them: nothing is copied to put heads one
-    behind the other, neither here nor on the way back."""
+    behind the other, neither here nor on the way back. In a turn of a loop the result lies in a `slot`, and gradients
+    of what products gave go where their `uses` say."""
 
     @staticmethod
     def forward(
@@ -56,6 +58,8 @@ class Attention(torch.autograd.Function):
         turn: Turn | None,
         options: Mapping[str, Any],
         bias: Tensor | None,
+        slot: Slot | None,
+        uses: Sequence[Use | None],
         *projected: Tensor,
     ) -> Tensor:
         heads, groups = sizes
@@ -66,25 +70,28 @@ class Attention(torch.autograd.Function):
             for run, out in zip(runs, turned, strict=True):
                 turn.forward(run, out)
             parts = (*_pair(turned, heads), parts[2])
-        y = torch.empty_like(parts[0], memory_format=torch.contiguous_format)
+        y = parts[0].new_empty(parts[0].shape) if slot is None else slot.matrix.view(parts[0].shape)
         inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
         given = [part.transpose(1, 2) for part in parts] + ([] if bias is None else [bias])
         results = kernel(*given, out={outputs[0]: y.transpose(1, 2)}, **options)
         rest = results[1:] if isinstance(results, tuple) else ()
         ctx.save_for_backward(y, *given, *rest)
         ctx.names = (*inputs[: len(given)], *outputs[1:])
-        ctx.given = kernel, sizes, turn, options
+        ctx.given = kernel, sizes, turn, options, uses
         ctx.shapes = tuple(part.shape for part in projected)
         return y.flatten(2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        kernel, (heads, groups), turn, options = ctx.given
+        kernel, (heads, groups), turn, options, uses = ctx.given
         y, *given = ctx.saved_tensors
         inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
         values = {outputs[0]: y.transpose(1, 2), **dict(zip(ctx.names, given, strict=True))}
         grad = _split(grads[0], heads, -1).transpose(1, 2)
-        found = tuple(y.new_empty(shape) for shape in ctx.shapes)
+        found = tuple(
+            y.new_empty(shape) if use is None else use.place().view(shape)
+            for use, shape in zip(uses, ctx.shapes, strict=True)
+        )
         query, key, value = heads_of(found, heads, groups)
         runs = [] if turn is None else _runs(found, heads, groups)
         turned = [torch.empty_like(run, memory_format=torch.contiguous_format) for run in runs]
@@ -97,7 +104,8 @@ class Attention(torch.autograd.Function):
         if turn is not None:
             for grad, run in zip(turned, runs, strict=True):
                 turn.backward(grad, run)
-        return (None, None, None, None, slopes[inputs[3]] if ctx.needs_input_grad[4] else None, *found)
+        slope = slopes[inputs[3]] if ctx.needs_input_grad[4] else None
+        return (None, None, None, None, slope, None, None, *found)
 
 
 class OfScores(torch.autograd.Function):

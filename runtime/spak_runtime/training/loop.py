@@ -260,6 +260,6 @@ def answer_loss(model: nn.Module, batch: Batch, ops: Ops, counted: Tensor | None
     targets, mask = batch.targets.flatten(), batch.mask.flatten()
     total = torch.zeros((), device=batch.inputs.device)
     for logits in readings:
-        each = ops.loss(logits.flatten(0, 1), targets)
+        each = ops.loss(logits, targets)
         total = total + (each * mask).sum()
     return total / ((mask.sum() if counted is None else counted) * len(readings))

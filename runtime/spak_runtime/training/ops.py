@@ -23,6 +23,7 @@ from spak_runtime.training.attention import Attention, OfScores, Turn, heads_of
 from spak_runtime.training.meanings import NAMES, first_output, known_options
 from spak_runtime.training.products import Loss, Product, padded
 from spak_runtime.training.scopes import named
+from spak_runtime.training.turns import Turns, as_operand, claimed, with_place
 
 if TYPE_CHECKING:
     from spak_runtime.artifact import Artifact
@@ -66,6 +67,7 @@ class Ops:
         self._missing: dict[str, str] = {}
         self._constants: dict[tuple[float, int, torch.device], Tensor] = {}
         self._made: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] | None = None
+        self._turns: Turns | None = None
         for op, name in uses.items():
             if artifact is None or name not in artifact.kernels:
                 self._missing[op] = f"the artifact has no kernel {name}"
@@ -109,7 +111,7 @@ class Ops:
         try:
             yield
         finally:
-            self._made = None
+            self._made = self._turns = None
 
     def once(self, source: tuple[Tensor, ...], make: Callable[[], Tensor]) -> Tensor:
         """What `make` derives from the tensors of `source`: made once in `one_forward`, however many loops ask, so
@@ -121,6 +123,19 @@ class Ops:
         if key not in self._made:
             self._made[key] = (source, make())  # the source is held, so that no other tensor gets its id
         return self._made[key][1]
+
+    def turns(self, numbers: range) -> Iterator[int]:
+        """The numbers of a loop's turns. In `one_forward`, turns that are differentiated share what `Turns` says."""
+        around = self._turns
+        shares = self._made is not None and torch.is_grad_enabled() and len(numbers) > 1
+        self._turns = mine = Turns(len(numbers)) if shares else None
+        try:
+            for number in numbers:
+                if mine is not None:
+                    mine.begin()
+                yield number
+        finally:
+            self._turns = around
 
     @named("scores")
     def of_scores(self, table: Tensor, row: Tensor, hidden: Tensor) -> Tensor:
@@ -140,15 +155,17 @@ class Ops:
             return F.linear(x, weight, bias)
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
         cast = self.once((weight,), lambda: padded(weight.detach(), dtype))
-        added = None
+        mine: Tensor | None = None  # the bias, where the product adds it
+        cast_bias = use = None
         if bias is not None and self._forms["linear"] == "bias":
-            shift, bias = bias, None
-            more = cast.shape[0] - weight.shape[0]
-            added = shift, self.once((shift,), lambda: F.pad(shift.detach().to(dtype), (0, more)))
-        y: Tensor = Product.apply(rows, weight, cast, *(added or (None, None)), kernel)  # type: ignore[no-untyped-call]
-        self._computed("linear", kernel, rows, cast.t(), *(added or ())[1:])
+            mine, more = bias, cast.shape[0] - weight.shape[0]
+            cast_bias = self.once((bias,), lambda: F.pad(bias.detach().to(dtype), (0, more)))
+        if self._turns is not None:
+            use, weight, mine = self._turns.product(kernel, x, rows, weight, mine)
+        y: Tensor = Product.apply(rows, weight, cast, mine, cast_bias, kernel, use)  # type: ignore[no-untyped-call]
+        self._computed("linear", kernel, rows, cast.t(), *([] if cast_bias is None else [cast_bias]))
         y = y.view(*x.shape[:-1], weight.shape[0])
-        return y if bias is None else y + bias.to(dtype)
+        return with_place(y, use) if bias is None or mine is not None else y + bias.to(dtype)
 
     @named("attention")
     def attention(
@@ -227,11 +244,18 @@ class Ops:
         if kind == "layer":
             parts.append(self._constant(0.0, width, x.device) if bias is None else bias)
         output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
-        if narrow and NAMES[_working_dtype(x)] in output.dtypes:
+        narrow = narrow and NAMES[_working_dtype(x)] in output.dtypes
+        if narrow:
             options["dtype"] = {output.name: _working_dtype(x)}
-        y = first_output(kernel(*parts, **options))
+        if self._turns is not None and kernel.saved:
+            learned = [
+                i for i, each in enumerate((weight, bias), 1) if each is not None and each.requires_grad
+            ]
+            y = self._turns.by_kernel(kernel, x, parts, learned, options, narrow)
+        else:
+            y = first_output(kernel(*parts, **options)).view_as(x)
         self._computed("norm", kernel, *parts, **options)
-        return y.view_as(x)
+        return y
 
     @named("activation")
     def activation(self, x: Tensor, name: str) -> Tensor:
@@ -244,21 +268,25 @@ class Ops:
         if kernel is None:
             return meanings.ACTIVATIONS[name](x)
         rows = x.reshape(-1, x.shape[-1])
-        y = first_output(kernel(rows))
+        if self._turns is not None and kernel.saved:
+            y = self._turns.by_kernel(kernel, x, [rows], [], {}, multiplied=x.dtype == _working_dtype(x))
+        else:
+            y = first_output(kernel(rows)).view_as(x)
         self._computed("activation", kernel, rows)
-        return y.view_as(x)
+        return y
 
     # ---- operations of the step ---------------------------------------------------------------------
 
     @named("loss")
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The cross-entropy [N] float32 of logits [N, V] with integer targets [N]."""
+        """The cross-entropy [N] float32 of logits [..., V] with integer targets [N]."""
         kernel = self._bound("loss", logits.dtype)
+        rows = logits.reshape(-1, logits.shape[-1])
         if kernel is None:
-            return meanings.loss(logits, targets)
+            return meanings.loss(rows, targets)
         numbers = targets.int()
-        each: Tensor = Loss.apply(kernel, logits, numbers)  # type: ignore[no-untyped-call]
-        self._computed("loss", kernel, logits, numbers)
+        each: Tensor = Loss.apply(kernel, rows, numbers, claimed(logits))  # type: ignore[no-untyped-call]
+        self._computed("loss", kernel, rows, numbers)
         return each
 
     def optimizer(self) -> Callable[..., None] | None:
@@ -335,7 +363,11 @@ class Ops:
         except SpakRuntimeError as error:
             self._by_torch("attention", error.message.splitlines()[0])
             return None
-        y: Tensor = Attention.apply(kernel, (heads, groups), turn, options, bias, *projected)  # type: ignore[no-untyped-call]
+        slot, uses = None, [claimed(part) for part in projected]
+        if self._turns is not None:
+            slot = self._turns.slot(q, (len(q) * q.shape[1], heads * q.shape[3]), q.dtype)
+        y: Tensor = Attention.apply(kernel, (heads, groups), turn, options, bias, slot, uses, *projected)  # type: ignore[no-untyped-call]
+        y = y if slot is None else as_operand(y, slot)
         self._computed("attention", kernel, *given, **options)
         if turn is not None and turn.kernel is not None:
             self._computed("rotation", turn.kernel, q, base=turn.base)

@@ -1,0 +1,325 @@
+"""What the turns of a loop leave side by side. A weight that every turn multiplies by has one gradient, a product over
+the tokens of all turns, instead of one a turn and their sum: what turns multiply lies in a stack, one turn below the
+other, and so do the gradients of what came out. Nothing is copied where who computes these is told the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from spak_runtime.training.meanings import first_output
+from spak_runtime.training.products import multiply, spaced_rows
+from spak_runtime.training.scopes import scope
+
+if TYPE_CHECKING:
+    from spak_runtime.function import KernelFunction
+
+_OPERAND, _GRADIENT = "_spak_operand", "_spak_gradient"
+
+
+@dataclass(slots=True)
+class Stack:
+    """A matrix of `rows` rows for every turn, one below the other; `taken` of them are in use."""
+
+    whole: Tensor
+    rows: int
+    taken: int = 0
+
+    def take(self) -> Slot:
+        self.taken += 1
+        return Slot(self, self.taken - 1)
+
+    def part(self, first: int, last: int) -> Tensor:
+        """Of the turns from `first` to before `last`. Autograd takes it for memory of its own: a turn writes nothing
+        that another has read."""
+        return self.whole[first * self.rows : last * self.rows].data
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One turn's matrix of a stack."""
+
+    stack: Stack
+    number: int
+
+    @property
+    def matrix(self) -> Tensor:
+        return self.stack.part(self.number, self.number + 1)
+
+
+@dataclass(slots=True)
+class Uses:
+    """The products of one weight with what lies in one stack. Gradients of what came out are stacked like that."""
+
+    operands: Stack
+    columns: int
+    numbers: set[int] = field(default_factory=set)  # of turns that multiplied
+    arrived: set[int] = field(default_factory=set)  # of turns whose gradient is there
+    gradients: Stack | None = None
+
+    def place(self, number: int) -> Tensor:
+        """Where the gradient of a turn's product goes."""
+        if self.gradients is None:
+            whole, rows = self.operands.whole, self.operands.rows
+            self.gradients = Stack(
+                spaced_rows(whole, (self.operands.taken * rows, self.columns), whole.dtype), rows
+            )
+        return self.gradients.part(number, number + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One product of a turn."""
+
+    uses: Uses
+    number: int
+
+    @property
+    def operand(self) -> Tensor:
+        return self.uses.operands.part(self.number, self.number + 1)
+
+    def place(self) -> Tensor:
+        return self.uses.place(self.number)
+
+    def put(self, gradient: Tensor) -> Tensor:
+        """The gradient of what came out, at its place: copied there unless it was written there."""
+        place = self.place()
+        if (gradient.data_ptr(), gradient.stride()) != (place.data_ptr(), place.stride()):
+            place.copy_(gradient)
+        self.uses.arrived.add(self.number)
+        return place
+
+
+class Weight:
+    """A weight, and what is added with it, that turns of a loop multiply by."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, kernel: KernelFunction) -> None:
+        self.kernel = kernel
+        self.parameters = [weight] if bias is None else [weight, bias]
+        self.by_stack: dict[int, Uses] = {}
+
+    def use(self, slot: Slot) -> Use | None:
+        """The product with what lies in a slot; None where it was multiplied before."""
+        uses = self.by_stack.setdefault(id(slot.stack), Uses(slot.stack, len(self.parameters[0])))
+        if slot.number in uses.numbers:
+            return None
+        uses.numbers.add(slot.number)
+        return Use(uses, slot.number)
+
+    def gather(self) -> list[Tensor | None]:
+        """The gradients of the parameters, when every turn has put its part aside."""
+        total: list[Tensor | None] = [None] * len(self.parameters)
+        for uses in self.by_stack.values():
+            for first, last in _runs(uses.arrived):
+                assert uses.gradients is not None
+                grad = uses.gradients.part(first, last)
+                found = [
+                    multiply(self.kernel, grad.t(), uses.operands.part(first, last), self.parameters[0].dtype)
+                ]
+                found += [grad.sum(0, dtype=bias.dtype) for bias in self.parameters[1:]]
+                total = [new if old is None else old + new for old, new in zip(total, found, strict=True)]
+            uses.arrived.clear()
+        return total
+
+
+class Vectors:
+    """Scales and shifts that turns of a loop share: their gradients are rows of a matrix each, summed once."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = parameters
+        self.uses = 0
+        self.arrived = 0
+        self.rows: list[Tensor] = []
+
+    def places(self) -> list[Tensor]:
+        """Where the gradients of one use go."""
+        if not self.rows:
+            self.rows = [each.new_empty(self.uses, *each.shape) for each in self.parameters]
+        self.arrived += 1
+        return [rows[self.arrived - 1].data for rows in self.rows]
+
+    def gather(self) -> list[Tensor | None]:
+        arrived, self.arrived = self.arrived, 0
+        with scope("sums"):
+            return [rows[:arrived].sum(0) for rows in self.rows] or [None] * len(self.parameters)
+
+
+class Turns:
+    """One loop of a forward pass. What a turn asks for in some place, the others ask for in the same place: that is one
+    stack."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count + 1
+        self._asked = 0
+        self._stacks: dict[Any, Stack] = {}
+        # What turns read of parameters is kept here alone: its history leads to the gatherer, and no further.
+        self._weights: dict[int, tuple[Weight, tuple[Tensor, ...]]] = {}
+        self._vectors: dict[int, tuple[Vectors, tuple[Tensor, ...]]] = {}
+
+    def begin(self) -> None:
+        """Of a turn."""
+        self.left -= 1
+        self._asked = 0
+
+    def slot(self, like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Slot | None:
+        """Memory for a result [rows, width] that products of this turn read; none where they want rows with gaps."""
+        return None if shape[1] % (16 // dtype.itemsize) else self._slot(like, shape, dtype)
+
+    def _slot(self, like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Slot:
+        rows, width = shape
+        key = (self._asked, rows, width, dtype)
+        self._asked += 1
+        if key not in self._stacks:
+            self._stacks[key] = Stack(spaced_rows(like, (self.left * rows, width), dtype), rows)
+        return self._stacks[key].take()
+
+    def product(
+        self, kernel: KernelFunction, x: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Use | None, Tensor, Tensor | None]:
+        """The product of x, as `rows`, with a weight as one of those whose gradients are gathered, and the weight and
+        the bias as turns read them. Rows that lie in no slot are copied to one. No use where there is nothing to
+        gather."""
+        if not weight.requires_grad or (bias is not None and not bias.requires_grad):
+            return None, weight, bias
+        slot = operand_of(x)
+        if slot is None or slot.matrix.shape != rows.shape or slot.matrix.dtype != rows.dtype:
+            slot = self._slot(rows, rows.shape, rows.dtype)
+            slot.matrix.copy_(rows.detach())
+        if id(weight) not in self._weights:
+            made = Weight(weight, bias, kernel)
+            self._weights[id(weight)] = made, Once.apply(made.gather, *made.parameters)  # type: ignore[no-untyped-call]
+        gatherer, given = self._weights[id(weight)]
+        use = gatherer.use(slot)
+        if use is None:
+            return None, weight, bias
+        return use, given[0], None if bias is None else given[1]
+
+    def by_kernel(
+        self,
+        kernel: KernelFunction,
+        x: Tensor,
+        parts: list[Tensor],
+        learned: Sequence[int],
+        options: Mapping[str, Any],
+        multiplied: bool,
+    ) -> Tensor:
+        """What a kernel gives, of the shape of x, for `parts`: x as rows, and vectors, of which those at the places
+        `learned` have gradients. It lies where products read it if it is `multiplied`."""
+        shared = None
+        if learned:
+            key = id(parts[learned[0]])
+            if key not in self._vectors:
+                made = Vectors([parts[i] for i in learned])
+                self._vectors[key] = made, Once.apply(made.gather, *made.parameters)  # type: ignore[no-untyped-call]
+            gatherer, given = self._vectors[key]
+            gatherer.uses += 1
+            shared = gatherer, [kernel.signature.inputs[i] for i in learned]
+            read = dict(zip(learned, given, strict=True))
+            parts = [read.get(i, part) for i, part in enumerate(parts)]
+        slot = None
+        if multiplied:
+            dtypes = {kernel.signature.outputs[0]: x.dtype, **options.get("dtype", {})}
+            slot = self.slot(x, parts[0].shape, dtypes[kernel.signature.outputs[0]])
+        if slot is not None:
+            options = {name: value for name, value in options.items() if name != "dtype"}
+        y: Tensor = Placed.apply(kernel, options, slot, claimed(x), shared, *parts)  # type: ignore[no-untyped-call]
+        y = y.view_as(x)
+        return y if slot is None else as_operand(y, slot)
+
+
+class Placed(torch.autograd.Function):
+    """An operation of a turn of a loop by a kernel: its first output lies in a slot, the gradient of its first input
+    where the product that gave that wants it, and gradients of inputs that are `shared` are put aside."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kernel: KernelFunction,
+        options: Mapping[str, Any],
+        slot: Slot | None,
+        use: Use | None,
+        shared: tuple[Vectors, Sequence[str]] | None,
+        *inputs: Tensor,
+    ) -> Tensor:
+        signature = kernel.signature
+        out = {} if slot is None else {"out": {signature.outputs[0]: slot.matrix}}
+        results = kernel(*inputs, **out, **options)
+        outputs = results if isinstance(results, tuple) else (results,)
+        known = {
+            **dict(zip(signature.inputs, inputs, strict=False)),
+            **dict(zip(signature.outputs, outputs, strict=True)),
+        }
+        ctx.save_for_backward(*(known[name] for name in kernel.saved))
+        ctx.given = kernel, options, use, shared
+        return first_output(results)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        kernel, options, use, shared = ctx.given
+        inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
+        out = {} if use is None else {inputs[0]: use.place()}
+        aside = [] if shared is None else shared[1]
+        out |= {} if shared is None else dict(zip(aside, shared[0].places(), strict=True))
+        values = dict(zip(kernel.saved, ctx.saved_tensors, strict=True))
+        found = kernel.differentiate(values, {outputs[0]: grads[0]}, options, out)
+        needed = ctx.needs_input_grad[5:]
+        wanted = {name for name, need in zip(inputs, needed, strict=False) if need}.difference(aside)
+        return *(None,) * 5, *(found[name] if name in wanted else None for name in inputs[: len(needed)])
+
+
+class Once(torch.autograd.Function):
+    """Parameters as turns of a loop read them. Turns put their gradients aside and return none; this one runs when all
+    of them have, and `gather` says what came together."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gather: Callable[[], list[Tensor | None]], *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.gather = gather
+        ctx.set_materialize_grads(False)
+        return tuple(parameter.view_as(parameter) for parameter in parameters)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        assert all(grad is None for grad in grads), "every use puts its gradient aside"
+        return None, *ctx.gather()
+
+
+def as_operand(tensor: Tensor, slot: Slot) -> Tensor:
+    """The same tensor, which says that it lies in a slot."""
+    setattr(tensor, _OPERAND, slot)
+    return tensor
+
+
+def operand_of(tensor: Tensor) -> Slot | None:
+    """The slot that a tensor lies in."""
+    return getattr(tensor, _OPERAND, None)
+
+
+def with_place(tensor: Tensor, use: Use | None) -> Tensor:
+    """The same tensor, which says where its gradient is wanted."""
+    setattr(tensor, _GRADIENT, use)
+    return tensor
+
+
+def claimed(tensor: Tensor) -> Use | None:
+    """Where the gradient of a tensor is wanted. Only the first to ask is told: gradients of several readers are summed
+    before they go there."""
+    use: Use | None = getattr(tensor, _GRADIENT, None)
+    if use is not None:
+        setattr(tensor, _GRADIENT, None)
+    return use
+
+
+def _runs(numbers: set[int]) -> Iterator[tuple[int, int]]:
+    """Numbers as ranges, from the first to before the last."""
+    for number in sorted(numbers):
+        if number - 1 not in numbers:
+            last = number
+            while last in numbers:
+                last += 1
+            yield number, last
