@@ -242,6 +242,9 @@ def test_register_budgets() -> None:
     too_many = go(good.replace("232", "240"), "384, 1")[0]
     assert too_many.kinds == {"deadlock"} and "register_increase" in too_many.errors[0].message
     assert go(good.replace("<40>", "<176>"), "384, 1")[0].kinds == {"bad-register-budget"}
+    for nobody_takes in ("if (warp < 4) register_decrease<40>();", "register_decrease<40>();"):
+        (error,) = go(nobody_takes, "384, 1", grid=(2, 1, 1))[0].errors
+        assert error.kind == "bad-register-budget" and "no warp of the block takes any" in error.message
     assert go("if (lane) register_decrease<40>();", "384, 1")[0].kinds & {
         "deadlock",
         "collective-misses-exited-thread",

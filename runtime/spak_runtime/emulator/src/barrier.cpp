@@ -213,6 +213,7 @@ void spak_emu_register_budget(unsigned registers, int increase, SPAK_AT) {
   }
   if (!increase) {
     b.registers_free += warp.registers - registers;
+    if (!b.registers_taken && b.registers_given == NONE) b.registers_given = site;
     for (Fiber* f : b.register_waiters) make_ready(*f);
     b.register_waiters.clear();
   } else {
@@ -221,6 +222,8 @@ void spak_emu_register_budget(unsigned registers, int increase, SPAK_AT) {
       block_fiber("register_increase", site, registers, b.registers_free);
     }
     b.registers_free -= registers - warp.registers;
+    b.registers_taken = true;
+    b.registers_given = NONE;
   }
   warp.registers = registers;
 }

@@ -274,6 +274,8 @@ struct Warpgroup {
 
 struct Block {
   u32 index[3], linear, base, size, alive, registers_free;
+  u32 registers_given = NONE;  // where a warp gave registers back that nobody has taken any of
+  bool registers_taken = false;
   u32 touched_from = NONE, touched_to = 0;  // the shared memory that has been accessed, from `base` on
   std::vector<u8> memory;
   Shadow shadow, byte_shadow;

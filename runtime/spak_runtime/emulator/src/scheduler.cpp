@@ -137,6 +137,9 @@ void leave_block(Fiber& f) {
           report("exit-races-remote-access", r.site, 0,
                  "a block of the cluster may have ended before this access to its shared memory");
   }
+  if (b.alive == 0 && b.registers_given != NONE)
+    report("bad-register-budget", b.registers_given, 0,
+           "registers are given back, and no warp of the block takes any");
   if (b.alive == 0)
     for (u32 id = 1; id < 16; id++)
       if (!b.barriers[id].participants.empty())
@@ -184,6 +187,8 @@ void reset_block(Block& b, u32 rank, u32 linear_world) {
   b.linear = (b.index[2] * l.grid[1] + b.index[1]) * l.grid[0] + b.index[0];
   b.alive = l.threads;
   b.registers_free = 0;
+  b.registers_given = NONE;
+  b.registers_taken = false;
   if (b.touched_from < b.touched_to) {
     memset(&b.memory[b.touched_from], 0xff, b.touched_to - b.touched_from);
     if (b.shadow.granules) b.shadow.clear(b.touched_from / 2, (b.touched_to + 1) / 2);

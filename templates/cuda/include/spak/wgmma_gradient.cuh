@@ -6,12 +6,19 @@
 
 #include "spak/attention.cuh"
 #include "spak/slab_store.cuh"
+#include "spak/tile_ring.cuh"
 #include "spak/wgmma_attention.cuh"
 
 namespace spak {
 
 // The queries that a key may count for: all; for a key behind the last, none.
 SPAK_DEVICE Range queries_of_key(i32 key, i32 keys, i32 queries) { return all_of(key < keys ? queries : 0); }
+
+// How far a walk over tiles of queries is, head by head; a tile below 0: none is left.
+struct WalkOfQueries {
+  i32 head, tile;
+  KeyTiles see;
+};
 
 // A tile of queries on its way past a block: its first query and its head, for which warpgroups it has scores that do not count
 // (a bit each) and if more tiles come, and the first key of the block and its problem. Who fills rings tells it those who
@@ -42,6 +49,49 @@ struct KnownTile {
   SPAK_DEVICE static void at_edge(u32 flags, u32 consumer, const Work& work) {
     if (!(flags >> consumer & 1)) return;
     work();
+  }
+};
+
+// What the exponents and the slopes of tiles of queries subtract, and their KnownTiles, in a ring. Warps write them plainly, each those
+// of 64 queries, and a lane those of two.
+template <u32 Queries, u32 Slots>
+struct KnownRing {
+  using Place = RingPlace<Slots>;
+  static constexpr u32 slot_bytes = Queries * 8 + 32, bytes = Slots * slot_bytes, writers = Queries / 64;
+  static constexpr u32 barrier_bytes = Ring<Slots, 1>::barrier_bytes;
+
+  Ring<Slots, 1> ring;
+  u32 slots;
+
+  SPAK_DEVICE void init(u32 readers) const { ring.init(readers, writers); }
+
+  // Of tile number `step`: the shared addresses of what exponents subtract, and of what slopes do.
+  SPAK_DEVICE u32 sums(u32 step) const { return slots + Place::at(step).slot * slot_bytes; }
+  SPAK_DEVICE u32 deltas(u32 step) const { return sums(step) + Queries * 4; }
+  // A reader: waits until the tile is known, and asks what it is; and has left it.
+  SPAK_DEVICE u32 flags(u32 step) const {
+    ring.wait(Place::at(step));
+    return KnownTile::load_flags(sums(step) + Queries * 8);
+  }
+  SPAK_DEVICE KnownTile tile(u32 step) const { return KnownTile::load(sums(step) + Queries * 8); }
+  SPAK_DEVICE void leave(u32 step) const { ring.leave(Place::at(step).slot); }
+
+  // Whether a warp writes; the first of the queries of a lane, the other being 32 further; and what it knows, delta(i) of query i.
+  SPAK_DEVICE static bool writes(u32 warp) { return warp > 0 && warp <= writers; }
+  SPAK_DEVICE static u32 first_query(u32 warp) { return (warp - 1) * 64 + lane_index(); }
+  template <class Delta>
+  SPAK_DEVICE void write(u32 step, u32 first, const KnownTile& tile, const Reg<f32, 2>& sum, const Delta& delta) const {
+    const Place at = Place::at(step);
+    const u32 slot = slots + at.slot * slot_bytes;
+    ring.fill_wait(at);
+    SPAK_UNROLL
+    for (u32 i = 0; i < 2; i++) {
+      const u32 row = slot + (first + i * 32) * 4;
+      store_shared(row, exponent_of_sum(sum[i]));
+      store_shared(row + Queries * 4, delta(i));
+    }
+    if (first == 0) tile.store(slot + Queries * 8);
+    ring.filled(at.slot);
   }
 };
 
@@ -80,10 +130,11 @@ SPAK_DEVICE void slopes_from(Reg<u32, Steps, 4>& rounded, const Reg<f32, N>& slo
   }
 }
 
-// function(score, slope, sum, delta, key, query) for every element. `sums` is the shared address of a number of each query,
-// `apart` bytes before another one; (key, query) is the place of the thread's first element.
+// function(score, slope, sum, delta, key, query) for every element. `sums` is the shared address of what the exponent of each query
+// subtracts, behind which what its slope does lies; (key, query) is the place of the thread's first element.
 template <u32 N, class Function>
-SPAK_DEVICE void for_each_known(Reg<f32, N>& scores, Reg<f32, N>& slopes, i32 key, i32 query, u32 sums, u32 apart, const Function& function) {
+SPAK_DEVICE void for_each_known(Reg<f32, N>& scores, Reg<f32, N>& slopes, i32 key, i32 query, u32 sums, const Function& function) {
+  constexpr u32 apart = N * 2 * 4;
   const u32 own = sums + opaque(thread_index()) % 4 * 8;
   SPAK_UNROLL
   for (u32 i = 0; i < N; i += 4) {
@@ -168,12 +219,46 @@ struct PartsOfQueries {
   SPAK_DEVICE static void finish() { slabs_read<0>(); }
 };
 
+// Where what a block of TileK keys has in shared memory lies: its keys and values, rings of `Stages` tiles of TileQ queries and of
+// gradients of their results, slopes of two steps, a slab of each warpgroup, and what is known of queries. Tiles and slabs lie at
+// multiples of 1024, and the barriers in front of or behind them.
+template <class T, u32 TileQ, u32 TileK, u32 Depth, u32 ValueDepth, u32 Stages, u32 Consumers>
+struct GradientMemory {
+  using Keys = RowTile<T, TileK, Depth>;
+  using Values = RowTile<T, TileK, ValueDepth>;
+  using Queries = RowTile<T, TileQ, Depth>;
+  using Results = RowTile<T, TileQ, ValueDepth>;  // the gradients of results
+  using Slopes = RowTile<T, TileK, TileQ>;
+  using Parts = PartsOfQueries<T, Keys, Slopes, TileQ, Depth, Consumers>;  // of the gradient of queries
+  using OwnRing = Ring<1, 1>;
+  using QueryRing = TileRing<Queries, Stages>;
+  using ResultRing = TileRing<Results, Stages>;
+  using Known = KnownRing<TileQ, Stages>;
+  static constexpr u32 consumers = Consumers;
+  static constexpr u32 slab_bytes = maximum(Parts::slab_bytes, 8192u);  // of a warpgroup
+  static constexpr u32 barrier_bytes = barrier_bytes_of<OwnRing, QueryRing, ResultRing, Known>;
+
+  // The first key of a warpgroup.
+  SPAK_DEVICE static u32 first_key(u32 consumer) { return consumer * 64; }
+
+  u32 base = shared_base(), keys = align_up(base, 1024u), values = keys + Keys::bytes;
+  u32 queries = values + Values::bytes, results = queries + QueryRing::bytes;
+  u32 slopes = results + ResultRing::bytes, slabs = slopes + 2 * Slopes::bytes;
+  u32 known = slabs + Consumers * slab_bytes;
+  u32 barriers = place_of_barriers(base, keys, barrier_bytes, known + Known::bytes);
+};
+
 // Lower words of the descriptors of what a warpgroup multiplies, `own` the first of its keys: in terms of few, since registers are
 // short. Tiles of keys, of values, of queries and of the gradients of their results, and of slopes lie one behind the other.
-template <class Keys, class Values, class QueryRing, class ResultRing, class Slopes>
+template <class Memory>
 struct GradientOperands {
-  using Queries = typename QueryRing::Tile;
-  using Results = typename ResultRing::Tile;
+  using Keys = typename Memory::Keys;
+  using Values = typename Memory::Values;
+  using Queries = typename Memory::Queries;
+  using Results = typename Memory::Results;
+  using Slopes = typename Memory::Slopes;
+  using QueryRing = typename Memory::QueryRing;
+  using ResultRing = typename Memory::ResultRing;
   using Element = typename Keys::Element;
 
   u32 key_tile, value_tile, query_tiles, result_tiles, slope_tiles, own;
@@ -213,27 +298,100 @@ struct GradientOperands {
   SPAK_DEVICE static u32 words_of_slopes(u32 step) { return step % 2 * (Slopes::bytes / 16); }
 };
 
-// Tiles of queries that see the keys of a block, head by head. `sees(walk)` says whether a head has these keys and writes to the
-// walk which tiles see them.
-struct WalkOfQueries {
-  i32 head, tile;  // a tile below 0: none is left
-  KeyTiles see;
+// Sums of one block of 64 rows, as SlabStore asks for them.
+template <u32 N>
+struct OneBlock {
+  const Reg<f32, N>& sums;
+  SPAK_DEVICE const Reg<f32, N>& operator[](u32) const { return sums; }
+};
 
-  template <class Sees>
-  SPAK_DEVICE void settle(i32 heads, const Sees& sees) {
-    SPAK_NO_UNROLL
-    for (; head < heads; head++) {
-      if (!sees(*this)) continue;
-      tile = see.begin;
-      return;
-    }
-    tile = -1;
+// What a thread holds of 64 keys: scores of a tile of queries and products of values with gradients of results, which become weights
+// and slopes, both rounded as the left operands of sums; and the sums over all tiles.
+template <class Memory>
+struct GradientRows {
+  using Parts = typename Memory::Parts;
+  using Element = typename Memory::Keys::Element;
+  using Operands = GradientOperands<Memory>;
+  static constexpr u32 queries = Memory::Queries::height;
+
+  Reg<f32, queries / 2> weights, others;
+  Reg<u32, queries / 16, 4> rounded, slopes;
+  Reg<f32, Memory::Keys::width / 2> slope_sums;
+  Reg<f32, Memory::Values::width / 2> weight_sums;
+  typename Parts::Accumulators parts;
+
+  SPAK_DEVICE void clear() {
+    fill(slope_sums, 0.0f);
+    fill(weight_sums, 0.0f);
+    register_pin(slope_sums);
+    register_pin(weight_sums);
   }
-  template <class Sees>
-  SPAK_DEVICE void advance(i32 heads, const Sees& sees) {
-    if (++tile < see.end) return;
-    head++;
-    settle(heads, sees);
+
+  // Products with a tile of queries: alone, and with those of values and gradients of results beside them.
+  SPAK_DEVICE void score(const Operands& operands, u32 step) {
+    wgmma_fence();
+    operands.multiply_keys(weights, step);
+    wgmma_wait<0>();
+    register_pin(weights);
+  }
+  SPAK_DEVICE void score_both(const Operands& operands, u32 step) {
+    wgmma_fence();
+    operands.multiply_keys(weights, step);
+    operands.multiply_values(others, step);
+    wgmma_wait<0>();
+    register_pin(weights);
+    register_pin(others);
+  }
+
+  // Weights and slopes of products that are logits once multiplied by `scale`, whose derivative is `slope`. The products of weights
+  // may still run then.
+  SPAK_DEVICE void weigh(const Operands& operands, const typename Memory::Known& known, u32 step, f32 scale, f32 slope) {
+    wgmma_fence();
+    operands.multiply_values(others, step);
+    weights_from<Element>(rounded, weights, scale, known.sums(step));
+    wgmma_fence();
+    operands.add_results(weight_sums, rounded, step);
+    wait_but_for_last();
+    register_pin(others);
+    slopes_from<Element>(slopes, others, rounded, slope, known.deltas(step));
+  }
+  // The same where weights and slopes are there.
+  SPAK_DEVICE void round(const Operands& operands, u32 step) {
+    round_weights<Element>(rounded, weights);
+    round_weights<Element>(slopes, others);
+    wgmma_fence();
+    operands.add_results(weight_sums, rounded, step);
+  }
+
+  // Everything behind the slopes of a step, whose products of weights may still run, until the part of the gradient of queries is in
+  // the slab of this warpgroup. With `More`, the scores of the next step are computed while slopes are handed over, so that each
+  // product runs beside something else. `Shared`: where no registers are left for slopes.
+  template <bool More, bool Shared>
+  SPAK_DEVICE void finish(const Operands& operands, const typename Memory::QueryRing& query_ring, const typename Memory::ResultRing& result_ring,
+                          u32 step, u32 consumer, u32 slab) {
+    Memory::Slopes::store(operands.slope_tiles + step % 2 * Memory::Slopes::bytes, Memory::first_key(consumer), slopes);
+    fence_proxy_async_shared();
+    if constexpr (More) {
+      query_ring.wait(step + 1);
+      wgmma_wait<0>();
+      register_pin(weight_sums);
+      wgmma_fence();
+      operands.multiply_keys(weights, step + 1);
+    }
+    // Everyone's slopes are there, and nobody reads those of the step before.
+    named_barrier_sync(FIRST_BARRIER + Memory::consumers, 128 * Memory::consumers);
+    wgmma_fence();
+    operands.template multiply_slopes<Parts>(parts, step, consumer);
+    operands.template add_queries<Shared>(slope_sums, slopes, step);
+    wait_but_for_last();
+    Parts::pin(parts);
+    if constexpr (More) register_pin(weights);
+    result_ring.release(step);
+    Parts::put(parts, slab, FIRST_BARRIER + consumer);
+    wgmma_wait<0>();
+    register_pin(slope_sums);
+    query_ring.release(step);
+    named_barrier_sync(FIRST_BARRIER + consumer, 128);  // the slab is complete
   }
 };
 
