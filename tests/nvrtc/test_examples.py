@@ -55,6 +55,28 @@ def test_attention_compiles(arch: str) -> None:
             build(kernel, variant, first(kernel.spec, variant), arch)
 
 
+def of_rows(kernel: Emitted, variant: Variant, width: int) -> Binding:
+    """Its first specialisation for rows of so many elements: bf16, under a causal mask."""
+    return next(b for b in bindings(kernel.spec, variant) if b.dims in ({"D": width}, {}))
+
+
+@pytest.mark.parametrize("arch", ["sm_89", "sm_120a"])
+@pytest.mark.parametrize("name", ["fmha", "fmha_gradient"])
+def test_what_a_plan_prefers_of_attention_compiles(name: str, arch: str) -> None:
+    kernel = example("fmha", (arch,))[name]
+    for width in (64, 128):
+        build(kernel, kernel.spec.variants[0], of_rows(kernel, kernel.spec.variants[0], width), arch)
+
+
+def test_every_form_of_attention_compiles_for_datacenter_blackwell() -> None:
+    """No tcgen05: what the architectures before have in common."""
+    kernel = example("fmha", ("sm_100a",))["fmha"]
+    forms = {variant.schedule: variant for variant in reversed(kernel.spec.variants)}
+    assert {"v3_pipelined", "packed"} <= forms.keys() and kernel.spec.variants[0] in forms.values()
+    for variant in forms.values():
+        build(kernel, variant, of_rows(kernel, variant, 128), "sm_100a")
+
+
 @pytest.mark.parametrize(("width", "tile"), [(64, (192, 128)), (128, (128, 176))])
 def test_attention_for_hopper_keeps_softmax_beside_products(width: int, tile: tuple[int, int]) -> None:
     """No spill and no advisory where registers are fewest, and exponentials before the wait for the product that they
