@@ -108,6 +108,15 @@ _ONE = 1
 _THREADS = 256
 """What the compiler of tiles makes of a block, for the cost model: it says so in the cubin alone."""
 
+_MOST_SUMS = 128 * 256
+"""Accumulators that eight warps hold in registers, 128 a thread."""
+
+
+def _product_refuses(_: StepProblem, __: Signature, config: Config) -> str | None:
+    sums = number(config, "tile_m") * number(config, "tile_n")
+    return f"{sums} sums a block, and its registers hold {_MOST_SUMS}" if sums > _MOST_SUMS else None
+
+
 _SIDES = "32, 64, 128 or 256"
 _SIDE = one_of(32, 64, 128, 256)
 
@@ -132,6 +141,7 @@ TILE_PRODUCT = Template(
         2 * 3 * (number(config, "tile_m") + number(config, "tile_n")) * number(config, "tile_k"),
     ),
     tensor_cores=True,
+    refuses=_product_refuses,
     portfolio=3,
     params=_params,
     backend="cutile",

@@ -92,7 +92,7 @@ class _Machine:
         self.module = types.SimpleNamespace(
             **_DTYPES,
             **_ELEMENTWISE,
-            kernel=lambda function: function,
+            kernel=lambda function=None, **_hints: function or (lambda hinted: hinted),
             PaddingMode=types.SimpleNamespace(ZERO="zero"),
             bid=lambda axis: self.block if axis == 0 else 0,
             cdiv=lambda x, y: -(-x // y),
