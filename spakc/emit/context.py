@@ -55,6 +55,7 @@ from spakc.plan.problem import (
     Store,
     WholeGradientProblem,
 )
+from spakc.plan.shared import shared_of
 from spakc.plan.vectors import innermost_offset, row_levels, vector_loads
 
 _CPP_TYPES = {
@@ -375,28 +376,53 @@ def _elementwise(problem: ElementwiseProblem, signature: Signature, scope: Scope
         vectors.append({"name": name, "address": address(load, first)})
         registers[load] = Code(f"{name}[lane]", kind)
     inner = inner.with_loads(registers)
+    shared = shared_of(problem)
+    computed, rest, indent = [], problem, 6
+    if shared is not None:
+        rest, indent = shared.rest, 8
+        for local in shared.locals:
+            code = expression(local.value, inner)
+            name = identifier("v", local.name)
+            compute = from_math(f"{name}[lane] = {code.text};", local.span, 6)
+            computed.append({"name": name, "type": code.kind, "compute": compute})
+            inner = inner.with_locals({local.name: Code(f"{name}[lane]", code.kind)})
     statements = []
-    for local in problem.locals:
+    for local in rest.locals:
         code = expression(local.value, inner)
         name = identifier("v", local.name)
-        statements.append(from_math(f"const auto {name} = {code.text};", local.span, 6))
+        statements.append(from_math(f"const auto {name} = {code.text};", local.span, indent))
         inner = inner.with_locals({local.name: Code(name, code.kind)})
-    outputs = [_element_output(n, store, last, inner, first) for n, store in enumerate(problem.outputs)]
+    outputs = [_element_output(n, store, last, inner, first, indent) for n, store in enumerate(rest.outputs)]
+    before = [each["compute"] for each in computed]
     inside = [*statements, *(output["compute"] for output in outputs)]
     around = [*(v["address"] for v in vectors), *(output.get("write", "") for output in outputs)]
-    space = index_group(problem.space, scope, [*inside, *around])
-    last_used = last is not None and bool(index_group(problem.space[-1:], scope, inside).used)
+    space = index_group(problem.space, scope, [*before, *inside, *around])
+    along = {}
+    if shared is not None:
+        *outer, (index, extent), innermost = space.indices
+        along = {"index": index, "extent": extent}
+        space = Group((*outer, (_GROUP, f"ceil_div({extent}, TOGETHER)"), innermost), space.used | {_GROUP})
+
+    def read_by(code: list[str]) -> str:
+        """The innermost index, if this code reads it."""
+        found = index_group(problem.space[-1:], scope, code).used
+        return next(iter(found), "")
+
     return {
         "space": _named_first(space),
         "points": " * ".join(f"static_cast<i64>({extent})" for _, extent in space.indices) or "1",
-        "inner": identifier("i", last) if last is not None and last_used else "",
+        "inner": read_by(inside),
         "first": _FIRST,
         "vectors": vectors,
+        "along": along,
+        "shared": computed,
+        "shared_inner": read_by(before),
         "locals": statements,
         "outputs": outputs,
     }
 
 
+_GROUP = "group"  # of neighbours that a thread computes one after the other
 _FIRST = "first_lane"  # the innermost index of the first point of a vector
 
 
@@ -409,17 +435,17 @@ def _named_first(space: Group) -> Group:
 
 
 def _element_output(
-    number: int, store: Store, last: str | None, inner: Scope, first: Scope
+    number: int, store: Store, last: str | None, inner: Scope, first: Scope, indent: int
 ) -> dict[str, Any]:
     """A store along the innermost index is collected into a vector; any other is done point by point."""
     kind, name = identifier("T", store.tensor), f"out_{number}"
     if last is None or innermost_offset(store.indices, last) is None:
-        return {"vector": False, "compute": store_statement(store, inner, 6)}
+        return {"vector": False, "compute": store_statement(store, inner, indent)}
     value = expression(store.value, inner).text
     return {
         "vector": True,
         "name": name,
         "type": kind,
-        "compute": from_math(f"{name}[lane] = as_element<{kind}>({value});", store.span, 6),
+        "compute": from_math(f"{name}[lane] = as_element<{kind}>({value});", store.span, indent),
         "write": f"write_vector({address(Load(store.tensor, store.indices), first)}, {name});",
     }

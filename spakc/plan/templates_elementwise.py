@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from spak_runtime.manifest import Expression, Guard
 from spakc.ir.ops import Load
-from spakc.plan.launch import Config, Requirements, Signature, StepProblem
+from spakc.plan.launch import Config, Requirements, Signature, StepProblem, product
 from spakc.plan.problem import ElementwiseProblem
 from spakc.plan.resources import Resources
+from spakc.plan.shared import TOGETHER, shared_of
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
 from spakc.plan.templates_product import size
 from spakc.plan.templates_rows import no_double
@@ -46,8 +47,17 @@ def _shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:
     assert isinstance(problem, ElementwiseProblem)
     threads = _number(config, "threads")
     per_block = threads * _number(config, "vector")
-    blocks: Expression = ["min", ["ceil_div", size(problem.space), per_block], MAX_BLOCKS]
+    points: Expression = size(problem.space)
+    if shared_of(problem) is not None:
+        *outer, along, inner = problem.space
+        points = product((size((*outer, inner)), ["ceil_div", size((along,)), TOGETHER]))
+    blocks: Expression = ["min", ["ceil_div", points, per_block], MAX_BLOCKS]
     return LaunchShape((blocks, 1, 1), threads, 0)
+
+
+def _derived(problem: StepProblem, _: Signature, __: Config) -> dict[str, Expression]:
+    assert isinstance(problem, ElementwiseProblem)
+    return {} if shared_of(problem) is None else {"PLAN_together": TOGETHER}
 
 
 GRID_STRIDE = Template(
@@ -79,4 +89,5 @@ GRID_STRIDE = Template(
     requirements=_requirements,
     shape=_shape,
     resources=lambda _problem, _signature, config: Resources(_number(config, "threads"), 48, 0),
+    derived=_derived,
 )
