@@ -39,7 +39,9 @@ def test_what_is_the_same_in_every_head_is_computed_once(tmp_path):
 
 
 def test_a_name_of_the_file_stays(tmp_path):
-    found = shared("angle[t, i] = t * pow(base, 1.0 * i)  y[b, t, h, i] = x[b, t, h, i] * angle[t, i]", tmp_path)
+    found = shared(
+        "angle[t, i] = t * pow(base, 1.0 * i)  y[b, t, h, i] = x[b, t, h, i] * angle[t, i]", tmp_path
+    )
     assert found is not None
 
 
