@@ -19,11 +19,17 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 70rem; mar
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem } h3 { font-size: 1rem; margin-bottom: .3rem }
 table { border-collapse: collapse; margin: .6rem 0 } th { text-align: left }
 td, th { padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #ddd; vertical-align: top }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } td.n, .whole { white-space: nowrap }
 code { font: 13px ui-monospace, monospace } .note, figcaption { color: #555; font-size: .87rem }
 .holds { color: #1a7f37 } .violated { color: #b42318 } .undecided { color: #8a6100 }
 .absent { color: #555; font-style: italic }
-figure { margin: .8rem 0 } svg { max-width: 100%; height: auto }
+figure { margin: .8rem 0 } .wide { overflow-x: auto } svg { max-width: 100%; min-width: 30rem; height: auto }
+td code, td .note { overflow-wrap: anywhere }
+@media (max-width: 44rem) {
+  .statements th { display: none } .statements tr { display: block; border-bottom: 1px solid #ddd; padding: .4rem 0 }
+  .statements td { display: inline-block; border: 0; padding: 0 .9rem 0 0 }
+  .statements td:first-child { display: block } .statements td:empty { display: none }
+}
 svg text { font: 12px system-ui, sans-serif; fill: #222 }
 svg .grid { stroke: #e4e4e4 } svg .axis { stroke: #444; fill: none }
 """
@@ -74,18 +80,28 @@ class Report:
 def render_html(report: Report) -> str:
     """The whole document."""
     claims = [entry for entry in report.page if entry.statement.kind == "claim"]
+    parts = [
+        ("Claims", _statements(claims) if claims else "", "the file makes none"),
+        ("Exact answers over seeds", _results(report.results), "no run has answers"),
+        ("Runs", _runs(report), "`spakc run` makes them"),
+        ("Loss", _losses(report.runs), "no run has a log"),
+        (
+            "Accuracy by digits, loss of text",
+            _accuracy(report.runs),
+            "no run has answers with digits, or a loss of text",
+        ),
+        ("Loops", _loops(report.runs), "no run has a model whose loops are read out"),
+        ("Ladder", _ladder(report), "`spakc bench` and `spakc bench --ladder` measure it, on a GPU"),
+        ("Roofline", _rooflines(report), "the evidence holds no rates of kernels"),
+    ]
+    missing = [f"<li>{escape(title)}: {escape(why)}</li>" for title, body, why in parts if not body]
+    every = f"<details><summary>show</summary>{_statements(report.page)}</details>"
     sections = [
         f"<h1>{escape(report.title)}</h1>",
         f"<p>{escape(summary(report.page))}</p>",
-        _section("Claims", _statements(claims) if claims else _absent("The file makes no claims.")),
-        _section("Exact answers over seeds", _results(report.results)),
-        _section("Runs", _runs(report)),
-        _section("Loss", _losses(report.runs)),
-        _section("Accuracy by digits, loss of text", _accuracy(report.runs)),
-        _section("Loops", _loops(report.runs)),
-        _section("Ladder", _ladder(report)),
-        _section("Roofline", _rooflines(report)),
-        _section("Every statement", f"<details><summary>show</summary>{_statements(report.page)}</details>"),
+        *(_section(title, body) for title, body, _ in parts if body),
+        *([_section("Not measured", f'<ul class="absent">{"".join(missing)}</ul>')] if missing else []),
+        _section("Every statement", every),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -106,7 +122,7 @@ def _statements(page: Sequence[StatementStatus]) -> str:
             continue
         noted = (entry.status.note, *stale_text(entry))
         notes = "".join(f'<div class="note">{escape(text)}</div>' for text in noted if text)
-        where = " ".join(part for part in (entry.device, entry.date[:10]) if part)
+        date = f'<span class="whole">{escape(entry.date[:10])}</span>' if entry.date else ""
         verdict = entry.status.verdict.value
         rows.append(
             (
@@ -114,10 +130,10 @@ def _statements(page: Sequence[StatementStatus]) -> str:
                 escape(entry.statement.target),
                 f'<span class="{verdict}">{verdict}</span>',
                 escape(evidence_text(entry)),
-                escape(where),
+                f"{escape(entry.device)} {date}".strip(),
             )
         )
-    return _table(("statement", "target", "verdict", "evidence", "measured on"), rows)
+    return _table(("statement", "target", "verdict", "evidence", "measured on"), rows, kind="statements")
 
 
 # ---- runs ---------------------------------------------------------------------------------------------
@@ -126,9 +142,10 @@ def _statements(page: Sequence[StatementStatus]) -> str:
 def _runs(report: Report) -> str:
     note = ""
     if report.left_out:
-        note = f'<p class="note">{report.left_out} runs of an earlier state of the file are left out.</p>'
+        runs = "1 run" if report.left_out == 1 else f"{report.left_out} runs"
+        note = f'<p class="note">Without {runs} of an earlier state of the file.</p>'
     if not report.runs:
-        return _absent("No run: `spakc run` makes one.") + note
+        return note
     rows = []
     for run in report.runs:
         said = run.figures
@@ -169,7 +186,7 @@ def _runs(report: Report) -> str:
 
 def _results(results: Sequence[Entry]) -> str:
     if not results:
-        return _absent("Not measured: no run has answers.")
+        return ""
     rows = [tuple(map(escape, entry.cells)) for entry in results]
     told = f'<p class="note">{escape(TOLD)}</p>' if any(entry.told for entry in results) else ""
     return _table(HEAD, rows, numbers=(1, 4, 5, 6, 7)) + told
@@ -182,7 +199,7 @@ def _losses(runs: Sequence[Run]) -> str:
         if run.losses
     ]
     if not series:
-        return _absent("Not measured: no run has a log.")
+        return ""
     return _figure(chart(series, Axis("step"), Axis("training loss", log=True)), _only(series))
 
 
@@ -200,7 +217,7 @@ def _accuracy(runs: Sequence[Run]) -> str:
                     [found[d][0] / found[d][1] for d in digits],
                     [(each.low, each.high) for each in intervals],
                     dots=True,
-                    hints=[f"{d} digits: {found[d][0]} of {found[d][1]}" for d in digits],
+                    hints=[f"{d} digit{'s' * (d > 1)}: {found[d][0]} of {found[d][1]}" for d in digits],
                 )
             )
     shown = ""
@@ -209,7 +226,7 @@ def _accuracy(runs: Sequence[Run]) -> str:
         caption = "Whole answers with their end token; bars are 95 % intervals."
         shown = _figure(picture, _only(series) + caption)
     shown += _text_losses(runs)
-    return shown or _absent("Not measured: no run has answers with digits, or a loss of text.")
+    return shown
 
 
 def _text_losses(runs: Sequence[Run]) -> str:
@@ -247,7 +264,7 @@ def _loops(runs: Sequence[Run]) -> str:
         shown = _against_loops(mine) + _halting(mine)
         if shown:
             parts.append(f"<h3>{escape(name)}</h3>{shown}")
-    return "".join(parts) or _absent("Not measured: no run has a model whose loops are read out.")
+    return "".join(parts)
 
 
 def _against_loops(runs: Sequence[Run]) -> str:
@@ -288,12 +305,13 @@ def _halting(runs: Sequence[Run]) -> str:
     for digits, seeds in sorted(found.items()):
         wide = max(map(len, seeds))
         means = [statistics.mean(means[n] for means in seeds if n < len(means)) for n in range(wide)]
-        rows.append((f"{digits} digits", means))
+        rows.append(("1 digit" if digits == 1 else f"{digits} digits", means))
     every = [mean for _, means in rows for mean in means]
     columns = [str(n) for n in range(1, max(len(means) for _, means in rows) + 1)]
     picture = heat(columns, rows, "place in the answer", min(every), max(every))
-    caption = f"Mean loop at which a token halts: light {min(every):.2f}, dark {max(every):.2f}."
-    return _figure(picture, caption)
+    low, high = (f"{end(every):.2f}" for end in (min, max))
+    caption = f"Mean loop at which a token halts: light {low}, dark {high}."
+    return _figure(picture, f"Every token halts at loop {low}." if low == high else caption)
 
 
 # ---- times --------------------------------------------------------------------------------------------
@@ -310,8 +328,7 @@ def _ladder(report: Report) -> str:
     for (claim, call, _), timed in groups.items():
         rungs = [(t.library or call.partition("(")[0], t.rates) for t in timed]
         parts.append(_bars(call, rungs, f"claim {claim}; {timed[0].device}, {timed[0].date[:10]}"))
-    missing = "Not measured: `spakc bench` and `spakc bench --ladder` do, on a GPU."
-    return "".join(parts) or _absent(missing)
+    return "".join(parts)
 
 
 def _bars(title: str, rungs: Iterable[tuple[str, Sequence[float]]], note: str) -> str:
@@ -327,7 +344,7 @@ def _rooflines(report: Report) -> str:
         roof = report.roofs.get(target)
         if roof is not None:
             parts.append(_roofline(roof, [each for each in report.timings if each.target == target]))
-    return "".join(parts) or _absent("Not measured: the evidence holds no rates of kernels.")
+    return "".join(parts)
 
 
 def _roofline(roof: Roof, timed: Sequence[Timing]) -> str:
@@ -362,12 +379,9 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>\n{body}</section>"
 
 
-def _absent(text: str) -> str:
-    return f'<p class="absent">{escape(text)}</p>'
-
-
 def _figure(picture: str, caption: str) -> str:
-    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
+    """Where there is no room for a picture it is moved beneath the edge, lest its text becomes too small to be read."""
+    return f'<figure><div class="wide">{picture}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _only(series: Sequence[Series]) -> str:
@@ -375,12 +389,16 @@ def _only(series: Sequence[Series]) -> str:
     return f"{series[0].name}. " if len(series) == 1 else ""
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """`rows` are HTML; columns `numbers` stand on the right."""
+def _table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), kind: str = "figures"
+) -> str:
+    """`rows` are HTML; columns `numbers` stand on the right. On a narrow page statements stand one below the other, and
+    figures are moved beneath the edge."""
 
     def row(cells: Sequence[str], tag: str) -> str:
         marks = [' class="n"' if n in numbers else "" for n in range(len(cells))]
         inner = (f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True))
         return f"<tr>{''.join(inner)}</tr>"
 
-    return f"<table>{row(list(map(escape, head)), 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
+    inside = row(list(map(escape, head)), "th") + "".join(row(cells, "td") for cells in rows)
+    return f'<div class="wide"><table class="{kind}">{inside}</table></div>'

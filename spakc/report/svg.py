@@ -11,7 +11,9 @@ from spakc.record import record
 COLOURS = ("#1f6f8b", "#d1495b", "#66a182", "#8d6a9f", "#edae49", "#3d405b", "#a44a3f", "#4f772d")
 WIDTH, HEIGHT = 620, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 16, 46
-_BAR, _LABEL = 18, 250
+_BAR, _LABEL = 18, 140
+_LETTER, _LABEL_LETTERS = 7.0, 46
+"""The width that a letter of a label takes at most, on average, and how many letters a label has at most."""
 
 
 @record
@@ -71,19 +73,23 @@ def chart(series: Sequence[Series], x: Axis, y: Axis) -> str:
 
 
 def bars(rows: Sequence[tuple[str, float, tuple[float, float]]], unit: str) -> str:
-    """Horizontal bars from 0: (label, value, the ends of its spread)."""
+    """Horizontal bars from 0: (label, value, the ends of its spread). Long labels take from the bars, and too long ones
+    are cut in the middle."""
     most = max([high for _, _, (_, high) in rows] + [value for _, value, _ in rows] + [1e-300])
-    span = WIDTH - _LABEL - 90
+    labels = [_short(label, _LABEL_LETTERS) for label, _, _ in rows]
+    left = max([_LABEL, *(10 + _LETTER * len(label) for label in labels)])
+    span = WIDTH - left - 16 - _LETTER * (6 + len(unit))
     body = []
     for number, (label, value, (low, high)) in enumerate(rows):
         top, middle = number * (_BAR + 6) + 4, number * (_BAR + 6) + 4 + _BAR / 2
-        width, ends = value / most * span, [_LABEL + end / most * span for end in (low, high)]
+        width, ends = value / most * span, [left + end / most * span for end in (low, high)]
         body.append(
-            f'<text x="{_LABEL - 6}" y="{middle + 4:.1f}" text-anchor="end">{escape(label)}</text>'
-            f'<rect x="{_LABEL}" y="{top}" width="{width:.1f}" height="{_BAR}" '
+            f'<text x="{left - 6:.0f}" y="{middle + 4:.1f}" text-anchor="end">{escape(labels[number])}'
+            f"<title>{escape(label)}</title></text>"
+            f'<rect x="{left:.0f}" y="{top}" width="{width:.1f}" height="{_BAR}" '
             f'fill="{COLOURS[number % len(COLOURS)]}"/>'
             f'<path d="M{ends[0]:.1f} {middle:.1f}H{ends[1]:.1f}" stroke="#222" fill="none"/>'
-            f'<text x="{max(_LABEL + width, ends[1]) + 6:.1f}" y="{middle + 4:.1f}">{number_text(value)} '
+            f'<text x="{max(left + width, ends[1]) + 6:.1f}" y="{middle + 4:.1f}">{number_text(value)} '
             f"{escape(unit)}</text>"
         )
     return _svg(len(rows) * (_BAR + 6) + 8, "".join(body))
@@ -124,6 +130,13 @@ def number_text(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:.4g}"
     return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+
+
+def _short(label: str, most: int) -> str:
+    """A label of at most so many letters: its begin and its end tell it from others."""
+    if len(label) <= most:
+        return label
+    return f"{label[: most // 2]}…{label[len(label) - (most - most // 2 - 1) :]}"
 
 
 # ---- parts --------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from spakc.diagnostics import Sink
 from spakc.evidence import Row, Subject
 from spakc.figures import key_of
 from spakc.report.html import Run, _accuracy, _loops, by_digits
-from spakc.report.svg import Axis, Series, chart, number_text
+from spakc.report.svg import WIDTH, Axis, Series, bars, chart, number_text
 from spakc.report.table import Entry
 from spakc.report.times import Roof, roof_of, timings
 from spakc.statistics import Counts
@@ -101,10 +102,14 @@ def section(page: str, title: str) -> str:
 
 
 def test_what_is_not_measured_is_said(checked: driver.Checked, tmp_path: Path) -> None:
+    """In one place: what a file has no figures of has no section."""
     page = page_of(checked, tmp_path, [])
-    for title in ("Loss", "Accuracy by digits, loss of text", "Ladder", "Roofline"):
-        assert "Not measured" in section(page, title) and "<svg" not in section(page, title)
-    assert "undecided" in section(page, "Claims")
+    missing = ("Runs", "Loss", "Accuracy by digits, loss of text", "Loops", "Ladder", "Roofline")
+    for title in missing:
+        assert f"<li>{title}: " in section(page, "Not measured") and not section(page, title)
+    assert "<svg" not in page and "undecided" in section(page, "Claims")
+    timed = page_of(checked, tmp_path, [measured(checked)])
+    assert "Ladder: " not in section(timed, "Not measured") and "<svg" in section(timed, "Ladder")
 
 
 def test_rates_come_from_the_evidence(checked: driver.Checked, tmp_path: Path) -> None:
@@ -163,7 +168,16 @@ def test_loops_are_shown_by_split_and_by_token() -> None:
     assert "4 digits, 1: 2<" in page and "4 digits, 2: 3<" in page, (
         "a mean over the seeds that have the token"
     )
-    assert "Not measured" in _loops([Run({**figures, "rows": []}, [])])
+    assert _loops([Run({**figures, "rows": []}, [])]) == ""
+
+
+def test_where_all_halt_at_once_it_is_said_in_words() -> None:
+    def halting(means: list[float]) -> str:
+        rows = [{"split": "s", "readout": "exit", "halting": {"1": means}}]
+        return _loops([Run({"experiment": "e", "point": "", "profile": None, "seed": 0, "rows": rows}, [])])
+
+    assert "Every token halts at loop 2.00." in halting([2.0, 2.0]) and "1 digit<" in halting([2.0])
+    assert "light 2.00, dark 3.50" in halting([2.0, 3.5])
 
 
 def test_a_run_on_text_shows_its_losses() -> None:
@@ -174,9 +188,8 @@ def test_a_run_on_text_shows_its_losses() -> None:
     ]
     shown = _accuracy([Run(figures("text", rows=rows), [])])
     assert "<rect" in shown and "1.25 nats" in shown and "2.5 nats" in shown and "validation" in shown
-    assert "Not measured" not in shown
     assert "nats" not in _accuracy([Run(figures("sums"), [])])
-    assert "Not measured" in _accuracy([Run(figures("nothing", rows=[]), [])])
+    assert _accuracy([Run(figures("nothing", rows=[]), [])]) == ""
 
 
 def test_a_ladder_is_read(checked: driver.Checked, tmp_path: Path) -> None:
@@ -207,7 +220,7 @@ class TestRuns:
         page = (written / "page.html").read_text()
         assert "<svg" in section(page, "Loss") and "e (quick), seed 0" in section(page, "Loss")
         assert "<circle" in section(page, "Accuracy by digits, loss of text")
-        assert "1 runs of an earlier state" in section(page, "Runs") and "alert" not in page
+        assert "Without 1 run of an earlier state" in section(page, "Runs") and "alert" not in page
         first = (written / "out" / "report.html").read_text()
         assert section(first, "Loss") == section(page, "Loss"), "`run` and `status --html` write the same"
 
@@ -235,6 +248,21 @@ class TestRuns:
             '<!DOCTYPE html><script>console.error("on purpose")</script><script>nothing()</script>'
         )
         assert len(browse(wrong, written)[1]) == 2, "a complaint would be seen"
+
+    @pytest.mark.skipif(CHROMIUM is None, reason="not run: no Chromium is installed")
+    def test_a_narrow_page_is_as_wide_as_its_window(self, written: Path) -> None:
+        """What is wider moves beneath an edge of its own, not the page as a whole."""
+        page = (written / "page.html").read_text()
+        asked = "const d = document.querySelector('iframe').contentDocument.documentElement"
+        narrow = written / "narrow.html"
+        narrow.write_text(
+            f'<!DOCTYPE html><iframe width="400" height="800" srcdoc="{escape(page)}"></iframe><script>'
+            f"onload = () => {{ {asked}; document.title = `${{d.scrollWidth}} in ${{d.clientWidth}}` }}</script>"
+        )
+        dom, complaints = browse(narrow, written)
+        found = re.search(r"<title>(\d+) in (\d+)</title>", dom.replace(page, ""))
+        assert complaints == [] and found is not None
+        assert found[1] == found[2] and 300 < int(found[1]) <= 400
 
 
 def browse(page: Path, home: Path) -> tuple[str, list[str]]:
@@ -273,3 +301,23 @@ def test_charts_of_hard_figures() -> None:
 
 def test_numbers() -> None:
     assert [number_text(v) for v in (0, 0.5, 1234, 2e6, 1e-5)] == ["0", "0.5", "1234", "2e6", "1e-5"]
+
+
+def places(picture: str) -> list[tuple[str, float, float]]:
+    """The texts of a picture, and from where to where a letter of 7 makes them reach."""
+    found = []
+    for text in ElementTree.fromstring(picture).iter("text"):
+        width, x = 7.0 * len(text.text or ""), float(text.get("x", "0"))
+        start = x - width if text.get("text-anchor") == "end" else x
+        found.append((text.text or "", start, start + width))
+    return found
+
+
+def test_no_label_of_a_bar_is_cut() -> None:
+    names = ["naive.16", "warp_specialized.128x256x64x4x2xcooperative", "a" * 60 + "b" * 60]
+    picture = bars([(name, 1000.0 + n, (900.0, 1100.0)) for n, name in enumerate(names)], "TFLOP/s")
+    shown = places(picture)
+    assert all(start >= 0 and end <= WIDTH for _, start, end in shown), shown
+    assert names[1] in [text for text, _, _ in shown]
+    assert any(text.startswith("aaa") and "…" in text and text.endswith("bbb") for text, _, _ in shown)
+    assert f"<title>{names[2]}</title>" in picture, "the whole name is beneath a pointer"
