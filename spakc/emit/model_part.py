@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from spakc.emit.model_ops import place_type
 from spakc.emit.model_text import (
+    STRENGTH,
     attribute,
     bare,
     class_name,
@@ -23,7 +24,7 @@ from spakc.emit.model_text import (
     wrapped,
 )
 from spakc.ir.model import Assign, Loop, Part, Repeat, Step, queries, runs_of
-from spakc.ir.ops import Expr, Interval, Query, Ref, RefKind
+from spakc.ir.ops import Apply, Const, Expr, Interval, Query, Ref, RefKind
 
 if TYPE_CHECKING:
     from spakc.emit.model_code import ModelCode
@@ -195,7 +196,26 @@ class PartWriter:
     # ---- expressions ------------------------------------------------------------------------------------
 
     def text(self, node: Expr) -> str:
-        written = tensor_text(node, "self.config.", self.code.markers, self._query)
+        if self.code.uses("residual") and isinstance(node, Apply) and node.op == "add":
+            self.code.ops.add("residual")
+            return f"self.ops.sum({', '.join(self._terms(node))})"
+        return self._written(node)
+
+    def _terms(self, node: Expr) -> list[str]:
+        """What a sum adds. A term that hypers switch off is False then."""
+        match node:
+            case Apply("add", (some, more)):
+                return [*self._terms(some), *self._terms(more)]
+            case Apply("where", (wanted, more, Const(value=0))):
+                condition = self._written(wanted, "and")
+                if "seen_" not in condition:
+                    return [f"{condition} and {self._written(more, 'and', right=True)}"]
+        return [self._written(node)]
+
+    def _written(self, node: Expr, around: str = "", right: bool = False) -> str:
+        """An expression as the operand, on the right or not, of an operation `around` it."""
+        strength = STRENGTH[around] + right if around else 0
+        written = tensor_text(node, "self.config.", self.code.markers, self._query, strength)
         self.code.features |= {"added"} if "_plus(" in written else set()
         return written
 
@@ -243,7 +263,8 @@ class PartWriter:
                 code.features.update(
                     {"steps"} | ({"steps_none"} if word(named.get("beyond"), "last") == "none" else set())
                 )
-                return self._module(node, f"Steps({self.around[-1]}, {self._width(node)})")
+                given = [self.around[-1], self._width(node), *["ops"] * code.uses("residual")]
+                return self._module(node, f"Steps({', '.join(given)})")
             case "attention":
                 return self._attention(node)
         raise AssertionError(f"check lets no operation {node.name} through")

@@ -39,8 +39,8 @@ _FACTS = ("vocab", "kinds", "markers", "max_length", "max_digits", "blank", "tra
 _PLACES = re.compile(r"(rope|relative|window|position|coupled|longest)(_\d+)?\Z")
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-_STRENGTH = {"or": 1, "and": 2, "not": 3} | dict.fromkeys(_COMPARE, 4) | {"add": 5, "sub": 5}
-_STRENGTH |= {"mul": 6, "div": 6, "floordiv": 6, "mod": 6, "neg": 7, "pow": 8}
+STRENGTH = {"or": 1, "and": 2, "not": 3} | dict.fromkeys(_COMPARE, 4) | {"add": 5, "sub": 5}
+STRENGTH |= {"mul": 6, "div": 6, "floordiv": 6, "mod": 6, "neg": 7, "pow": 8}
 
 
 def safe(name: str) -> str:
@@ -86,10 +86,15 @@ def scalar(node: Expr, prefix: str) -> str:
 
 
 def tensor_text(
-    node: Expr, prefix: str, markers: Sequence[str], query: Callable[[Query], str] | None = None
+    node: Expr,
+    prefix: str,
+    markers: Sequence[str],
+    query: Callable[[Query], str] | None = None,
+    strength: int = 0,
 ) -> str:
-    """An expression with as few parentheses as it needs. `query` writes operations; a condition over tokens
-    (`after`) selects element by element, one over hypers chooses in Python."""
+    """An expression with as few parentheses as it needs, as an operand of an operation of some `strength`. `query`
+    writes operations; a condition over tokens (`after`) selects element by element, one over hypers chooses in
+    Python."""
 
     def write(node: Expr, strength: int) -> str:
         match node:
@@ -106,14 +111,14 @@ def tensor_text(
                 return query(node)
             case Apply():
                 text = apply(node)
-                return f"({text})" if _STRENGTH.get(node.op, 9) < strength else text
+                return f"({text})" if STRENGTH.get(node.op, 9) < strength else text
         raise AssertionError(f"check lets no {type(node).__name__} through")
 
     def apply(node: Apply) -> str:
-        mine = _STRENGTH.get(node.op, 9)
+        mine = STRENGTH.get(node.op, 9)
         match node:
             case Apply("add", (some, Apply("where", (wanted, more, Const(value=0))))) if query is not None:
-                tight = _STRENGTH["and"]
+                tight = STRENGTH["and"]
                 if "seen_" not in write(wanted, 0):
                     return f"_plus({write(some, 0)}, {write(wanted, tight)} and {write(more, tight + 1)})"
         if node.op in _INFIX or node.op in _COMPARE or node.op in ("and", "or"):
@@ -135,7 +140,7 @@ def tensor_text(
             return f"-(-{write(node.args[0], 7)} // {write(node.args[1], 7)})"
         return CALLS[node.op].format(write(node.args[0], 0))
 
-    return write(node, 0)
+    return write(node, strength)
 
 
 def _value(node: Expr) -> object:

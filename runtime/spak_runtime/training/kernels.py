@@ -58,6 +58,8 @@ _AROUND: Mapping[tuple[str, bool], Mapping[str, str]] = {
     ("attention", True): _CAST | _FILLED | _JOINED,
     ("norm", False): _CAST | _FILLED,
     ("norm", True): _CAST | _FILLED | _JOINED,
+    ("residual", False): _CAST | _FILLED,
+    ("residual", True): _CAST | _FILLED | _JOINED,
     ("activation", False): _CAST,
     ("activation", True): _CAST | _JOINED,
     ("loss", False): _CAST,

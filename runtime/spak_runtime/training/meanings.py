@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from spak_runtime.function import KernelFunction
     from spak_runtime.manifest import TensorSpec
 
+UNNAMED = frozenset(("residual", "rotation"))
+"""Operations that a file need not give to a kernel: sums are torch's exceptions, and some places no kernel counts."""
+
 STEP = frozenset(("loss", "optimizer"))
 """Operations of a training step that are none of its model's."""
 
@@ -172,6 +175,29 @@ def means_norm(kernel: KernelFunction) -> str:
     return kind
 
 
+def means_residual(kernel: KernelFunction) -> str:
+    """The norm of x + more + shift, for matrices x and `more` and a vector, and what a norm takes beside x; the second
+    result is the sum. The number of inputs says which norm is meant."""
+    count = len(_inputs(kernel))
+    results = [tensor for tensor in kernel.spec.tensors if tensor.role == "output"]
+    if count not in (4, 5) or [len(tensor.shape) for tensor in results[:2]] != [2, 2]:
+        raise TrainingError(
+            f"kernel {kernel.spec.name} cannot compute residual: that takes x [R, N], a matrix and a vector to add "
+            "and what a norm takes beside x, and gives the norm of the sum and the sum"
+        )
+    kind, eps = ("rms", 1e-6) if count == 4 else ("layer", 1e-5)
+    options = known_options(kernel, {"eps": 1e-3})
+    eps = options.get("eps", eps)
+
+    def both(x: Tensor, more: Tensor, shift: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        total = x + more + shift
+        return torch.cat((norm(total, weight, bias, eps, kind), total))
+
+    inputs = [_drawn(5, 16), _drawn(5, 16, seed=2), *(_drawn(16, seed=seed) for seed in range(3, count + 1))]
+    _compare("residual", kernel, inputs, options, both, results=2)
+    return kind
+
+
 def means_activation(kernel: KernelFunction) -> str:
     """Which one it is: the nearest of those that agree, since some differ by less than bfloat16 resolves."""
     x = 4 * _drawn(64, 16)
@@ -217,6 +243,7 @@ MEANINGS: Mapping[str, Callable[[KernelFunction], str]] = {
     "linear": means_linear,
     "attention": means_attention,
     "norm": means_norm,
+    "residual": means_residual,
     "rotation": means_rotation,
     "activation": means_activation,
     "loss": means_loss,
@@ -255,8 +282,9 @@ def _compare(
     inputs: Sequence[Tensor],
     options: Mapping[str, Any],
     meaning: Callable[..., Tensor],
+    results: int = 1,
 ) -> None:
-    if not _agrees(*_both(op, kernel, inputs, options, meaning)):
+    if not _agrees(*_both(op, kernel, inputs, options, meaning, results)):
         raise TrainingError(f"kernel {kernel.spec.name} computes something else than {op}")
 
 
@@ -266,9 +294,10 @@ def _both(
     inputs: Sequence[Tensor],
     options: Mapping[str, Any],
     meaning: Callable[..., Tensor],
+    results: int = 1,
 ) -> tuple[Tensor, Tensor, float]:
     """What the kernel's mathematics gives, what the operation means, and how far they may be apart: inputs are of
-    the finest dtype that the kernel takes."""
+    the finest dtype that the kernel takes. Several `results` are compared as one, one below the other."""
     specs = _inputs(kernel)
     if len(specs) != len(inputs):
         counts = f"it has {len(specs)} inputs, {op} has {len(inputs)}"
@@ -277,7 +306,7 @@ def _both(
     for spec, x in zip(specs, inputs, strict=True):
         dtype = _finest(spec) or (given[0] if given else x).dtype
         given.append(x.to(dtype) if x.is_floating_point() else x)
-    found = _called(op, kernel, given, options).float()
+    found = _called(op, kernel, given, options, results).float()
     wanted = meaning(*(x.float() if x.is_floating_point() else x for x in given))
     return found, wanted, 4 * torch.finfo(given[0].dtype).eps
 
@@ -288,11 +317,15 @@ def _finest(spec: TensorSpec) -> torch.dtype | None:
     return min(names, key=lambda dtype: torch.finfo(dtype).eps) if names else None
 
 
-def _called(op: str, kernel: KernelFunction, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
+def _called(
+    op: str, kernel: KernelFunction, inputs: Sequence[Tensor], options: Mapping[str, Any], results: int = 1
+) -> Tensor:
     try:
         result = kernel(*inputs, **options)
     except SpakRuntimeError as error:
         raise TrainingError(f"kernel {kernel.spec.name} cannot compute {op}: {error.message}") from error
+    if results > 1:
+        return torch.cat(result[:results])
     return inputs[0] if result is None else first_output(result)
 
 

@@ -8,6 +8,8 @@ against what the operation means. The loss and the optimizer are operations of t
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,8 +24,9 @@ from spak_runtime.training import meanings
 from spak_runtime.training.attention import Attention, OfScores, Turn, heads_of
 from spak_runtime.training.meanings import NAMES, first_output, known_options
 from spak_runtime.training.products import Loss, Product, padded
+from spak_runtime.training.residual import Sum, can_wait, opened
 from spak_runtime.training.scopes import named
-from spak_runtime.training.turns import Turns, as_operand, claimed, with_place
+from spak_runtime.training.turns import Turns, as_operand, claimed, like, placed, with_place
 
 if TYPE_CHECKING:
     from spak_runtime.artifact import Artifact
@@ -65,7 +68,7 @@ class Ops:
         self._forms: dict[str, str] = {}
         self._rows: dict[tuple[str, str, str], Computed] = {}
         self._missing: dict[str, str] = {}
-        self._constants: dict[tuple[float, int, torch.device], Tensor] = {}
+        self._constants: dict[tuple[float, tuple[int, ...], torch.device, torch.dtype], Tensor] = {}
         self._made: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] | None = None
         self._turns: Turns | None = None
         for op, name in uses.items():
@@ -88,9 +91,8 @@ class Ops:
         ]
 
     def unnamed(self) -> list[str]:
-        """Operations of the step that a kernel could compute and that the file gives to none. Of a rotation that is
-        known when it runs: some places no kernel counts."""
-        could = meanings.MEANINGS.keys() - {"rotation"}
+        """Operations of the step that a kernel could compute and that the file gives to none."""
+        could = meanings.MEANINGS.keys() - meanings.UNNAMED
         return [op for op in self._every if op in could and op not in self.uses]
 
     @contextlib.contextmanager
@@ -219,10 +221,21 @@ class Ops:
             y = meanings.attention(q, k, v, bias, causal, softcap)
         return y.reshape(*keys.shape[:2], -1)
 
-    @named("norm")
+    def sum(self, *parts: Any) -> Any:
+        """x + more + …, without what is False: where a kernel computes sums with the norm that reads them, one that
+        waits for it."""
+        found = opened(parts)
+        if self._made is not None and "residual" in self.uses and can_wait(found):
+            return Sum(found)
+        return functools.reduce(operator.add, found)
+
+    def row(self, table: Tensor, number: int) -> Tensor:
+        """One row of a table."""
+        return table[number] if self._turns is None else self._turns.row(table, number)
+
     def norm(
         self,
-        x: Tensor,
+        x: Tensor | Sum,
         weight: Tensor | None,
         bias: Tensor | None,
         eps: float,
@@ -231,6 +244,75 @@ class Ops:
     ) -> Tensor:
         """Normalisation over the last axis; `kind` is layer or rms. With `narrow` only products read the result: it is
         written in the dtype that they work in, if the kernel can."""
+        if isinstance(x, Sum):
+            y = self._norm_of_sum(x, weight, bias, eps, kind, narrow) if x.is_open else None
+            if y is not None:
+                return y
+            x = x.tensor()
+        return self._norm(x, weight, bias, eps, kind, narrow)
+
+    @named("residual")
+    def _norm_of_sum(
+        self, x: Sum, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str, narrow: bool
+    ) -> Tensor | None:
+        """Both by a kernel, or None where none can."""
+        first = x.parts[0]
+        kernel = self._bound("residual", first.dtype)
+        if kernel is not None and kind != self._forms["residual"]:
+            known = self._forms["residual"]
+            self._by_torch("residual", f"{kernel.spec.name} computes norm(kind = {known})", beside=True)
+            kernel = None
+        if kernel is None:
+            return None
+        matrix, more, shift = x.terms()
+        width, rows = matrix.shape[-1], matrix.numel() // matrix.shape[-1]
+        given = [  # what is absent is zero, which changes no bit
+            matrix.reshape(rows, width),
+            self._constant(0.0, (rows, width), matrix.device, _working_dtype(matrix))
+            if more is None
+            else more.reshape(rows, width),
+            self._constant(0.0, (width,), matrix.device) if shift is None else shift,
+        ]
+        learned, vectors = self._vectors_of(kind, matrix, weight, bias, len(given))
+        given, options = [*given, *vectors], dict[str, Any](known_options(kernel, {"eps": eps}))
+        try:
+            kernel.explain(*given, **options)
+        except SpakRuntimeError as error:
+            self._by_torch("residual", error.message.splitlines()[0], beside=True)
+            return None
+        places = {i: claimed(part) for i, part in ((1, more), (2, shift)) if part is not None}
+        wanted = self._narrow(kernel, matrix) if narrow else None
+        y, stream = placed(kernel, given, learned, options, self._turns, wanted, places)
+        self._computed("residual", kernel, *given, **options)
+        x.close(stream.view_as(matrix))
+        return like(y, matrix)
+
+    def _vectors_of(
+        self, kind: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, before: int
+    ) -> tuple[list[int], list[Tensor]]:
+        """Scale and shift of a norm, and which of a kernel's inputs they are, of those that are learned. What the model
+        does not learn is one or zero, which changes no bit of what the kernel computes."""
+        width = x.shape[-1]
+        vectors = [self._constant(1.0, (width,), x.device) if weight is None else weight]
+        if kind == "layer":
+            vectors.append(self._constant(0.0, (width,), x.device) if bias is None else bias)
+        return [i for i, part in enumerate(vectors, before) if part.requires_grad], vectors
+
+    def _narrow(self, kernel: KernelFunction, x: Tensor) -> torch.dtype | None:
+        """The dtype that products work in, if the kernel writes its first result in it."""
+        output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
+        return _working_dtype(x) if NAMES[_working_dtype(x)] in output.dtypes else None
+
+    @named("norm")
+    def _norm(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        kind: str,
+        narrow: bool = False,
+    ) -> Tensor:
         kernel = self._bound("norm", x.dtype)
         if kernel is not None and kind != self._forms["norm"]:
             known = self._forms["norm"]
@@ -238,24 +320,18 @@ class Ops:
             kernel = None
         if kernel is None:
             return meanings.norm(x, weight, bias, eps, kind)
-        width, options = x.shape[-1], dict[str, Any](known_options(kernel, {"eps": eps}))
-        # What the model does not learn is one or zero, which changes no bit of what the kernel computes.
-        parts = [x.reshape(-1, width), self._constant(1.0, width, x.device) if weight is None else weight]
-        if kind == "layer":
-            parts.append(self._constant(0.0, width, x.device) if bias is None else bias)
-        output = next(tensor for tensor in kernel.spec.tensors if tensor.role == "output")
-        narrow = narrow and NAMES[_working_dtype(x)] in output.dtypes
-        if narrow:
-            options["dtype"] = {output.name: _working_dtype(x)}
+        learned, vectors = self._vectors_of(kind, x, weight, bias, 1)
+        parts, options = (
+            [x.reshape(-1, x.shape[-1]), *vectors],
+            dict[str, Any](known_options(kernel, {"eps": eps})),
+        )
+        wanted = self._narrow(kernel, x) if narrow else None
         if self._turns is not None and kernel.saved:
-            learned = [
-                i for i, each in enumerate((weight, bias), 1) if each is not None and each.requires_grad
-            ]
-            y = self._turns.by_kernel(kernel, x, parts, learned, options, narrow)
+            y = placed(kernel, parts, learned, options, self._turns, wanted, {0: claimed(x)})[0]
         else:
-            y = first_output(kernel(*parts, **options)).view_as(x)
-        self._computed("norm", kernel, *parts, **options)
-        return y
+            y = first_output(kernel(*parts, **options, **_dtype(kernel, wanted)))
+        self._computed("norm", kernel, *parts, **options, **_dtype(kernel, wanted))
+        return like(y, x)
 
     @named("activation")
     def activation(self, x: Tensor, name: str) -> Tensor:
@@ -269,11 +345,12 @@ class Ops:
             return meanings.ACTIVATIONS[name](x)
         rows = x.reshape(-1, x.shape[-1])
         if self._turns is not None and kernel.saved:
-            y = self._turns.by_kernel(kernel, x, [rows], [], {}, multiplied=x.dtype == _working_dtype(x))
+            wanted = x.dtype if x.dtype == _working_dtype(x) else None
+            y = placed(kernel, [rows], [], {}, self._turns, wanted, {0: claimed(x)})[0]
         else:
-            y = first_output(kernel(rows)).view_as(x)
+            y = first_output(kernel(rows))
         self._computed("activation", kernel, rows)
-        return y
+        return like(y, x)
 
     # ---- operations of the step ---------------------------------------------------------------------
 
@@ -304,11 +381,13 @@ class Ops:
 
         return step
 
-    def _constant(self, value: float, width: int, device: torch.device) -> Tensor:
-        """[width] float32, filled once."""
-        key = (value, width, device)
+    def _constant(
+        self, value: float, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Filled once."""
+        key = (value, shape, device, dtype)
         if key not in self._constants:
-            self._constants[key] = torch.full((width,), value, device=device)
+            self._constants[key] = torch.full(shape, value, device=device, dtype=dtype)
         return self._constants[key]
 
     # ---- choosing and recording ---------------------------------------------------------------------
@@ -383,6 +462,11 @@ class Ops:
         if key not in self._rows:
             name, variant = kernel.spec.name, kernel.explain(*args, **kwargs).variant
             self._rows[key] = Computed(op, self._phase, name, f"{name} ({variant})", "")
+
+
+def _dtype(kernel: KernelFunction, wanted: torch.dtype | None) -> dict[str, Any]:
+    """What a call is told so that the first output is written in a dtype."""
+    return {} if wanted is None else {"dtype": {kernel.signature.outputs[0]: wanted}}
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from spak_runtime.training.meanings import first_output
 from spak_runtime.training.products import multiply, spaced_rows
 from spak_runtime.training.scopes import scope
 
@@ -148,6 +147,58 @@ class Vectors:
             return [rows[:arrived].sum(0) for rows in self.rows] or [None] * len(self.parameters)
 
 
+class Rows:
+    """A table of which every turn reads a row of its own: the gradients of rows are the rows of its gradient."""
+
+    def __init__(self, table: Tensor) -> None:
+        self.table = table
+        self.numbers: set[int] = set()  # that were read
+        self.arrived: set[int] = set()
+        self.gradient: Tensor | None = None
+
+    def use(self, number: int) -> RowUse | None:
+        """A row; None where it was read before."""
+        if number in self.numbers:
+            return None
+        self.numbers.add(number)
+        return RowUse(self, number)
+
+    def gather(self) -> list[Tensor | None]:
+        found, self.gradient = self.gradient, None
+        if found is None:
+            return [None]
+        for number in set(range(len(found))) - self.arrived:
+            found[number].zero_()
+        self.arrived.clear()
+        return [found]
+
+
+@dataclass(frozen=True, slots=True)
+class RowUse:
+    """One row of a table, read in one turn."""
+
+    rows: Rows
+    number: int
+
+    def place(self) -> Tensor:
+        if self.rows.gradient is None:
+            self.rows.gradient = torch.empty_like(self.rows.table)
+        return self.rows.gradient[self.number]
+
+    def put(self, gradient: Tensor) -> None:
+        """The gradient of the row, at its place."""
+        place = self.place()
+        if gradient.data_ptr() != place.data_ptr():
+            place.copy_(gradient)
+        self.rows.arrived.add(self.number)
+
+
+class Place(Protocol):
+    """Where the gradient of something is wanted."""
+
+    def place(self) -> Tensor: ...
+
+
 class Turns:
     """One loop of a forward pass. What a turn asks for in some place, the others ask for in the same place: that is one
     stack."""
@@ -159,6 +210,7 @@ class Turns:
         # What turns read of parameters is kept here alone: its history leads to the gatherer, and no further.
         self._weights: dict[int, tuple[Weight, tuple[Tensor, ...]]] = {}
         self._vectors: dict[int, tuple[Vectors, tuple[Tensor, ...]]] = {}
+        self._rows: dict[int, tuple[Rows, tuple[Tensor, ...]]] = {}
 
     def begin(self) -> None:
         """Of a turn."""
@@ -198,42 +250,58 @@ class Turns:
             return None, weight, bias
         return use, given[0], None if bias is None else given[1]
 
-    def by_kernel(
-        self,
-        kernel: KernelFunction,
-        x: Tensor,
-        parts: list[Tensor],
-        learned: Sequence[int],
-        options: Mapping[str, Any],
-        multiplied: bool,
-    ) -> Tensor:
-        """What a kernel gives, of the shape of x, for `parts`: x as rows, and vectors, of which those at the places
-        `learned` have gradients. It lies where products read it if it is `multiplied`."""
-        shared = None
-        if learned:
-            key = id(parts[learned[0]])
-            if key not in self._vectors:
-                made = Vectors([parts[i] for i in learned])
-                self._vectors[key] = made, Once.apply(made.gather, *made.parameters)  # type: ignore[no-untyped-call]
-            gatherer, given = self._vectors[key]
-            gatherer.uses += 1
-            shared = gatherer, [kernel.signature.inputs[i] for i in learned]
-            read = dict(zip(learned, given, strict=True))
-            parts = [read.get(i, part) for i, part in enumerate(parts)]
-        slot = None
-        if multiplied:
-            dtypes = {kernel.signature.outputs[0]: x.dtype, **options.get("dtype", {})}
-            slot = self.slot(x, parts[0].shape, dtypes[kernel.signature.outputs[0]])
-        if slot is not None:
-            options = {name: value for name, value in options.items() if name != "dtype"}
-        y: Tensor = Placed.apply(kernel, options, slot, claimed(x), shared, *parts)  # type: ignore[no-untyped-call]
-        y = y.view_as(x)
-        return y if slot is None else as_operand(y, slot)
+    def vectors(self, parameters: Sequence[Tensor]) -> tuple[Vectors, tuple[Tensor, ...]]:
+        """What gathers the gradients of scales and shifts, and these as turns read them."""
+        key = id(parameters[0])
+        if key not in self._vectors:
+            made = Vectors(parameters)
+            self._vectors[key] = made, Once.apply(made.gather, *parameters)  # type: ignore[no-untyped-call]
+        self._vectors[key][0].uses += 1
+        return self._vectors[key]
+
+    def row(self, table: Tensor, number: int) -> Tensor:
+        """One row of a table, whose gradient is a row of the table's."""
+        if id(table) not in self._rows:
+            made = Rows(table)
+            self._rows[id(table)] = made, Once.apply(made.gather, table)  # type: ignore[no-untyped-call]
+        gatherer, (given,) = self._rows[id(table)]
+        use = gatherer.use(number)
+        if use is None:
+            return table[number]
+        row: Tensor = Row.apply(given, use)  # type: ignore[no-untyped-call]
+        return with_place(row, use)
+
+
+def placed(
+    kernel: KernelFunction,
+    inputs: Sequence[Tensor],
+    learned: Sequence[int],
+    options: Mapping[str, Any],
+    turns: Turns | None,
+    wanted: torch.dtype | None,
+    places: Mapping[int, Place | None],
+) -> tuple[Tensor, ...]:
+    """The outputs of a kernel that have gradients. Inputs are matrices and, at the places `learned`, vectors with
+    gradients. In a turn of a loop the first output lies where products read it, if it is `wanted` in a dtype; the
+    gradients of inputs lie at `places`."""
+    signature, slot, shared = kernel.signature, None, None
+    inputs = [*inputs]
+    if turns is not None and learned:
+        gatherer, given = turns.vectors([inputs[i] for i in learned])
+        shared = gatherer, [signature.inputs[i] for i in learned]
+        for i, part in zip(learned, given, strict=True):
+            inputs[i] = part
+    if wanted is not None:
+        slot = None if turns is None else turns.slot(inputs[0], inputs[0].shape, wanted)
+        options = {**options, "dtype": {signature.outputs[0]: wanted}} if slot is None else options
+    uses = {signature.inputs[i]: place for i, place in places.items() if place is not None}
+    found: tuple[Tensor, ...] = Placed.apply(kernel, options, slot, uses, shared, *inputs)  # type: ignore[no-untyped-call]
+    return found if slot is None else (as_operand(found[0], slot), *found[1:])
 
 
 class Placed(torch.autograd.Function):
-    """An operation of a turn of a loop by a kernel: its first output lies in a slot, the gradient of its first input
-    where the product that gave that wants it, and gradients of inputs that are `shared` are put aside."""
+    """An operation by a kernel whose first output may lie in a slot. Gradients of inputs lie where `uses` say, those of
+    inputs that are `shared` are put aside."""
 
     @staticmethod
     def forward(
@@ -241,34 +309,51 @@ class Placed(torch.autograd.Function):
         kernel: KernelFunction,
         options: Mapping[str, Any],
         slot: Slot | None,
-        use: Use | None,
+        uses: Mapping[str, Place],
         shared: tuple[Vectors, Sequence[str]] | None,
         *inputs: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
         signature = kernel.signature
         out = {} if slot is None else {"out": {signature.outputs[0]: slot.matrix}}
         results = kernel(*inputs, **out, **options)
         outputs = results if isinstance(results, tuple) else (results,)
-        known = {
-            **dict(zip(signature.inputs, inputs, strict=False)),
-            **dict(zip(signature.outputs, outputs, strict=True)),
-        }
+        known = dict(zip((*signature.inputs, *signature.outputs), (*inputs, *outputs), strict=True))
         ctx.save_for_backward(*(known[name] for name in kernel.saved))
-        ctx.given = kernel, options, use, shared
-        return first_output(results)
+        ctx.given = kernel, {k: v for k, v in options.items() if k != "dtype"}, uses, shared
+        ctx.wanted = {n for n, need in zip(signature.inputs, ctx.needs_input_grad[5:], strict=True) if need}
+        return tuple(known[name] for name in differentiable(kernel))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        kernel, options, use, shared = ctx.given
-        inputs, outputs = kernel.signature.inputs, kernel.signature.outputs
-        out = {} if use is None else {inputs[0]: use.place()}
+        kernel, options, uses, shared = ctx.given
+        out = {name: use.place() for name, use in uses.items()}
         aside = [] if shared is None else shared[1]
         out |= {} if shared is None else dict(zip(aside, shared[0].places(), strict=True))
         values = dict(zip(kernel.saved, ctx.saved_tensors, strict=True))
-        found = kernel.differentiate(values, {outputs[0]: grads[0]}, options, out)
-        needed = ctx.needs_input_grad[5:]
-        wanted = {name for name, need in zip(inputs, needed, strict=False) if need}.difference(aside)
-        return *(None,) * 5, *(found[name] if name in wanted else None for name in inputs[: len(needed)])
+        arrived = dict(zip(differentiable(kernel), grads, strict=True))
+        found = kernel.differentiate(values, arrived, options, out)
+        wanted = ctx.wanted.difference(aside)
+        return *(None,) * 5, *(found[name] if name in wanted else None for name in kernel.signature.inputs)
+
+
+def differentiable(kernel: KernelFunction) -> list[str]:
+    """The outputs of a kernel that a gradient is declared of."""
+    known = {name for gradient in kernel.spec.gradients for name in gradient.outputs}
+    return [name for name in kernel.signature.outputs if name in known]
+
+
+class Row(torch.autograd.Function):
+    """A row of a table in a turn of a loop, whose gradient is put aside."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, use: RowUse) -> Tensor:
+        ctx.use = use
+        return table[use.number]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        ctx.use.put(grads[0])
+        return None, None
 
 
 class Once(torch.autograd.Function):
@@ -295,21 +380,28 @@ def as_operand(tensor: Tensor, slot: Slot) -> Tensor:
     return tensor
 
 
+def like(tensor: Tensor, other: Tensor) -> Tensor:
+    """The same tensor in the shape of another, with what it says of a slot."""
+    slot = operand_of(tensor)
+    tensor = tensor.view_as(other)
+    return tensor if slot is None else as_operand(tensor, slot)
+
+
 def operand_of(tensor: Tensor) -> Slot | None:
     """The slot that a tensor lies in."""
     return getattr(tensor, _OPERAND, None)
 
 
-def with_place(tensor: Tensor, use: Use | None) -> Tensor:
+def with_place(tensor: Tensor, use: Place | None) -> Tensor:
     """The same tensor, which says where its gradient is wanted."""
     setattr(tensor, _GRADIENT, use)
     return tensor
 
 
-def claimed(tensor: Tensor) -> Use | None:
+def claimed(tensor: Tensor) -> Place | None:
     """Where the gradient of a tensor is wanted. Only the first to ask is told: gradients of several readers are summed
     before they go there."""
-    use: Use | None = getattr(tensor, _GRADIENT, None)
+    use: Place | None = getattr(tensor, _GRADIENT, None)
     if use is not None:
         setattr(tensor, _GRADIENT, None)
     return use

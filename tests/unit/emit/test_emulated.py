@@ -155,14 +155,19 @@ def holds(variant: Variant, length: int) -> bool:
     return length % vector == 0 and length <= most
 
 
-@pytest.mark.parametrize("name", ["rms_norm", "rms_norm_gradient", "layer_norm", "layer_norm_gradient"])
+NORMS = ("rms_norm", "layer_norm", "add_layer_norm")
+
+
+@pytest.mark.parametrize("name", [name + end for name in NORMS for end in ("", "_gradient")])
 @pytest.mark.parametrize("dims", [(1, 1), (37, 65), (5, 264), (2, 1032)])
 @pytest.mark.parametrize("dtype", ["bf16", "f32"])
 def test_norm(name: str, dims: tuple[int, int], dtype: str) -> None:
     kernel = example("train", ("sm_80",))[name]
-    call = case(kernel, dict(zip("RN", dims, strict=True)), {"eps": 1e-6}, {"x": dtype, "grad_y": dtype})
-    if name == "layer_norm_gradient":  # the statistics are what the forward pass saved
-        x = call.tensors["x"].astype(np.float64)  # type: ignore[union-attr]
+    stream = "f32" if name.startswith("add") else dtype  # what is summed stays float32
+    dtypes = {"x": stream, "stream": stream, "more": dtype, "grad_y": dtype}
+    call = case(kernel, dict(zip("RN", dims, strict=True)), {"eps": 1e-6}, dtypes)
+    if name.endswith("layer_norm_gradient"):  # the statistics are what the forward pass saved
+        x = call.tensors["stream" if name.startswith("add") else "x"].astype(np.float64)  # type: ignore[union-attr]
         call.tensors["mean"] = x.mean(1).astype(np.float32)
         call.tensors["rstd"] = (1 / np.sqrt(x.var(1) + 1e-5)).astype(np.float32)
     for variant in variants(kernel):

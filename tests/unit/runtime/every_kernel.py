@@ -126,6 +126,13 @@ def every_call() -> dict[str, Call]:
         ),
         Call("train", "rms_norm", (half(37, 96), drawn(96)), {"eps": 1e-5}, (0, 1)),
         Call("train", "layer_norm", (half(37, 96), drawn(96), drawn(96)), {"eps": 1e-5}, (0, 1, 2)),
+        Call(
+            "train",
+            "add_layer_norm",
+            (drawn(37, 96), half(37, 96), drawn(96), drawn(96), drawn(96)),
+            {"eps": 1e-5},
+            (0, 1, 2, 3, 4),
+        ),
         Call("train", "gelu", (half(37, 96),), {}, (0,)),
         Call("train", "gelu_tanh", (half(37, 96),), {}, (0,)),
         Call("train", "swiglu", (half(37, 96), half(37, 96)), {}, (0, 1)),

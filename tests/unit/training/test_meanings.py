@@ -29,6 +29,7 @@ def artifact(tmp_path_factory):
 RIGHT = {
     ("norm", "layer_norm"): "layer",
     ("norm", "rms_norm"): "rms",
+    ("residual", "add_layer_norm"): "layer",
     ("activation", "gelu"): "gelu",
     ("activation", "gelu_tanh"): "gelu_tanh",
     ("loss", "cross_entropy"): "loss",
@@ -36,10 +37,21 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("op", ["norm", "activation", "loss", "optimizer"])
-@pytest.mark.parametrize(
-    "kernel", ["layer_norm", "rms_norm", "gelu", "gelu_tanh", "swiglu", "cross_entropy", "rope", "adamw"]
+EVERY = (
+    "layer_norm",
+    "rms_norm",
+    "add_layer_norm",
+    "gelu",
+    "gelu_tanh",
+    "swiglu",
+    "cross_entropy",
+    "rope",
+    "adamw",
 )
+
+
+@pytest.mark.parametrize("op", ["norm", "residual", "activation", "loss", "optimizer"])
+@pytest.mark.parametrize("kernel", EVERY)
 def test_the_kernels_of_the_example(artifact, op, kernel):
     if (op, kernel) in RIGHT:
         assert MEANINGS[op](artifact[kernel]) == RIGHT[op, kernel]
@@ -65,6 +77,43 @@ kernel k: elementwise {
 UPDATE = (
     "w[i] * (1 - rate[] * decay[]) - rate[] * (new(first)[i] / c1[]) / (sqrt(new(second)[i] / c2[]) + eps)"
 )
+
+
+RESIDUAL = """
+kernel k: rows {
+  dim R, N
+  input  x: f32 [R, N]
+  input  more: f32 [R, N]
+  input  shift, scale: f32 [N]
+  output y, stream: f32 [R, N]
+  option eps: f32 = 1e-6
+  math {
+    stream[r, n] = x[r, n] + MORE + SHIFT
+    y[r, n] = stream[r, n] * rsqrt(sum[i](stream[r, i] * stream[r, i]) / N + eps) * scale[n] + AFTER
+  }
+  gradient y, stream wrt x, more, shift, scale
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "shift", "after"),
+    [
+        ("more[r, n]", "shift[n]", "0"),
+        ("2 * more[r, n]", "shift[n]", "0"),
+        ("more[r, n]", "shift[n] * shift[n]", "0"),
+        ("more[r, n]", "shift[n]", "x[r, n]"),
+    ],
+)
+def test_a_sum_and_the_norm_of_it(tmp_path, more, shift, after):
+    """The root-mean-square norm, too; a kernel that adds something else is none."""
+    text = RESIDUAL.replace("MORE", more).replace("SHIFT", shift).replace("AFTER", after)
+    kernel = compiled(tmp_path, text)["k"]
+    if (more, shift, after) == ("more[r, n]", "shift[n]", "0"):
+        assert MEANINGS["residual"](kernel) == "rms"
+        return
+    with pytest.raises(TrainingError, match="computes something else than residual"):
+        MEANINGS["residual"](kernel)
 
 
 def compiled(folder, text):

@@ -1,0 +1,84 @@
+// kernels/add_layer_norm_gradient/one_pass_2_columns.cu: family rows, template rows/columns.cu.j2
+// Generated. The mathematics is quoted line by line from train.spak; change it there.
+#include "spak/element.cuh"
+#include "spak/functions.cuh"
+#include "spak/reduce.cuh"
+#include "spak/words.cuh"
+using namespace spak;
+
+using T_grad_shift = f32;
+using T_weight = f32;
+using T_grad_weight = T_weight;
+using T_grad_bias = f32;
+using T_parts = f32;
+using T_parts_1 = f32;
+using T_parts_2 = f32;
+
+struct Params {
+  T_grad_shift* t_grad_shift;  // [N]
+  i64 s_grad_shift_0;
+  T_grad_weight* t_grad_weight;  // [N]
+  i64 s_grad_weight_0;
+  T_grad_bias* t_grad_bias;  // [N]
+  i64 s_grad_bias_0;
+  const T_parts* t_parts;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
+  i64 s_parts_0;
+  i64 s_parts_1;
+  const T_parts_1* t_parts_1;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
+  i64 s_parts_1_0;
+  i64 s_parts_1_1;
+  const T_parts_2* t_parts_2;  // [ceil_div(max(R, 1), (ceil_div(max(R, 1), ((sms * 2) * 8)) * 8)), N]
+  i64 s_parts_2_0;
+  i64 s_parts_2_1;
+  i32 d_R;
+  i32 d_N;
+  i32 f_sms;
+};
+
+constexpr u32 PARTS = KNOB_parts;
+using Group = LaneGroup<PARTS>;
+
+// Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
+// Results past the end are computed like the last one and not written: every thread takes part in the barriers.
+SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
+  const Group group(shared_base());
+  const i32 own = static_cast<i32>(block_index_x() * 32 + lane_index());
+  const bool active = own < params.d_N;
+  const i32 kept = active ? own : params.d_N - 1;
+  const i32 reduced = ceil_div(maximum(params.d_R, 1), (ceil_div(maximum(params.d_R, 1), ((params.f_sms * 2) * 8)) * 8));
+  const i32 rank = static_cast<i32>(group.rank());
+  constexpr i32 step = static_cast<i32>(Group::size);
+  const i32 i_n = kept;
+
+  Sum part_0;
+  Sum part_1;
+  Sum part_2;
+  for (i32 position = rank; position < reduced; position += step) {
+    const i32 i_part = position;
+#line 102 "train.spak"
+    part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
+#line 61 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
+#line 105 "train.spak"
+    part_1.add(read(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1));
+#line 64 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
+#line 105 "train.spak"
+    part_2.add(read(params.t_parts_2 + i_part * params.s_parts_2_0 + i_n * params.s_parts_2_1));
+#line 67 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
+  }
+  const f32 v_grad_shift_value = group.reduced(part_0).value();
+  const f32 v_grad_weight_value = group.reduced(part_1).value();
+  const f32 v_grad_bias_value = group.reduced(part_2).value();
+
+  if (active && rank == 0) {
+#line 102 "train.spak"
+    write(params.t_grad_shift + i_n * params.s_grad_shift_0, v_grad_shift_value);
+#line 76 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
+#line 105 "train.spak"
+    write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
+#line 79 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
+#line 105 "train.spak"
+    write(params.t_grad_bias + i_n * params.s_grad_bias_0, v_grad_bias_value);
+#line 82 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
+  }
+
+}
