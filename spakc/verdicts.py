@@ -327,10 +327,21 @@ def _side(
     else:
         surely, never = (low > 0, high <= 0) if strict else (low >= 0, high < 0)
     verdict = Verdict.holds if surely else Verdict.violated if never else Verdict.undecided
-    note = f"{left:.6g} {SYMBOLS[op]} {right:.6g}"
+    note = f"{figure_text(left)} {SYMBOLS[op]} {figure_text(right)}"
     if spread.low != spread.high and confidence is not None:
-        note += f", the difference {spread.estimate:.4g} in [{spread.low:.4g}, {spread.high:.4g}]"
+        estimate, *ends = (figure_text(each, 4) for each in (spread.estimate, spread.low, spread.high))
+        note += f", the difference {estimate} in [{', '.join(ends)}]"
     return Judgement(verdict if witnesses else Verdict.undecided, witnesses, note)
+
+
+def figure_text(value: float, digits: int = 6) -> str:
+    """A figure in so many digits; from a million on by powers of 1,000, as units go: 528.9e12 for 528.9 TFLOP/s."""
+    text = f"{value:.{digits}g}"
+    rounded = float(text)
+    if not math.isfinite(rounded) or abs(rounded) < 1e6:
+        return text
+    power = math.floor(math.log10(abs(rounded)) + 1e-12) // 3 * 3
+    return f"{rounded / 10.0**power:.{digits}g}e{power}"
 
 
 def _connective(op: str, parts: list[Judgement]) -> Judgement:

@@ -11,7 +11,7 @@ from spakc.figures import Malformed, key_of
 from spakc.ir.constraint import Env
 from spakc.ir.experiment import Claim
 from spakc.ir.ops import Const, Expr, Members, Query, Ref, RefKind, Tuple
-from spakc.verdicts import judge_checks, judge_claim, judge_law
+from spakc.verdicts import figure_text, judge_checks, judge_claim, judge_law
 from tests.unit.laws.build import at, dim, domain, fact, knob, law, op, sizeof, word
 
 HOLDS, VIOLATED, UNDECIDED = Verdict.holds, Verdict.violated, Verdict.undecided
@@ -315,3 +315,16 @@ def test_same_figures_same_verdict_in_any_order() -> None:
     assert judge_claim(claim(op("gt", E, F)), figures(*found)) == judge_claim(
         claim(op("gt", E, F)), figures(*reversed(found))
     )
+
+
+def test_large_figures_are_told_as_units_go() -> None:
+    told = [
+        figure_text(value)
+        for value in (0.0, 1.00904, 50_408.0, 999_999.0, 528.913e12, -8e14, 1e6, 999999.9999)
+    ]
+    assert told == ["0", "1.00904", "50408", "999999", "528.913e12", "-800e12", "1e6", "1e6"]
+    assert [figure_text(value, 4) for value in (99_999_999.0, 1e15 - 1, float("inf"))] == [
+        "100e6",
+        "1e15",
+        "inf",
+    ]
