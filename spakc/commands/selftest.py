@@ -74,7 +74,7 @@ def run(request: Request) -> int:
             return USAGE
         names = [n for asked in request.templates for n in _matching(chosen, asked)] or list(chosen)
         wanted = {name: chosen[name] for name in names}
-        every = tasks_of(wanted, [subject for file in _judges() for subject in _subjects(file)])
+        every = tasks_of(wanted, _judging())
         of_kinds = [task for task in every if not request.kinds or task.mutant.kind in request.kinds]
         tasks = slice_of(of_kinds, request.limit, request.seed)
         states = States(request.cases, request.seed)
@@ -116,9 +116,11 @@ def _example_files() -> tuple[Path, ...]:
         return ()
 
 
-def _judges() -> list[Path]:
-    """Kernels that are there to judge shared headers: what no example asks of them."""
-    return sorted((Path(spakc.selftest.__file__).parent / "judges").glob("*.spak"))
+def _judging() -> list[Subject]:
+    """Kernels that are there to judge shared headers, by the schedules that they name: what no example asks of them."""
+    files = sorted((Path(spakc.selftest.__file__).parent / "judges").glob("*.spak"))
+    every = [subject for file in files for subject in _subjects(file)]
+    return [s for s in every if s.tested.variant.schedule in s.tested.source.schedules]
 
 
 def _subjects(file: Path) -> list[Subject]:

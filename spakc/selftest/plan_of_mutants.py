@@ -33,7 +33,7 @@ class Task:
 
 def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] = ()) -> list[Task]:
     """All mutants of the templates' sources and of the headers that these include, primitives excepted. `always` judge
-    every header that they reach."""
+    every header that they reach; one that all of them reach is judged by the first."""
     judges = [judged for sources in chosen.values() for judged in sources]
     if not judges:
         return []
@@ -48,7 +48,8 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] =
     every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
     for name, text in shared.items():
         by = tuple(unlike([subject for subject in every if subject.reaches(name)], HEADER_JUDGES))
-        by = (*(subject for subject in always if subject.reaches(name)), *by)
+        asked = [subject for subject in always if subject.reaches(name)]
+        by = (*(asked if len(asked) < len(always) else asked[:1]), *by)
         if by:
             found += [Task(mutant, by) for mutant in mutants_of(name, "", text, known, wrappers)]
     return found

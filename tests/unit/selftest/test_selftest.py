@@ -181,16 +181,16 @@ def test_a_template_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_header_is_judged_by_what_no_example_asks_of_it() -> None:
     """Floor division of negative numbers: every change of it is seen, or has a reason."""
-    judges = [subject for file in selftest._judges() for subject in selftest._subjects(file)]
+    judges = selftest._judging()
     tasks = tasks_of(by_template(judges), judges)
     floor = [t for t in tasks if t.mutant.file == "spak/functions.cuh" and "quotient - 1" in t.mutant.line]
     assert floor and all(t.by[0].name.startswith("floors.") for t in floor)
-    for subject in judges:
-        found = baseline(subject, 6, 0)
-        assert not found.wrong and subject.trials
-        subject.builds.update(found.builds)
+    subject = floor[0].by[0]
+    found = baseline(subject, 6, 0)
+    assert not found.wrong and subject.trials
+    subject.builds.update(found.builds)
     reasons = read_reasons(resource("templates/cuda") / selftest.REASONS)
     for task in floor:
-        verdict = judge(task.mutant, task.by)
+        verdict = judge(task.mutant, (subject,))
         excused = task.mutant.key in reasons.why
         assert excused or verdict.status in (KILLED, "same code", "refused"), task.mutant.name

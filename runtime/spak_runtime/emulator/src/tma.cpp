@@ -314,7 +314,7 @@ void spak_emu_tma_commit(SPAK_AT) {
 
 void spak_emu_tma_wait(unsigned pending, int read_only, SPAK_AT) {
   here(file, line);
-  if (fiber->store_epoch <= pending + 1 || fiber->read_engine == NONE) return;
+  if (fiber->store_epoch - 1 <= pending || fiber->read_engine == NONE) return;
   const u32 epoch = fiber->store_epoch - 1 - pending;
   finish_stores(*fiber, epoch, read_only != 0);
   fiber->stores_read = std::max(fiber->stores_read, epoch);

@@ -55,6 +55,7 @@ struct Ring {
   // One thread, before a fence and a barrier. `readers` is the number of warps in one block that release each slot, `fillers` of
   // those that fill it.
   SPAK_DEVICE void init(u32 readers, u32 fillers = 1) const {
+    static_assert(place_of_empty(Slots) == barrier_bytes, "behind the last one they end");
     for (u32 slot = 0; slot < Slots; slot++) {
       mbarrier_init(full(slot), fillers);
       mbarrier_init(empty(slot), readers * Cluster);
@@ -92,7 +93,8 @@ struct Ring {
   }
 
  private:
-  SPAK_DEVICE u32 empty(u32 slot) const { return barriers + (Slots + slot) * 8; }
+  SPAK_DEVICE static constexpr u32 place_of_empty(u32 slot) { return (Slots + slot) * 8; }
+  SPAK_DEVICE u32 empty(u32 slot) const { return barriers + place_of_empty(slot); }
 };
 
 // All threads: rings are ready for `readers` warps once this returns.
@@ -111,15 +113,18 @@ struct Turns {
 
   u32 barriers;
 
+  SPAK_DEVICE static constexpr u32 place(u32 reader) { return reader * 8; }  // of the barrier that it waits at
+
   // One thread, before a fence and a barrier. `warps` is the number of warps of one reader.
   SPAK_DEVICE void init(u32 warps) const {
-    mbarrier_init(barriers, warps);
-    mbarrier_init(barriers + 8, warps);
+    static_assert(place(2) == barrier_bytes, "one for each");
+    mbarrier_init(barriers + place(0), warps);
+    mbarrier_init(barriers + place(1), warps);
   }
   // `count` is how many turns this reader has had.
-  SPAK_DEVICE void wait(u32 reader, u32 count) const { mbarrier_wait(barriers + reader * 8, (count + reader + 1) & 1); }
+  SPAK_DEVICE void wait(u32 reader, u32 count) const { mbarrier_wait(barriers + place(reader), (count + reader + 1) & 1); }
   SPAK_DEVICE void hand_over(u32 reader) const {
-    if (first_lane()) mbarrier_arrive(barriers + (1 - reader) * 8);
+    if (first_lane()) mbarrier_arrive(barriers + place(1 - reader));
   }
 };
 

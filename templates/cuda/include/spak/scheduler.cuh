@@ -26,12 +26,8 @@ struct RowsOfProblem {
   i32 row, problem;
 };
 
-// The number of the tile that this block computes in a round; every other round runs the other way, so that a block whose tile
-// was short has a long one next.
-SPAK_DEVICE u32 tile_in_turn(u32 round) {
-  const u32 blocks = grid_size_x(), block = block_index_x();
-  return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
-}
+// The number of the tile that this block computes in a round.
+SPAK_DEVICE u32 tile_in_turn(u32 round) { return round * grid_size_x() + block_index_x(); }
 
 // Opaque, lest the way to a block's tiles occupies registers for as long as tiles last.
 template <u32 Tile>
@@ -49,16 +45,17 @@ SPAK_DEVICE u32 problems_at_once(i32 multiprocessors, u32 tiles) {
 // what takes longest begins first. A group that fills the device once asks for the operands of few problems at a time, evenly.
 // Where tiles are `uneven` and blocks stay, the longest tile of a group and the shortest, the second longest and the second
 // shortest, and so on are pairs, and each two rounds give a block the tiles of one pair: all blocks then have the same to do,
-// wherever groups begin.
+// wherever groups begin. Where the last two rounds are not full, blocks that have one tile more have shorter ones.
 SPAK_DEVICE RowsOfProblem rows_in_turn(u32 round, u32 tiles, u32 tile, u32 problems, i32 multiprocessors, bool uneven) {
   const u32 blocks = grid_size_x(), count = tiles * problems, index = tile_in_turn(round);
   const bool pairs = uneven && blocks < count;
   u32 group = problems_at_once(multiprocessors, tiles), number = index, numbers = group * tiles;
   bool second = false;
   if (pairs) {
-    const u32 begin = round / 2 * 2 * blocks, here = minimum(2 * blocks, count - begin), place = index - begin;
-    second = place >= (here + 1) / 2;
-    number = begin / 2 + (second ? here - 1 - place : place);
+    const u32 begin = round / 2 * 2 * blocks, here = minimum(2 * blocks, count - begin), once = minimum(blocks, here);
+    const u32 place = index - begin, by_length = place < once ? once - 1 - place : place;
+    second = by_length >= here / 2;
+    number = begin / 2 + (second ? here - 1 - by_length : by_length);
     group += group % 2;  // as many tiles in the first half of a group as in the second
     numbers = group * tiles / 2;
   }

@@ -58,7 +58,7 @@ struct SlabStore {
         const i32 m = m0 + static_cast<i32>(block * 64);
         const u32 slab = memory + place.next * slab_bytes;
         slabs_read<slabs - 1>();
-        named_barrier_sync(barrier, 128);  // TMA has read what this slab held
+        named_barrier_sync(barrier, WARPGROUP);  // TMA has read what this slab held
         const auto element = [&](u32 index, u32 half, i32 column) {
           const i32 row = m + static_cast<i32>(thread_row() + half * 8);
           if (Own && !Whole && (row >= m_size || column >= n_size)) return 0.0f;
@@ -67,7 +67,7 @@ struct SlabStore {
         };
         fill_slab(slab, panel, n, element);
         fence_proxy_async_shared();
-        named_barrier_sync(barrier, 128);  // the slab is complete
+        named_barrier_sync(barrier, WARPGROUP);  // the slab is complete
         if (first_of_warpgroup()) {
           send(map, slab, n, m, batch...);
           tma_commit();
@@ -80,18 +80,18 @@ struct SlabStore {
   // Before other stores use the same memory: their slabs lie elsewhere.
   SPAK_DEVICE static void drain(SlabPlace& place) {
     slabs_read<0>();
-    place.next = 0;
+    place = {};
   }
 
  private:
   // The row of a 64-row block that this thread's first accumulators belong to; the others are 8 further.
-  SPAK_DEVICE static u32 thread_row() { return thread_index() % 128 / 32 * 16 + lane_index() / 4; }
+  SPAK_DEVICE static u32 thread_row() { return thread_index() % WARPGROUP / 32 * 16 + lane_index() / 4; }
 
   // element(i, half, column) is accumulator i of a block, in its row half; column is the element's in the output.
   template <class Element>
   SPAK_DEVICE static void fill_slab(u32 slab, u32 panel, i32 n, const Element& element) {
     const u32 thread = opaque(thread_index());  // lest addresses occupy registers between two tiles
-    const u32 lane = thread % 32, warp_row = thread % 128 / 32 * 16;
+    const u32 lane = thread % 32, warp_row = thread % WARPGROUP / 32 * 16;
     if constexpr (sizeof(T) == 2) {
       SPAK_UNROLL
       for (u32 pair = 0; pair < columns / 16; pair++) {

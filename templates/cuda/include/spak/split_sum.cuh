@@ -5,7 +5,7 @@
 // pair by pair, so that the sum has the same bits in whichever block it is computed.
 #pragma once
 
-#include "spak/primitives.cuh"
+#include "spak/roles.cuh"
 
 namespace spak {
 
@@ -14,7 +14,7 @@ template <u32 Parts, u32 Blocks, u32 Registers>
 struct SplitSum {
   static constexpr u32 share = Registers / Parts;
   using Totals = Reg<f32, Blocks, share>;
-  static constexpr u32 bytes = Blocks * Registers * 128 * 4;
+  static constexpr u32 bytes = Blocks * Registers * WARPGROUP * sizeof(f32);
   static_assert((Parts & (Parts - 1)) == 0, "pairs of pairs");
   static_assert(Registers % (8 * Parts) == 0, "shares of whole pairs of 8 columns");
 
@@ -52,7 +52,7 @@ struct SplitSum {
         const u32 from = place(memory, block, rank * share + i);
         Reg<f32, Parts> parts;
         SPAK_UNROLL
-        for (u32 p = 0; p < Parts; p++) parts[p] = p == 0 ? load_shared<f32>(from) : load_shared_remote<f32>(from, rank ^ p);
+        for (u32 p = 0; p < Parts; p++) parts[p] = p ? load_shared_remote<f32>(from, rank ^ p) : load_shared<f32>(from);
         SPAK_UNROLL
         for (u32 apart = 1; apart < Parts; apart *= 2) {
           SPAK_UNROLL
@@ -63,7 +63,7 @@ struct SplitSum {
     }
   }
   SPAK_DEVICE static u32 place(u32 memory, u32 block, u32 i) {
-    return memory + ((block * Registers + i) * 128 + thread_index() % 128) * 4;
+    return memory + ((block * Registers + i) * WARPGROUP + thread_index() % WARPGROUP) * sizeof(f32);
   }
 };
 

@@ -10,14 +10,14 @@ template <class TileOfRing, u32 Slots>
 struct TileRing {
   using Tile = TileOfRing;
   using Place = RingPlace<Slots>;
-  static constexpr u32 barrier_bytes = Ring<Slots, 1>::barrier_bytes, bytes = Slots * Tile::bytes;
 
   Ring<Slots, 1> ring;
   u32 tiles;
 
+  static constexpr u32 barrier_bytes = decltype(ring)::barrier_bytes, bytes = Slots * Tile::bytes;
+
   SPAK_DEVICE void init(u32 readers) const { ring.init(readers); }
   SPAK_DEVICE u32 barriers_end() const { return ring.barriers_end(); }
-  SPAK_DEVICE u32 tiles_end() const { return tiles + bytes; }
 
   // The filling thread: waits until the slot of a tile is free and announces its bytes; where they go, and the barrier they arrive at.
   SPAK_DEVICE void fill_begin(u32 step) const { ring.fill_begin(Place::at(step), Tile::bytes); }

@@ -35,22 +35,41 @@ SPAK_DEVICE Reg<T, Count> read_vector_if(const T* p, bool wanted) {
   return all;
 }
 
-// The elements as values of the mathematics. Halves of words are converted where they lie: one instruction each.
+// The elements as values of the mathematics.
 template <u32 Count, class T>
-SPAK_DEVICE auto as_values(const Reg<T, Count>& elements) {
+SPAK_DEVICE auto one_by_one(const Reg<T, Count>& elements) {
   Reg<decltype(as_value(elements[0])), Count> values;
-  if constexpr ((same_type<T, bf16> || same_type<T, f16>)&&Count % 2 == 0) {
-    const Reg<u32, Count / 2> words = bits_as<Reg<u32, Count / 2>>(elements);
+  SPAK_UNROLL
+  for (u32 e = 0; e < Count; e++) values[e] = as_value(elements[e]);
+  return values;
+}
+// Halves of words are converted where they lie: one instruction each.
+template <u32 Count, class T>
+SPAK_DEVICE Reg<f32, Count> two_by_two(const Reg<T, Count>& elements) {
+  if constexpr (sizeof(elements) % sizeof(u32)) return one_by_one(elements);
+  else {
+    using Words = Reg<u32, sizeof(elements) / sizeof(u32)>;
+    const Words words = bits_as<Words>(elements);
+    Reg<f32, Count> values;
     SPAK_UNROLL
-    for (u32 w = 0; w < Count / 2; w++) {
+    for (u32 w = 0; w < Words::size; w++) {
       values[2 * w] = unpack_low<T>(words[w]);
       values[2 * w + 1] = unpack_high<T>(words[w]);
     }
-  } else {
-    SPAK_UNROLL
-    for (u32 e = 0; e < Count; e++) values[e] = as_value(elements[e]);
+    return values;
   }
-  return values;
+}
+template <u32 Count, class T>
+SPAK_DEVICE auto as_values(const Reg<T, Count>& elements) {
+  return one_by_one(elements);
+}
+template <u32 Count>
+SPAK_DEVICE auto as_values(const Reg<bf16, Count>& elements) {
+  return two_by_two(elements);
+}
+template <u32 Count>
+SPAK_DEVICE auto as_values(const Reg<f16, Count>& elements) {
+  return two_by_two(elements);
 }
 
 template <u32 Count, class T>

@@ -7,6 +7,8 @@
 #pragma once
 
 #include "spak/functions.cuh"
+#include "spak/roles.cuh"
+#include "spak/row_lanes.cuh"
 #include "spak/tile_mask.cuh"
 #include "spak/tma_rows.cuh"
 #include "spak/wgmma_groups.cuh"
@@ -21,13 +23,13 @@ struct RowTile : TmaRows<T, Rows, Columns> {
   // Descriptors are handled by their lower word: addition of two words for each wgmma would take longer than it runs.
   // As an operand whose sum runs along the columns: that of the rows from `row` on (a multiple of 8), and the descriptor of the
   // columns from 16 * step on.
-  SPAK_DEVICE static u32 along_columns(u32 tile, u32 row) { return static_cast<u32>(columns_of(tile + row * 128)); }
+  SPAK_DEVICE static u32 along_columns(u32 tile, u32 row) { return static_cast<u32>(descriptor(tile + row * 128)); }
   SPAK_DEVICE static u64 columns(u32 word, u32 step) {
-    return (columns_of(0) >> 32 << 32) | (word + step / 4 * (slab_bytes / 16) + step % 4 * 2);
+    return (descriptor(0) >> 32 << 32) | (word + step / 4 * (slab_bytes / 16) + step % 4 * 2);
   }
   // As the right operand of a sum that runs along the rows: the same for the rows from 16 * step on.
-  SPAK_DEVICE static u32 along_rows(u32 tile) { return static_cast<u32>(rows_of(tile)); }
-  SPAK_DEVICE static u64 rows(u32 word, u32 step) { return (rows_of(0) >> 32 << 32) | (word + step * (16 * 128 / 16)); }
+  SPAK_DEVICE static u32 along_rows(u32 tile) { return static_cast<u32>(descriptor(tile)); }
+  SPAK_DEVICE static u64 rows(u32 word, u32 step) { return (descriptor(0) >> 32 << 32) | (word + step * (16 * 128 / 16)); }
 
   // Writes 16 * Steps columns of the sixteen rows of each warp, from `row` on those of a warpgroup: fragments as `round_weights`
   // leaves them.
@@ -35,15 +37,15 @@ struct RowTile : TmaRows<T, Rows, Columns> {
   SPAK_DEVICE static void store(u32 tile, u32 row, const Reg<u32, Steps, 4>& fragments) {
     static_assert(Steps * 16 == Columns, "whole rows");
     const u32 thread = opaque(thread_index());  // lest addresses occupy registers while products run
-    const u32 own = row + thread % 128 / 32 * 16 + thread % 16;
+    const u32 own = row + thread % WARPGROUP / 32 * 16 + thread % 16;
     SPAK_UNROLL
     for (u32 step = 0; step < Steps; step++)
       stmatrix_x4(tile + step / 4 * slab_bytes + own * 128 + swizzled_chunk<8>(own, step % 4 * 2 + thread % 32 / 16) * 16, fragments[step]);
   }
 
  private:
-  SPAK_DEVICE static u64 columns_of(u32 address) { return wgmma_descriptor(address, 16, 1024, Swizzle::b128); }
-  SPAK_DEVICE static u64 rows_of(u32 address) { return wgmma_descriptor(address, slab_bytes, 1024, Swizzle::b128); }
+  // Of an operand whose sum runs along the columns nobody asks how far slabs lie apart: a step stays within one.
+  SPAK_DEVICE static u64 descriptor(u32 address) { return wgmma_descriptor(address, slab_bytes, 1024, Swizzle::b128); }
 };
 
 // Issues scores = queries * keys for 64 rows, and closes the group. Operands are lower words of descriptors.
@@ -73,7 +75,7 @@ SPAK_DEVICE void round_weights(Reg<u32, Steps, 4>& weights, const Reg<f32, N>& s
 }
 
 // The place of a thread's first element, its warpgroup's being in row `own`; opaque, lest it occupies registers where nothing asks.
-SPAK_DEVICE i32 first_row(u32 own) { return static_cast<i32>(opaque(thread_index()) % 128 / 32 * 16 + lane_index() / 4 + own); }
+SPAK_DEVICE i32 first_row(u32 own) { return static_cast<i32>(opaque(thread_index()) % WARPGROUP / 32 * 16 + lane_index() / 4 + own); }
 SPAK_DEVICE i32 first_column() { return static_cast<i32>(opaque(thread_index()) % 4 * 2); }
 
 // scores = function(scores, row, column) for every element; (row, column) is that of the thread's first.
@@ -82,6 +84,16 @@ SPAK_DEVICE void for_each_score(Reg<f32, N>& scores, i32 row, i32 column, const 
   SPAK_UNROLL
   for (u32 i = 0; i < N; i++)
     scores[i] = function(scores[i], row + static_cast<i32>(i / 2 % 2 * 8), column + static_cast<i32>(i / 4 * 8 + i % 2));
+}
+
+// Scores of which `dropped(i)` is true become `outside`. It is true of some only if of one at an end: of number Most in the
+// first row, or of its like in the other.
+template <u32 Most, u32 N, class Dropped>
+SPAK_DEVICE void drop(Reg<f32, N>& scores, f32 outside, const Dropped& dropped) {
+  if (!vote_any(dropped(Most) || dropped(Most + 2))) return;
+  SPAK_UNROLL
+  for (u32 i = 0; i < N; i++)
+    if (dropped(i)) scores[i] = outside;
 }
 
 // Scores of columns outside of range(row) become `outside`. (row, column) is the place of the thread's first element.
@@ -93,17 +105,9 @@ SPAK_DEVICE void keep_range(Reg<f32, N>& scores, i32 row, i32 column, const Rang
   first[1] = other.first - column;
   last[0] = one.last - column;
   last[1] = other.last - column;
-  constexpr i32 furthest = static_cast<i32>(N * 2 - 7);
-  if (vote_any(minimum(last[0], last[1]) < furthest)) {
-    SPAK_UNROLL
-    for (u32 i = 0; i < N; i++)
-      if (static_cast<i32>(i / 4 * 8 + i % 2) > last[i / 2 % 2]) scores[i] = outside;
-  }
-  if (vote_any(maximum(first[0], first[1]) > 0)) {
-    SPAK_UNROLL
-    for (u32 i = 0; i < N; i++)
-      if (static_cast<i32>(i / 4 * 8 + i % 2) < first[i / 2 % 2]) scores[i] = outside;
-  }
+  const auto column_of = [](u32 i) { return static_cast<i32>(i / 4 * 8 + i % 2); };
+  drop<N - 3>(scores, outside, [&](u32 i) { return column_of(i) > last[i / 2 % 2]; });
+  drop<0>(scores, outside, [&](u32 i) { return column_of(i) < first[i / 2 % 2]; });
 }
 
 // The softmax of rows whose scores arrive tile by tile. Weights are relative to a reference near the largest logit so far,
@@ -113,7 +117,8 @@ SPAK_DEVICE void keep_range(Reg<f32, N>& scores, i32 row, i32 column, const Rang
 template <u32 Polynomial>
 struct LazySoftmax {
   static constexpr f32 slack = 8.0f;
-  Reg<f32, 2> reference, total;  // -inf and 0 where no key counted yet
+  using Rows = Reg<f32, 2>;  // a number of each row of a thread
+  Rows reference, total;     // -inf and 0 where no key counted yet
 
   SPAK_DEVICE void clear() {
     fill(reference, -infinity_f32());
@@ -123,8 +128,8 @@ struct LazySoftmax {
   // Turns products that are logits once multiplied by `scale` (> 0) into weights. What was summed before is to be multiplied
   // by `rescale`.
   template <u32 N>
-  SPAK_DEVICE void weigh(Reg<f32, N>& scores, f32 scale, Reg<f32, 2>& rescale) {
-    Reg<f32, 2> top, shift;
+  SPAK_DEVICE void weigh(Reg<f32, N>& scores, f32 scale, Rows& rescale) {
+    Rows top, shift;
     fill(top, -infinity_f32());
     SPAK_UNROLL
     for (u32 i = 0; i < N; i += 2) {
@@ -133,8 +138,7 @@ struct LazySoftmax {
     }
     SPAK_UNROLL
     for (u32 half = 0; half < 2; half++) {
-      top[half] = max_f32(top[half], shuffle_xor(top[half], 1));
-      top[half] = max_f32(top[half], shuffle_xor(top[half], 2)) * scale;
+      top[half] = largest_of_row(top[half]) * scale;
       const bool grown = top[half] > reference[half] + slack;
       const f32 before = reference[half];
       reference[half] = grown ? top[half] : before;
@@ -153,23 +157,23 @@ struct LazySoftmax {
   }
 
   template <u32 N>
-  SPAK_DEVICE static void multiply(Reg<f32, N>& acc, const Reg<f32, 2>& factor) {
+  SPAK_DEVICE static void multiply(Reg<f32, N>& acc, const Rows& factor) {
     SPAK_UNROLL
     for (u32 i = 0; i < N; i++) acc[i] *= factor[i / 2 % 2];
   }
 
   // The same of what was summed before a step, unless no row of the warp has another reference now.
   template <u32 N>
-  SPAK_DEVICE static void follow(Reg<f32, N>& acc, const Reg<f32, 2>& rescale) {
-    if (vote_any(minimum(rescale[0], rescale[1]) < 1.0f)) multiply(acc, rescale);
+  SPAK_DEVICE static void follow(Reg<f32, N>& acc, const Rows& rescale) {
+    if (!vote_any(minimum(rescale[0], rescale[1]) != 1.0f)) return;
+    multiply(acc, rescale);
   }
 
   // After the last tile: what the sums are to be multiplied by; rows without a key become zero. logsumexp() is valid then.
-  SPAK_DEVICE void close(Reg<f32, 2>& share) {
+  SPAK_DEVICE void close(Rows& share) {
     SPAK_UNROLL
     for (u32 half = 0; half < 2; half++) {
-      total[half] += shuffle_xor(total[half], 1);
-      total[half] += shuffle_xor(total[half], 2);
+      total[half] = sum_of_row(total[half]);
       share[half] = reference[half] == -infinity_f32() ? 0.0f : reciprocal_of_normal(total[half]);
     }
   }
@@ -177,32 +181,33 @@ struct LazySoftmax {
   SPAK_DEVICE f32 logsumexp(u32 half) const { return (reference[half] + log2_f32(total[half])) * 0.69314718055994531f; }
 };
 
-// The first and the last key that counts for rows of queries: each a range, over the rows.
+// The first and the last key that counts for rows of queries: each a range, over the rows. The first is no less than 0; where no key
+// counts, the last comes before it.
 struct Seen {
   Range first, last;
 };
 
-// Which tiles of keys rows of queries see: those from `begin` to `end`, of which those from `whole` to `whole_end` wholly. They
-// are walked from the last to the first; there is always one, also where no key counts. All of it is the same for all threads, in
-// terms that the assembler understands: loops over tiles then keep addresses in uniform registers.
+// Which tiles of keys rows of queries see: those from `begin` to `end`, of which `wholes` from `whole` on wholly. They are walked
+// from the last to the first; there is always one, also where no key counts. All of it is the same for all threads, in terms that the
+// assembler understands: loops over tiles then keep addresses in uniform registers.
 struct KeyTiles {
-  i32 begin, whole, whole_end, end;
+  i32 begin, end, whole, wholes;
   i32 own_begin, own_end;  // those that some of the own rows see, at least one
 
   // `all` is of all rows of a block, `own` of those that no tile may leave out a key of.
   SPAK_DEVICE static KeyTiles of(Seen all, Seen own, i32 tile) {
     KeyTiles tiles;
-    tiles.begin = maximum(all.first.first, 0) / tile;
-    tiles.end = (maximum(all.last.last, -1) + tile) / tile;
-    if (tiles.begin >= tiles.end) tiles.end = tiles.begin + 1;
-    tiles.whole_end = minimum((maximum(own.last.first, -1) + 1) / tile, tiles.end);
-    tiles.whole = minimum(maximum(ceil_div(maximum(own.first.last, 0), tile), tiles.begin), tiles.end);
-    tiles.own_end = minimum(maximum((maximum(own.last.last, -1) + tile) / tile, tiles.begin + 1), tiles.end);
-    tiles.own_begin = minimum(maximum(maximum(own.first.first, 0) / tile, tiles.begin), tiles.own_end - 1);
+    tiles.begin = all.first.first / tile;
+    const i32 last = maximum(all.last.last / tile, tiles.begin), own_last = maximum(own.last.last / tile, tiles.begin);
+    tiles.end = last + 1;
+    tiles.whole = ceil_div(own.first.last, tile);
+    tiles.wholes = maximum((own.last.first + 1) / tile - tiles.whole, 0);
+    tiles.own_end = own_last + 1;
+    tiles.own_begin = minimum(own.first.first / tile, own_last);
     return tiles;
   }
   // Whether some keys of a tile do not count.
-  SPAK_DEVICE bool edge(i32 tile) const { return tile >= whole_end || tile < whole; }
+  SPAK_DEVICE bool edge(i32 tile) const { return static_cast<u32>(tile - whole) >= static_cast<u32>(wholes); }
   // Work on scores of which some do not count; spared where all of a tile's do.
   template <class Work>
   SPAK_DEVICE void at_edge(i32 tile, const Work& work) const {

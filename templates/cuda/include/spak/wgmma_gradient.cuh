@@ -58,10 +58,11 @@ template <u32 Queries, u32 Slots>
 struct KnownRing {
   using Place = RingPlace<Slots>;
   static constexpr u32 slot_bytes = Queries * 8 + 32, bytes = Slots * slot_bytes, writers = Queries / 64;
-  static constexpr u32 barrier_bytes = Ring<Slots, 1>::barrier_bytes;
 
   Ring<Slots, 1> ring;
   u32 slots;
+
+  static constexpr u32 barrier_bytes = decltype(ring)::barrier_bytes;
 
   SPAK_DEVICE void init(u32 readers) const { ring.init(readers, writers); }
 
