@@ -27,7 +27,7 @@ from spak_runtime.bench import Effort, interleaved, sets_for
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kernels" / "train.spak"
 NORM, LOGITS, PARAMETERS = (65536, 768), (8192, 50304), 2**27
-ADAM = {"lr": 1e-3, "decay": 0.1, "c1": 0.5, "c2": 0.5}
+ADAM = {"lr": 1e-3, "decay": 0.1, "c1": 0.5, "c2": 0.5, "scale": 0.5}
 
 Tensors = dict[str, torch.Tensor]
 Results = tuple[torch.Tensor, ...]
@@ -125,9 +125,9 @@ def gelu_gradient(x: torch.Tensor, grad_y: torch.Tensor) -> Results:
 def adamw(
     p: torch.Tensor, m: torch.Tensor, v: torch.Tensor, g: torch.Tensor, **scalars: torch.Tensor
 ) -> Results:
-    g = g.to(p.dtype)
+    lr, decay, c1, c2, scale = (scalars[name] for name in ADAM)
+    g = scale * g.to(p.dtype)
     m, v = 0.9 * m + (1 - 0.9) * g, 0.95 * v + (1 - 0.95) * g * g
-    lr, decay, c1, c2 = (scalars[name] for name in ADAM)
     return p * (1 - lr * decay) - lr * (m / c1) / ((v / c2).sqrt() + 1e-8), m, v
 
 

@@ -362,11 +362,12 @@ def test_adamw(steps, size, dtype):
     p, m, v = (torch.randn(size, device="cuda") for _ in range(3))
     v = v.square()
     g = torch.randn(size, device="cuda").to(dtype)
-    lr, decay, c1, c2 = (torch.tensor(x, device="cuda") for x in (1e-2, 0.1, 0.1, 0.05))
-    wide = [t.double() for t in (p, m, v, g, lr, decay, c1, c2)]
-    steps.adamw(p, m, v, g, lr, decay, c1, c2)
+    lr, decay, c1, c2, scale = (torch.tensor(x, device="cuda") for x in (1e-2, 0.1, 0.1, 0.05, 0.7))
+    wide = [t.double() for t in (p, m, v, g, lr, decay, c1, c2, scale)]
+    steps.adamw(p, m, v, g, lr, decay, c1, c2, scale)
     p0, m0, v0, g0, *scalars = wide
-    rate, shrink, first, second = (float(s) for s in scalars)
+    rate, shrink, first, second, scaled = (float(s) for s in scalars)
+    g0 = scaled * g0
     m1, v1 = 0.9 * m0 + 0.1 * g0, 0.95 * v0 + 0.05 * g0.square()
     p1 = p0 * (1 - rate * shrink) - rate * (m1 / first) / ((v1 / second).sqrt() + 1e-8)
     for ours, theirs, before in ((m, m1, m0), (v, v1, v0), (p, p1, p0)):

@@ -206,7 +206,7 @@ class Trainer:
         norm = None
         if self.clip is not None:
             with scope("clip"):
-                norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+                norm = self.optimizer.clip(list(self.model.parameters()), self.clip)
         return loss.detach(), norm
 
     @contextlib.contextmanager

@@ -43,8 +43,9 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, slots=True)
 class AdamW:
-    """The settings of one step; `rate`, `decay`, `c1` and `c2` are tensors of no dimension, where the weights are.
-    `c1` and `c2` are 1 - beta^t of step t, counted from 1."""
+    """The settings of one step; `rate`, `decay`, `c1`, `c2` and `scale` are tensors of no dimension, where the weights
+    are. `c1` and `c2` are 1 - beta^t of step t, counted from 1; `scale` multiplies the gradient, None where it is as it
+    should be."""
 
     rate: Tensor
     decay: Tensor
@@ -53,6 +54,13 @@ class AdamW:
     beta1: float
     beta2: float
     eps: float
+    scale: Tensor | None = None
+
+    @property
+    def scalars(self) -> tuple[Tensor, ...]:
+        """As a kernel takes them."""
+        scale = () if self.scale is None else (self.scale,)
+        return self.rate, self.decay, self.c1, self.c2, *scale
 
     @property
     def options(self) -> dict[str, float]:
@@ -60,6 +68,7 @@ class AdamW:
 
     def __call__(self, p: Tensor, m: Tensor, v: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The new weights and moments."""
+        g = g if self.scale is None else self.scale * g
         m = self.beta1 * m + (1 - self.beta1) * g
         v = self.beta2 * v + (1 - self.beta2) * g * g
         step = self.rate * (m / self.c1) / ((v / self.c2).sqrt() + self.eps)
@@ -218,25 +227,28 @@ def means_loss(kernel: KernelFunction) -> str:
 
 
 def means_optimizer(kernel: KernelFunction) -> str:
-    """Weights and both moments, in place, from a gradient and the scalars of `AdamW` in its order."""
+    """Weights and both moments, in place, from a gradient and the scalars of `AdamW` in its order: `adamw`, or `scaled`
+    if the kernel multiplies the gradient by one, too."""
     roles = [tensor.role for tensor in _inputs(kernel)]
-    if roles != ["inout"] * 3 + ["input"] * 5:
+    scaled = roles == ["inout"] * 3 + ["input"] * 6
+    if not scaled and roles != ["inout"] * 3 + ["input"] * 5:
         raise TrainingError(
             f"kernel {kernel.spec.name} cannot compute optimizer: an optimizer writes three tensors in place "
-            "(weights and two moments) and reads a gradient and four scalars (rate, decay, and the two "
-            "corrections)"
+            "(weights and two moments) and reads a gradient and four or five scalars (rate, decay, the two "
+            "corrections, and what the gradient is multiplied by)"
         )
     rate, decay, c1, c2 = (torch.tensor(value) for value in (1e-2, 0.5, 0.4, 0.2))
-    step = AdamW(rate, decay, c1, c2, beta1=0.6, beta2=0.8, eps=1e-3)
+    scale = torch.tensor(0.3) if scaled else None
+    step = AdamW(rate, decay, c1, c2, beta1=0.6, beta2=0.8, eps=1e-3, scale=scale)
     if missing := step.options.keys() - known_options(kernel, step.options).keys():
         raise TrainingError(f"kernel {kernel.spec.name} cannot compute optimizer: no option {min(missing)}")
     p, m, v, g = _drawn(32), _drawn(32), _drawn(32).square(), _drawn(32, seed=2)
     wanted = step(p, m, v, g)
     found = [tensor.clone() for tensor in (p, m, v)]
-    _called("optimizer", kernel, (*found, g, rate, decay, c1, c2), step.options)
+    _called("optimizer", kernel, (*found, g, *step.scalars), step.options)
     if not all(_agrees(*pair, 1e-6) for pair in zip(found, wanted, strict=True)):
         raise TrainingError(f"kernel {kernel.spec.name} computes something else than adamw")
-    return "adamw"
+    return "scaled" if scaled else "adamw"
 
 
 MEANINGS: Mapping[str, Callable[[KernelFunction], str]] = {

@@ -375,11 +375,18 @@ class Ops:
 
         def step(p: Tensor, m: Tensor, v: Tensor, g: Tensor, now: meanings.AdamW) -> None:
             flat = [tensor.view(-1) for tensor in (p, m, v)]
-            arguments = (*flat, g.reshape(-1), now.rate, now.decay, now.c1, now.c2)
+            arguments = (*flat, g.reshape(-1), *now.scalars)
             kernel(*arguments, **now.options)
             self._computed("optimizer", kernel, *arguments, **now.options)
 
         return step
+
+    @property
+    def scales_gradients(self) -> bool:
+        """Whether the optimizer's kernel multiplies gradients by `settings.scale`, which it must be given then."""
+        return (
+            self._forms.get("optimizer") == "scaled" and self._bound("optimizer", torch.float32) is not None
+        )
 
     def _constant(
         self, value: float, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32

@@ -4,7 +4,7 @@ AdamW's moments."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,6 +67,9 @@ class Optimizer:
         with_decay = {id(parameter) for parameter in self.decayed}
         every = list(parameters)
         first, second = optimizer.get("betas", (0.9, 0.95))
+        self.scale: Tensor | None = (
+            None  # of the gradients of the step that comes next, where a kernel applies it
+        )
         self.betas, self.eps = (float(first), float(second)), float(optimizer.get("eps", 1e-8))
         self.adamw = torch.optim.AdamW(
             [
@@ -90,6 +93,17 @@ class Optimizer:
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step `step` of `steps`."""
         return learning_rate(self.lr, step, steps)
+
+    def clip(self, parameters: Sequence[Tensor], limit: float) -> Tensor:
+        """Shortens the gradient of the next step to `limit`; returns the length that it had, float32 of no dimension. A
+        kernel that multiplies gradients anyway shortens them as it reads them."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.on_device and self.ops.scales_gradients:
+            self.scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+        else:
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return norm
 
     def step(self, step: int, steps: int) -> float:
         """Applies the gradients as step `step` of `steps`, clears them, and returns the rate used. On a device
@@ -125,8 +139,10 @@ class Optimizer:
 
     def _by_kernel(self, kernel: Callable[..., None], now: Now) -> None:
         """Every weight by the kernel. The moments are where torch's AdamW would have them."""
+        scale = (self.scale if self.scale is not None else now.one) if self.ops.scales_gradients else None
+        self.scale = None
         for group, decay in zip(self.adamw.param_groups, (now.decay, now.none), strict=True):
-            settings = AdamW(now.rate, decay, now.c1, now.c2, *self.betas, self.eps)
+            settings = AdamW(now.rate, decay, now.c1, now.c2, *self.betas, self.eps, scale)
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -139,7 +155,8 @@ class Optimizer:
 
 class Now(NamedTuple):
     """What a step uses, each of no dimension, float32: the rate, decay where there is some and where there is
-    `none`, the corrections 1 - beta^t of both moments, and what decay leaves of a weight. `steps` counts from 1."""
+    `none`, the corrections 1 - beta^t of both moments, what decay leaves of a weight, and `one`. `steps` counts from
+    1."""
 
     rate: Tensor
     decay: Tensor
@@ -148,11 +165,12 @@ class Now(NamedTuple):
     c2: Tensor
     kept: Tensor
     steps: Tensor
+    one: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """For every step of a training, on its device: a row of what `Now` holds [steps, 7] float32. `step` [1] int64 is
+    """For every step of a training, on its device: a row of what `Now` holds [steps, 8] float32. `step` [1] int64 is
     the step that comes next."""
 
     rows: Tensor
@@ -171,7 +189,7 @@ class Tables:
         for n in range(steps):
             rate, share = learning_rate(lr, n, steps), phased(decay, n, steps)
             c1, c2 = (1.0 - beta ** (n + 1) for beta in betas)
-            rows.append((rate, share, 0.0, c1, c2, 1.0 - rate * share, n + 1.0))
+            rows.append((rate, share, 0.0, c1, c2, 1.0 - rate * share, n + 1.0, 1.0))
         return Tables(torch.tensor(rows, device=device), torch.tensor([step], device=device))
 
     def take(self) -> Now:

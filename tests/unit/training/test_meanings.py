@@ -33,7 +33,7 @@ RIGHT = {
     ("activation", "gelu"): "gelu",
     ("activation", "gelu_tanh"): "gelu_tanh",
     ("loss", "cross_entropy"): "loss",
-    ("optimizer", "adamw"): "adamw",
+    ("optimizer", "adamw"): "scaled",
 }
 
 
@@ -144,6 +144,14 @@ def test_names_of_tensors_say_nothing(tmp_path):
     assert MEANINGS["optimizer"](artifact["k"]) == "adamw"
 
 
+def test_a_gradient_may_be_scaled_as_it_is_read(tmp_path):
+    scaled = ADAMW.replace("c1, c2: f32", "c1, c2, scale: f32").replace("g[i]", "(scale[] * g[i])")
+    assert MEANINGS["optimizer"](compiled(tmp_path, scaled.replace("UPDATE", UPDATE))["k"]) == "scaled"
+    wrong = scaled.replace("* (scale[] * g[i])\n    second", "* (scale[] * scale[] * g[i])\n    second")
+    with pytest.raises(TrainingError, match="kernel k computes something else than adamw"):
+        MEANINGS["optimizer"](compiled(tmp_path, wrong.replace("UPDATE", UPDATE))["k"])
+
+
 def test_an_optimizer_needs_its_options(tmp_path):
     text = ADAMW.replace("UPDATE", UPDATE).replace("eps", "epsilon")
     with pytest.raises(TrainingError, match="no option eps"):
@@ -204,8 +212,10 @@ def test_a_loss(ops):
         torch.testing.assert_close(a, b)
 
 
-def test_an_optimizer_by_its_kernel(ops):
-    """Forty steps with a decay that changes, in a checkpoint's state as torch would have it."""
+@pytest.mark.parametrize("limit", [None, 0.4])
+def test_an_optimizer_by_its_kernel(ops, limit):
+    """Forty steps with a decay that changes, every second one of a gradient that may be clipped, in the state of a
+    checkpoint as torch would have it."""
     found = []
     for using in (ops, Ops({}, (), None, ON_DEVICE), Ops({}, (), None, CPU)):
         source = torch.Generator().manual_seed(5)
@@ -221,6 +231,9 @@ def test_an_optimizer_by_its_kernel(ops):
         for step in range(40):
             for weight in weights:
                 weight.grad = torch.sin(weight.detach() + step)
+            if limit is not None and step % 2:
+                length = torch.cat([weight.grad.flatten() for weight in weights]).norm()
+                torch.testing.assert_close(optimizer.clip(weights, limit), length)
             optimizer.step(step, 40)
         found.append((weights, [optimizer.adamw.state[weight] for weight in weights]))
     for others in found[1:]:

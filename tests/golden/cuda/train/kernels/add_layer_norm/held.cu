@@ -112,7 +112,7 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
           Reg<f32, VECTOR> values_0;
           SPAK_UNROLL
           for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 103 "train.spak"
+#line 104 "train.spak"
             values_0[lane] = ((vector_0[lane] + vector_1[lane]) + vector_2[lane]);
 #line 118 "kernels/add_layer_norm/held.cu"
 
@@ -124,7 +124,7 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
     }
     group.reduce(part_0);
     const f32 v_sum = part_0.value();
-#line 103 "train.spak"
+#line 104 "train.spak"
     const auto v_mean_value = divide_f32(v_sum, static_cast<f32>(params.d_N));
 #line 130 "kernels/add_layer_norm/held.cu"
 
@@ -152,7 +152,7 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
           Reg<f32, VECTOR> values_1;
           SPAK_UNROLL
           for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 104 "train.spak"
+#line 105 "train.spak"
             values_1[lane] = ((((vector_0[lane] + vector_1[lane]) + vector_2[lane]) - v_mean_value) * (((vector_0[lane] + vector_1[lane]) + vector_2[lane]) - v_mean_value));
 #line 158 "kernels/add_layer_norm/held.cu"
 
@@ -164,15 +164,15 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
     }
     group.reduce(part_1);
     const f32 v_sum_1 = part_1.value();
-#line 104 "train.spak"
+#line 105 "train.spak"
     const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_1, static_cast<f32>(params.d_N)) + params.o_eps));
 #line 170 "kernels/add_layer_norm/held.cu"
 
     if (group.rank() == 0 && mine) {
-#line 103 "train.spak"
+#line 104 "train.spak"
       write(params.t_mean + i_r * params.s_mean_0, v_mean_value);
 #line 175 "kernels/add_layer_norm/held.cu"
-#line 104 "train.spak"
+#line 105 "train.spak"
       write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
 #line 178 "kernels/add_layer_norm/held.cu"
     }
@@ -207,10 +207,10 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
           Reg<T_y, VECTOR> out_1;
           SPAK_UNROLL
           for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 102 "train.spak"
+#line 103 "train.spak"
             out_0[lane] = as_element<T_stream>(((vector_0[lane] + vector_1[lane]) + vector_2[lane]));
 #line 213 "kernels/add_layer_norm/held.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
             out_1[lane] = as_element<T_y>(((((((vector_0[lane] + vector_1[lane]) + vector_2[lane]) - v_mean_value) * v_rstd_value) * vector_3[lane]) + vector_4[lane]));
 #line 216 "kernels/add_layer_norm/held.cu"
 

@@ -116,13 +116,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           Reg<f32, VECTOR> values_0, values_1, values_2;
           SPAK_UNROLL
           for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 105 "train.spak"
+#line 106 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
 #line 122 "kernels/add_layer_norm_gradient/1_held.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
 #line 125 "kernels/add_layer_norm_gradient/1_held.cu"
-#line 104 "train.spak"
+#line 105 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
 #line 128 "kernels/add_layer_norm_gradient/1_held.cu"
 
@@ -138,22 +138,22 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
     const f32 v_d_rstd_value = part_0.value();
     const f32 v_sum_n_value = part_1.value();
     const f32 v_sum = part_2.value();
-#line 104 "train.spak"
+#line 105 "train.spak"
     const auto v_row = (v_d_rstd_value * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
 #line 144 "kernels/add_layer_norm_gradient/1_held.cu"
-#line 104 "train.spak"
+#line 105 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
 #line 147 "kernels/add_layer_norm_gradient/1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
     if (group.rank() == 0 && mine) {
-#line 105 "train.spak"
+#line 106 "train.spak"
       write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
 #line 153 "kernels/add_layer_norm_gradient/1_held.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
       write(params.t_sum_n + i_r * params.s_sum_n_0, v_sum_n_value);
 #line 156 "kernels/add_layer_norm_gradient/1_held.cu"
-#line 104 "train.spak"
+#line 105 "train.spak"
       write(params.t_sum_n_1 + i_r * params.s_sum_n_1_0, v_row_1);
 #line 159 "kernels/add_layer_norm_gradient/1_held.cu"
     }
@@ -185,10 +185,10 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           Reg<T_grad_more, VECTOR> out_1;
           SPAK_UNROLL
           for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 102 "train.spak"
+#line 103 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
 #line 191 "kernels/add_layer_norm_gradient/1_held.cu"
-#line 102 "train.spak"
+#line 103 "train.spak"
             out_1[lane] = as_element<T_grad_more>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
 #line 194 "kernels/add_layer_norm_gradient/1_held.cu"
 

@@ -132,13 +132,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
           Reg<f32, VECTOR> values_0, values_1, values_2;
           SPAK_UNROLL
           for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 105 "train.spak"
+#line 106 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
 #line 138 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
 #line 141 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 104 "train.spak"
+#line 105 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
 #line 144 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 
@@ -154,22 +154,22 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
     const f32 v_d_rstd_value = part_0.value();
     const f32 v_sum_n_value = part_1.value();
     const f32 v_sum = part_2.value();
-#line 104 "train.spak"
+#line 105 "train.spak"
     const auto v_row = (v_d_rstd_value * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
 #line 160 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 104 "train.spak"
+#line 105 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
 #line 163 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
     if (group.rank() == 0 && mine) {
-#line 105 "train.spak"
+#line 106 "train.spak"
       write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
 #line 169 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
       write(params.t_sum_n + i_r * params.s_sum_n_0, v_sum_n_value);
 #line 172 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 104 "train.spak"
+#line 105 "train.spak"
       write(params.t_sum_n_1 + i_r * params.s_sum_n_1_0, v_row_1);
 #line 175 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
     }
@@ -204,19 +204,19 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
           Reg<f32, VECTOR> columns_2_part;
           SPAK_UNROLL
           for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 102 "train.spak"
+#line 103 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
 #line 210 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 102 "train.spak"
+#line 103 "train.spak"
             out_1[lane] = as_element<T_grad_more>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
 #line 213 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 102 "train.spak"
+#line 103 "train.spak"
             columns_0_part[lane] = (((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - ((((divide_f32(v_d_rstd_value, static_cast<f32>(params.d_N)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N)));
 #line 216 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
             columns_1_part[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)));
 #line 219 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
             columns_2_part[lane] = vector_0[lane];
 #line 222 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 

@@ -55,13 +55,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS)
   Sum part_2;
   for (i32 position = rank; position < reduced; position += step) {
     const i32 i_part = position;
-#line 102 "train.spak"
+#line 103 "train.spak"
     part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
 #line 61 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
     part_1.add(read(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1));
 #line 64 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
     part_2.add(read(params.t_parts_2 + i_part * params.s_parts_2_0 + i_n * params.s_parts_2_1));
 #line 67 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
   }
@@ -70,13 +70,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS)
   const f32 v_grad_bias_value = group.reduced(part_2).value();
 
   if (active && rank == 0) {
-#line 102 "train.spak"
+#line 103 "train.spak"
     write(params.t_grad_shift + i_n * params.s_grad_shift_0, v_grad_shift_value);
 #line 76 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
 #line 79 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
-#line 105 "train.spak"
+#line 106 "train.spak"
     write(params.t_grad_bias + i_n * params.s_grad_bias_0, v_grad_bias_value);
 #line 82 "kernels/add_layer_norm_gradient/one_pass_2_columns.cu"
   }

@@ -31,7 +31,7 @@ SPAK_KERNEL(spak_gelu_tanh_flat_grid_stride, Params, THREADS) {
     Reg<T_y, VECTOR> out_0;
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 89 "train.spak"
+#line 90 "train.spak"
       out_0[lane] = as_element<T_y>(gelu_tanh(vector_0[lane]));
 #line 37 "kernels/gelu_tanh/flat_grid_stride.cu"
     }

@@ -36,7 +36,7 @@ SPAK_KERNEL(spak_gelu_tanh_gradient_flat_grid_stride, Params, THREADS) {
     Reg<T_grad_x, VECTOR> out_0;
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
-#line 89 "train.spak"
+#line 90 "train.spak"
       out_0[lane] = as_element<T_grad_x>((vector_0[lane] * ((0.5f * (1.0f + tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))))) + (0.3989422804014327f * ((vector_1[lane] * (1.0f - (tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))) * tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane])))))))) * (1.0f + (0.134145f * (vector_1[lane] * vector_1[lane]))))))));
 #line 42 "kernels/gelu_tanh_gradient/flat_grid_stride.cu"
     }
