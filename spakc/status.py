@@ -319,19 +319,20 @@ def cut(text: str, width: int) -> str:
 
 def summary(page: Sequence[StatementStatus]) -> str:
     """How many statements hold and by which means, are violated, undecided, stale, prose or do not apply."""
-    tally: Tally[str] = Tally()
+    tally: Tally[tuple[str, str]] = Tally()  # of many, and of one
     for entry in page:
         known = entry.status
         if not known.applicable:
-            tally["do not apply to their target"] += 1
+            tally["do not apply to their target", "does not apply to its target"] += 1
         elif entry.statement.kind == "intent":
-            tally["are prose"] += 1
+            tally["are prose", "is prose"] += 1
         elif not known.fresh:
-            tally["are stale"] += 1
+            tally["are stale", "is stale"] += 1
         elif known.verdict is Verdict.holds:
-            tally[f"hold by {known.means.value}"] += 1
+            tally[f"hold by {known.means.value}", f"holds by {known.means.value}"] += 1
         elif known.verdict is Verdict.violated:
-            tally["are violated"] += 1
+            tally["are violated", "is violated"] += 1
         else:
-            tally[f"are undecided ({known.means.value})"] += 1
-    return f"{len(page)} statements: " + ", ".join(f"{n} {what}" for what, n in tally.items())
+            tally[f"are undecided ({known.means.value})", f"is undecided ({known.means.value})"] += 1
+    parts = ", ".join(f"{n} {one if n == 1 else many}" for (many, one), n in tally.items())
+    return f"{len(page)} statement{'s' * (len(page) != 1)}: {parts}"

@@ -316,4 +316,4 @@ def test_what_ran_under_a_profile_becomes_stale_and_stays_on_the_page(tmp_path: 
     gone = in_text("profile cpu {", "profile other {")(project)
     (entry,) = [e for e in gone.page([row], tmp_path) if e.statement.id == "claim accurate"]
     assert not entry.status.fresh and "settings of small.cpu is gone" in entry.stale_because
-    assert "1 are stale" in summary([entry]) and "stale: " in render([entry])
+    assert "1 is stale" in summary([entry]) and "stale: " in render([entry])
