@@ -278,7 +278,8 @@ class PartWriter:
         code = self.code
         code.features.add("embed")
         width = self._width(node)
-        text = self._module(node, f"Embedding(config.vocab, {width})")
+        ops = ", ops" * code.uses("linear")
+        text = self._module(node, f"Embedding(config.vocab, {width}{ops})")
         code.embedding = text.partition("(")[0] + ".weight"
         kind, place, count = self._positions(dict(node.named).get("positions"), "")
         if kind != "places":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -25,6 +26,8 @@ from spakc.ir.visit import transform, walk
 
 SCHEMA = "spak-experiment/1"
 _MODEL = "model.py.j2"
+_FUNCTIONAL = "from torch.nn import functional as F\n"
+"""What a model imports that calls functions of torch by itself."""
 _STEP = frozenset(("loss", "optimizer"))
 """The operations of every training step, beside those of its model."""
 
@@ -46,9 +49,10 @@ def emit_experiments(
         defaults = next(iter(facts.points["default"]))
         code = ModelCode(model, shapes[model.name], defaults.hypers)
         folder = f"models/{name}"
-        files[f"{folder}/model.py"] = templates.get_template(_MODEL).render(
+        text = templates.get_template(_MODEL).render(
             model=code, experiment=name, source=model.span.source.name.rpartition("/")[2]
         )
+        files[f"{folder}/model.py"] = text if re.search(r"\bF\.", text) else text.replace(_FUNCTIONAL, "")
         described = _experiment(module, facts, data[facts.experiment.data[0]], code)
         files[f"{folder}/experiment.json"] = json.dumps(described, indent=1, sort_keys=True) + "\n"
     return files

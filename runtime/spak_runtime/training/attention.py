@@ -108,29 +108,6 @@ class Attention(torch.autograd.Function):
         return (None, None, None, None, slope, None, None, *found)
 
 
-class OfScores(torch.autograd.Function):
-    """Entries of a table as the scores of heads lie. The gradient of the table is a product with the rows' indicators,
-    one for each sample, summed over samples: without the sort of an embedding's, and with the same bits every time."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, row: Tensor, hidden: Tensor) -> Tensor:
-        samples, heads = len(row), table.shape[1]
-        ctx.save_for_backward(row, hidden)
-        ctx.rows = len(table)
-        places = row.reshape(samples, 1, -1).expand(samples, heads, -1)
-        found = table.t().expand(samples, heads, -1).gather(2, places).view(samples, heads, *row.shape[1:])
-        return found.masked_fill_(hidden[:, None], -torch.inf)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        row, hidden = ctx.saved_tensors
-        with torch.autocast(grads[0].device.type, enabled=False):
-            known = torch.where(hidden, ctx.rows, row).flatten(1)
-            of_row = known[..., None] == torch.arange(ctx.rows, device=row.device)
-            found = torch.bmm(grads[0].flatten(2), of_row.to(grads[0].dtype)).sum(0).t()
-        return found, None, None
-
-
 def heads_of(projected: tuple[Tensor, ...], heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     """Queries [B, T, heads, D], keys and values [B, T, groups, D] as views of what products wrote: all of them in one
     tensor, or queries in one and the two others in another."""

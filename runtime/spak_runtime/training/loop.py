@@ -258,8 +258,6 @@ def answer_loss(model: nn.Module, batch: Batch, ops: Ops, counted: Tensor | None
     supervised = getattr(model, "supervised", None)
     readings = [model(batch.inputs)] if supervised is None else model(batch.inputs, read_at=supervised)
     targets, mask = batch.targets.flatten(), batch.mask.flatten()
-    total = torch.zeros((), device=batch.inputs.device)
-    for logits in readings:
-        each = ops.loss(logits, targets)
-        total = total + (each * mask).sum()
+    each = [ops.loss(logits, targets) for logits in readings]
+    total = ((each[0] if len(each) == 1 else torch.stack(each)) * mask).sum()
     return total / ((mask.sum() if counted is None else counted) * len(readings))

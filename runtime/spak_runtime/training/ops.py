@@ -21,7 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from spak_runtime.errors import SpakRuntimeError
 from spak_runtime.training import meanings
-from spak_runtime.training.attention import Attention, OfScores, Turn, heads_of
+from spak_runtime.training.attention import Attention, Turn, heads_of
+from spak_runtime.training.lookup import Embedded, OfScores
 from spak_runtime.training.meanings import NAMES, first_output, known_options
 from spak_runtime.training.products import Loss, Product, padded
 from spak_runtime.training.residual import Sum, can_wait, opened
@@ -144,6 +145,14 @@ class Ops:
         """What every head adds to its scores, [B, heads, T, K]: the entries of a short table [rows, heads] at `row`
         [B, T, K], minus infinity where a key is hidden."""
         found: Tensor = OfScores.apply(table, row, hidden)  # type: ignore[no-untyped-call]
+        return found
+
+    def embed(self, tokens: Tensor, weight: Tensor) -> Tensor:
+        """The row of `weight` [V, C] for each of tokens [B, T]."""
+        few = len(weight) <= 2 * tokens.shape[-1]  # the product of indicators is no larger than what it reads
+        if self.device.type != "cuda" or tokens.dim() != 2 or not few:
+            return F.embedding(tokens, weight)
+        found: Tensor = Embedded.apply(tokens, weight)  # type: ignore[no-untyped-call]
         return found
 
     # ---- operations of the model --------------------------------------------------------------------
@@ -361,7 +370,7 @@ class Ops:
         rows = logits.reshape(-1, logits.shape[-1])
         if kernel is None:
             return meanings.loss(rows, targets)
-        numbers = targets.int()
+        numbers = self.once((targets,), targets.int)
         each: Tensor = Loss.apply(kernel, rows, numbers, claimed(logits))  # type: ignore[no-untyped-call]
         self._computed("loss", kernel, rows, numbers)
         return each

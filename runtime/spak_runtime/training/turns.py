@@ -320,7 +320,8 @@ class Placed(torch.autograd.Function):
         known = dict(zip((*signature.inputs, *signature.outputs), (*inputs, *outputs), strict=True))
         ctx.save_for_backward(*(known[name] for name in kernel.saved))
         ctx.given = kernel, {k: v for k, v in options.items() if k != "dtype"}, uses, shared
-        ctx.wanted = {n for n, need in zip(signature.inputs, ctx.needs_input_grad[5:], strict=True) if need}
+        pairs = zip(signature.inputs, inputs, ctx.needs_input_grad[5:], strict=True)
+        ctx.wanted = {name: (x.shape, x.dtype) for name, x, needed in pairs if needed}
         return tuple(known[name] for name in differentiable(kernel))
 
     @staticmethod
@@ -329,10 +330,12 @@ class Placed(torch.autograd.Function):
         out = {name: use.place() for name, use in uses.items()}
         aside = [] if shared is None else shared[1]
         out |= {} if shared is None else dict(zip(aside, shared[0].places(), strict=True))
+        for name, (shape, dtype) in ctx.wanted.items():
+            out.setdefault(name, grads[0].new_empty(shape, dtype=dtype))
         values = dict(zip(kernel.saved, ctx.saved_tensors, strict=True))
         arrived = dict(zip(differentiable(kernel), grads, strict=True))
         found = kernel.differentiate(values, arrived, options, out)
-        wanted = ctx.wanted.difference(aside)
+        wanted = ctx.wanted.keys() - set(aside)
         return *(None,) * 5, *(found[name] if name in wanted else None for name in kernel.signature.inputs)
 
 

@@ -54,7 +54,7 @@ def drawn(*shape, dtype=torch.float32, scale=1.0):
     return (scale * torch.randn(shape)).to(dtype).requires_grad_()
 
 
-@pytest.mark.parametrize("terms", ["more", "shift", "both", "three"])
+@pytest.mark.parametrize("terms", ["more", "wide", "shift", "both", "three"])
 @pytest.mark.parametrize("narrow", [True, False])
 def test_a_norm_computes_the_sum_that_it_reads(ops, called, terms, narrow):
     """And its gradient adds that of the sum, and gives each term its own."""
@@ -62,6 +62,7 @@ def test_a_norm_computes_the_sum_that_it_reads(ops, called, terms, narrow):
     x, weight, bias = drawn(2, 6, 32), drawn(32), drawn(32)
     added = {
         "more": [drawn(2, 6, 32, dtype=torch.bfloat16)],
+        "wide": [drawn(2, 6, 32)],
         "shift": [drawn(32)],
         "both": [drawn(2, 6, 32, dtype=torch.bfloat16), drawn(32)],
         "three": [drawn(2, 6, 32), drawn(2, 6, 32, dtype=torch.bfloat16), drawn(32)],
