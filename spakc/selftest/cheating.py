@@ -37,8 +37,9 @@ from spakc.verification import Established, Finished
 from spakc.verify.campaign import verify_math
 from spakc.verify.properties import reference
 from spakc.verify.search import some
+from spakc.verify.sizes import Shapes
 from spakc.verify.specialisations import pool
-from spakc.verify.strategies import Shapes, cases
+from spakc.verify.strategies import cases
 
 PROJECT = Path(spakc.selftest.__file__).parent / "cheats" / "add.spak"
 

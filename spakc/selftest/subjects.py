@@ -21,8 +21,9 @@ from spakc.verify.examine import Observed
 from spakc.verify.oracle import OracleError
 from spakc.verify.properties import Reference, reference
 from spakc.verify.search import NoCase, some
+from spakc.verify.sizes import Shapes
 from spakc.verify.specialisations import Specialisation, pool
-from spakc.verify.strategies import Shapes, cases
+from spakc.verify.strategies import cases
 from spakc.verify.tested import UnderTest
 
 SPECIALISATIONS = 5

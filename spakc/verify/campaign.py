@@ -14,8 +14,9 @@ from spakc.verify.examine import Counters, Run, examine, examine_derivative
 from spakc.verify.failure import Failure
 from spakc.verify.oracle import OracleError
 from spakc.verify.search import ROUND, SHRINK_SECONDS, Found, NoCase, search, some
+from spakc.verify.sizes import LARGEST, Shapes, quick_work
 from spakc.verify.specialisations import Specialisation, pool
-from spakc.verify.strategies import LARGEST, Shapes, cases, declared_ends, quick_work
+from spakc.verify.strategies import cases, declared_ends
 from spakc.verify.tested import UnderTest
 from spakc.verify.tripwires import Prepared, Tripwire, prepare, spring
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from spakc.verify.case import Case
 from spakc.verify.search import NoCase, another
+from spakc.verify.sizes import End, Shapes
 from spakc.verify.specialisations import Specialisation
-from spakc.verify.strategies import End, Shapes, cases, declared_ends
+from spakc.verify.strategies import cases, declared_ends
 from spakc.verify.tested import UnderTest
 
 INSIDE = 16

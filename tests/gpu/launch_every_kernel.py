@@ -25,8 +25,9 @@ from spakc.machine_code import compile_one
 from spakc.verify.campaign import left_out
 from spakc.verify.examine import examine
 from spakc.verify.search import NoCase, some
+from spakc.verify.sizes import Shapes
 from spakc.verify.specialisations import Specialisation, pool
-from spakc.verify.strategies import Shapes, cases
+from spakc.verify.strategies import cases
 from spakc.verify.tested import UnderTest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "kernels"

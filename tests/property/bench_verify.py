@@ -25,8 +25,9 @@ from spakc.verify.campaign import verify_variant
 from spakc.verify.case import Case
 from spakc.verify.properties import reference
 from spakc.verify.search import NoCase, some
+from spakc.verify.sizes import Shapes
 from spakc.verify.specialisations import pool
-from spakc.verify.strategies import Shapes, cases
+from spakc.verify.strategies import cases
 from spakc.verify.tested import UnderTest
 from tests.property.clean_cases import clean_cases, everything
 

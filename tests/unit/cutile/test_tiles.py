@@ -16,8 +16,9 @@ from spakc.verify.campaign import verify_variant
 from spakc.verify.examine import examine
 from spakc.verify.failure import Failure
 from spakc.verify.search import some
+from spakc.verify.sizes import Shapes
 from spakc.verify.specialisations import pool
-from spakc.verify.strategies import Shapes, cases
+from spakc.verify.strategies import cases
 from spakc.verify.tested import UnderTest
 from tests.unit.cli.invoke import EXAMPLES, invoke
 

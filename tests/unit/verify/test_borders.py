@@ -8,8 +8,9 @@ import pytest
 from spakc.ir.ops import RefKind
 from spakc.verify.borders import Corner, Lone, borders_of, corners_of, masks_of, sides_of
 from spakc.verify.search import some
+from spakc.verify.sizes import Shapes
 from spakc.verify.specialisations import pool
-from spakc.verify.strategies import Shapes, cases
+from spakc.verify.strategies import cases
 from tests.unit.verify.kernels import example
 
 SIZES = {"B": 1, "H": 1, "G": 1, "Sq": 130, "Sk": 200, "D": 64}

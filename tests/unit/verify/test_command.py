@@ -97,8 +97,9 @@ def test_json_is_one_object_a_line(tmp_path: Path) -> None:
 
 def test_a_token_replays(tmp_path: Path) -> None:
     from spakc.verify.search import some
+    from spakc.verify.sizes import Shapes
     from spakc.verify.specialisations import pool
-    from spakc.verify.strategies import Shapes, cases
+    from spakc.verify.strategies import cases
     from tests.unit.verify.kernels import of_text
 
     (tested, *_), _ = of_text(SCALED)

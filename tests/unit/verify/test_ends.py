@@ -12,8 +12,9 @@ from spakc.verify.case import Case
 from spakc.verify.ends import cases_at_ends
 from spakc.verify.examine import Observed
 from spakc.verify.report import variant_text
+from spakc.verify.sizes import SHARE, WORK, Shapes
 from spakc.verify.specialisations import pool
-from spakc.verify.strategies import SHARE, WORK, Shapes, allows
+from spakc.verify.strategies import allows
 from spakc.verify.tested import UnderTest
 from tests.unit.verify.kernels import SCALED, example, of_text
 

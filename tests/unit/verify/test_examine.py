@@ -14,8 +14,9 @@ from spakc.verify.examine import Run, examine
 from spakc.verify.failure import Failure
 from spakc.verify.report import failure_text
 from spakc.verify.search import some
+from spakc.verify.sizes import Shapes
 from spakc.verify.specialisations import pool
-from spakc.verify.strategies import Shapes, cases
+from spakc.verify.strategies import cases
 from spakc.verify.tested import UnderTest
 from tests.unit.verify.code_fixtures import VERIFICATION
 from tests.unit.verify.kernels import EXAMPLES, SCALED, damaged, example, of_file, of_text

@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from spakc.verify.search import some
+from spakc.verify.sizes import COMFORTABLE, WORK, Shapes, quick_work
 from spakc.verify.specialisations import Specialisation, pool
-from spakc.verify.strategies import COMFORTABLE, WORK, Shapes, allows, cases, quick_work
+from spakc.verify.strategies import allows, cases
 from spakc.verify.tested import UnderTest
 from tests.unit.verify.kernels import example, of_text
 
