@@ -27,7 +27,7 @@ from spakc.diagnostics import Sink
 from spakc.record import record
 from spakc.resources import resource, write_atomically
 from spakc.selftest.journal import Journal, States
-from spakc.selftest.judge import Baseline, Verdict, baseline, judge
+from spakc.selftest.judge import Baseline, Verdict, baseline, judge_everywhere
 from spakc.selftest.plan_of_mutants import Task, cases_of_each, slice_of, tasks_of
 from spakc.selftest.reasons import read_reasons
 from spakc.selftest.score import Outcome, Score, score_text
@@ -79,7 +79,7 @@ def run(request: Request) -> int:
         tasks = slice_of(of_kinds, request.limit, request.seed)
         states = States(request.cases, request.seed)
         journal = Journal(
-            request.output.with_suffix(".jsonl"), {task.mutant.key: states.of(task.by) for task in tasks}
+            request.output.with_suffix(".jsonl"), {task.mutant.key: states.of(task.judges) for task in tasks}
         )
         left = [tasks[place] for place in journal.missing([task.mutant for task in tasks])]
         wrong = _broken(left, request)
@@ -222,7 +222,7 @@ def _begin(folder: str) -> None:
 def _judge_one(number: int) -> tuple[int, tuple[Verdict, float]]:
     task = _tasks[number]
     start = time.monotonic()
-    verdict = judge(task.mutant, task.by)
+    verdict = judge_everywhere(task)
     shutil.rmtree(os.environ["SPAK_CACHE_DIR"], ignore_errors=True)
     return number, (verdict, time.monotonic() - start)
 

@@ -65,6 +65,7 @@ def attention_gradient_context(problem: AttentionGradientProblem, scope: Scope) 
         ),
         "cases": _cases(problem, inner),
         "loads": any(isinstance(n, Load) for e in (problem.score, problem.slope) for n in walk(e)),
+        "mask_loads": any(isinstance(n, Load) for n in walk(mask)),
         "outputs": [_output(role, store, problem, inner) for role, store in enumerate(problem.outputs, 4)],
     }
     if problem.added is not None:

@@ -15,12 +15,14 @@ from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
 from spak_runtime.emulator.toolchain import kernel_library
 from spak_runtime.errors import BuildError
-from spak_runtime.nvrtc import compile_cubin
+from spak_runtime.nvrtc import BuildRequest, Compiled, compile_cubin
 from spak_runtime.specialise import Binding, build_request, macros
 from spakc.emulator_runner import OnEmulator
+from spakc.machine_rules import broken_order, broken_rules
 from spakc.record import record
 from spakc.resources import resource
 from spakc.selftest.mutants import Mutant
+from spakc.selftest.plan_of_mutants import Task
 from spakc.selftest.subjects import Builds, Subject, Trial
 from spakc.verdicts import judge_law
 from spakc.verify.arrays import Array
@@ -53,6 +55,15 @@ class Verdict:
     by: str = ""
     by_numerics: bool | None = None
     compiled: int = 0
+
+
+def judge_everywhere(task: Task) -> Verdict:
+    """The verdict on a mutant; where it lives, the one on the same change in another source, if it is killed there."""
+    verdict = judge(task.mutant, task.by)
+    if verdict.status != SURVIVED:
+        return verdict
+    elsewhere = (judge(mutant, by) for mutant, by in task.elsewhere)
+    return next((other for other in elsewhere if other.status == KILLED), verdict)
 
 
 def judge(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
@@ -248,30 +259,49 @@ def _by_numerics(
 
 def _by_machine_code(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
     """Same code if the device compiler makes the same instructions of it in every specialisation of every
-    judging variant."""
+    judging variant. The first of each variant that are others are asked what no machine code may show."""
     compiled = 0
+    same = True
     for subject in by:
-        headers, files = subject.headers, dict(subject.files)
-        changed_headers = dict(headers)
-        if mutant.source:
-            files[mutant.source] = mutant.apply(files[mutant.source])
-        else:
-            changed_headers[mutant.file] = mutant.apply(headers[mutant.file])
-        arch = subject.tested.variant.archs[0]
-        for binding in bindings_of(subject):
-            for launch in subject.tested.variant.launches:
-                before = build_request(subject.files, headers, subject.tested.variant, launch, binding, arch)
-                after = build_request(files, changed_headers, subject.tested.variant, launch, binding, arch)
-                if before == after:
-                    continue
-                try:
-                    cubin = compile_cubin(after).cubin
-                except BuildError as error:
-                    return Verdict(REFUSED, evidence=str(error))
-                if not _is_same_code(cubin, ORIGINALS.build(before).cubin):
-                    return Verdict(SURVIVED, compiled=compiled)
+        for before, after in _requests(mutant, subject):
+            try:
+                changed = compile_cubin(after)
+            except BuildError as error:
+                return Verdict(REFUSED, evidence=str(error))
+            original = ORIGINALS.build(before)
+            if _is_same_code(changed.cubin, original.cubin):
                 compiled += 1
-    return Verdict(SAME_CODE, compiled=compiled)
+                continue
+            same = False
+            fault = next(_faults(changed), "")
+            if fault and not any(_faults(original)):
+                return Verdict(KILLED, "machine code", fault, subject.name, by_numerics=False)
+            break
+    return Verdict(SAME_CODE if same else SURVIVED, compiled=compiled)
+
+
+def _requests(mutant: Mutant, subject: Subject) -> Iterator[tuple[BuildRequest, BuildRequest]]:
+    """What the device compiler is given for each specialisation of a variant, without the mutant and with it, where
+    these differ."""
+    headers, files = subject.headers, dict(subject.files)
+    changed_headers = dict(headers)
+    if mutant.source:
+        files[mutant.source] = mutant.apply(files[mutant.source])
+    else:
+        changed_headers[mutant.file] = mutant.apply(headers[mutant.file])
+    variant = subject.tested.variant
+    for binding in bindings_of(subject):
+        for launch in variant.launches:
+            before = build_request(subject.files, headers, variant, launch, binding, variant.archs[0])
+            after = build_request(files, changed_headers, variant, launch, binding, variant.archs[0])
+            if before != after:
+                yield before, after
+
+
+def _faults(compiled: Compiled) -> Iterator[str]:
+    """The rules of machine code that it breaks: the same that refuse a selected variant (SPAK705)."""
+    yield from broken_rules(compiled)
+    yield from broken_order(disassemble(compiled.cubin))
 
 
 def bindings_of(subject: Subject) -> list[Binding]:

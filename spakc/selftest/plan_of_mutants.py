@@ -25,10 +25,16 @@ LINES = 200
 
 @record
 class Task:
-    """A mutant and the variants that judge it."""
+    """A mutant and the variants that judge it. `elsewhere` is the same change of the template in other generated
+    sources, and who judges it there: asked where it lives."""
 
     mutant: Mutant
     by: tuple[Subject, ...]
+    elsewhere: tuple[tuple[Mutant, tuple[Subject, ...]], ...] = ()
+
+    @property
+    def judges(self) -> tuple[Subject, ...]:
+        return tuple(dict.fromkeys((*self.by, *(subject for _, by in self.elsewhere for subject in by))))
 
 
 def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] = ()) -> list[Task]:
@@ -47,7 +53,7 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] =
         found += list(_of_template(template, sources, known, wrappers))
     every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
     for name, text in shared.items():
-        by = tuple(unlike([subject for subject in every if subject.reaches(name)], HEADER_JUDGES))
+        by = tuple(_judges_of_header([subject for subject in every if subject.reaches(name)]))
         asked = [subject for subject in always if subject.reaches(name)]
         by = (*(asked if len(asked) < len(always) else asked[:1]), *by)
         if by:
@@ -59,15 +65,26 @@ def _of_template(
     template: str, sources: Sequence[Judged], known: frozenset[str], wrappers: frozenset[str]
 ) -> Iterator[Task]:
     """The mutants of its first source, the mathematics included, and of the others where a line is new."""
-    seen: set[tuple[str, str, int]] = set()
+    found: dict[tuple[str, str, int], list[tuple[Mutant, tuple[Subject, ...]]]] = {}
     for place, judged in enumerate(sources):
         own = {number for number, _ in numbered_template_lines(judged.text)}
         for mutant in mutants_of(template, judged.source, judged.text, known, wrappers):
-            what = (mutant.line, mutant.becomes, mutant.nth)
-            if what in seen or (place > 0 and mutant.number not in own):
-                continue
-            seen.add(what)
-            yield Task(mutant, judged.by)
+            if place == 0 or mutant.number in own:
+                what = (mutant.line, mutant.becomes, mutant.nth)
+                found.setdefault(what, []).append((mutant, judged.by))
+    for (mutant, by), *elsewhere in found.values():
+        yield Task(mutant, by, tuple(elsewhere))
+
+
+def _judges_of_header(reaching: Sequence[Subject]) -> list[Subject]:
+    """Variants that are unlike each other, and one of each template that is not among them."""
+    chosen = unlike(reaching, HEADER_JUDGES)
+    templates = {template for subject in chosen for template in subject.templates.values()}
+    for subject in reaching:
+        if not templates.issuperset(subject.templates.values()):
+            chosen.append(subject)
+            templates.update(subject.templates.values())
+    return chosen
 
 
 def cases_of_each(tasks: Sequence[Task]) -> dict[Subject, int]:
@@ -75,9 +92,10 @@ def cases_of_each(tasks: Sequence[Task]) -> dict[Subject, int]:
     VARIANTS that judge together, one of long sources more."""
     found: dict[Subject, int] = {}
     for task in tasks:
-        for subject in task.by:
-            longest = max(subject.files[source].count("\n") for source in subject.sources)
-            found[subject] = max(found.get(subject, 1), VARIANTS // len(task.by), 1 + longest // LINES)
+        for by in (task.by, *(by for _, by in task.elsewhere)):
+            for subject in by:
+                longest = max(subject.files[source].count("\n") for source in subject.sources)
+                found[subject] = max(found.get(subject, 1), VARIANTS // len(by), 1 + longest // LINES)
     return found
 
 

@@ -97,6 +97,25 @@ def test_functions(machine: Machine, name: str) -> None:
     assert np.all(np.abs(y - expected) <= tolerance * np.abs(expected) + 1e-37)
 
 
+def test_a_count_of_64_bits_is_divided_by_a_length(machine: Machine) -> None:
+    source = """
+    struct P { const i64* counter; const i32* extent; i64* y; };
+    SPAK_KERNEL(kernel, P, 256) {
+      const u32 t = thread_index();
+      store(params.y + t, quotient(load(params.counter + t), load(params.extent + t)));
+    }
+    """
+    rng = np.random.default_rng(0)
+    counter = rng.integers(0, 2 ** rng.integers(1, 63, 256))
+    counter[:8] = [0, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**33, 2**63 - 1]
+    extent = rng.integers(1, 2 ** rng.integers(1, 31, 256)).astype(np.int32)
+    extent[:8] = 3
+    y = np.zeros(256, np.int64)
+    params = Params().input("counter", counter).input("extent", extent).output("y", y)
+    machine.run(source, params, block=256)
+    assert np.array_equal(y, counter // extent)
+
+
 def test_special_values(machine: Machine) -> None:
     source = """
     struct P { const f32* x; f32* y; };

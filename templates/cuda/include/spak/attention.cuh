@@ -102,10 +102,12 @@ SPAK_DEVICE void drop_uncounted(Reg<f32, Blocks, 4>& a, Reg<f32, Blocks, 4>& b, 
 // What is subtracted from a logit in units of log2 to have its weight; all weights of a row without a key become zero.
 SPAK_DEVICE f32 exponent_of_sum(f32 logsumexp) { return logsumexp == -infinity_f32() ? infinity_f32() : logsumexp * LOG2_E; }
 
+constexpr u32 HALVES = 2;  // of a warp's rows: a lane has elements of one row in each
+
 // The softmax of rows whose logits arrive tile by tile. The four lanes of a row agree on its largest logit; each keeps its
 // own part of the sum until the end.
 struct OnlineSoftmax {
-  Reg<f32, 2> largest, total;
+  Reg<f32, HALVES> largest, total;
 
   SPAK_DEVICE OnlineSoftmax() {
     fill(largest, -infinity_f32());
@@ -116,7 +118,7 @@ struct OnlineSoftmax {
   template <u32 Blocks, u32 OutputBlocks>
   SPAK_DEVICE void weigh(Reg<f32, Blocks, 4>& scores, Reg<f32, OutputBlocks, 4>& acc) {
     SPAK_UNROLL
-    for (u32 half = 0; half < 2; half++) {
+    for (u32 half = 0; half < HALVES; half++) {
       f32 top = largest[half];
       SPAK_UNROLL
       for (u32 j = 0; j < Blocks; j++) top = max_f32(top, max_f32(scores[j][half * 2], scores[j][half * 2 + 1]));
@@ -148,7 +150,7 @@ struct OnlineSoftmax {
   template <u32 OutputBlocks>
   SPAK_DEVICE void finish(Reg<f32, OutputBlocks, 4>& acc) {
     SPAK_UNROLL
-    for (u32 half = 0; half < 2; half++) {
+    for (u32 half = 0; half < HALVES; half++) {
       total[half] += shuffle_xor(total[half], 1);
       total[half] += shuffle_xor(total[half], 2);
       const f32 share = total[half] == 0.0f ? 0.0f : divide_f32(1.0f, total[half]);
@@ -167,7 +169,7 @@ struct OnlineSoftmax {
 template <u32 Columns>
 struct RowsOfWarp {
   static constexpr u32 N = Columns, blocks_m = 1, blocks_n = Columns / 8;
-  using Accumulators = Reg<f32, 1, blocks_n, 4>;
+  using Accumulators = Reg<f32, blocks_m, blocks_n, 4>;
   SPAK_DEVICE static u32 warp_row() { return thread_index() / 32 * 16; }
   SPAK_DEVICE static u32 warp_column() { return 0; }
 };

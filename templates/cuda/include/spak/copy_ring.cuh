@@ -5,6 +5,12 @@
 
 namespace spak {
 
+// Begins to copy a number of four bytes, or zero where there is none `inside`.
+template <class T>
+SPAK_DEVICE void copy_number(u32 target, const T* numbers, i64 place, bool inside) {
+  cp_async_4(target, inside ? numbers + place : numbers, static_cast<u32>(inside) * 4);
+}
+
 template <u32 Slots>
 struct CopyRing {
   u32 oldest = 0, spare = Slots - 1;

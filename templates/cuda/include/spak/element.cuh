@@ -45,7 +45,7 @@ SPAK_DEVICE bool contiguous(i64 stride) { return stride == 1; }
 template <u32 Count, class T>
 SPAK_DEVICE bool vector_aligned(const T* p, i64 stride) {
   constexpr u64 bytes = Count * sizeof(T);
-  return ((reinterpret_cast<u64>(p) | (static_cast<u64>(stride) * sizeof(T))) & (bytes - 1)) == 0;
+  return !((reinterpret_cast<u64>(p) | (static_cast<u64>(stride) * sizeof(T))) % bytes);
 }
 
 }  // namespace spak

@@ -2,6 +2,7 @@
 // nothing is held, and every pass reads the row again, a panel of vectors at a time.
 #pragma once
 
+#include "spak/numbers.cuh"
 #include "spak/vector.cuh"
 
 namespace spak {
@@ -13,7 +14,7 @@ constexpr u32 row_panel = Chunks > 0 ? Chunks : 4;
 
 template <u32 Chunks>
 SPAK_DEVICE u32 row_panels(i32 elements, u32 together) {
-  if constexpr (Chunks > 0) return 1;
+  if constexpr (Chunks) return Chunks / row_panel<Chunks>;
   else return ceil_div(static_cast<u32>(elements), together * row_panel<Chunks>);
 }
 
@@ -43,25 +44,24 @@ struct ColumnSums {
   // `scratch` has a f32 for every element that a warp holds.
   template <u32 Rows>
   SPAK_DEVICE void gather(u32 scratch) {
-    if constexpr (Rows > 1) {
-      SPAK_NO_UNROLL
-      for (u32 turn = 0; turn < Rows; turn++) {
-        if (thread_index() / 32 == turn) exchange(scratch + lane_index() * 4, turn > 0, turn < Rows - 1);
-        sync_threads();
-      }
+    const u32 warp = thread_index() / 32, mine = scratch + lane_index() * 4;
+    SPAK_NO_UNROLL
+    for (const u32 turn : between(1u, Rows)) {
+      if (warp + 1 == turn) for_each([&](u32 place, f32& sum) { store_shared<f32>(mine + place, sum); });
+      sync_threads();
+      if (warp == turn) for_each([&](u32 place, f32& sum) { sum += load_shared<f32>(mine + place); });
     }
+    sync_threads();  // the scratch serves other sums next
   }
 
  private:
-  SPAK_DEVICE void exchange(u32 mine, bool take, bool give) {
+  // function(place, sum) for every sum of this thread; places are those of a warp's first lane.
+  template <class Function>
+  SPAK_DEVICE void for_each(const Function& function) {
     SPAK_UNROLL
     for (u32 chunk = 0; chunk < Chunks; chunk++) {
       SPAK_UNROLL
-      for (u32 e = 0; e < Vector; e++) {
-        const u32 place = mine + (chunk * Vector + e) * 32 * 4;
-        if (take) total[chunk][e] += load_shared<f32>(place);
-        if (give) store_shared<f32>(place, total[chunk][e]);
-      }
+      for (u32 e = 0; e < Vector; e++) function((chunk * Vector + e) * 32 * 4, total[chunk][e]);
     }
   }
 };

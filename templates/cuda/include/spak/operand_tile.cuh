@@ -5,15 +5,9 @@
 // keeps the order of global memory, so that 16-byte copies serve both, and ldmatrix transposes where the product needs it.
 #pragma once
 
-#include "spak/primitives.cuh"
+#include "spak/numbers.cuh"
 
 namespace spak {
-
-// Whether a number that a thread comes to in steps of Threads lies beyond the Count that there are: of whole steps none does.
-template <u32 Count, u32 Threads>
-SPAK_DEVICE bool beyond(u32 index) {
-  return Count % Threads != 0 && index >= Count;
-}
 
 // 16-byte chunks of a row are permuted by an exclusive-or with the row, so that the eight rows that one ldmatrix phase or
 // one quarter-warp of copies touches fall into different banks. A row of 128 bytes or more needs 8 places, one of 64
@@ -70,37 +64,28 @@ struct OperandTile : Fragments<OperandTile<T, TileOuter, TileK, KMajor, Swizzled
   template <u32 Threads>
   SPAK_DEVICE static void copy_async(u32 tile, const T* operand, i64 leading, i32 outer, i32 outer_size, i32 k,
                                      i32 k_size, u32 thread = thread_index()) {
-    constexpr u32 count = rows * chunks;
     const i32 row0 = KMajor ? outer : k, row_size = KMajor ? outer_size : k_size;
     const i32 column0 = KMajor ? k : outer, column_size = KMajor ? k_size : outer_size;
-    SPAK_UNROLL
-    for (u32 i = 0; i < ceil_div(count, Threads); i++) {
-      const u32 index = thread + i * Threads;
-      if (beyond<count, Threads>(index)) break;
+    for_own_share<rows * chunks, Threads>(thread, [&](u32 index) {
       const u32 row = index / chunks, chunk = index % chunks;
       const i32 r = row0 + static_cast<i32>(row), c = column0 + static_cast<i32>(chunk) * 8;
-      const bool inside = r < row_size && c < column_size;
-      const u32 valid = inside ? static_cast<u32>(minimum(column_size - c, 8)) * 2 : 0;
+      const i32 inside = r < row_size ? minimum(maximum(column_size - c, 0), 8) : 0;
       const T* source = inside ? operand + r * leading + c : operand;
-      cp_async_16(tile + offset(row, chunk), source, valid);
-    }
+      cp_async_16(tile + offset(row, chunk), source, static_cast<u32>(inside) * 2);
+    });
   }
 
   // The same by element, through registers, for operands whose rows are not 16-byte aligned or not contiguous.
   template <u32 Threads>
   SPAK_DEVICE static void copy_elements(u32 tile, const T* operand, i64 stride_outer, i64 stride_k, i32 outer,
                                         i32 outer_size, i32 k, i32 k_size) {
-    constexpr u32 count = rows * columns;
-    SPAK_UNROLL
-    for (u32 i = 0; i < ceil_div(count, Threads); i++) {
-      const u32 index = thread_index() + i * Threads;
-      if (beyond<count, Threads>(index)) break;
+    for_own_share<rows * columns, Threads>(thread_index(), [&](u32 index) {
       const u32 row = index / columns, column = index % columns;
       const i32 o = outer + static_cast<i32>(KMajor ? row : column), kk = k + static_cast<i32>(KMajor ? column : row);
       const bool inside = o < outer_size && kk < k_size;
       const T value = inside ? load(operand + o * stride_outer + kk * stride_k) : T{0};
       store_shared<T>(tile + offset(row, column / 8) + column % 8 * 2, value);
-    }
+    });
   }
 };
 

@@ -50,13 +50,10 @@ struct OutputSlab {
         }
       }
       sync_warp();
-      SPAK_UNROLL
-      for (u32 p = 0; p < ceil_div(16 * pieces, 32u); p++) {
-        const u32 index = lane + p * 32;
-        if (beyond<16 * pieces, 32>(index)) break;
+      for_own_share<16 * pieces, 32>(lane, [&](u32 index) {
         const u32 r = index / pieces, c = index % pieces * per_piece;
         const i32 m = row0 + static_cast<i32>(i * 16 + r), n = column0 + static_cast<i32>(c);
-        if (m >= m_size || n >= n_size) continue;
+        if (m >= m_size) return;
         const Reg<T, per_piece> piece = load_shared_vector<T, per_piece>(slab + r * pitch + c * sizeof(T));
         T* target = out.data + m * out.stride_m + n * out.stride_n;
         if (pieces_fit && n + static_cast<i32>(per_piece) <= n_size) {
@@ -66,7 +63,7 @@ struct OutputSlab {
           for (u32 e = 0; e < per_piece; e++)
             if (n + static_cast<i32>(e) < n_size) spak::store(target + e * out.stride_n, piece[e]);
         }
-      }
+      });
       sync_warp();
     }
   }

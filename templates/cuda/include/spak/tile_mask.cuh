@@ -66,7 +66,7 @@ struct TilesThatCount {
   i32 tiles, tile;
 
   SPAK_DEVICE TilesThatCount(i32 tiles_, const Counts& counts_) : counts(counts_), tiles(tiles_), tile(0) { skip(); }
-  SPAK_DEVICE bool left() const { return tile < tiles; }
+  SPAK_DEVICE bool left() const { return tile != tiles; }
   SPAK_DEVICE void next() {
     tile++;
     skip();

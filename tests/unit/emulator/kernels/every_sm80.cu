@@ -22,6 +22,7 @@ SPAK_DEVICE f32 every_function(f32 s) {
   s += max_f32(s, 1.0f) + min_f32(s, 1.0f) + max_nan_f32(s, 1.0f);
   s += exp2_approx(s) + exp_approx(s) + log2_approx(s) + reciprocal_approx(s) + rsqrt_approx(s) +
        tanh_approx(s);
+  s += static_cast<f32>(quotient(static_cast<i64>(s), 3));
   return s + exp2_polynomial(s);
 }
 

@@ -1,4 +1,4 @@
-// f32 functions. The suffix _f32 marks the accurate form (a few ulp at most), _approx the hardware one:
+// f32 functions, and one of integers. The suffix _f32 marks the accurate form (a few ulp at most), _approx the hardware one:
 //
 //   exp2_approx, log2_approx, reciprocal_approx, rsqrt_approx
 //                         2 ulp or so; subnormal inputs and results are 0
@@ -7,6 +7,9 @@
 //   exp2_polynomial(x)    for x <= 0; about 1e-4 relative, on the FMA pipe instead of MUFU
 //
 // max_f32 and min_f32 return the other operand when one is NaN; max_nan_f32 returns NaN.
+// quotient(counter, extent) divides a count of 64 bits by the length of an axis; neither is negative. The device takes its division
+// of 32 bits where that suffices: the one of 64 is a long subroutine.
+//
 // fma_f32 rounds once. Ordinary expressions may be contracted to fma: never rely on a*b - a*b being 0.
 #pragma once
 
@@ -39,6 +42,10 @@ SPAK_DEVICE f32 cos_f32(f32 x) { return cosf(x); }
 SPAK_DEVICE f32 tanh_f32(f32 x) { return tanhf(x); }
 SPAK_DEVICE f32 erf_f32(f32 x) { return erff(x); }
 SPAK_DEVICE f32 pow_f32(f32 x, f32 y) { return powf(x, y); }
+SPAK_DEVICE i64 quotient(i64 counter, i32 extent) {
+  if ((counter >> 32) == 0) return static_cast<u32>(counter) / static_cast<u32>(extent);
+  return counter / extent;
+}
 SPAK_DEVICE f32 infinity_f32() { return __uint_as_float(0x7f800000u); }
 
 SPAK_DEVICE f32 exp2_approx(f32 x) {

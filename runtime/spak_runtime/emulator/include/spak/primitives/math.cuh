@@ -1,4 +1,4 @@
-// f32 functions (emulator): the C library's, with the flushes of the device's approximate forms.
+// f32 functions (emulator) and one of integers: the C library's, with the flushes of the device's approximate forms.
 #pragma once
 
 namespace spak {
@@ -26,6 +26,7 @@ inline f32 cos_f32(f32 x) { return __builtin_cosf(x); }
 inline f32 tanh_f32(f32 x) { return __builtin_tanhf(x); }
 inline f32 erf_f32(f32 x) { return __builtin_erff(x); }
 inline f32 pow_f32(f32 x, f32 y) { return __builtin_powf(x, y); }
+inline i64 quotient(i64 counter, i32 extent) { return counter / extent; }
 inline f32 infinity_f32() { return __builtin_inff(); }
 
 // A subnormal becomes a zero of its sign, as .ftz does.

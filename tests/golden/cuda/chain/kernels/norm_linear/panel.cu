@@ -3,6 +3,7 @@
 #include "spak/copy_ring.cuh"
 #include "spak/element.cuh"
 #include "spak/functions.cuh"
+#include "spak/numbers.cuh"
 #include "spak/output_slab.cuh"
 #include "spak/reduce.cuh"
 #include "spak/words.cuh"
@@ -79,18 +80,18 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
   slots.begin([&](u32 slot) { copy_tile(slot, static_cast<i32>(slot)); });
 
   SPAK_NO_UNROLL
-  for (u32 top = warp_index() * AT_ONCE; top < TILE_M; top += THREADS / LANES) {
+  for (const u32 top : spaced(warp_index() * AT_ONCE, TILE_M, THREADS / LANES)) {
     const Group group;
     const u32 line = top + lane_index() / LANES;
     const auto keep = [&](i32 position, Element value) {
       const u32 tile = static_cast<u32>(position) / TILE_K, inside = static_cast<u32>(position) % TILE_K;
       store_shared<Element>(panel + tile * Panel::bytes + Panel::offset(line, inside / 8) + inside % 8 * 2, value);
     };
-    const bool active = line < TILE_M && m0 + static_cast<i32>(line) < rows;
+    const bool active = m0 + static_cast<i32>(line) < rows;
     const i32 kept = minimum(m0 + static_cast<i32>(line), rows - 1);  // others read along, and keep nothing
-    const i32 padded = line < TILE_M ? steps * static_cast<i32>(TILE_K) : 0;
+    const i32 padded = steps * static_cast<i32>(TILE_K);
     for (i32 position = (active ? depth : 0) + static_cast<i32>(group.rank()); position < padded; position += LANES)
-      keep(position, Element{0});  // what lies outside of the product is zero
+      keep(position, Element{});  // what lies outside of the product is zero
   const i32 reduced = params.d_K;
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
@@ -101,23 +102,23 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
     const i32 i_k = position;
 #line 18 "chain.spak"
     part_0.add((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1)));
-#line 105 "kernels/norm_linear/panel.cu"
+#line 106 "kernels/norm_linear/panel.cu"
   }
   const f32 v_sum_k = group.reduced(part_0).value();
 #line 18 "chain.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_k, static_cast<f32>(params.d_K)) + params.o_eps));
-#line 110 "kernels/norm_linear/panel.cu"
+#line 111 "kernels/norm_linear/panel.cu"
 
-  if (active && block_index_y() == 0 && rank == 0) {
+  if (active && block_index_y() == 0 && is_first(group.rank())) {
 #line 18 "chain.spak"
     write(params.t_rstd + i_m * params.s_rstd_0, v_rstd_value);
-#line 115 "kernels/norm_linear/panel.cu"
+#line 116 "kernels/norm_linear/panel.cu"
   }
     for (i32 position = rank; active && position < reduced; position += step) {
       const i32 i_k = position;
 #line 19 "chain.spak"
     keep(position, as_element<Element>(((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * v_rstd_value) * read_constant(params.t_gain + i_k * params.s_gain_0))));
-#line 121 "kernels/norm_linear/panel.cu"
+#line 122 "kernels/norm_linear/panel.cu"
     }
   }
 
@@ -137,7 +138,7 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
       Slab::store(accumulators, slab, output, m0, n0, rows, columns, [&](f32 accumulator, i32 row, i32 column) {
 #line 20 "chain.spak"
       return call_activation(accumulator);
-#line 141 "kernels/norm_linear/panel.cu"
+#line 142 "kernels/norm_linear/panel.cu"
       });
     }
   }

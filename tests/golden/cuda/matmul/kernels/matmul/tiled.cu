@@ -2,6 +2,7 @@
 // Generated. The mathematics is quoted line by line from matmul.spak; change it there.
 #include "spak/element.cuh"
 #include "spak/functions.cuh"
+#include "spak/numbers.cuh"
 #include "spak/scheduler.cuh"
 #include "spak/words.cuh"
 using namespace spak;
@@ -62,8 +63,8 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
 
   Reg<f32, ROWS, COLUMNS> accumulators;
   fill(accumulators, 0.0f);
-  for (i32 k0 = 0; k0 < depth; k0 += static_cast<i32>(TILE_K)) {
-    for (u32 index = thread_index(); index < TILE_M * TILE_K; index += THREADS) {
+  for (const i32 k0 : spaced(0, depth, static_cast<i32>(TILE_K))) {
+    for (const u32 index : spaced(thread_index(), TILE_M * TILE_K, THREADS)) {
       const u32 r = left_along_depth ? index / TILE_K : index % TILE_M;
       const u32 d = left_along_depth ? index % TILE_K : index / TILE_M;
       const i32 row = m0 + static_cast<i32>(r), depth_index = k0 + static_cast<i32>(d);
@@ -73,11 +74,11 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_A + i_m * params.s_A_0 + i_k * params.s_A_1);
-#line 77 "kernels/matmul/tiled.cu"
+#line 78 "kernels/matmul/tiled.cu"
       }
       store_shared(left_tile + d * LEFT_PITCH + r * sizeof(LeftElement), as_element<LeftElement>(value));
     }
-    for (u32 index = thread_index(); index < TILE_N * TILE_K; index += THREADS) {
+    for (const u32 index : spaced(thread_index(), TILE_N * TILE_K, THREADS)) {
       const u32 c = right_along_depth ? index / TILE_K : index % TILE_N;
       const u32 d = right_along_depth ? index % TILE_K : index / TILE_N;
       const i32 column = n0 + static_cast<i32>(c), depth_index = k0 + static_cast<i32>(d);
@@ -87,7 +88,7 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_B + i_k * params.s_B_0 + i_n * params.s_B_1);
-#line 91 "kernels/matmul/tiled.cu"
+#line 92 "kernels/matmul/tiled.cu"
       }
       store_shared(right_tile + d * RIGHT_PITCH + c * sizeof(RightElement), as_element<RightElement>(value));
     }
@@ -124,7 +125,7 @@ SPAK_KERNEL(spak_matmul_tiled, Params, THREADS, 1) {
         const i32 i_n = column;
 #line 16 "matmul.spak"
   write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f))));
-#line 128 "kernels/matmul/tiled.cu"
+#line 129 "kernels/matmul/tiled.cu"
       }
     }
   }

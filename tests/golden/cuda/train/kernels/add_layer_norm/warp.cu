@@ -82,7 +82,7 @@ SPAK_KERNEL(spak_add_layer_norm_warp, Params, 32 * WARPS) {
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_1, static_cast<f32>(params.d_N)) + params.o_eps));
 #line 84 "kernels/add_layer_norm/warp.cu"
 
-  if (active && rank == 0) {
+  if (active && is_first(group.rank())) {
 #line 104 "train.spak"
     write(params.t_mean + i_r * params.s_mean_0, v_mean_value);
 #line 89 "kernels/add_layer_norm/warp.cu"

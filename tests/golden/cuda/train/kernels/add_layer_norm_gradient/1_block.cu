@@ -89,7 +89,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_block, Params, THREADS) {
 #line 90 "kernels/add_layer_norm_gradient/1_block.cu"
   const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
-  if (active && rank == 0) {
+  if (active && is_first(group.rank())) {
 #line 106 "train.spak"
     write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
 #line 96 "kernels/add_layer_norm_gradient/1_block.cu"

@@ -2,6 +2,7 @@
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/functions.cuh"
 #include "spak/held_row.cuh"
+#include "spak/numbers.cuh"
 #include "spak/reduce.cuh"
 #include "spak/words.cuh"
 using namespace spak;
@@ -65,7 +66,7 @@ struct Params {
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
 constexpr u32 ROWS = THREADS <= 32 ? KNOB_rows : 1;  // that a block computes at a time
-constexpr u32 TOGETHER = THREADS < 32 ? 32 / THREADS : 1;  // rows of a warp, which goes on while one of them is left
+constexpr u32 TOGETHER = ceil_div(32u, THREADS);        // rows of a warp, which goes on while one of them is left
 constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
@@ -80,7 +81,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
     {
       constexpr u32 panel = 0;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced;
         held_2.read(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
@@ -89,7 +90,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
   ColumnSums<VECTOR, CHUNKS> columns_0;
   ColumnSums<VECTOR, CHUNKS> columns_1;
   ColumnSums<VECTOR, CHUNKS> columns_2;
-  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row - row % TOGETHER < rows; row += grid_size_x() * ROWS) {
+  for (const u32 row : spaced(block_index_x() * ROWS + thread_index() / THREADS, align_up(rows, TOGETHER), grid_size_x() * ROWS)) {
     const bool mine = row < rows;
     const i32 kept = static_cast<i32>(mine ? row : rows - 1);
     const i32 i_r = kept;
@@ -98,7 +99,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
     {
       constexpr u32 panel = 0;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         held_0.read(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
@@ -109,12 +110,12 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
     Sum part_0;
     Sum part_1;
     Sum part_2;
-    for (u32 panel = 0; panel < panels; panel++) {
+    for (const u32 panel : upto(panels)) {
       Reg<T_grad_y, PANEL, VECTOR> vector_0s;
       Reg<T_stream, PANEL, VECTOR> vector_1s;
       Reg<T_weight, PANEL, VECTOR> vector_2s;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
@@ -122,7 +123,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
         vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         if (inside) {
@@ -134,13 +135,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 106 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
-#line 138 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 139 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
-#line 141 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 142 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 105 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
-#line 144 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 145 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -156,31 +157,31 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
     const f32 v_sum = part_2.value();
 #line 105 "train.spak"
     const auto v_row = (v_d_rstd_value * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 160 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 161 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 105 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
-#line 163 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 164 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
-    if (group.rank() == 0 && mine) {
+    if (is_first(group.rank()) && mine) {
 #line 106 "train.spak"
       write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
-#line 169 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 170 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
       write(params.t_sum_n + i_r * params.s_sum_n_0, v_sum_n_value);
-#line 172 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 173 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 105 "train.spak"
       write(params.t_sum_n_1 + i_r * params.s_sum_n_1_0, v_row_1);
-#line 175 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 176 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
     }
 
-    for (u32 panel = 0; panel < panels; panel++) {
+    for (const u32 panel : upto(panels)) {
       Reg<T_grad_stream, PANEL, VECTOR> vector_3s;
       Reg<T_grad_y, PANEL, VECTOR> vector_0s;
       Reg<T_weight, PANEL, VECTOR> vector_2s;
       Reg<T_stream, PANEL, VECTOR> vector_1s;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         vector_3s[chunk] = read_vector_if<VECTOR>(params.t_grad_stream + i_r * params.s_grad_stream_0 + first_lane * params.s_grad_stream_1, inside);
@@ -189,7 +190,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
         vector_1s[chunk] = held_1.again(chunk, params.t_stream + i_r * params.s_stream_0 + first_lane * params.s_stream_1, inside);
       }
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         if (inside) {
@@ -206,19 +207,19 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 103 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 210 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 211 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 103 "train.spak"
             out_1[lane] = as_element<T_grad_more>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 213 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 214 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 103 "train.spak"
             columns_0_part[lane] = (((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - ((((divide_f32(v_d_rstd_value, static_cast<f32>(params.d_N)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N)));
-#line 216 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 217 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
             columns_1_part[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)));
-#line 219 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 220 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
             columns_2_part[lane] = vector_0[lane];
-#line 222 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 223 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 
           }
           columns_0.add(chunk, columns_0_part);
@@ -237,7 +238,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
   if (thread_index() / THREADS == ROWS - 1) {
     constexpr u32 panel = 0;
     SPAK_UNROLL
-    for (u32 chunk = 0; chunk < CHUNKS; chunk++) {
+    for (const u32 chunk : upto(CHUNKS)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced;
         if (inside) {

@@ -50,7 +50,7 @@ SPAK_KERNEL(spak_cross_entropy_block, Params, THREADS) {
   const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
 #line 52 "kernels/cross_entropy/block.cu"
 
-  if (active && rank == 0) {
+  if (active && is_first(group.rank())) {
 #line 57 "train.spak"
     write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
 #line 57 "kernels/cross_entropy/block.cu"

@@ -2,6 +2,7 @@
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/functions.cuh"
 #include "spak/held_row.cuh"
+#include "spak/numbers.cuh"
 #include "spak/reduce.cuh"
 #include "spak/words.cuh"
 using namespace spak;
@@ -28,7 +29,7 @@ struct Params {
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
 constexpr u32 ROWS = THREADS <= 32 ? KNOB_rows : 1;  // that a block computes at a time
-constexpr u32 TOGETHER = THREADS < 32 ? 32 / THREADS : 1;  // rows of a warp, which goes on while one of them is left
+constexpr u32 TOGETHER = ceil_div(32u, THREADS);        // rows of a warp, which goes on while one of them is left
 constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
@@ -38,22 +39,22 @@ SPAK_KERNEL(spak_cross_entropy_held, Params, THREADS * ROWS) {
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_V;
   const u32 panels = row_panels<CHUNKS>(reduced, Group::size * VECTOR);
-  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row - row % TOGETHER < rows; row += grid_size_x() * ROWS) {
+  for (const u32 row : spaced(block_index_x() * ROWS + thread_index() / THREADS, align_up(rows, TOGETHER), grid_size_x() * ROWS)) {
     const bool mine = row < rows;
     const i32 kept = static_cast<i32>(mine ? row : rows - 1);
     const i32 i_r = kept;
 
     LogSumExp part_0;
-    for (u32 panel = 0; panel < panels; panel++) {
+    for (const u32 panel : upto(panels)) {
       Reg<T_logits, PANEL, VECTOR> vector_0s;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         vector_0s[chunk] = read_vector_if<VECTOR>(params.t_logits + i_r * params.s_logits_0 + first_lane * params.s_logits_1, inside);
       }
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         if (inside) {
@@ -63,7 +64,7 @@ SPAK_KERNEL(spak_cross_entropy_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 57 "train.spak"
             values_0[lane] = vector_0[lane];
-#line 67 "kernels/cross_entropy/held.cu"
+#line 68 "kernels/cross_entropy/held.cu"
 
           }
           add_each(part_0, values_0);
@@ -75,15 +76,15 @@ SPAK_KERNEL(spak_cross_entropy_held, Params, THREADS * ROWS) {
     const f32 v_lse_value = part_0.value();
 #line 57 "train.spak"
     const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
-#line 79 "kernels/cross_entropy/held.cu"
+#line 80 "kernels/cross_entropy/held.cu"
 
-    if (group.rank() == 0 && mine) {
+    if (is_first(group.rank()) && mine) {
 #line 57 "train.spak"
       write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
-#line 84 "kernels/cross_entropy/held.cu"
+#line 85 "kernels/cross_entropy/held.cu"
 #line 57 "train.spak"
       write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
-#line 87 "kernels/cross_entropy/held.cu"
+#line 88 "kernels/cross_entropy/held.cu"
     }
 
   }

@@ -51,7 +51,7 @@ SPAK_KERNEL(spak_cross_entropy_warp, Params, 32 * WARPS) {
   const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
 #line 53 "kernels/cross_entropy/warp.cu"
 
-  if (active && rank == 0) {
+  if (active && is_first(group.rank())) {
 #line 57 "train.spak"
     write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
 #line 58 "kernels/cross_entropy/warp.cu"

@@ -1,6 +1,5 @@
 // kernels/cross_entropy_gradient/unfused_grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -46,7 +45,7 @@ SPAK_KERNEL(spak_cross_entropy_gradient_unfused_grid_stride, Params, THREADS) {
       const i32 i_v = first_lane + static_cast<i32>(lane);
 #line 57 "train.spak"
       out_0[lane] = as_element<T_grad_logits>(((-((i_v == read_constant(params.t_target + i_r * params.s_target_0)) ? read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) : 0.0f)) + (read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) * ((read_constant(params.t_lse + i_r * params.s_lse_0) == (-infinity_f32())) ? 0.0f : exp_f32((vector_0[lane] - read_constant(params.t_lse + i_r * params.s_lse_0)))))));
-#line 50 "kernels/cross_entropy_gradient/unfused_grid_stride.cu"
+#line 49 "kernels/cross_entropy_gradient/unfused_grid_stride.cu"
     }
     write_vector(params.t_grad_logits + i_r * params.s_grad_logits_0 + first_lane * params.s_grad_logits_1, out_0);
   }

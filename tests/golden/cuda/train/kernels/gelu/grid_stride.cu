@@ -1,6 +1,5 @@
 // kernels/gelu/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -36,7 +35,7 @@ SPAK_KERNEL(spak_gelu_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 37 "train.spak"
       out_0[lane] = as_element<T_y>(gelu(vector_0[lane]));
-#line 40 "kernels/gelu/grid_stride.cu"
+#line 39 "kernels/gelu/grid_stride.cu"
     }
     write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);
   }

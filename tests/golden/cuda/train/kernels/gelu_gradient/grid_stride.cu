@@ -1,6 +1,5 @@
 // kernels/gelu_gradient/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -41,7 +40,7 @@ SPAK_KERNEL(spak_gelu_gradient_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 37 "train.spak"
       out_0[lane] = as_element<T_grad_x>((vector_0[lane] * ((0.5f * (1.0f + erf_f32((0.7071067811865476f * vector_1[lane])))) + (0.3989422804014327f * (vector_1[lane] * exp_f32(((-0.5f) * (vector_1[lane] * vector_1[lane]))))))));
-#line 45 "kernels/gelu_gradient/grid_stride.cu"
+#line 44 "kernels/gelu_gradient/grid_stride.cu"
     }
     write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);
   }

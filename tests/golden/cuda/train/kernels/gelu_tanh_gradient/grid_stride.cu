@@ -1,6 +1,5 @@
 // kernels/gelu_tanh_gradient/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -41,7 +40,7 @@ SPAK_KERNEL(spak_gelu_tanh_gradient_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 90 "train.spak"
       out_0[lane] = as_element<T_grad_x>((vector_0[lane] * ((0.5f * (1.0f + tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))))) + (0.3989422804014327f * ((vector_1[lane] * (1.0f - (tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))) * tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane])))))))) * (1.0f + (0.134145f * (vector_1[lane] * vector_1[lane]))))))));
-#line 45 "kernels/gelu_tanh_gradient/grid_stride.cu"
+#line 44 "kernels/gelu_tanh_gradient/grid_stride.cu"
     }
     write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);
   }

@@ -70,7 +70,7 @@ SPAK_KERNEL(spak_layer_norm_block, Params, THREADS) {
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_1, static_cast<f32>(params.d_N)) + params.o_eps));
 #line 72 "kernels/layer_norm/block.cu"
 
-  if (active && rank == 0) {
+  if (active && is_first(group.rank())) {
 #line 27 "train.spak"
     write(params.t_mean + i_r * params.s_mean_0, v_mean_value);
 #line 77 "kernels/layer_norm/block.cu"

@@ -52,7 +52,7 @@ SPAK_KERNEL(spak_rms_norm_block, Params, THREADS) {
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum, static_cast<f32>(params.d_N)) + params.o_eps));
 #line 54 "kernels/rms_norm/block.cu"
 
-  if (active && rank == 0) {
+  if (active && is_first(group.rank())) {
 #line 14 "train.spak"
     write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
 #line 59 "kernels/rms_norm/block.cu"

@@ -2,6 +2,7 @@
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
 #include "spak/functions.cuh"
 #include "spak/held_row.cuh"
+#include "spak/numbers.cuh"
 #include "spak/reduce.cuh"
 #include "spak/words.cuh"
 using namespace spak;
@@ -33,7 +34,7 @@ struct Params {
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
 constexpr u32 ROWS = THREADS <= 32 ? KNOB_rows : 1;  // that a block computes at a time
-constexpr u32 TOGETHER = THREADS < 32 ? 32 / THREADS : 1;  // rows of a warp, which goes on while one of them is left
+constexpr u32 TOGETHER = ceil_div(32u, THREADS);        // rows of a warp, which goes on while one of them is left
 constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
@@ -47,13 +48,13 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
     {
       constexpr u32 panel = 0;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced;
         held_2.read(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
     }
-  for (u32 row = block_index_x() * ROWS + thread_index() / THREADS; row - row % TOGETHER < rows; row += grid_size_x() * ROWS) {
+  for (const u32 row : spaced(block_index_x() * ROWS + thread_index() / THREADS, align_up(rows, TOGETHER), grid_size_x() * ROWS)) {
     const bool mine = row < rows;
     const i32 kept = static_cast<i32>(mine ? row : rows - 1);
     const i32 i_r = kept;
@@ -62,7 +63,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
     {
       constexpr u32 panel = 0;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         held_0.read(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
@@ -71,12 +72,12 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
     }
 
     Sum part_0;
-    for (u32 panel = 0; panel < panels; panel++) {
+    for (const u32 panel : upto(panels)) {
       Reg<T_grad_y, PANEL, VECTOR> vector_0s;
       Reg<T_x, PANEL, VECTOR> vector_1s;
       Reg<T_weight, PANEL, VECTOR> vector_2s;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
@@ -84,7 +85,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
         vector_2s[chunk] = held_2.again(chunk, params.t_weight + first_lane * params.s_weight_0, inside);
       }
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         if (inside) {
@@ -96,7 +97,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             values_0[lane] = (vector_0[lane] * (vector_1[lane] * vector_2[lane]));
-#line 100 "kernels/rms_norm_gradient/1_held.cu"
+#line 101 "kernels/rms_norm_gradient/1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -108,14 +109,14 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
     const f32 v_d_rstd = part_0.value();
 #line 14 "train.spak"
     const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 112 "kernels/rms_norm_gradient/1_held.cu"
+#line 113 "kernels/rms_norm_gradient/1_held.cu"
 
-    for (u32 panel = 0; panel < panels; panel++) {
+    for (const u32 panel : upto(panels)) {
       Reg<T_grad_y, PANEL, VECTOR> vector_0s;
       Reg<T_weight, PANEL, VECTOR> vector_2s;
       Reg<T_x, PANEL, VECTOR> vector_1s;
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         vector_0s[chunk] = held_0.again(chunk, params.t_grad_y + i_r * params.s_grad_y_0 + first_lane * params.s_grad_y_1, inside);
@@ -123,7 +124,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
         vector_1s[chunk] = held_1.again(chunk, params.t_x + i_r * params.s_x_0 + first_lane * params.s_x_1, inside);
       }
       SPAK_UNROLL
-      for (u32 chunk = 0; chunk < PANEL; chunk++) {
+      for (const u32 chunk : upto(PANEL)) {
         const i32 first_lane = static_cast<i32>(((panel * PANEL + chunk) * Group::size + group.rank()) * VECTOR);
         [[maybe_unused]] const bool inside = first_lane < reduced && mine;
         if (inside) {
@@ -135,7 +136,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             out_0[lane] = as_element<T_grad_x>(((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * vector_1[lane])));
-#line 139 "kernels/rms_norm_gradient/1_held.cu"
+#line 140 "kernels/rms_norm_gradient/1_held.cu"
 
           }
           write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);

@@ -26,9 +26,9 @@ using Group = LaneGroup<PARTS>;
 // Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_rms_norm_gradient_3_columns, Params, 32 * PARTS) {
   const Group group(shared_base());
-  const i32 own = static_cast<i32>(block_index_x() * 32 + lane_index());
-  const bool active = own < params.d_N;
-  const i32 kept = active ? own : params.d_N - 1;
+  const i32 results = params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
+  const bool active = own < results;
+  const i32 kept = minimum(own, results - 1);
   const i32 reduced = 64;
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
@@ -43,7 +43,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_3_columns, Params, 32 * PARTS) {
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
 
-  if (active && rank == 0) {
+  if (active && is_first(group.rank())) {
 #line 15 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
 #line 50 "kernels/rms_norm_gradient/3_columns.cu"

@@ -1,6 +1,5 @@
 // kernels/rope/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -49,7 +48,7 @@ SPAK_KERNEL(spak_rope_grid_stride, Params, THREADS) {
       const i32 i_i = first_lane + static_cast<i32>(lane);
 #line 67 "train.spak"
       v_angle[lane] = (static_cast<f32>(i_t) * pow_f32(params.o_base, divide_f32(((-2.0f) * static_cast<f32>(i_i)), static_cast<f32>(DIM_D))));
-#line 53 "kernels/rope/grid_stride.cu"
+#line 52 "kernels/rope/grid_stride.cu"
       v_cos[lane] = cos_f32(v_angle[lane]);
       v_sin[lane] = sin_f32(v_angle[lane]);
     }
@@ -63,10 +62,10 @@ SPAK_KERNEL(spak_rope_grid_stride, Params, THREADS) {
       for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 68 "train.spak"
         out_0[lane] = as_element<T_y>(((vector_0[lane] * v_cos[lane]) - (vector_1[lane] * v_sin[lane])));
-#line 67 "kernels/rope/grid_stride.cu"
+#line 66 "kernels/rope/grid_stride.cu"
 #line 69 "train.spak"
         out_1[lane] = as_element<T_y>(((vector_0[lane] * v_sin[lane]) + (vector_1[lane] * v_cos[lane])));
-#line 70 "kernels/rope/grid_stride.cu"
+#line 69 "kernels/rope/grid_stride.cu"
       }
       write_vector(params.t_y + i_b * params.s_y_0 + i_t * params.s_y_1 + i_h * params.s_y_2 + first_lane * params.s_y_3, out_0);
       write_vector(params.t_y + i_b * params.s_y_0 + i_t * params.s_y_1 + i_h * params.s_y_2 + (first_lane + floor_divide(DIM_D, 2)) * params.s_y_3, out_1);

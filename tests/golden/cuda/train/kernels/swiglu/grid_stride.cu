@@ -1,6 +1,5 @@
 // kernels/swiglu/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -41,7 +40,7 @@ SPAK_KERNEL(spak_swiglu_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 45 "train.spak"
       out_0[lane] = as_element<T_y>((silu(vector_0[lane]) * vector_1[lane]));
-#line 45 "kernels/swiglu/grid_stride.cu"
+#line 44 "kernels/swiglu/grid_stride.cu"
     }
     write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);
   }

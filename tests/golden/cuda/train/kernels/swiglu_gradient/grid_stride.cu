@@ -1,6 +1,5 @@
 // kernels/swiglu_gradient/grid_stride.cu: family elementwise, template elementwise/grid_stride.cu.j2
 // Generated. The mathematics is quoted line by line from train.spak; change it there.
-#include "spak/counter.cuh"
 #include "spak/functions.cuh"
 #include "spak/vector.cuh"
 #include "spak/words.cuh"
@@ -51,10 +50,10 @@ SPAK_KERNEL(spak_swiglu_gradient_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 45 "train.spak"
       out_0[lane] = as_element<T_grad_gate>((vector_0[lane] * ((sigmoid(vector_1[lane]) * (1.0f + (vector_1[lane] * (1.0f - sigmoid(vector_1[lane]))))) * vector_2[lane])));
-#line 55 "kernels/swiglu_gradient/grid_stride.cu"
+#line 54 "kernels/swiglu_gradient/grid_stride.cu"
 #line 45 "train.spak"
       out_1[lane] = as_element<T_grad_up>((vector_0[lane] * silu(vector_1[lane])));
-#line 58 "kernels/swiglu_gradient/grid_stride.cu"
+#line 57 "kernels/swiglu_gradient/grid_stride.cu"
     }
     write_vector(params.t_grad_gate + i_r * params.s_grad_gate_0 + first_lane * params.s_grad_gate_1, out_0);
     write_vector(params.t_grad_up + i_r * params.s_grad_up_0 + first_lane * params.s_grad_up_1, out_1);
