@@ -55,8 +55,8 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] =
     for name, text in shared.items():
         by = tuple(_judges_of_header([subject for subject in every if subject.reaches(name)]))
         asked = [subject for subject in always if subject.reaches(name)]
-        by = (*(asked if len(asked) < len(always) else asked[:1]), *by)
         if by:
+            by = (*(asked if len(asked) < len(always) else asked[:1]), *by)
             found += [Task(mutant, by) for mutant in mutants_of(name, "", text, known, wrappers)]
     return found
 
