@@ -158,7 +158,10 @@ def test_nothing_is_allocated_beyond_outputs_and_workspace(name):
         results = call.run(arguments)
         values = dict(zip(kernel.signature.inputs, arguments, strict=False))
         values |= dict(zip(kernel.signature.outputs, results, strict=False))
-        values |= {"grad_" + kernel.signature.outputs[0]: torch.randn_like(results[0])}
+        values |= {
+            f"grad_{output}": torch.randn_like(result)
+            for output, result in zip(kernel.signature.outputs, results, strict=False)
+        }
         back = derivative.kernel
         given = {name: values[name] for name in back.signature.inputs if values.get(name) is not None}
         options = {name: value for name, value in call.options.items() if name in back.signature.options}

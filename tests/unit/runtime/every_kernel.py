@@ -111,7 +111,7 @@ def every_call() -> dict[str, Call]:
         return drawn(*shape, dtype=torch.bfloat16)
 
     queries, keys, values = half(2, 4, 40, 64), half(2, 2, 56, 64), half(2, 2, 56, 64)
-    scalars = tuple(torch.tensor(value) for value in (1e-2, 0.1, 0.5, 0.3))
+    scalars = tuple(torch.tensor(value) for value in (1e-2, 0.1, 0.5, 0.3, 0.7))
     calls = (
         Call(
             "matmul", "matmul", (half(72, 40), half(88, 40).t(), half(88)), {"activation": "gelu"}, (0, 1, 2)

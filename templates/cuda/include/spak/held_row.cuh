@@ -34,6 +34,7 @@ struct HeldRow<T, Vector, 0> {
 // What the threads of one row have summed down the columns that they hold, over all of their rows.
 template <u32 Vector, u32 Chunks>
 struct ColumnSums {
+  static constexpr u32 bytes = Chunks * Vector * 32 * 4;  // of what the warps of a block hand on
   Reg<f32, Chunks, Vector> total;
   SPAK_DEVICE ColumnSums() { fill(total, 0.0f); }
   SPAK_DEVICE void add(u32 chunk, const Reg<f32, Vector>& values) {
@@ -41,7 +42,7 @@ struct ColumnSums {
     for (u32 e = 0; e < Vector; e++) total[chunk][e] += values[e];
   }
   // Where each of the block's `Rows` warps has its own rows, they add up in order, and the last one has the whole.
-  // `scratch` has a f32 for every element that a warp holds.
+  // `scratch` has `bytes` of its own.
   template <u32 Rows>
   SPAK_DEVICE void gather(u32 scratch) {
     const u32 warp = thread_index() / 32, mine = scratch + lane_index() * 4;
@@ -51,7 +52,6 @@ struct ColumnSums {
       sync_threads();
       if (warp == turn) for_each([&](u32 place, f32& sum) { sum += load_shared<f32>(mine + place); });
     }
-    sync_threads();  // the scratch serves other sums next
   }
 
  private:

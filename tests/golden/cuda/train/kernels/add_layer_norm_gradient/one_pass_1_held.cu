@@ -233,8 +233,8 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
     }
   }
   columns_0.gather<ROWS>(shared_base());
-  columns_1.gather<ROWS>(shared_base());
-  columns_2.gather<ROWS>(shared_base());
+  columns_1.gather<ROWS>(shared_base() + 1 * ColumnSums<VECTOR, CHUNKS>::bytes);
+  columns_2.gather<ROWS>(shared_base() + 2 * ColumnSums<VECTOR, CHUNKS>::bytes);
   if (thread_index() / THREADS == ROWS - 1) {
     constexpr u32 panel = 0;
     SPAK_UNROLL
