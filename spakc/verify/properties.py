@@ -258,17 +258,16 @@ def derivative_gap(tested: UnderTest, case: Case) -> tuple[float, float] | None:
     forward math, in float64. None where they agree. Needs a case of a gradient's kernel."""
     derived = tested.derived
     assert derived is not None
-    dtypes = {name: DType.f64 if DType(word).is_float else DType(word) for name, word in case.dtypes.items()}
+    kinds = {n: t.dtypes[0] if t.dtypes else DType.f64 for n, t in derived.forward.tensors.items()}
+    kinds |= {name: DType(word) for name, word in case.dtypes.items()}
+    dtypes = {name: DType.f64 if kind.is_float else kind for name, kind in kinds.items()}
     bounds = index_bounds(derived.forward, case.dims)
     ref = reference(tested, case)
     given = _given(tested, case, dtypes, ref.positive)
     full = {**_present(given)}
     for name, tensor in derived.forward.tensors.items():
         if tensor.role != "output" and name not in full and name not in case.absent:
-            kind = tensor.dtypes[0] if tensor.dtypes else DType.f64
-            full[name] = draw(
-                tensor, DType.f64 if kind.is_float else kind, case, bounds.get(name), ref.positive
-            )
+            full[name] = draw(tensor, dtypes[name], case, bounds.get(name), ref.positive)
     rng = np.random.default_rng(case.data)
     present = [name for name in derived.gradient.inputs if name in full]
     ways = {name: rng.standard_normal(full[name].shape) for name in present}
