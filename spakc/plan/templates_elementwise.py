@@ -7,7 +7,6 @@ from spakc.ir.ops import Load
 from spakc.plan.launch import Config, Requirements, Signature, StepProblem, product
 from spakc.plan.problem import ElementwiseProblem
 from spakc.plan.resources import Resources
-from spakc.plan.shared import TOGETHER, shared_of
 from spakc.plan.template import LaunchShape, Template, TemplateKnob, one_of
 from spakc.plan.templates_product import size
 from spakc.plan.templates_rows import no_double
@@ -48,16 +47,24 @@ def _shape(problem: StepProblem, _: Signature, config: Config) -> LaunchShape:
     threads = _number(config, "threads")
     per_block = threads * _number(config, "vector")
     points: Expression = size(problem.space)
-    if shared_of(problem) is not None:
+    if together := _together(problem):
         *outer, along, inner = problem.space
-        points = product((size((*outer, inner)), ["ceil_div", size((along,)), TOGETHER]))
+        points = product((size((*outer, inner)), ["ceil_div", size((along,)), together]))
     blocks: Expression = ["min", ["ceil_div", points, per_block], MAX_BLOCKS]
     return LaunchShape((blocks, 1, 1), threads, 0)
 
 
 def _derived(problem: StepProblem, _: Signature, __: Config) -> dict[str, Expression]:
     assert isinstance(problem, ElementwiseProblem)
-    return {} if shared_of(problem) is None else {"PLAN_together": TOGETHER}
+    together = _together(problem)
+    return {"PLAN_together": together} if together else {}
+
+
+def _together(problem: ElementwiseProblem) -> int:
+    """Neighbours that a thread computes together; 0 where they share nothing."""
+    from spakc.plan.shared import TOGETHER, shared_of  # not for `check`, which asks for knobs alone
+
+    return 0 if shared_of(problem) is None else TOGETHER
 
 
 GRID_STRIDE = Template(

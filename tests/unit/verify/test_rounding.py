@@ -25,7 +25,22 @@ NEAR_EPS = (
     "5gA-QnejFkyt5DVRqowAJ-tICH9BWVDTiWtPENGjxzmhirdpKodLtIFb8UHRkOKNCe99GcfVL_pdGf39Jd3xJ9zRVKs4dbaVQ6XYQO61XxMlgJ"
     "m54rRMVIbd8yLN3xT5QRr7A-dQ3hdvC1wYocP9Kb-eeBwKqYzQRKd7CJjTL9mrgfLRoNjfGGbfvgCnO6jtlXukk2u5XwPMPZZt9Ow",
 )
-"""Of AdamW: N = 8191, eps 5e-9, g bf16. One element's root is nearly eps."""
+"""Of ADAMW: N = 8191, eps 5e-9, g bf16. One element's root is nearly eps."""
+
+ADAMW = """spak 1
+kernel adamw: elementwise {
+  dim N
+  inout  p, m, v: f32 [N]
+  input  g: bf16 | f32 [N]
+  input  lr, decay, c1, c2: f32 []
+  option beta1: f32 = 0.9   option beta2: f32 = 0.95   option eps: f32 = 1e-8
+  math {
+    m[i] = beta1 * m[i] + (1 - beta1) * g[i]
+    v[i] = beta2 * v[i] + (1 - beta2) * g[i] * g[i]
+    p[i] = p[i] * (1 - lr[] * decay[]) - lr[] * (new(m)[i] / c1[]) / (sqrt(new(v)[i] / c2[]) + eps)
+  }
+}
+"""
 
 TWICE_ROUNDED = (
     "v1.eNpdUmFrwjAQ_S_3OUhtRUs-jsEGDkoZ-GUMOZtUM9OkS9I5Ef_7Lp2LU9qG9-7xcq-5nAA3XpoA_O2dAW5RGeAtai8ZNNYEhw1pwQ3EB"
@@ -73,8 +88,9 @@ kernel vanishing: elementwise {
 """
 
 
-def variant(case: Case, file: str) -> tuple[UnderTest, dict[str, str]]:
-    variants, files = of_file(EXAMPLES / file)
+def variant(case: Case, text: str) -> tuple[UnderTest, dict[str, str]]:
+    """The variant of a case, and what is emitted of its kernel: of a text, or of the example of that name."""
+    variants, files = of_text(text) if "\n" in text else of_file(EXAMPLES / text)
     return next(t for t in variants if (t.spec.name, t.variant.id) == (case.kernel, case.variant)), files
 
 
@@ -82,14 +98,14 @@ def variant(case: Case, file: str) -> tuple[UnderTest, dict[str, str]]:
 def test_a_root_that_is_nearly_eps_is_no_alarm(token: str) -> None:
     case = case_of(token)
     assert case.dims == {"N": 8191} and case.options["eps"] == 5e-9 and case.dtypes["g"] == "bf16"
-    tested, files = variant(case, "train.spak")
+    tested, files = variant(case, ADAMW)
     assert examine(tested, case, OnEmulator(files)) is None
 
 
 @pytest.mark.parametrize("token", NEAR_EPS)
 def test_another_eps_is(token: str) -> None:
     case = case_of(token)
-    tested, _ = variant(case, "train.spak")
+    tested, _ = variant(case, ADAMW)
     right = reference(tested, case)
     given = {name: array for name, array in right.given.items() if array is not None}
     other = evaluate(tested.kernel, given, {**case.options, "eps": 1e-6}, case.dims)
@@ -142,7 +158,7 @@ def test_a_sum_is_as_far_off_as_one_by_one() -> None:
 
 def test_a_case_of_many_zeros_has_no_error() -> None:
     case = replace(case_of(NEAR_EPS[0]), dims={"N": 64})
-    tested, _ = variant(case, "train.spak")
+    tested, _ = variant(case, ADAMW)
     right = reference(tested, case)
     assert all(np.isfinite(allowed).all() for allowed in right.allowed.values())
 
