@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spakc.ir.inline import fresh
 from spakc.ir.ops import Apply, Expr, Load, Ref, RefKind
-from spakc.ir.visit import children, walk, with_children
+from spakc.ir.visit import children, loads, references, walk, with_children
 from spakc.plan.problem import ElementwiseProblem, IndexRange, Local
 from spakc.record import record
 
@@ -41,11 +41,10 @@ def shared_of(problem: ElementwiseProblem) -> Shared | None:
 
     def same(expr: Expr) -> bool:
         """Whether it reads no element, and nothing that changes along the index."""
-        return not any(
-            isinstance(node, Load)
-            or (isinstance(node, Ref) and node.kind is RefKind.index and node.name == along.name)
-            or (isinstance(node, Ref) and node.kind is RefKind.local and node.name in changing)
-            for node in walk(expr)
+        return (
+            not any(loads(expr))
+            and along.name not in references(expr, RefKind.index)
+            and not changing & references(expr, RefKind.local)
         )
 
     def without(expr: Expr) -> Expr:

@@ -396,6 +396,3 @@ def _edges(tested: UnderTest) -> frozenset[int]:
     near = {n + d for unit in units for n in (unit, 2 * unit) for d in (-1, 0, 1)}
     primes = {n for n in range(2, 400) if all(n % d for d in range(2, math.isqrt(n) + 1))}
     return frozenset(near | primes | {1})
-
-
-# ---- cases --------------------------------------------------------------------------------------------

@@ -8,10 +8,8 @@ against what the operation means. The loss and the optimizer are operations of t
 from __future__ import annotations
 
 import contextlib
-import functools
-import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +23,7 @@ from spak_runtime.training.attention import Attention, Turn, heads_of
 from spak_runtime.training.lookup import Embedded, OfScores
 from spak_runtime.training.meanings import NAMES, first_output, known_options
 from spak_runtime.training.products import Loss, Product, padded
-from spak_runtime.training.residual import Sum, can_wait, opened
+from spak_runtime.training.residual import Sum, added, can_wait, opened
 from spak_runtime.training.scopes import named
 from spak_runtime.training.turns import Turns, as_operand, claimed, like, placed, with_place
 
@@ -236,7 +234,7 @@ class Ops:
         found = opened(parts)
         if self._made is not None and "residual" in self.uses and can_wait(found):
             return Sum(found)
-        return functools.reduce(operator.add, found)
+        return added(found)
 
     def row(self, table: Tensor, number: int) -> Tensor:
         """One row of a table."""
@@ -265,12 +263,7 @@ class Ops:
         self, x: Sum, weight: Tensor | None, bias: Tensor | None, eps: float, kind: str, narrow: bool
     ) -> Tensor | None:
         """Both by a kernel, or None where none can."""
-        first = x.parts[0]
-        kernel = self._bound("residual", first.dtype)
-        if kernel is not None and kind != self._forms["residual"]:
-            known = self._forms["residual"]
-            self._by_torch("residual", f"{kernel.spec.name} computes norm(kind = {known})", beside=True)
-            kernel = None
+        kernel = self._bound_norm("residual", x.parts[0].dtype, kind)
         if kernel is None:
             return None
         matrix, more, shift = x.terms()
@@ -283,7 +276,7 @@ class Ops:
             self._constant(0.0, (width,), matrix.device) if shift is None else shift,
         ]
         learned, vectors = self._vectors_of(kind, matrix, weight, bias, len(given))
-        given, options = [*given, *vectors], dict[str, Any](known_options(kernel, {"eps": eps}))
+        given, options = [*given, *vectors], known_options(kernel, {"eps": eps})
         try:
             kernel.explain(*given, **options)
         except SpakRuntimeError as error:
@@ -295,6 +288,14 @@ class Ops:
         self._computed("residual", kernel, *given, **options)
         x.close(stream.view_as(matrix))
         return like(y, matrix)
+
+    def _bound_norm(self, op: str, dtype: torch.dtype, kind: str) -> KernelFunction | None:
+        """The kernel that may compute the operation now, if its norm is of this kind."""
+        kernel = self._bound(op, dtype)
+        if kernel is None or kind == self._forms[op]:
+            return kernel
+        self._by_torch(op, f"{kernel.spec.name} computes norm(kind = {self._forms[op]})", beside=True)
+        return None
 
     def _vectors_of(
         self, kind: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, before: int
@@ -322,18 +323,11 @@ class Ops:
         kind: str,
         narrow: bool = False,
     ) -> Tensor:
-        kernel = self._bound("norm", x.dtype)
-        if kernel is not None and kind != self._forms["norm"]:
-            known = self._forms["norm"]
-            self._by_torch("norm", f"{kernel.spec.name} computes norm(kind = {known})", beside=True)
-            kernel = None
+        kernel = self._bound_norm("norm", x.dtype, kind)
         if kernel is None:
             return meanings.norm(x, weight, bias, eps, kind)
         learned, vectors = self._vectors_of(kind, x, weight, bias, 1)
-        parts, options = (
-            [x.reshape(-1, x.shape[-1]), *vectors],
-            dict[str, Any](known_options(kernel, {"eps": eps})),
-        )
+        parts, options = [x.reshape(-1, x.shape[-1]), *vectors], known_options(kernel, {"eps": eps})
         wanted = self._narrow(kernel, x) if narrow else None
         if self._turns is not None and kernel.saved:
             y = placed(kernel, parts, learned, options, self._turns, wanted, {0: claimed(x)})[0]
@@ -383,6 +377,8 @@ class Ops:
             return None
 
         def step(p: Tensor, m: Tensor, v: Tensor, g: Tensor, now: meanings.AdamW) -> None:
+            if now.scale is None and self._forms["optimizer"] == "scaled":
+                now = replace(now, scale=self._constant(1.0, (), p.device))
             flat = [tensor.view(-1) for tensor in (p, m, v)]
             arguments = (*flat, g.reshape(-1), *now.scalars)
             kernel(*arguments, **now.options)
@@ -392,7 +388,7 @@ class Ops:
 
     @property
     def scales_gradients(self) -> bool:
-        """Whether the optimizer's kernel multiplies gradients by `settings.scale`, which it must be given then."""
+        """Whether the optimizer's kernel multiplies gradients by the `scale` of its settings."""
         return (
             self._forms.get("optimizer") == "scaled" and self._bound("optimizer", torch.float32) is not None
         )

@@ -67,9 +67,8 @@ class Optimizer:
         with_decay = {id(parameter) for parameter in self.decayed}
         every = list(parameters)
         first, second = optimizer.get("betas", (0.9, 0.95))
-        self.scale: Tensor | None = (
-            None  # of the gradients of the step that comes next, where a kernel applies it
-        )
+        self.scale: Tensor | None = None
+        """Of the gradients of the step that comes next, where a kernel applies it."""
         self.betas, self.eps = (float(first), float(second)), float(optimizer.get("eps", 1e-8))
         self.adamw = torch.optim.AdamW(
             [
@@ -139,8 +138,7 @@ class Optimizer:
 
     def _by_kernel(self, kernel: Callable[..., None], now: Now) -> None:
         """Every weight by the kernel. The moments are where torch's AdamW would have them."""
-        scale = (self.scale if self.scale is not None else now.one) if self.ops.scales_gradients else None
-        self.scale = None
+        scale, self.scale = self.scale, None
         for group, decay in zip(self.adamw.param_groups, (now.decay, now.none), strict=True):
             settings = AdamW(now.rate, decay, now.c1, now.c2, *self.betas, self.eps, scale)
             for parameter in group["params"]:
@@ -155,8 +153,7 @@ class Optimizer:
 
 class Now(NamedTuple):
     """What a step uses, each of no dimension, float32: the rate, decay where there is some and where there is
-    `none`, the corrections 1 - beta^t of both moments, what decay leaves of a weight, and `one`. `steps` counts from
-    1."""
+    `none`, the corrections 1 - beta^t of both moments, and what decay leaves of a weight. `steps` counts from 1."""
 
     rate: Tensor
     decay: Tensor
@@ -165,12 +162,11 @@ class Now(NamedTuple):
     c2: Tensor
     kept: Tensor
     steps: Tensor
-    one: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """For every step of a training, on its device: a row of what `Now` holds [steps, 8] float32. `step` [1] int64 is
+    """For every step of a training, on its device: a row of what `Now` holds [steps, 7] float32. `step` [1] int64 is
     the step that comes next."""
 
     rows: Tensor
@@ -189,7 +185,7 @@ class Tables:
         for n in range(steps):
             rate, share = learning_rate(lr, n, steps), phased(decay, n, steps)
             c1, c2 = (1.0 - beta ** (n + 1) for beta in betas)
-            rows.append((rate, share, 0.0, c1, c2, 1.0 - rate * share, n + 1.0, 1.0))
+            rows.append((rate, share, 0.0, c1, c2, 1.0 - rate * share, n + 1.0))
         return Tables(torch.tensor(rows, device=device), torch.tensor([step], device=device))
 
     def take(self) -> Now:

@@ -37,7 +37,7 @@ class Sum:
         """What it comes to, by torch if nobody has computed it."""
         if self._tensor is None:
             with scope("addition"):
-                self.close(functools.reduce(operator.add, self.parts))
+                self.close(added(self.parts))
         assert self._tensor is not None
         return self._tensor
 
@@ -46,8 +46,8 @@ class Sum:
         matrices = [part for part in self.parts if part.dim() > 1]
         vectors = [part for part in self.parts if part.dim() <= 1]
         with scope("addition"):
-            matrix = functools.reduce(operator.add, matrices[:-1] or matrices)
-            vector = functools.reduce(operator.add, vectors) if vectors else None
+            matrix = added(matrices[:-1] or matrices)
+            vector = added(vectors) if vectors else None
         return matrix, matrices[-1] if len(matrices) > 1 else None, vector
 
     @classmethod
@@ -77,6 +77,11 @@ for _name in (
     *(f"__{name}__" for name in ("neg", "abs", "getitem", "lt", "le", "gt", "ge", "eq", "ne")),
 ):
     setattr(Sum, _name, _forwarded(_name))  # Python looks for operators at the class alone
+
+
+def added(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of at least one, from the first on."""
+    return functools.reduce(operator.add, parts)
 
 
 def opened(parts: Sequence[Any]) -> list[Tensor]:

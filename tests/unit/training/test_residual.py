@@ -1,39 +1,27 @@
 """Sums of the residual stream wait for the norm that reads them; for all else they are tensors."""
 
 import operator
-import os
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-import spak_runtime
-import spakc
 from spak_runtime.function import KernelFunction
-from spak_runtime.training import ops as module
 from spak_runtime.training.ops import Ops
 from spak_runtime.training.residual import Sum
-from tests.unit.emit.planned import ROOT
+from tests.unit.training.kernels_of import artifact_of, ops_of
 
 USES = {"linear": "matmul", "norm": "layer_norm", "residual": "add_layer_norm"}
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
-    out = tmp_path_factory.mktemp("residual")
-    folder = os.path.relpath(ROOT / "examples" / "kernels", out)
-    lines = [f'use "{folder}/{name}.spak"' for name in ("matmul", "train")]
-    file = out / "residual.spak"
-    file.write_text("\n".join(["spak 1", *lines, "targets h100", ""]))
-    spakc.compile_file(file, out / "artifact")
-    return spak_runtime.load(out / "artifact")
+    return artifact_of(tmp_path_factory.mktemp("residual"), "matmul", "train")
 
 
 @pytest.fixture
 def ops(artifact, monkeypatch):
-    """Operations that believe that they are on a device, and work in bfloat16."""
-    monkeypatch.setattr(module, "_working_dtype", lambda x: torch.bfloat16)
-    return Ops(USES, tuple(USES), artifact, torch.device("cuda"))
+    return ops_of(artifact, USES, monkeypatch)
 
 
 @pytest.fixture
