@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
-from spak_runtime.errors import ExpressionError
+from spak_runtime.errors import BuildError, ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts, evaluate
 from spak_runtime.manifest import Expression
 from spak_runtime.specialise import Binding, build_request
@@ -38,8 +38,8 @@ def compile_one(
 ) -> MachineCode:
     """Compiles a specialisation for one architecture and counts the instructions `count`.
 
-    Raises BuildError for a source that the device compiler refuses, ToolError without NVRTC or, where
-    something is to be counted, nvdisasm."""
+    Raises BuildError for a source that the device compiler refuses or that lacks the kernel, ToolError without
+    NVRTC or, where something is to be counted, nvdisasm."""
     headers = {name.removeprefix("include/"): t for name, t in files.items() if name.startswith("include/")}
     binding = Binding(
         {name: dtype.value for name, dtype in chosen.dtypes.items()},
@@ -52,7 +52,9 @@ def compile_one(
     found = dict.fromkeys(count, 0)
     for launch in tested.variant.launches:
         built = cache.build(build_request(files, headers, tested.variant, launch, binding, arch))
-        resources = built.entries[launch.entry]
+        resources = built.entries.get(launch.entry)
+        if resources is None:
+            raise BuildError(f'no `extern "C"` kernel {launch.entry!r}', log=built.log)
         registers, spilled = max(registers, resources.registers), spilled + resources.spill_bytes
         if count:
             code = disassemble(built.cubin)

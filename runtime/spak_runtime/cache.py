@@ -29,7 +29,8 @@ from spak_runtime.compilers import compile_request, compiler_of
 from spak_runtime.errors import CacheWarning
 from spak_runtime.nvrtc import BASE_OPTIONS, BuildRequest, Compiled
 
-SCHEMA = "spak-cache/1"
+SCHEMA = "spak-cache/2"
+"""Entries of 1 may lack what the device compiler says of registers and spills."""
 DEFAULT_LIMIT_BYTES = 2 * 2**30
 ABANDONED_SECONDS = 3600
 """A temporary folder this old belongs to a process that died."""

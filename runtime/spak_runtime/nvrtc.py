@@ -20,6 +20,9 @@ from spak_runtime.errors import ArchError, BuildError, ToolError
 
 BASE_OPTIONS = ("-std=c++17", "--ptxas-options=-v")
 """Every kernel is compiled with these; `-v` puts registers, spills and advisories into the log."""
+_ALWAYS_COMPILE = "--no-cache"
+"""Where a driver is loaded, NVRTC looks in the driver's own cache, and what comes from there has no log: nothing about
+registers, spills or advisories. It decides nothing about the cubin, so it is no part of a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def compile_cubin(request: BuildRequest) -> Compiled:
     """Compiles one source for one architecture.
 
     Raises BuildError with the compiler's errors, each at its file and line; ArchError for an architecture
-    that this NVRTC does not know; ToolError where NVRTC is missing.
+    that this NVRTC does not know; ToolError where NVRTC is missing or does not say what its code needs.
     """
     library = _nvrtc()
     if not re.fullmatch(r"sm_\d+[af]?", request.arch):
@@ -104,7 +107,9 @@ def compile_cubin(request: BuildRequest) -> Compiled:
         )
     )
     try:
-        options = [o.encode() for o in (f"-arch={request.arch}", *BASE_OPTIONS, *request.options)]
+        options = [
+            o.encode() for o in (f"-arch={request.arch}", _ALWAYS_COMPILE, *BASE_OPTIONS, *request.options)
+        ]
         (status,) = library.nvrtcCompileProgram(program, len(options), options)
         if status == library.nvrtcResult.NVRTC_ERROR_BUILTIN_OPERATION_FAILURE and _load_builtins():
             (status,) = library.nvrtcCompileProgram(program, len(options), options)
@@ -112,7 +117,7 @@ def compile_cubin(request: BuildRequest) -> Compiled:
         if status != library.nvrtcResult.NVRTC_SUCCESS:
             raise _build_error(request, status, log)
         cubin = _read(library.nvrtcGetCUBINSize, library.nvrtcGetCUBIN, program)
-        return Compiled.from_log(cubin, _TIMING.sub("", log))
+        return _with_resources(request, Compiled.from_log(cubin, _TIMING.sub("", log)))
     finally:
         library.nvrtcDestroyProgram(program)
 
@@ -227,6 +232,17 @@ def _load_builtins() -> bool:
             except OSError:
                 continue
     return False
+
+
+def _with_resources(request: BuildRequest, compiled: Compiled) -> Compiled:
+    """Raises ToolError where there is code of whose registers the log says nothing: its spills would go unseen."""
+    silent = [name for name, resources in compiled.entries.items() if not resources.registers]
+    if silent or (not compiled.entries and b".text." in compiled.cubin):
+        what = ", ".join(silent) or request.name
+        raise ToolError(
+            f"NVRTC compiled {what} for {request.arch} and does not say how many registers it uses"
+        )
+    return compiled
 
 
 def _build_error(request: BuildRequest, status: Any, log: str) -> BuildError:

@@ -99,9 +99,8 @@ def _compiled(
                 made.append(
                     (chosen, compile_one(candidate.tested, chosen, files, device.arch, counts, cache))
                 )
-            except (BuildError, KeyError) as error:
-                said = str(error) if isinstance(error, BuildError) else f'no `extern "C"` kernel {error}'
-                return (), Failure("SPAK752", candidate.tested.name, (f"{device.arch}: {said}",))
+            except BuildError as error:
+                return (), Failure("SPAK752", candidate.tested.name, (f"{device.arch}: {error}",))
         for law in asked:
             seen = [_seen(law, candidate, chosen, code) for chosen, code in made]
             found.append({"law": law.qualified, "target": device.name, "observations": merged(seen)})

@@ -10,6 +10,7 @@ import torch
 import spak_runtime
 from spak_runtime import errors
 from spak_runtime.numerics import compare, ulp
+from spak_runtime.nvrtc import BuildRequest, compile_cubin
 from tests.unit.runtime import hand_artifact
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -288,3 +289,11 @@ def test_the_host_cost_of_a_call(hand):
     cost = sorted(rounds)[10] * 1e6
     print(f"host cost of a call: {cost:.1f} us")
     assert cost < 40
+
+
+def test_what_the_driver_has_kept_is_told_again():
+    """NVRTC asks the cache of the driver first, and what comes from there has no log."""
+    arch = "sm_{}{}".format(*torch.cuda.get_device_capability())
+    source = f'extern "C" __global__ void k(float* x) {{ x[threadIdx.x] *= {time.time_ns() % 10**6}.5f; }}'
+    first, again = (compile_cubin(BuildRequest("k.cu", source, {}, (), arch)) for _ in range(2))
+    assert first.entries["k"].registers > 0 and again.log == first.log

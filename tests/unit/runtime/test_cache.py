@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from spak_runtime.cache import KernelCache, digest
+from spak_runtime.cache import SCHEMA, KernelCache, digest
 from spak_runtime.errors import CacheWarning
 from spak_runtime.nvrtc import BuildRequest, Compiled
 
@@ -115,7 +115,7 @@ def test_an_entry_of_another_schema_is_not_used(cache):
     compiler = Compiler()
     cache.build(request(), compiler)
     record = entry_of(cache) / "entry.json"
-    record.write_text(record.read_text().replace("spak-cache/1", "spak-cache/0"))
+    record.write_text(record.read_text().replace(SCHEMA, "spak-cache/0"))
     cache.build(request(), compiler)
     assert compiler.calls == 2
 

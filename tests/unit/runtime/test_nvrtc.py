@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from spak_runtime import nvrtc
@@ -35,6 +37,20 @@ def test_a_cubin_for_every_architecture_without_a_gpu(arch):
 def test_static_shared_memory_is_read_from_the_log():
     log = compile_cubin(request()).log
     assert parse_resources(log)["scale"].shared_bytes == 512
+
+
+def test_the_cache_of_the_driver_is_not_asked():
+    """It gives a cubin without a log, so that spills and advisories would go unseen."""
+    log = compile_cubin(request(options=("-DFACTOR=3.0f", "--enable-cache-trace"))).log
+    assert "Used" in log and "nvrtc cache" not in log
+
+
+@pytest.mark.parametrize("lost", [".*", r".*Used \d+ registers.*"])
+def test_code_of_which_nothing_is_said_is_refused(monkeypatch, lost):
+    read = nvrtc._text
+    monkeypatch.setattr(nvrtc, "_text", lambda raw: re.sub(lost, "", read(raw)))
+    with pytest.raises(ToolError, match=r"scale.* for sm_80 and does not say how many registers"):
+        compile_cubin(request())
 
 
 def test_an_error_is_told_at_the_place_the_line_directive_names():
