@@ -97,6 +97,27 @@ def test_functions(machine: Machine, name: str) -> None:
     assert np.all(np.abs(y - expected) <= tolerance * np.abs(expected) + 1e-37)
 
 
+def test_gelu_is_as_exact_as_float32_beside_its_argument(machine: Machine) -> None:
+    source = """
+    #include "spak/functions.cuh"
+    struct P { const f32* x; f32* y; };
+    SPAK_KERNEL(kernel, P, 256) {
+      const u32 i = block_index_x() * 256 + thread_index();
+      store(params.y + i, gelu(load(params.x + i)));
+    }
+    """
+    x = np.linspace(-9, 9, 4096, dtype=np.float32)
+    x[:4] = [np.nan, np.inf, -np.inf, 0]
+    y = np.zeros_like(x)
+    machine.run(source, Params().input("x", x).output("y", y), grid=(16, 1, 1), block=256)
+    assert np.isnan(y[0]) and y[1] == np.inf and abs(y[2]) < 1e-8 and y[3] == 0
+    exact = np.array([v / 2 * math.erfc(-v / math.sqrt(2)) for v in x[4:].tolist()])
+    off = np.abs(y[4:] - exact)
+    assert np.all(off <= 2.0**-23 * np.abs(x[4:]))
+    near = x[4:] > -5
+    assert np.all(off[near] <= 8e-6 * np.abs(exact[near]))  # where 1 + erf(x) has few places left
+
+
 def test_a_count_of_64_bits_is_divided_by_a_length(machine: Machine) -> None:
     source = """
     struct P { const i64* counter; const i32* extent; i64* y; };
