@@ -47,11 +47,12 @@ def build(
     lets the compiler fuse a * b + c as nvcc does; cases are worth running both ways. Built once, then kept by
     content.
 
-    Raises ToolError without a C++ compiler, BuildError when it refuses the source.
+    Raises ToolError without a C++ compiler that can build the emulator, BuildError when it refuses the source.
     """
     if isinstance(source, Path):
         text, name = source.read_text(encoding="utf-8"), source.name
     else:
         text = source
+    prepare()  # a compiler that cannot build this finds fault with every kernel
     macros = sorted((key, str(value)) for key, value in (defines or {}).items())
     return Kernel(kernel_library(text, name, list(include_dirs), macros, contract), name)

@@ -173,7 +173,7 @@ def _library() -> ctypes.CDLL:
 def prepare() -> None:
     """Builds and loads the emulator's own library now rather than at the first kernel.
 
-    Raises ToolError without a compiler, BuildError when it refuses."""
+    Raises ToolError without a compiler that can build it."""
     _library()
 
 

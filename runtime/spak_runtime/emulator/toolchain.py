@@ -52,7 +52,12 @@ def compiler() -> tuple[str, str]:
         path = shutil.which(name)
         if path is None:
             continue
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        try:
+            said = subprocess.run(
+                [path, "--version"], capture_output=True, text=True, check=False, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue  # no program of this machine
         if said.returncode == 0 and said.stdout:
             return path, said.stdout.splitlines()[0]
     looked_for = f"$CXX = {wanted}" if wanted else "g++, clang++, c++"
@@ -129,7 +134,7 @@ def digest_of(*parts: object) -> str:
 def runtime_library() -> Path:
     """The emulator's own library, built at its first use on this machine (about ten seconds).
 
-    Raises ToolError without a compiler, BuildError when it refuses.
+    Raises ToolError without a compiler that can build it.
     """
     path, version = compiler()
     native = () if platform.machine() == "arm64" else ("-march=native",)
@@ -148,10 +153,13 @@ def runtime_library() -> Path:
             )
             return made
 
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            objects = list(pool.map(build_object, sources))
         made = scratch / "runtime.so"
-        _run([path, "-shared", *map(str, objects), "-o", str(made)], "the emulator")
+        try:
+            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+                objects = list(pool.map(build_object, sources))
+            _run([path, "-shared", *map(str, objects), "-o", str(made)], "runtime.so")
+        except BuildError as error:
+            raise ToolError(f"{path} ({version}) cannot build the emulator: {error.message}") from None
         keep(made, target)
     return target
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spak_runtime.emulator import Buffer, build, toolchain
+from spak_runtime.emulator import Buffer, build, launch, toolchain
 from spak_runtime.errors import BuildError, CallError, ToolError, UnknownKernelError
 from tests.clock import assert_within
 from tests.unit.emulator.emulator_cases import (
@@ -81,6 +81,31 @@ def test_no_compiler_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None
     finally:
         monkeypatch.undo()
         toolchain.compiler.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("", "found none"),
+     ("#!/bin/sh\nexit 1\n", "found none"),
+     ('#!/bin/sh\n[ "$1" = --version ] && echo fake++ 1.0\n', "fake.. 1.0. cannot build the emulator")],
+)  # fmt: skip
+def test_a_compiler_that_does_not_work_is_no_fault_of_a_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    fake = tmp_path / "fake"
+    fake.write_text(script)
+    fake.chmod(0o755)
+    monkeypatch.setenv("CXX", str(fake))
+    monkeypatch.setenv("SPAK_CACHE_DIR", str(tmp_path / "cache"))
+    toolchain.compiler.cache_clear()
+    launch._library.cache_clear()
+    try:
+        with pytest.raises(ToolError, match=said):
+            from_text("struct P { i32 n; };\nSPAK_KERNEL(kernel, P, 32) {}")
+    finally:
+        monkeypatch.undo()
+        toolchain.compiler.cache_clear()
+        launch._library.cache_clear()
 
 
 def test_builds_are_kept_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
