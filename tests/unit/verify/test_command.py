@@ -72,6 +72,15 @@ def test_a_tolerance_that_is_too_wide_fails(tmp_path: Path) -> None:
     assert entries(path)["verify scaled"].status.verdict.value == "violated"
 
 
+@pytest.mark.parametrize("sizes", ["2000000000..2000000001", "{20000}"])
+def test_calls_that_are_too_large_for_a_case_are_told(tmp_path: Path, sizes: str) -> None:
+    path = write(tmp_path, SCALED.replace("1..20", sizes))
+    result = verify(path)
+    assert result.exit_code == 5, result.output
+    assert "naive.8: not run: a call has 8,0" in result.output
+    assert entries(path)["verify scaled"].status.verdict.value == "undecided"
+
+
 def test_laws_over_traffic_and_machine_code(tmp_path: Path) -> None:
     laws = """  law reads_all: bytes(A) >= M * K * sizeof(A)
   law wrong: bytes(C) == 2 * M * N * sizeof(C)
