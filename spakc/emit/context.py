@@ -214,6 +214,7 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
         "reduced": index_group(problem.reduced, scope, [step]),
         "accumulate": from_math(step, problem.span, 4),
         "outputs": outputs,
+        "in_parts": problem.parts is not None,
     }
     for side, operand, read in (("left", problem.left, left), ("right", problem.right, right)):
         statement = f"value = {as_float(read)};"

@@ -156,8 +156,6 @@ def _reference(expr: Ref, scope: Scope) -> Code:
         if option.compiled_in:
             return Code(identifier("OPTION", expr.name), kind_of(option.dtype))
         return Code(f"params.{identifier('o', expr.name)}", kind_of(option.dtype))
-    if expr.kind is RefKind.fact:
-        return Code(f"params.{identifier('f', expr.name)}", "i32")
     raise CannotEmit(f"`{expr.name}` ({expr.kind.value}) has no value inside a kernel", expr)
 
 

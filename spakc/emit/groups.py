@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from spakc.emit.expressions import Scope, address, expression, identifier
 from spakc.emit.source_map import from_math
 from spakc.ir.ops import Load, Ref, RefKind
+from spakc.plan.launch import is_known_at_launch
 from spakc.plan.problem import IndexRange, Operand, Store
 from spakc.record import record
 
@@ -59,9 +60,15 @@ class Group:
 
 def index_group(ranges: Iterable[IndexRange], scope: Scope, code: Iterable[str]) -> Group:
     """The indices that a counter runs through; `code` is what stands after their declaration."""
-    indices = tuple((identifier("i", r.name), expression(r.extent, scope).text) for r in ranges)
+    indices = tuple((identifier("i", r.name), _extent(r, scope)) for r in ranges)
     words = {word for text in code for word in _WORD.findall(text)}
     return Group(indices, frozenset(name for name, _ in indices if name in words))
+
+
+def _extent(index: IndexRange, scope: Scope) -> str:
+    if is_known_at_launch(index):
+        return f"params.{identifier('v', index.name)}"
+    return expression(index.extent, scope).text
 
 
 def with_indices(scope: Scope, ranges: Iterable[IndexRange]) -> Scope:

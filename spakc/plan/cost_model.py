@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from spakc.plan.launch import Config
+from spakc.plan.parts import MOST, SHORTEST
 from spakc.plan.resources import Resources
 from spakc.plan.template import Template
-from spakc.plan.terms import Amount, Term, ceil_div, greatest, is_array, least
+from spakc.plan.terms import Amount, Term, ceil_div, floor_div, greatest, is_array, least
 from spakc.record import record
 from spakc.target import Target
 
@@ -84,6 +86,9 @@ EXCHANGE = 7.75e-06
 
 CLUSTER_BANDWIDTH = 1.93e10
 """Bytes in a second that a block reads of the shared memory of others."""
+
+ADDED = 3e-6
+"""Seconds of a launch that adds parts of sums, beside the bytes that lie between."""
 
 MEMORY_SHARE = 1
 """Of the memory's bandwidth, where TMA moves each byte once."""
@@ -205,6 +210,8 @@ def product_time(
     resident = target.resident_blocks(resources.threads, resources.registers, resources.shared_bytes)
     if resident == 0:
         return Estimate(math.inf, "a block does not fit")
+    if template.in_parts:
+        return _time_in_parts(config, shape, target)
     if "tile_m" not in config:
         return _naive_time(config, shape, target)
     if "consumers" in config:
@@ -405,6 +412,26 @@ def _persistent_time(config: Config, shape: ProductShape, target: Target) -> Est
     seconds = total * CLUSTER_COST if cluster > 1 else total
     begin = PERSISTENT_LAUNCH + (CLUSTER_START if cluster * parts > 1 else 0.0)
     return _launched(begin, seconds, limit, shape, target, MEMORY_SHARE)
+
+
+def parts_of(config: Config, shape: ProductShape, target: Target) -> Amount:
+    """How many parts the sums of a product have, as `in_parts` of the plan says."""
+    tile_m, tile_n, tile_k, cluster = (
+        _number(config, knob) for knob in ("tile_m", "tile_n", "tile_k", "cluster")
+    )
+    tiles = greatest((ceil_div(shape.rows, tile_m * cluster) * ceil_div(shape.columns, tile_n), 1))
+    places = floor_div(shape.multiprocessors(target), cluster)
+    most = least((floor_div(places, tiles), floor_div(ceil_div(shape.depth, tile_k), SHORTEST), MOST))
+    return greatest((most, 1))
+
+
+def _time_in_parts(config: Config, shape: ProductShape, target: Target) -> Estimate:
+    """Of both launches. What the first one leaves for the second is in the cache if it is little."""
+    parts = parts_of(config, shape, target)
+    part = replace(shape, depth=ceil_div(shape.depth, parts), batch=parts)
+    found = _persistent_time(config, part, target)
+    left = parts * (shape.rows * shape.columns) * 4
+    return replace(found, seconds=found.seconds + ADDED + left / target.bandwidth * 2)
 
 
 def _places(sms: Amount, blocks: int) -> Amount:

@@ -3,14 +3,14 @@ device, and what their schedules would rather have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from spak_runtime.manifest import Expression
 from spakc.ir.constraint import Env, evaluate, implication
-from spakc.ir.module import Prefer
+from spakc.ir.module import Prefer, Tensor
 from spakc.ir.ops import Apply
 from spakc.plan.cost_model import (
     AttentionShape,
@@ -66,9 +66,8 @@ def at_a_call(
         shape: ProductShape | AttentionShape
         if isinstance(problem, ProductProblem | PanelProblem):
             whole = problem.product if isinstance(problem, PanelProblem) else problem
-            rows, columns, depth, batch = map(
-                _amount, (whole.rows, whole.columns, whole.reduced, whole.batch)
-            )
+            batch_of = () if whole.parts is not None else whole.batch
+            rows, columns, depth, batch = map(_amount, (whole.rows, whole.columns, whole.reduced, batch_of))
             right = whole.right
             across = right.axis_of(whole.columns[0].name)
             shape = ProductShape(
@@ -91,7 +90,7 @@ def at_a_call(
     if not times:
         return None
     total = sum(times[1:], times[0])
-    for name, tensor in signature.carried.items():
+    for name, tensor in _handed_on(steps, signature).items():
         elements = product(stored_shape(tensor))
         moved = (
             (Term(elements) if isinstance(elements, list) else elements) * 2 * signature.largest_element(name)
@@ -114,9 +113,16 @@ def at_references(
             at = _attention(part, batch, queries, keys, depth, depth, None)
         total = total + _time(problem, template, config, at, signature, known).seconds
     if not attention:
-        total = total + len(signature.carried) * (all_references().handed_on / known.bandwidth + HANDED_ON)
+        total = total + len(_handed_on(steps, signature)) * (
+            all_references().handed_on / known.bandwidth + HANDED_ON
+        )
     count = len(REFERENCE_ATTENTIONS if attention else REFERENCE_SHAPES)
     return tuple(np.broadcast_to(np.asarray(total) * correction, count).tolist())
+
+
+def _handed_on(steps: Sequence[PlannedStep], signature: Signature) -> Mapping[str, Tensor]:
+    """What lies between launches, but for what is in the time of a product already."""
+    return {} if any(template.in_parts for _, template, _ in steps) else signature.carried
 
 
 def _amount(group: tuple[IndexRange, ...]) -> Amount:

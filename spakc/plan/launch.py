@@ -275,7 +275,6 @@ class Uses:
     tensors: tuple[str, ...]
     dims: tuple[str, ...]
     options: tuple[str, ...]
-    facts: tuple[str, ...] = ()
 
 
 def uses_of(problem: StepProblem, signature: Signature) -> Uses:
@@ -285,7 +284,7 @@ def uses_of(problem: StepProblem, signature: Signature) -> Uses:
         for node in walk(expr):
             if isinstance(node, Load):
                 tensors.add(node.tensor)
-            elif isinstance(node, Ref) and node.kind in (RefKind.dim, RefKind.option, RefKind.fact):
+            elif isinstance(node, Ref) and node.kind in (RefKind.dim, RefKind.option):
                 names.add((node.kind, node.name))
     for name in tuple(tensors):  # the default of an optional tensor is part of the code
         default = signature.tensors[name].default
@@ -298,7 +297,6 @@ def uses_of(problem: StepProblem, signature: Signature) -> Uses:
         tuple(name for name in signature.tensors if name in tensors),
         tuple(name for name in signature.dims if (RefKind.dim, name) in names),
         tuple(name for name in signature.options if (RefKind.option, name) in names),
-        tuple(sorted(name for kind, name in names if kind is RefKind.fact)),
     )
 
 
@@ -319,8 +317,15 @@ def params_of(problem: StepProblem, signature: Signature) -> tuple[Param, ...]:
         option = signature.options[name]
         if not option.compiled_in:
             params.append(Param("option", "f32" if option.dtype is DType.f32 else "i32", name))
-    params += [Param("value", "i32", name, value=["fact", name]) for name in uses.facts]
+    counted = (i for i in ranges_of(problem) if not isinstance(problem, RowsProblem) or i != problem.parts)
+    launched = filter(is_known_at_launch, counted)
+    params += [Param("value", "i32", index.name, value=lower(index.extent)) for index in launched]
     return tuple(params)
+
+
+def is_known_at_launch(index: IndexRange) -> bool:
+    """Whether the extent depends on the device, so that it is worked out once and handed to the kernel."""
+    return any(isinstance(node, Ref) and node.kind is RefKind.fact for node in walk(index.extent))
 
 
 def axes_of(problem: StepProblem, signature: Signature, layouts: Iterable[str]) -> tuple[str, ...]:

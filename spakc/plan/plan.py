@@ -27,8 +27,9 @@ from spakc.plan.problem import AttentionProblem, Problem
 from spakc.plan.recognise import recognise
 from spakc.plan.select import Measurement
 from spakc.plan.split import split
-from spakc.plan.steps import Steps, one_pass_of, steps_of
-from spakc.plan.templates import check_templates
+from spakc.plan.steps import Steps, in_parts_of, one_pass_of, steps_of
+from spakc.plan.template import Template
+from spakc.plan.templates import check_templates, template_of
 from spakc.plan.variants import Asked, Case, Undecided, VariantPlan, variants_of
 from spakc.record import record
 from spakc.source import SourceFile, Span
@@ -134,6 +135,9 @@ def _plan_kernel(
     flat = None if kernel.schedules else flat_of(steps)
     if flat is not None:
         cases.insert(-1, Case(flat[0], "flat", flat[1]))
+    parted = in_parts_of(problem, kernel) if _in_parts_by_file(kernel) else None
+    if parted is not None:
+        cases.insert(-1, Case(parted[0], guards=(parted[1],)))
     panel = fused(problem)
     if panel is not None:
         cases = [
@@ -147,6 +151,11 @@ def _plan_kernel(
     ]
     variants, missing = variants_of(kernel, cases, devices, sink, measurements, asked)
     return KernelPlan(kernel, problem, variants, missing)
+
+
+def _in_parts_by_file(kernel: Kernel) -> bool:
+    templates = [template_of(kernel, schedule) for schedule in kernel.schedules.values()]
+    return any(isinstance(template, Template) and template.in_parts for template in templates)
 
 
 def _special_cases(kernel: Kernel, general: Steps) -> list[Case]:

@@ -95,6 +95,9 @@ class ProductProblem:
     Output values are over `Ref(accumulator, local)`, the index variables and loads: a vector over columns,
     over rows, a matrix over both, a scalar. Products of constants under the sum are already moved into the
     outputs.
+
+    With `parts`, which are the batch then, each sum is over a part of what is reduced; which one is the launch's to say
+    (a part beyond the end is zero).
     """
 
     kernel: str
@@ -108,6 +111,7 @@ class ProductProblem:
     accumulator: str
     outputs: tuple[Store, ...]
     span: Span | None = field(default=None, compare=False, repr=False)  # of the sum
+    parts: IndexRange | None = None
 
     @property
     def operands(self) -> tuple[Operand, Operand]:

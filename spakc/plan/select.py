@@ -62,10 +62,31 @@ REFERENCE_SHAPES = (
 rows that are harder than others."""
 
 
+LONG_SUMS = (
+    ProductShape(1024, 256, 92_160, across=1),
+    ProductShape(256, 1024, 92_160, across=1),
+    ProductShape(768, 256, 92_160, across=1),
+    ProductShape(256, 256, 92_160, across=1),
+    ProductShape(256, 64, 30_720, across=1),
+    ProductShape(64, 64, 30_720, across=1),
+    ProductShape(384, 384, 16_384, across=1),
+    ProductShape(1152, 384, 16_384, across=1),
+    ProductShape(1536, 384, 16_384, across=1),
+    ProductShape(768, 768, 16_384, across=1),
+    ProductShape(768, 768, 3840, across=1),
+    ProductShape(256, 1024, 16_384),
+    ProductShape(512, 768, 16_384),
+    ProductShape(456, 1176, 4728, ragged=(1, 1)),
+    ProductShape(100, 1000, 12_000, ragged=(1, 1)),
+    ProductShape(64, 4096, 4096),
+)
+"""The same for products whose sums are computed in parts: gradients of weights, skinny ones."""
+
+
 @functools.cache
-def all_references() -> ProductShape:
-    """`REFERENCE_SHAPES` as one: arrays of their sizes, for a time of each by one evaluation of the model."""
-    sides = np.array([(s.rows, s.columns, s.depth, *s.ragged, s.across) for s in REFERENCE_SHAPES], float).T
+def all_references(shapes: tuple[ProductShape, ...] = REFERENCE_SHAPES) -> ProductShape:
+    """These shapes as one: arrays of their sizes, for a time of each by one evaluation of the model."""
+    sides = np.array([(s.rows, s.columns, s.depth, *s.ragged, s.across) for s in shapes], float).T
     rows, columns, depth, left, right, across = sides
     return ProductShape(rows, columns, depth, ragged=(left, right), across=across)
 
@@ -119,6 +140,11 @@ class Question:
     facts: Mapping[str, bool | int | float | str] | None = None
     measurements: tuple[Measurement, ...] = ()
     asked: tuple[Config, ...] = ()
+
+    @property
+    def references(self) -> tuple[ProductShape, ...]:
+        """The sizes that a portfolio of it should serve."""
+        return LONG_SUMS if self.template.in_parts else REFERENCE_SHAPES
 
 
 def select(question: Question, candidates: Sequence[Candidate]) -> tuple[Selected, ...]:
@@ -224,7 +250,7 @@ def _selected(
     """One config of a portfolio, with the reference shape at which it is most ahead of the others as the
     reason."""
     others = [i for i in chosen if i != index]
-    rival = ranks.handicap[others].min(axis=0) if others else np.ones(len(REFERENCE_SHAPES))
+    rival = ranks.handicap[others].min(axis=0) if others else np.ones(len(question.references))
     at = int(np.argmax(rival / ranks.handicap[index]))
     why = _why(question, candidates, ranks, index, at)
     ratios = ranks.measured[index] / ranks.modelled[index]
@@ -237,13 +263,13 @@ def _selected(
 def _ranks(question: Question, candidates: Sequence[Candidate]) -> _Ranks:
     """Every candidate at every reference shape, handicapped against the best: among those measured if any is, else
     among those that violate fewest preferences."""
-    full = (len(candidates), len(REFERENCE_SHAPES))
+    full = (len(candidates), len(question.references))
     modelled, measured, violated = np.empty(full), np.full(full, np.nan), _violated(question, candidates)
     for i, candidate in enumerate(candidates):
-        seconds = _estimate(question, candidate, all_references()).seconds
+        seconds = _estimate(question, candidate, all_references(question.references)).seconds
         assert not isinstance(seconds, Term), "the sizes of reference shapes are known"
         modelled[i] = seconds
-    for at, shape in enumerate(REFERENCE_SHAPES):
+    for at, shape in enumerate(question.references):
         sizes = _sizes(question, shape)
         for m in question.measurements:
             if m.arch == question.target.arch and m.schedule == question.schedule and m.shape == sizes:
@@ -288,8 +314,8 @@ def _violated(question: Question, candidates: Sequence[Candidate]) -> NDArray[np
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, candidate in enumerate(candidates):
         alike.setdefault(tuple(candidate.config.get(name) for name in knobs), []).append(i)
-    counts = np.zeros((len(candidates), len(REFERENCE_SHAPES)), np.int64)
-    for at, shape in enumerate(REFERENCE_SHAPES):
+    counts = np.zeros((len(candidates), len(question.references)), np.int64)
+    for at, shape in enumerate(question.references):
         env = Env().facts(question.facts or {}).dims(_sizes(question, shape))
         for places in alike.values():
             known = env.knobs(candidates[places[0]].config)
@@ -302,7 +328,7 @@ def _violated(question: Question, candidates: Sequence[Candidate]) -> NDArray[np
 
 
 def _why(question: Question, candidates: Sequence[Candidate], ranks: _Ranks, index: int, at: int) -> str:
-    shape = REFERENCE_SHAPES[at]
+    shape = question.references[at]
     among = f"of {len(candidates)} lawful config{'s' if len(candidates) != 1 else ''}"
     where = f"at {shape} on {question.target.arch}"
     measured, violated = float(ranks.measured[index, at]), int(ranks.violated[index, at])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spak_runtime.manifest import Guard
 from spakc.ir.module import Kernel, Tensor
 from spakc.ir.ops import Expr, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.plan.launch import Signature, StepProblem, ranges_of, stores_of
 from spakc.plan.one_pass import one_pass
 from spakc.plan.partial_sums import partial_sums
+from spakc.plan.parts import in_parts
 from spakc.plan.problem import (
     ChainProblem,
     Problem,
@@ -47,6 +49,19 @@ def one_pass_of(problem: Problem, kernel: Kernel) -> Steps | None:
         return None
     joined = _joined(list(found[0]), [*names, *found[1]], kernel)
     return None if isinstance(joined, str) else joined
+
+
+def in_parts_of(problem: Problem, kernel: Kernel) -> tuple[Steps, Guard] | None:
+    """Launches of which the first computes parts of a product's sums, and what they ask of a call; None where it has
+    none."""
+    if not isinstance(problem, ProductProblem):
+        return None
+    found = in_parts(problem, {*kernel.tensors, *kernel.dims, *kernel.options})
+    if found is None:
+        return None
+    summed, added, handed, guard = found
+    joined = _joined([summed, added], [handed], kernel)
+    return None if isinstance(joined, str) else (joined, guard)
 
 
 def _stages(problem: Problem) -> list[StepProblem]:

@@ -28,7 +28,7 @@ from spakc.plan.templates_held import HELD
 from spakc.plan.templates_product import NAIVE, OCCUPANCY, PIPELINED, SWIZZLED, TILED
 from spakc.plan.templates_rows import BLOCK, COLUMNS, WARP
 from spakc.plan.templates_tma import TMA_PIPELINED
-from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
+from spakc.plan.templates_warp_specialized import IN_PARTS, WARP_SPECIALIZED
 from spakc.record import record
 
 TEMPLATES: tuple[Template, ...] = (
@@ -39,6 +39,7 @@ TEMPLATES: tuple[Template, ...] = (
     PIPELINED,
     TMA_PIPELINED,
     WARP_SPECIALIZED,
+    IN_PARTS,
     V1_NAIVE,
     V2_ONLINE,
     V3_PIPELINED,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spak_runtime.manifest import Expression, Guard, Param
 from spakc.ir.ops import Load, RefKind
 from spakc.ir.visit import references, walk
@@ -140,6 +142,21 @@ def _refuses_split(config: Config) -> str | None:
 
 def _cannot(problem: StepProblem, signature: Signature) -> str | None:
     assert isinstance(problem, ProductProblem)
+    if problem.parts is not None:
+        return "it computes whole sums"
+    return _cannot_tile(problem, signature)
+
+
+def _cannot_in_parts(problem: StepProblem, signature: Signature) -> str | None:
+    assert isinstance(problem, ProductProblem)
+    if problem.parts is None:
+        return (
+            "parts are those of a sum over one index for one row and one column, in f32 and without a batch"
+        )
+    return _cannot_tile(problem, signature)
+
+
+def _cannot_tile(problem: ProductProblem, signature: Signature) -> str | None:
     reason = tensor_core_refusal(problem, signature)
     if reason is not None:
         return reason
@@ -184,7 +201,7 @@ def _params(problem: StepProblem, signature: Signature, config: Config) -> tuple
     others = [
         param
         for param in params_of(problem, signature)
-        if param.name in read or param.kind not in ("pointer", "stride", "value")
+        if param.name in read or param.name not in signature.tensors
     ]
     return (
         *maps,
@@ -199,7 +216,8 @@ def _early(problem: ProductProblem, config: Config) -> Expression:
     order. That costs launches that read a matrix many times from the second-level cache more than it hides."""
     cluster, parts = number(config, "cluster"), number(config, "split_k")
     one_round = ["le", _tiles(problem, config), places(["fact", "sms"], cluster * parts)]
-    sizes = (size(problem.rows), size(problem.columns), size(problem.reduced), size(problem.batch))
+    batch = 1 if problem.parts is not None else size(problem.batch)
+    sizes = (size(problem.rows), size(problem.columns), size(problem.reduced), batch)
     return ["where", ["and", one_round, ["le", product(sizes), SHORT]], 1, 0]
 
 
@@ -294,4 +312,32 @@ WARP_SPECIALIZED = Template(
     refuses=_refuses,
     params=_params,
     derived=_derived,
+)
+
+
+def _refuses_in_parts(problem: StepProblem, signature: Signature, config: Config) -> str | None:
+    if config["split_k"] != 1:
+        return "parts of a sum are blocks of their own, not those of a cluster"
+    return _refuses(problem, signature, config)
+
+
+IN_PARTS = replace(
+    WARP_SPECIALIZED,
+    name="in_parts",
+    summary="the same for parts of each sum, by as many blocks as a device has; another launch adds the parts",
+    knobs=(
+        *WARP_SPECIALIZED.knobs,
+        TemplateKnob(
+            "parts",
+            "warps",
+            "1, 2, 4, 8 or 16",
+            one_of(1, 2, 4, 8, 16),
+            4,
+            "warps of the second launch that share a result",
+        ),
+    ),
+    cannot=_cannot_in_parts,
+    portfolio=6,
+    in_parts=True,
+    refuses=_refuses_in_parts,
 )

@@ -61,6 +61,17 @@ def ceil_div(a: Amount, b: Amount) -> Amount:
     return math.ceil(a / b)
 
 
+def floor_div(a: Amount, b: Amount) -> Amount:
+    """The greatest whole number that is at most a / b."""
+    if isinstance(a, Term) or isinstance(b, Term):
+        return _joined("floordiv", a, b)
+    if is_array(a) or is_array(b):
+        import numpy as np
+
+        return np.floor(np.asarray(a) / b)
+    return math.floor(a / b)
+
+
 def greatest(amounts: Sequence[Amount]) -> Amount:
     return _extreme("max", amounts)
 

@@ -23,6 +23,7 @@ from spakc.plan.launch import (
     axes_of,
     workspace_spec,
 )
+from spakc.plan.problem import ProductProblem
 from spakc.plan.select import Measurement, Question, Selected, select
 from spakc.plan.steps import Steps
 from spakc.plan.template import KnobValue
@@ -114,14 +115,16 @@ def variants_of(
     found: list[VariantPlan] = []
     undecided: list[Undecided] = []
     general = next(case for case in reversed(cases) if case.by_schedules)
+    parted = any(map(_is_in_parts, cases))
     for case in cases:
-        ways, missing = _ways(kernel, case)
+        ways, missing = _ways(kernel, case, parted)
         results = [(way, _variants(way, kernel, case, devices, measurements, asked)) for way in ways]
         for _, result in results:
             if not isinstance(result, Undecided):
                 found += result
         if case is general:
             undecided += missing
+        if case is general or _is_in_parts(case):
             for way, result in results:
                 if isinstance(result, Undecided) and way.schedule is not None:
                     undecided.append(result)
@@ -198,16 +201,22 @@ def _slower(
     }
 
 
-def _ways(kernel: Kernel, case: Case) -> tuple[list[Way], list[Undecided]]:
+def _is_in_parts(case: Case) -> bool:
+    lead = lead_of(case.steps)
+    return isinstance(lead, ProductProblem) and lead.parts is not None
+
+
+def _ways(kernel: Kernel, case: Case, parted: bool) -> tuple[list[Way], list[Undecided]]:
     """The schedules that have a template, and those that have none. Where there is none of the first kind,
-    the templates that suit the mathematics."""
+    the templates that suit the mathematics. Where some case is `parted`, schedules of sums in parts are about it, the
+    others about the others."""
     ways: list[Way] = []
     undecided: list[Undecided] = []
     for schedule in kernel.schedules.values() if case.by_schedules else ():
         template = template_of(kernel, schedule)
         if isinstance(template, NoTemplate):
             undecided.append(Undecided(kernel.name, schedule.name, template.reason, schedule.span))
-        else:
+        elif not parted or template.in_parts == _is_in_parts(case):
             ways.append(Way(schedule, schedule.name, template))
     if not ways:
         defaults = default_templates(lead_of(case.steps))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spak_runtime.emulator import Report
-from spak_runtime.emulator.call import NUMPY, Call, refusal, run_variant
+from spak_runtime.emulator.call import NUMPY, SMS, Call, refusal, run_variant
 from spak_runtime.expressions import Environment, evaluate
 from spak_runtime.manifest import KernelSpec, TensorSpec, Variant
 
@@ -50,6 +50,7 @@ def run(
     *,
     seed: int = 0,
     guards: bool = True,
+    sms: int = SMS,
     reports: list[Report] | None = None,
 ) -> dict[str, np.ndarray]:
     """The outputs and inouts after all launches; `reports` collects what the emulator counted. Fails on any
@@ -60,7 +61,7 @@ def run(
         if tensor.role == "output" and tensor.name not in arrays:
             arrays[tensor.name] = np.full(_shape(tensor, case), -77, NUMPY[words[tensor.name]])
     layouts = {name: _layout(array) for name, array in arrays.items()}
-    call = Call(arrays, words, layouts, case.dims, case.options)
+    call = Call(arrays, words, layouts, case.dims, case.options, sms)
     refused = refusal(spec, variant, call) if guards else None
     assert refused is None, f"{variant.id}: {refused}"
     found = run_variant(spec, variant, sources, HEADERS, call, seed=seed)

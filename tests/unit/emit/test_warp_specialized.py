@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spak_runtime.expressions import Environment, evaluate
 from spakc.plan.templates_warp_specialized import WARP_SPECIALIZED
 from tests.unit.emit.emulate import rows_apart
 from tests.unit.emit.planned import emitted, example
@@ -107,3 +108,41 @@ def test_rows_that_end_within_16_bytes_are_left_to_others() -> None:
         else:
             with pytest.raises(AssertionError, match="whole_pieces"):
                 agrees(kernel, variant, call)
+
+
+@pytest.mark.parametrize("layouts", [("row", "column"), ("column", "row")])
+def test_sums_in_parts(layouts: tuple[str, str]) -> None:
+    """Parts of 4 steps, the last with steps beyond the sum; what reads the sum is computed by the second launch."""
+    kernel = example("matmul", ("sm_90a",))["matmul"]
+    how = {"options": {"activation": "gelu"}, "layouts": dict(zip("AB", layouts, strict=True))}
+    call = case(kernel, {"M": 200, "N": 136, "K": 648}, dtypes={"A": "bf16"}, **how)
+    for variant in _in_parts(kernel):
+        agrees(kernel, variant, call, seed=3, sms=132)
+        assert _parts(variant, call, 132) == 3
+
+
+@pytest.mark.parametrize(
+    ("dims", "sms", "parts"), [((61, 80, 1000), 5, 5), ((61, 80, 1000), 1, 1), ((72, 64, 8), 132, 1)]
+)
+def test_as_many_parts_as_there_is_room_for(dims: tuple[int, int, int], sms: int, parts: int) -> None:
+    """The output has rows of a length that TMA could not store."""
+    kernel = example("matmul", ("sm_90a",))["matmul"]
+    variant = next(v for v in _in_parts(kernel) if v.config["cluster"] == 1)
+    sizes = dict(zip("MNK", dims, strict=True))
+    call = padded(kernel, sizes, options={"activation": "identity"}, dtypes={"A": "bf16"})
+    call = replace(call, output_dtypes={"C": "f32"})
+    agrees(kernel, variant, call, sms=sms)
+    assert _parts(variant, call, sms) == parts
+
+
+def _in_parts(kernel: Any) -> list[Any]:
+    found = [v for v in kernel.spec.variants if v.schedule == "in_parts"]
+    assert found and all(len(variant.launches) == 2 for variant in found)
+    return found
+
+
+def _parts(variant: Any, call: Any, sms: int) -> int:
+    (space,) = variant.workspace
+    return int(
+        evaluate(space.shape[0], Environment(dims=call.dims, knobs=variant.config, facts={"sms": sms}))
+    )

@@ -32,7 +32,7 @@ struct Params {
   i64 s_parts_2_1;
   i32 d_R;
   i32 d_N;
-  i32 f_sms;
+  i32 v_part;
 };
 
 constexpr u32 PARTS = KNOB_parts;
@@ -45,7 +45,7 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS)
   const i32 results = params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < results;
   const i32 kept = minimum(own, results - 1);
-  const i32 reduced = ceil_div(maximum(params.d_R, 1), (ceil_div(maximum(params.d_R, 1), ((params.f_sms * 2) * 8)) * 8));
+  const i32 reduced = params.v_part;
   const i32 rank = static_cast<i32>(group.rank());
   constexpr i32 step = static_cast<i32>(Group::size);
   const i32 i_n = kept;
