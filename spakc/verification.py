@@ -179,6 +179,8 @@ def _figures(
     """What was seen of a law; None where this run cannot see it."""
     law: Law = statement.body
     if statement.fact == "compiled":
+        if not statement.arch:  # the file names no target, so there is nothing to compile for
+            return {"observations": []}
         found = [seen for o in outcomes for seen in builder.observed(law, o, statement.arch)]
         return {"observations": merged(found)}
     if about_values(law):

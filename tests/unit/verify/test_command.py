@@ -98,6 +98,14 @@ def test_laws_over_traffic_and_machine_code(tmp_path: Path) -> None:
     assert found["law scaled.wrong"].status.verdict.value == "violated"
 
 
+def test_a_law_over_machine_code_of_no_target_is_not_established(tmp_path: Path) -> None:
+    text = SCALED.replace("  schedule naive", "  law no_spills: cubin.spill_bytes == 0\n  schedule naive")
+    result = verify(write(tmp_path, text))
+    assert result.exit_code == 5 and "SPAK" not in result.output, result.output
+    assert "law scaled.no_spills: undecided (0 looked at)" in result.output
+    assert "verify scaled: holds" in result.output
+
+
 def test_json_is_one_object_a_line(tmp_path: Path) -> None:
     result = verify(write(tmp_path), "--cases", "2", "--format", "json")
     data = [json.loads(line) for line in result.stdout.splitlines()]
