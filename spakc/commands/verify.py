@@ -29,12 +29,20 @@ from spakc.plan.plan import Plan
 from spakc.record import record
 from spakc.tile_runner import OnTiles
 from spakc.verification import Established, Finished, establish, rows_of
-from spakc.verify.campaign import MathOutcome, VariantOutcome, left_out, verify_math, verify_variant
+from spakc.verify.campaign import (
+    MathOutcome,
+    VariantOutcome,
+    is_possible,
+    left_out,
+    verify_math,
+    verify_variant,
+)
 from spakc.verify.case import BadToken, Case, case_of
 from spakc.verify.examine import Run, examine
 from spakc.verify.failure import Failure
 from spakc.verify.oracle import OracleError
 from spakc.verify.report import SCHEMA, failure_json, failure_text, math_text, variant_text
+from spakc.verify.sizes import Shapes
 from spakc.verify.strategies import allows
 from spakc.verify.tested import Derived, UnderTest
 
@@ -241,6 +249,8 @@ def _check_fits(tested: UnderTest, case: Case) -> None:
     for name, sizes in tested.spec.dims.items():
         if sizes is not None and case.dims[name] not in sizes:
             raise BadToken(f"{name} cannot be {case.dims[name]}")
+    if not is_possible(case, Shapes(tested)):
+        raise BadToken("it has more points than a case may have")
     if not allows(tested, case):
         raise BadToken(f"{case.variant} leaves this call to others now")
 

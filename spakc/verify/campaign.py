@@ -99,10 +99,10 @@ def verify_variant(
             return Failure("SPAK805", tested.name, (str(error),), (), case)
 
     at_ends = [
-        each for each in cases_at_ends(tested, members, shapes, count, seed) if _is_possible(each[0], shapes)
+        each for each in cases_at_ends(tested, members, shapes, count, seed) if is_possible(each[0], shapes)
     ]
     every = cases(tested, members, shapes)
-    drawn = every.filter(lambda case: _is_possible(case, shapes))
+    drawn = every.filter(lambda case: is_possible(case, shapes))
     try:
         found = search(drawn, check, count - len(at_ends), seed, shrink_seconds)
     except NoCase:
@@ -128,7 +128,8 @@ def verify_variant(
     )
 
 
-def _is_possible(case: Case, shapes: Shapes) -> bool:
+def is_possible(case: Case, shapes: Shapes) -> bool:
+    """Whether it is small enough to be tried at all."""
     return shapes.cost(case.dims) <= MOST_WORK
 
 
@@ -203,7 +204,7 @@ def verify_math(tested: UnderTest, seed: int) -> MathOutcome:
     if not members:
         return MathOutcome(tested)
     shapes = Shapes(tested)
-    possible = cases(tested, members, shapes, plain=True).filter(lambda case: _is_possible(case, shapes))
+    possible = cases(tested, members, shapes, plain=True).filter(lambda case: is_possible(case, shapes))
     try:
         plain = some(possible, PLAIN_CASES, seed)
     except NoCase:

@@ -127,6 +127,8 @@ def test_a_token_replays(tmp_path: Path) -> None:
     assert not evidence_path(path).exists(), "a single case establishes nothing"
     other = write(tmp_path, SCALED.replace("gate", "door"))
     assert verify(other, "--replay", case.token).exit_code == 1
+    vast = verify(write(tmp_path), "--replay", replace(case, dims=dict.fromkeys(case.dims, 2**20 - 1)).token)
+    assert vast.exit_code == 1 and "more points than a case may have" in vast.output, vast.output
 
 
 def test_without_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
