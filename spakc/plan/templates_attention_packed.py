@@ -136,10 +136,9 @@ PACKED = Template(
 
 
 def _gradient_refuses(problem: StepProblem, signature: Signature, config: Config) -> str | None:
-    """Addresses of what is written for each score leave the loop over heads, and take registers there."""
     assert isinstance(problem, WholeGradientProblem)
-    if number(config, "length") > 32 and problem.by_keys.passing and problem.score_outputs:
-        return "registers do not hold the addresses of 64 x 64 scores while heads pass"
+    if number(config, "length") > 32 and problem.by_keys.passing:
+        return "registers do not hold the sums of 64 keys and values while heads pass"
     return _refuses(problem, signature, config)
 
 
@@ -155,9 +154,9 @@ def _gradient_requirements(problem: StepProblem, signature: Signature, config: C
     assert isinstance(problem, WholeGradientProblem)
     part, result = problem.by_keys, problem.result_operand
     guards = [*_fit(part.query, part.key, config), *rows_guards(part, signature)]
-    if part.passing and number(config, "length") > 16:
+    if part.passing or (number(config, "length") > 32 and problem.score_outputs):
         columns = fold(["add", lower(part.depth.extent), lower(part.value_depth.extent)])
-        why = "sums of keys and values stay in registers while heads pass"
+        why = "sums of keys and values stay in registers, beside heads that pass or addresses of scores"
         guards.append(Guard("registers", ["le", columns, 128], why))
     guards += operand_guards(result, part.query.name, part.value_depth.name, signature)
     return Requirements(tuple(guards))

@@ -1,7 +1,7 @@
 """No variant of attention spills where rows have 64 or 128 elements: every variant that a plan holds for an
 architecture, those that guards keep from most calls among them, with and without a causal mask, forward and backward.
-What a guard keeps from every call is never built, and left out: for rows of 128 elements the gradient of 32 and 64 keys
-a block while heads pass, and tiles of 192 queries, whose sums have no room in registers.
+What a guard keeps from every call is never built, and left out: for rows of 128 elements the packed gradient while
+heads pass, or of 64 keys whose scores are written, and tiles of 192 queries, whose sums have no room in registers.
 
 `make spills` runs this and `make test` does not: it is some 1,100 compilations of a few seconds each. One part of it is
 `pytest tests/nvrtc/spills.py -k "sm_120a and fmha_gradient"`.
