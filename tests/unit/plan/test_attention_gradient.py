@@ -123,7 +123,7 @@ def test_other_mathematics_goes_through_memory(tmp_path: Path, change: dict[str,
 
 
 def test_short_problems_are_one_launch(tmp_path: Path) -> None:
-    """Without heads that share keys, no head passes: the others' guard says so. Registers hold no 64 keys beside one."""
+    """Without heads that share keys, no head passes: the others' guard says so. There, 64 keys find no room."""
     variants = planned(tmp_path).kernels["f_gradient"].variants
     packed = [variant for variant in variants if variant.schedule.endswith("gradient_packed")]
     assert [variant.config["length"] for variant in packed] == [16, 32, 64, 16, 32]
