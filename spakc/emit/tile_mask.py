@@ -13,7 +13,7 @@ from spakc.ir.simplify import TRUE, ZERO, add, neg, negation, sub
 from spakc.ir.visit import walk
 from spakc.record import record
 
-_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<="}
 _ARITHMETIC = {"add": "+", "sub": "-"}
 _UNKNOWN = "sometimes()"
 
@@ -35,6 +35,8 @@ def tile_truth(condition: Expr, ranged: Collection[str], scope: Scope) -> str:
             left, right = (_range(arg, ranged, scope) for arg in args)
             if left is not None and right is not None:
                 return f"({left} {_COMPARE[condition.op]} {right})"
+        if condition.op in ("gt", "ge"):
+            return tile_truth(Apply(_TURNED[condition.op], (args[1], args[0])), ranged, scope)
     return _UNKNOWN
 
 

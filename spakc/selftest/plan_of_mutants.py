@@ -13,6 +13,7 @@ from spakc.selftest.subjects import (
     VARIANTS,
     Judged,
     Subject,
+    knobs_in,
     numbered_template_lines,
     unlike,
 )
@@ -53,7 +54,7 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] =
         found += list(_of_template(template, sources, known, wrappers))
     every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
     for name, text in shared.items():
-        by = tuple(_judges_of_header([subject for subject in every if subject.reaches(name)]))
+        by = tuple(_judges_of_header(name, [subject for subject in every if subject.reaches(name)], judges))
         asked = [subject for subject in always if subject.reaches(name)]
         if by:
             by = (*(asked if len(asked) < len(always) else asked[:1]), *by)
@@ -76,15 +77,25 @@ def _of_template(
         yield Task(mutant, by, tuple(elsewhere))
 
 
-def _judges_of_header(reaching: Sequence[Subject]) -> list[Subject]:
-    """Variants that are unlike each other, and one of each template that is not among them."""
+def _judges_of_header(header: str, reaching: Sequence[Subject], judges: Sequence[Judged]) -> list[Subject]:
+    """Variants that are unlike each other, one of each template that is not among them, and of each source that
+    includes it itself one with other knobs of its template."""
     chosen = unlike(reaching, HEADER_JUDGES)
     templates = {template for subject in chosen for template in subject.templates.values()}
     for subject in reaching:
         if not templates.issuperset(subject.templates.values()):
             chosen.append(subject)
             templates.update(subject.templates.values())
-    return chosen
+    for judged in judges:
+        if f'#include "{header}"' in judged.text:
+            template = judged.by[0].templates[judged.source]
+            there = {
+                knobs_in(s, source) for s in chosen for source, t in s.templates.items() if t == template
+            }
+            other = next((s for s in judged.by if knobs_in(s, judged.source) not in there), None)
+            if other is not None:
+                chosen.append(other)
+    return list(dict.fromkeys(chosen))
 
 
 def cases_of_each(tasks: Sequence[Task]) -> dict[Subject, int]:

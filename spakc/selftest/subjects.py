@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,10 +44,12 @@ wrong there alone."""
 HEADER_JUDGES = 6
 """Of the variants that reach a header."""
 
-SOURCES, VARIANTS = 3, 4
-"""Of one template, as many generated sources are mutated; of the first as many variants are run, of the
-others one."""
+SOURCES, VARIANTS, KNOBS = 3, 4, 2
+"""Of one template, as many generated sources are mutated for their lines; of the first as many variants are run, of the
+others one. As many more are for what knobs of the template none of these has."""
 
+
+_KNOB = re.compile(r"\bKNOB_(\w+)")
 
 Builds = tuple[bytes, ...]
 """Digests, a source each."""
@@ -280,27 +283,55 @@ def by_template(subjects: Sequence[Subject]) -> dict[str, tuple[Judged, ...]]:
     return {template.path: tuple(_chosen(template.path, subjects)) for template in TEMPLATES}
 
 
-def _chosen(path: str, subjects: Sequence[Subject]) -> Iterator[Judged]:
-    """The source of the fewest launches, then those that show most lines that none before has."""
+def _chosen(path: str, subjects: Sequence[Subject]) -> list[Judged]:
+    """The source of the fewest launches, then those that show most lines that none before has, then those with other
+    knobs."""
     users: dict[str, list[Subject]] = {}
     for subject in subjects:
         for source, template in subject.templates.items():
             if template == path and subject.members:
                 users.setdefault(source, []).append(subject)
     seen: set[str] = set()
-    for number in range(SOURCES):
-        if not users:
-            return
+    chosen: list[Judged] = []
+    while users and len(chosen) < SOURCES:
         fresh = {source: len(_lines(by, source) - seen) for source, by in users.items()}
         fewest = {source: -len(by[0].tested.variant.launches) for source, by in users.items()}
-        first, second = (fewest, fresh) if number == 0 else (fresh, fewest)
+        first, second = (fresh, fewest) if chosen else (fewest, fresh)
         rank = {source: (first[source], second[source]) for source in users}
         source = max(users, key=rank.__getitem__)
-        if number and fresh[source] == 0:
-            return
+        if chosen and fresh[source] == 0:
+            break
         mine = users.pop(source)
         seen |= _lines(mine, source)
-        yield Judged(source, tuple(unlike(mine, VARIANTS if number == 0 else 1)))
+        chosen.append(Judged(source, tuple(unlike(mine, 1 if chosen else VARIANTS))))
+    return [*chosen, *_with_other_knobs(users, chosen)]
+
+
+def _with_other_knobs(users: Mapping[str, Sequence[Subject]], known: Sequence[Judged]) -> Iterator[Judged]:
+    """Sources with a variant each, the one with most values of the template's knobs that none before has."""
+    seen = {
+        knob for judged in known for subject in judged.by for knob in knobs_in(subject, judged.source) or ()
+    }
+    left = {
+        (source, subject): set(knobs_in(subject, source) or ())
+        for source, by in users.items()
+        for subject in by
+    }
+    for _ in range(KNOBS):
+        best = max(left, key=lambda each: len(left[each] - seen), default=None)
+        if best is None or not left[best] - seen:
+            return
+        seen |= left[best]
+        yield Judged(best[0], (best[1],))
+        left = {each: knobs for each, knobs in left.items() if each[0] != best[0]}
+
+
+def knobs_in(subject: Subject, source: str) -> tuple[tuple[str, object], ...] | None:
+    """The knobs that a source uses, as a variant has them; None where it has no such source."""
+    if source not in subject.sources:
+        return None
+    used = set(_KNOB.findall(subject.files[source]))
+    return tuple((name, value) for name, value in subject.tested.variant.config.items() if name in used)
 
 
 def _lines(users: Sequence[Subject], source: str) -> set[str]:

@@ -175,6 +175,15 @@ def test_norm(name: str, dims: tuple[int, int], dtype: str) -> None:
             agrees(kernel, variant, call)
 
 
+def test_weights_of_a_norm_without_rows_have_gradients_of_zero() -> None:
+    kernel = example("train", ("sm_80",))["layer_norm_gradient"]
+    call = case(kernel, {"R": 0, "N": 40}, {}, {"x": "f32", "grad_y": "f32"})
+    for variant in variants(kernel):
+        if holds(variant, 40):
+            found = run(kernel.spec, variant, kernel.files, call, guards=False)
+            assert not found["grad_weight"].any() and not found["grad_bias"].any(), variant.id
+
+
 @pytest.mark.parametrize("name", ["gelu", "gelu_gradient", "swiglu", "swiglu_gradient"])
 @pytest.mark.parametrize("dtype", ["bf16", "f32"])
 def test_activations(name: str, dtype: str) -> None:

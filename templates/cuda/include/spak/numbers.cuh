@@ -1,4 +1,4 @@
-// Numbers for loops that say what they go over, and shares of them.
+// Numbers for loops that say what they go over, shares of them, and whether an index is one of them.
 //
 //   for (const u32 chunk : upto(CHUNKS))                  0 .. CHUNKS - 1
 //   for (const i32 head : between(first, heads))          first .. heads - 1
@@ -54,8 +54,8 @@ struct ChosenNumbers {
   Int last;
   const Wanted& wanted;
   SPAK_DEVICE Place begin() const {
-    Place place{0, last, wanted};
-    place.settle(0);
+    Place place{{}, last, wanted};
+    place.settle(place.at);
     return place;
   }
   SPAK_DEVICE Int end() const { return last; }
@@ -65,6 +65,10 @@ template <class Int, class Wanted>
 SPAK_DEVICE ChosenNumbers<Int, Wanted> chosen(Int end, const Wanted& wanted) {
   return {end, wanted};
 }
+
+// Whether an index lies before the end of its axis, or both of two do.
+SPAK_DEVICE bool is_inside(i32 index, i32 size) { return index < size; }
+SPAK_DEVICE bool is_inside(i32 row, i32 rows, i32 column, i32 columns) { return is_inside(row, rows) && is_inside(column, columns); }
 
 // function(number) for each of `Count` that falls to one of `Threads` threads, all of which take one at a time: as often as there is
 // one for every thread, and once more where some are left.

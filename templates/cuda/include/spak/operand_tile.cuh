@@ -82,8 +82,8 @@ struct OperandTile : Fragments<OperandTile<T, TileOuter, TileK, KMajor, Swizzled
     for_own_share<rows * columns, Threads>(thread_index(), [&](u32 index) {
       const u32 row = index / columns, column = index % columns;
       const i32 o = outer + static_cast<i32>(KMajor ? row : column), kk = k + static_cast<i32>(KMajor ? column : row);
-      const bool inside = o < outer_size && kk < k_size;
-      const T value = inside ? load(operand + o * stride_outer + kk * stride_k) : T{0};
+      const bool inside = is_inside(o, outer_size, kk, k_size);
+      const T value = inside ? load(operand + o * stride_outer + kk * stride_k) : T{};
       store_shared<T>(tile + offset(row, column / 8) + column % 8 * 2, value);
     });
   }

@@ -61,7 +61,7 @@ struct SlabStore {
         named_barrier_sync(barrier, WARPGROUP);  // TMA has read what this slab held
         const auto element = [&](u32 index, u32 half, i32 column) {
           const i32 row = m + static_cast<i32>(thread_row() + half * 8);
-          if (Own && !Whole && (row >= m_size || column >= n_size)) return 0.0f;
+          if (Own && !Whole && !is_inside(row, m_size, column, n_size)) return 0.0f;
           return static_cast<f32>(value(acc[block][index], Whole ? row : minimum(row, m_size - 1),
                                         Whole ? column : minimum(column, n_size - 1)));
         };

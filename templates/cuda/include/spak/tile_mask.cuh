@@ -49,11 +49,9 @@ struct Truth {
 
 SPAK_DEVICE Truth operator!(Truth a) { return Truth(!a.must, !a.may); }
 SPAK_DEVICE Truth both(Truth a, Truth b) { return Truth(a.may && b.may, a.must && b.must); }
-SPAK_DEVICE Truth either(Truth a, Truth b) { return Truth(a.may || b.may, a.must || b.must); }
-SPAK_DEVICE Truth operator<(Range a, Range b) { return Truth(a.first < b.last, a.last < b.first); }
+SPAK_DEVICE Truth either(Truth a, Truth b) { return !both(!a, !b); }
 SPAK_DEVICE Truth operator<=(Range a, Range b) { return Truth(a.first <= b.last, a.last <= b.first); }
-SPAK_DEVICE Truth operator>(Range a, Range b) { return b < a; }
-SPAK_DEVICE Truth operator>=(Range a, Range b) { return b <= a; }
+SPAK_DEVICE Truth operator<(Range a, Range b) { return !(b <= a); }
 SPAK_DEVICE Truth operator==(Range a, Range b) {
   return Truth(a.first <= b.last && b.first <= a.last, a.first == b.last && b.first == a.last);
 }

@@ -186,11 +186,12 @@ struct PartsOfQueries {
   SPAK_DEVICE static void put(const Accumulators& parts, u32 slab, u32 barrier) {
     slabs_read<0>();
     named_barrier_sync(barrier, 128);  // TMA has read what the slab held
-    // Of eight rows' swizzled places neighbours share banks: odd rows store another group of columns at a time, where shared memory
-    // is what all wait for and not the instructions that choose.
+    // Of eight rows' swizzled places neighbours share banks: odd rows store another group of columns at a time, where rows are
+    // so long that shared memory is what all wait for and not the instructions that choose.
+    constexpr u32 odd_bit = Depth / 128;
     const u32 thread = opaque(thread_index());  // lest addresses occupy registers while products run
     const u32 lane = thread % 32, row = thread % 128 / 32 * 16 + lane / 4;
-    const bool odd = Depth >= 128 && row % 2 != 0;
+    const bool odd = row & odd_bit;
     const u32 place = slab + row * 128 + lane % 2 * 8, chunk = swizzled_chunk<8>(row, lane % 4 / 2) ^ (odd ? 4 : 0);
     SPAK_UNROLL
     for (u32 i = 0; i < own * 32; i += 2) {

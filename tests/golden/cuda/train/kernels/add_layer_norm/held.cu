@@ -48,7 +48,7 @@ struct Params {
 constexpr u32 THREADS = KNOB_threads, CHUNKS = KNOB_chunks, VECTOR = KNOB_vector;
 using Group = RowGroup<THREADS>;
 constexpr u32 ROWS = THREADS <= 32 ? KNOB_rows : 1;  // that a block computes at a time
-constexpr u32 TOGETHER = ceil_div(32u, THREADS);        // rows of a warp, which goes on while one of them is left
+constexpr u32 TOGETHER = ceil_div(WarpGroup::size, THREADS);  // rows of a warp, which goes on while one of them is left
 constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that are read together
 
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
