@@ -19,6 +19,11 @@ from spak_runtime.manifest import GradientSpec, TensorSpec
 PREFIX = "grad_"
 
 
+Taker = Callable[[tuple[int, ...]], torch.Tensor | None] | None
+"""Memory for parts of a sum, one below the other, by their shape: none where that does not fit. Without a function,
+nobody wants the sum."""
+
+
 class Callee(Protocol):
     """What a gradient needs of a kernel."""
 
@@ -27,6 +32,8 @@ class Callee(Protocol):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
 
     def execute(self, call: Arguments) -> Sequence[torch.Tensor]: ...
+
+    def execute_in_parts(self, call: Arguments, parts: Mapping[str, Taker]) -> dict[str, torch.Tensor]: ...
 
     def execute_flat(self, flat: Sequence[Any]) -> Sequence[torch.Tensor]: ...
 
@@ -258,18 +265,20 @@ def gradients(
     values: Mapping[str, Any],
     options: Mapping[str, Any],
     out: Mapping[str, torch.Tensor] | None = None,
+    parts: Mapping[str, Taker] | None = None,
 ) -> dict[str, Any]:
     """What a gradient kernel computes from inputs, outputs and (`grad_O`) gradients of outputs, by the name of the
-    input that it is the gradient of; written to the tensors of `out`, by the same names."""
+    input that it is the gradient of; written to the tensors of `out`, by the same names. `parts` as in
+    `KernelFunction.differentiate`."""
     signature = derivative.kernel.signature
     call = Arguments({name: _laid(signature.specs[name], values[name]) for name in signature.inputs})
     call.options = signature.default_options()
     known = {name: value for name, value in options.items() if name in signature.options}
     call.options |= {name: value for name, value in known.items() if value is not None}
     call.outputs = {PREFIX + name: tensor for name, tensor in (out or {}).items()}
-    results = derivative.kernel.execute(call)
-    names = (name.removeprefix(PREFIX) for name in signature.outputs)
-    return dict(zip(names, results, strict=True))
+    takers = {PREFIX + name: taker for name, taker in (parts or {}).items()}
+    results = derivative.kernel.execute_in_parts(call, takers)
+    return {name.removeprefix(PREFIX): result for name, result in results.items()}
 
 
 def _laid(spec: TensorSpec, tensor: torch.Tensor | None) -> torch.Tensor | None:

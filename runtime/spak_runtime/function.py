@@ -29,6 +29,7 @@ from spak_runtime.autograd import (
     Derivative,
     PlacedRule,
     Rule,
+    Taker,
     check_differentiable,
     gradients,
     make_function,
@@ -172,10 +173,14 @@ class KernelFunction:
         grads: Mapping[str, torch.Tensor],
         options: Mapping[str, Any],
         out: Mapping[str, torch.Tensor] | None = None,
+        parts: Mapping[str, Taker] | None = None,
     ) -> dict[str, torch.Tensor]:
         """The gradients of this kernel by its gradient kernels, outside of automatic differentiation: by the name
         of the input, from inputs and outputs (`values`) and gradients of outputs (`grads`) by name. Gradients are
         written to the tensors of `out` where those are given. For who decides where gradients lie.
+
+        Where a kernel would add up parts of some gradients in a launch of its own, and `parts` has memory for those of
+        each, they are left there and the gradients are not among the results: who calls adds up the parts.
 
         Raises GradientError where no gradient is declared, and what a call of the gradient kernel would."""
         if not self._derivatives:
@@ -184,7 +189,7 @@ class KernelFunction:
         found: dict[str, torch.Tensor] = {}
         for derivative in self._derivatives:
             mine = {name: tensor for name, tensor in (out or {}).items() if name in derivative.spec.inputs}
-            found |= gradients(derivative, known, options, mine)
+            found |= gradients(derivative, known, options, mine, parts)
         return found
 
     @property
@@ -200,6 +205,17 @@ class KernelFunction:
         if torch.compiler.is_compiling() or not _is_plain(call):
             return self._outputs_of_op(self.operator(*self._form.flatten(call)))
         return self._compute(call)
+
+    def execute_in_parts(self, call: Arguments, parts: Mapping[str, Taker]) -> dict[str, torch.Tensor]:
+        """The outputs by name; of those in `parts`, the sums of parts that lie where it says may be missing."""
+        names = self.signature.outputs
+        if not parts or torch.compiler.is_compiling() or not _is_plain(call) or _is_on_cpu(call):
+            return dict(zip(names, self.execute(call), strict=True))
+        plan = self._planned(call)
+        memory = _memory_for_parts(plan, parts)
+        tensors = [call.inputs.get(name, call.outputs.get(name)) for name in self._slots]
+        results = zip(names, plan.run(tensors, memory), strict=True)
+        return {name: result for name, result in results if memory is None or name not in plan.added}
 
     def execute_flat(self, flat: Sequence[Any]) -> Sequence[torch.Tensor]:
         """`execute` of the flat form that operators take."""
@@ -266,12 +282,15 @@ class KernelFunction:
                 _remember(self._said, key, True)
                 print(self._by_torch(), file=sys.stderr)
             return self._maths.run(call, resolved)
-        if self._unordered:
-            self._follow()
-        key = _argument_key(call)
-        plan = self._plans.get(key) or self._plan(call, self.signature.resolve(call))
+        plan = self._planned(call)
         tensors = [call.inputs.get(name, call.outputs.get(name)) for name in self._slots]
         return plan.run(tensors)
+
+    def _planned(self, call: Arguments) -> CudaPlan:
+        """Of a call on a device, known or not."""
+        if self._unordered:
+            self._follow()
+        return self._plans.get(_argument_key(call)) or self._plan(call, self.signature.resolve(call))
 
     def _compute_flat(self, flat: Sequence[Any]) -> list[torch.Tensor]:
         return self._compute(self._form.unflatten(flat))
@@ -319,6 +338,21 @@ class KernelFunction:
         if len(outputs) == 1:
             return outputs[0]
         return self._result(*outputs) if outputs else None
+
+
+def _memory_for_parts(plan: CudaPlan, parts: Mapping[str, Taker]) -> dict[int, torch.Tensor] | None:
+    """By slot, for each sum that a plan adds up last and that is wanted; None where it is to add them itself."""
+    if not plan.added or not plan.added.keys() <= parts.keys():
+        return None
+    memory = {}
+    for name, (slot, shape) in plan.added.items():
+        taker = parts[name]
+        if taker is not None:
+            tensor = taker(shape)
+            if tensor is None:
+                return None
+            memory[slot] = tensor
+    return memory
 
 
 _deterministic = torch.are_deterministic_algorithms_enabled

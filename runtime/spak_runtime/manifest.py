@@ -102,7 +102,8 @@ class Launch:
     struct of all `params`, or with `one_by_one` each as an argument of its own, in the order and type of the struct's
     fields. One that `overlaps` may begin before the kernel before it in its stream has ended: it waits by itself,
     before it touches memory (programmatic dependent launch, sm_90). What an `unordered` one adds up in memory has other
-    last bits from run to run."""
+    last bits from run to run. Outputs, by name, of one that `adds` are the sums over the first axis of a tensor of the
+    workspace each, and it does nothing else: who adds up the parts of several calls may leave it out."""
 
     source: str
     entry: str
@@ -114,6 +115,7 @@ class Launch:
     one_by_one: bool = False
     overlaps: bool = False
     unordered: bool = False
+    adds: dict[str, str] = field(default_factory=dict)
 
 
 @record

@@ -71,6 +71,10 @@ class CudaPlan:
             if name not in filled:
                 del slots[name]  # its pointer stays 0
         self._launches = self._prepare(signature, resolved, filled, sources, loader, slots)
+        last = choice.variant.launches[-1].adds if len(self._launches) == len(choice.variant.launches) else {}
+        forms = {space.form.name: space.form for space in self._workspace}
+        self.added = {name: (slots[parts], forms[parts].shape) for name, parts in last.items()}
+        """Outputs that the last launch adds up and does nothing else: where their parts are, and of what shape."""
 
     def _prepare(
         self,
@@ -104,26 +108,31 @@ class CudaPlan:
                 )
         return prepared
 
-    def run(self, tensors: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+    def run(
+        self, tensors: Sequence[torch.Tensor | None], parts: Mapping[int, torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
         """The outputs in order of declaration, from the tensors of the signature in order; None for what is
-        allocated here, and for what is absent. Raises DriverError."""
+        allocated here, and for what is absent. With `parts`, memory by slot, those `added` are not computed: their
+        parts lie there. Raises DriverError."""
         pointers = self.addresses.copy()
         for slot, tensor in enumerate(tensors):
             if tensor is not None:
                 pointers[slot] = tensor.data_ptr()
-        outputs = self.launch(pointers)
+        outputs = self.launch(pointers, parts)
         for slot in self.overwritten:
             written_in_place(tensors[slot])
         for position, slot in self.provided:
             outputs.insert(position, tensors[slot])  # type: ignore[arg-type]
         return outputs
 
-    def launch(self, pointers: list[int]) -> list[torch.Tensor]:
+    def launch(
+        self, pointers: list[int], parts: Mapping[int, torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
         """Allocates and launches. Returns the outputs that are allocated here, in order. `pointers` is `addresses`
-        with those of the tensors of this call; it is filled in and kept."""
+        with those of the tensors of this call; it is filled in and kept. `parts` as in `run`."""
         if torch._C._cuda_getDevice() != self._index:
             with torch.cuda.device(self._index):
-                return self.launch(pointers)
+                return self.launch(pointers, parts)
         fresh = []
         for slot, shape, strides, dtype in self._allocated:
             tensor = self._empty(shape, strides, dtype)
@@ -131,11 +140,12 @@ class CudaPlan:
             fresh.append(tensor)
         held = []  # the workspace, until all is launched
         for slot, form, fill in self._spaces:
-            tensor = self._empty(form.shape, form.strides, form.dtype)
+            given = None if parts is None else parts.get(slot)
+            tensor = self._empty(form.shape, form.strides, form.dtype) if given is None else given
             pointers[slot] = tensor.data_ptr()
             held.append(tensor if fill is None else tensor.fill_(fill))
         stream = current_stream(self._index)
-        for launch in self._launches:
+        for launch in self._launches if parts is None else self._launches[:-1]:
             launch.run(pointers, stream, self._index)
         return fresh
 

@@ -167,4 +167,5 @@ def _launch(plan: LaunchPlan) -> Launch:
         plan.one_by_one,
         plan.overlaps,
         plan.unordered,
+        dict(plan.adds),
     )

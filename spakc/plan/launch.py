@@ -7,7 +7,7 @@ from dataclasses import field
 
 from spak_runtime.manifest import Expression, Guard, Param, TensorSpec
 from spakc.ir.module import Dim, Kernel, Option, Tensor
-from spakc.ir.ops import Const, Expr, Load, Ref, RefKind
+from spakc.ir.ops import Const, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.types import DType
 from spakc.ir.visit import walk
 from spakc.plan.problem import (
@@ -104,7 +104,7 @@ class LaunchPlan:
     """`template` is the path of the template, `source` that of the file in the artifact; several launches may
     share neither. `grid`, `threads` and `shared_bytes` are manifest expressions. A source that was written by hand is
     `text`: it has no problem and no template. `one_by_one` and `unordered` as in manifest.Launch; `derived` are
-    macros, as in manifest.Variant."""
+    macros, as in manifest.Variant. `adds` as in manifest.Launch."""
 
     problem: StepProblem | None
     family: str
@@ -121,6 +121,7 @@ class LaunchPlan:
     overlaps: bool = False
     unordered: bool = False
     derived: Mapping[str, Expression] = field(default_factory=dict)
+    adds: Mapping[str, str] = field(default_factory=dict)
 
 
 @record
@@ -275,6 +276,29 @@ class Uses:
     tensors: tuple[str, ...]
     dims: tuple[str, ...]
     options: tuple[str, ...]
+
+
+def added_by(problem: StepProblem, signature: Signature) -> dict[str, str]:
+    """The outputs of a step that does nothing but add up parts, as rows of float32, and what each is the sum of; none
+    where it does more."""
+    if not isinstance(problem, RowsProblem) or problem.element_outputs or len(problem.reduced) != 1:
+        return {}
+    (part,) = problem.reduced
+    kept = tuple(index.ref for index in problem.kept)
+    sums: dict[Expr, str] = {}
+    for step in problem.steps:
+        value = step.value
+        if not isinstance(value, Reduce) or value.op != "sum" or not isinstance(value.body, Load):
+            return {}
+        if value.body.tensor not in signature.carried or value.body.indices != (part.ref, *kept):
+            return {}
+        sums[step.ref] = value.body.tensor
+    found = {store.tensor: sums.get(store.value) for store in problem.row_outputs}
+    plain = all(store.indices == kept for store in problem.row_outputs)
+    wide = all(signature.alternatives(name) == (DType.f32,) for name in found)
+    if not (plain and wide and None not in found.values()):
+        return {}
+    return {name: parts for name, parts in found.items() if parts is not None}
 
 
 def uses_of(problem: StepProblem, signature: Signature) -> Uses:

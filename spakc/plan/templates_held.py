@@ -99,8 +99,10 @@ def _shape(problem: StepProblem, signature: Signature, config: Config) -> Launch
         blocks = ["min", blocks, ["mul", ["fact", "sms"], config["blocks"]]]
     together = max((len(one.sums) for one in row_passes(problem, signature).reducing), default=0)
     shared = REDUCER_BYTES * together * threads // 32 if threads > 32 else 0
-    if problem.column_sums and rows > 1:
-        shared = len(problem.column_sums) * 4 * 32 * _number(config, "chunks") * _number(config, "vector")
+    if problem.column_sums and threads == 32:
+        shared = (
+            rows * len(problem.column_sums) * 4 * 32 * _number(config, "chunks") * _number(config, "vector")
+        )
     return LaunchShape((blocks, 1, 1), threads * rows, shared)
 
 

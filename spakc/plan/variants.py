@@ -20,6 +20,7 @@ from spakc.plan.launch import (
     Config,
     LaunchPlan,
     Signature,
+    added_by,
     axes_of,
     workspace_spec,
 )
@@ -317,6 +318,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
                 overlaps=template.overlaps,
                 unordered=template.unordered,
                 derived=template.derived(problem, signature, config),
+                adds=added_by(problem, signature),
             )
         )
     return VariantPlan(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from spak_runtime.training.products import multiply, spaced_rows
 from spak_runtime.training.scopes import scope
 
 if TYPE_CHECKING:
+    from spak_runtime.autograd import Taker
     from spak_runtime.function import KernelFunction
 
 _OPERAND, _GRADIENT = "_spak_operand", "_spak_gradient"
@@ -125,26 +126,77 @@ class Weight:
         return total
 
 
+class Parts:
+    """Rows whose sums are the gradients of a vector of `width` elements: as many for each of `uses`, one below the
+    other."""
+
+    def __init__(self, like: Tensor, uses: int, width: int) -> None:
+        self.like, self.uses, self.width = like, uses, width
+        self.whole: Tensor | None = None
+
+    def take(self, number: int, shape: tuple[int, ...]) -> Tensor | None:
+        """Those of one use; None where they are as many as those of others are not."""
+        if self.whole is None:
+            self.whole = self.like.new_empty(self.uses, *shape, dtype=torch.float32)
+        return self.whole[number].data if self.whole.shape[1:] == shape else None
+
+    def of(self, numbers: set[int]) -> Tensor:
+        """[uses, parts, width] of these."""
+        assert self.whole is not None, "somebody took a place"
+        return self.whole[_index(numbers)][..., : self.width]
+
+
 class Vectors:
-    """Scales and shifts that turns of a loop share: their gradients are rows of a matrix each, summed once."""
+    """Scales and shifts that turns of a loop share: their gradients are rows of a matrix each, summed once, or as many
+    rows for each use as its kernel leaves."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self.parameters = parameters
         self.uses = 0
-        self.arrived = 0
+        self.whole: set[int] = set()  # uses of which a row arrived
+        self.parted: set[int] = set()  # uses of which parts did
         self.rows: list[Tensor] = []
+        self.parts: list[Parts] = []
 
-    def places(self) -> list[Tensor]:
-        """Where the gradients of one use go."""
+    def arrive(self) -> list[VectorUse]:
+        """One use: where the gradients go."""
         if not self.rows:
             self.rows = [each.new_empty(self.uses, *each.shape) for each in self.parameters]
-        self.arrived += 1
-        return [rows[self.arrived - 1].data for rows in self.rows]
+            self.parts = [Parts(each, self.uses, len(each)) for each in self.parameters]
+        number = len(self.whole) + len(self.parted)
+        self.whole.add(number)
+        return [VectorUse(self, i, number) for i in range(len(self.parameters))]
 
     def gather(self) -> list[Tensor | None]:
-        arrived, self.arrived = self.arrived, 0
+        found: list[Tensor | None] = [None] * len(self.parameters)
         with scope("sums"):
-            return [rows[:arrived].sum(0) for rows in self.rows] or [None] * len(self.parameters)
+            if self.whole:
+                found = [rows[_index(self.whole)].sum(0) for rows in self.rows]
+            if self.parted:
+                sums = [parts.of(self.parted).sum((0, 1)) for parts in self.parts]
+                found = [new if old is None else old + new for old, new in zip(found, sums, strict=True)]
+        self.whole, self.parted = set(), set()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class VectorUse:
+    """The gradient of one of some vectors, from one use."""
+
+    vectors: Vectors
+    which: int
+    number: int
+
+    def place(self) -> Tensor:
+        return self.vectors.rows[self.which][self.number].data
+
+    def take(self, shape: tuple[int, ...]) -> Tensor | None:
+        return self.vectors.parts[self.which].take(self.number, shape)
+
+    def parted(self) -> None:
+        """Its parts arrived, not the whole."""
+        self.vectors.whole.discard(self.number)
+        self.vectors.parted.add(self.number)
 
 
 class Rows:
@@ -153,7 +205,8 @@ class Rows:
     def __init__(self, table: Tensor) -> None:
         self.table = table
         self.numbers: set[int] = set()  # that were read
-        self.arrived: set[int] = set()
+        self.parted: set[int] = set()  # of which parts arrived that make up the gradient
+        self.parts = Parts(table, len(table), table.shape[-1])
         self.gradient: Tensor | None = None
 
     def use(self, number: int) -> RowUse | None:
@@ -165,11 +218,10 @@ class Rows:
 
     def gather(self) -> list[Tensor | None]:
         found, self.gradient = self.gradient, None
-        if found is None:
-            return [None]
-        for number in set(range(len(found))) - self.arrived:
-            found[number].zero_()
-        self.arrived.clear()
+        if found is not None and self.parted:
+            with scope("sums"):
+                found[_index(self.parted)] += self.parts.of(self.parted).sum(1)
+        self.parted = set()
         return [found]
 
 
@@ -182,7 +234,7 @@ class RowUse:
 
     def place(self) -> Tensor:
         if self.rows.gradient is None:
-            self.rows.gradient = torch.empty_like(self.rows.table)
+            self.rows.gradient = torch.zeros_like(self.rows.table)
         return self.rows.gradient[self.number]
 
     def put(self, gradient: Tensor) -> None:
@@ -190,13 +242,28 @@ class RowUse:
         place = self.place()
         if gradient.data_ptr() != place.data_ptr():
             place.copy_(gradient)
-        self.rows.arrived.add(self.number)
+
+    def take(self, shape: tuple[int, ...]) -> Tensor | None:
+        return self.rows.parts.take(self.number, shape)
+
+    def parted(self) -> None:
+        """Its parts arrived: what is at its place is not the whole."""
+        self.rows.parted.add(self.number)
 
 
 class Place(Protocol):
     """Where the gradient of something is wanted."""
 
     def place(self) -> Tensor: ...
+
+
+@runtime_checkable
+class Adding(Place, Protocol):
+    """One that also has memory for parts of the gradient, and adds them up itself."""
+
+    def take(self, shape: tuple[int, ...]) -> Tensor | None: ...
+
+    def parted(self) -> None: ...
 
 
 class Turns:
@@ -327,16 +394,23 @@ class Placed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         kernel, options, uses, shared = ctx.given
-        out = {name: use.place() for name, use in uses.items()}
-        aside = [] if shared is None else shared[1]
-        out |= {} if shared is None else dict(zip(aside, shared[0].places(), strict=True))
+        aside = {} if shared is None else dict(zip(shared[1], shared[0].arrive(), strict=True))
+        places: dict[str, Place] = {**uses, **aside}
+        out = {name: place.place() for name, place in places.items()}
         for name, (shape, dtype) in ctx.wanted.items():
             out.setdefault(name, grads[0].new_empty(shape, dtype=dtype))
+        adding = {name: place for name, place in places.items() if isinstance(place, Adding)}
+        parts: dict[str, Taker] = {name: None for name in kernel.signature.inputs if name not in ctx.wanted}
+        parts |= {name: place.take for name, place in adding.items()}
         values = dict(zip(kernel.saved, ctx.saved_tensors, strict=True))
         arrived = dict(zip(differentiable(kernel), grads, strict=True))
-        found = kernel.differentiate(values, arrived, options, out)
-        wanted = ctx.wanted.keys() - set(aside)
-        return *(None,) * 5, *(found[name] if name in wanted else None for name in kernel.signature.inputs)
+        found = kernel.differentiate(values, arrived, options, out, parts)
+        for name in adding.keys() - found.keys():
+            adding[name].parted()
+        wanted = ctx.wanted.keys() - aside.keys()
+        return *(None,) * 5, *(
+            found.get(name, out[name]) if name in wanted else None for name in kernel.signature.inputs
+        )
 
 
 def differentiable(kernel: KernelFunction) -> list[str]:
@@ -408,6 +482,12 @@ def claimed(tensor: Tensor) -> Place | None:
     if use is not None:
         setattr(tensor, _GRADIENT, None)
     return use
+
+
+def _index(numbers: set[int]) -> slice | list[int]:
+    """Numbers as an index of rows."""
+    first, last = min(numbers), max(numbers) + 1
+    return slice(first, last) if last - first == len(numbers) else sorted(numbers)
 
 
 def _runs(numbers: set[int]) -> Iterator[tuple[int, int]]:

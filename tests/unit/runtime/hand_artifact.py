@@ -260,7 +260,9 @@ def _affine_gradient() -> KernelSpec:
     source = "kernels/affine_gradient/two.cu"
     launches = (
         Launch(source, "each", params, (["ceil_div", ["mul", R, N], 128], 1, 1), 128, 0),
-        Launch(source, "columns", params, (["ceil_div", N, 128], 1, 1), 128, 0),
+        Launch(
+            source, "columns", params, (["ceil_div", N, 128], 1, 1), 128, 0, adds={"grad_gate": "products"}
+        ),
     )
     variant = Variant(
         "two",

@@ -208,6 +208,38 @@ def test_a_call_through_argument_blocks(hand, driver, columns, layout, given):
     assert driver.launches == [("affine", (-(-6 * columns // threads), 1, 1), threads, 0, STREAM)]
 
 
+@pytest.mark.parametrize("takes", ["memory", "nobody", "nothing fits", "not asked"])
+def test_parts_of_a_sum_may_be_left_to_the_caller(hand, driver, monkeypatch, takes):
+    """The launch that would add them up is left out where they have a place, or nobody wants the sum."""
+    x, gate, grad = torch.randn(6, 16), torch.randn(16), torch.randn(6, 16)
+    gradient, memory = hand.affine_gradient, torch.full((6, 16), torch.nan)
+    monkeypatch.setattr(function, "_is_on_cpu", lambda _: False)
+    monkeypatch.setattr(gradient, "_planned", lambda call: plan_of(gradient, call))
+    asked = []
+
+    def take(shape):
+        asked.append(shape)
+        return memory if takes == "memory" else None
+
+    parts = {"gate": None if takes == "nobody" else take}
+    values, row = {"x": x, "gate": gate}, torch.full((16,), 7.0)
+    options = {"factor": 2.0}
+    given = () if takes == "not asked" else (parts,)
+    found = hand.affine.differentiate(values, {"y": grad}, options, {"gate": row}, *given)
+    torch.testing.assert_close(found["x"], grad * 2 * gate)
+    left = takes in ("memory", "nobody")
+    assert [launch[0] for launch in driver.launches] == (["each"] if left else ["each", "columns"])
+    assert ("gate" in found) is not left
+    if takes == "memory":
+        torch.testing.assert_close(memory, grad * 2 * x)
+    if left:
+        assert row.tolist() == [7.0] * 16, "a sum that is left out is not written"
+    else:
+        assert found["gate"] is row
+        torch.testing.assert_close(row, (grad * 2 * x).sum(0))
+    assert asked == ([(6, 16)] if takes in ("memory", "nothing fits") else [])
+
+
 def test_two_launches_share_a_workspace(hand, driver):
     x, gate, grad = torch.randn(6, 16), torch.randn(16), torch.randn(6, 16)
     grad_x, grad_gate = run(hand.affine_gradient, x, gate, grad, factor=2.0)

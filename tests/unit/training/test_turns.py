@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from spak_runtime.function import KernelFunction
 from spak_runtime.training import ops as module
 from spak_runtime.training import products, turns
 from spak_runtime.training.ops import Ops
@@ -147,6 +148,57 @@ def test_gradients_of_a_scale_are_summed_once(ops, monkeypatch):
     scales, shifts = (6, 128), (3 * 16, 256)
     assert sums.count(scales) == sums.count(shifts) == 1
     assert not any(size in sums for size in ((16, 128), (16, 256))), "no turn sums its own"
+
+
+@pytest.fixture
+def left_in_parts(monkeypatch):
+    """Kernels leave sums of some of their calls in three parts, where the caller has memory for them; by call."""
+    calls, which = [], set()
+    whole = KernelFunction.differentiate
+
+    def differentiate(self, values, grads, options, out=None, parts=None):
+        found = whole(self, values, grads, options, out)
+        added = [name for name, each in found.items() if each.dim() == 1 and name in (parts or {})]
+        if len(calls) in which and added:
+            for name in added:
+                gradient = found.pop(name)
+                if parts[name] is not None:
+                    width = len(gradient)
+                    memory = parts[name]((3, -(-width // 8) * 8))
+                    memory.fill_(torch.nan)
+                    memory[:, :width] = torch.stack([gradient * share for share in (0.25, 0.5, 0.25)])
+                    gradient.fill_(0 if (out or {}).get(name) is gradient else torch.nan)
+        calls.extend([self.spec.name] if added else [])
+        return found
+
+    monkeypatch.setattr(KernelFunction, "differentiate", differentiate)
+    return calls, which
+
+
+@pytest.mark.parametrize("which", [range(8), (1, 2, 5), ()])
+def test_sums_of_all_turns_are_one(artifact, left_in_parts, monkeypatch, which):
+    """Of parts that kernels leave, of what they add up themselves, or of both: gradients of a scale, of rows of a table
+    that a sum adds, and of a row that is read twice."""
+    ops = ops_of(artifact, {"norm": "layer_norm", "residual": "add_layer_norm"}, monkeypatch)
+    calls, left_in_parts = left_in_parts
+    left_in_parts |= set(which)
+    table, scale, shift, x = drawn(5, 30), drawn(30), drawn(30), drawn(2, 4, 30)
+    rows = (0, 1, 2, 4)
+    with ops.one_forward():
+        y = x
+        for turn in ops.turns(rows):
+            y = y + ops.norm(ops.sum(y, ops.row(table, turn)), scale, shift, 1e-5, "layer")
+            y = y + ops.norm(y, scale, shift, 1e-5, "layer")
+    (y * torch.arange(30.0)).sum().backward()
+    assert len(calls) == 8
+    given = [each.detach().double().requires_grad_() for each in (table, scale, shift, x)]
+    t, w, b, z = given
+    for turn in rows:
+        z = z + F.layer_norm(z + t[turn], (30,), w, b)
+        z = z + F.layer_norm(z, (30,), w, b)
+    (z * torch.arange(30.0)).sum().backward()
+    for found, wanted in zip((table, scale, shift, x), given, strict=True):
+        torch.testing.assert_close(found.grad.double(), wanted.grad, rtol=1e-3, atol=1e-3)
 
 
 def test_turns_leave_nothing_behind(ops, monkeypatch):

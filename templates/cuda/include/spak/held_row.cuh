@@ -34,24 +34,27 @@ struct HeldRow<T, Vector, 0> {
 // What the threads of one row have summed down the columns that they hold, over all of their rows.
 template <u32 Vector, u32 Chunks>
 struct ColumnSums {
-  static constexpr u32 bytes = Chunks * Vector * 32 * 4;  // of what the warps of a block hand on
+  static constexpr u32 bytes = Chunks * Vector * 32 * 4;  // of what a warp leaves
   Reg<f32, Chunks, Vector> total;
   SPAK_DEVICE ColumnSums() { fill(total, 0.0f); }
   SPAK_DEVICE void add(u32 chunk, const Reg<f32, Vector>& values) {
     SPAK_UNROLL
     for (u32 e = 0; e < Vector; e++) total[chunk][e] += values[e];
   }
-  // Where each of the block's `Rows` warps has its own rows, they add up in order, and the last one has the whole.
-  // `scratch` has `bytes` of its own.
-  template <u32 Rows>
+  // Where each of a block's warps has its own rows: what this one has, for others to add. `scratch` has `bytes` for each.
+  SPAK_DEVICE void leave(u32 scratch) {
+    const u32 mine = scratch + warp_index() * bytes + lane_index() * 4;
+    for_each([&](u32 place, f32& sum) { store_shared<f32>(mine + place, sum); });
+  }
+  // The whole of what `Warps` warps have left, added up in their order.
+  template <u32 Warps>
   SPAK_DEVICE void gather(u32 scratch) {
-    const u32 warp = thread_index() / 32, mine = scratch + lane_index() * 4;
-    SPAK_NO_UNROLL
-    for (const u32 turn : between(1u, Rows)) {
-      if (warp + 1 == turn) for_each([&](u32 place, f32& sum) { store_shared<f32>(mine + place, sum); });
-      sync_threads();
-      if (warp == turn) for_each([&](u32 place, f32& sum) { sum += load_shared<f32>(mine + place); });
-    }
+    for_each([&](u32 place, f32& sum) {
+      const u32 first = scratch + lane_index() * 4 + place;
+      sum = load_shared<f32>(first);
+      SPAK_UNROLL
+      for (const u32 warp : between(1u, Warps)) sum += load_shared<f32>(first + warp * bytes);
+    });
   }
 
  private:

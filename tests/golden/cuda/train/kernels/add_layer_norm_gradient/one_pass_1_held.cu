@@ -232,10 +232,19 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
       }
     }
   }
-  columns_0.gather<ROWS>(shared_base());
-  columns_1.gather<ROWS>(shared_base() + 1 * ColumnSums<VECTOR, CHUNKS>::bytes);
-  columns_2.gather<ROWS>(shared_base() + 2 * ColumnSums<VECTOR, CHUNKS>::bytes);
-  if (thread_index() / THREADS == ROWS - 1) {
+
+  if constexpr (THREADS == 32) {
+    columns_0.leave(shared_base());
+    columns_1.leave(shared_base() + 1 * ROWS * ColumnSums<VECTOR, CHUNKS>::bytes);
+    columns_2.leave(shared_base() + 2 * ROWS * ColumnSums<VECTOR, CHUNKS>::bytes);
+    sync_threads();
+  }
+  if (thread_index() < THREADS) {
+    if constexpr (THREADS == 32) {
+      columns_0.gather<ROWS>(shared_base());
+      columns_1.gather<ROWS>(shared_base() + 1 * ROWS * ColumnSums<VECTOR, CHUNKS>::bytes);
+      columns_2.gather<ROWS>(shared_base() + 2 * ROWS * ColumnSums<VECTOR, CHUNKS>::bytes);
+    }
     constexpr u32 panel = 0;
     SPAK_UNROLL
     for (const u32 chunk : upto(CHUNKS)) {

@@ -156,8 +156,15 @@ SPAK_KERNEL(spak_rms_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
       }
     }
   }
-  columns_0.gather<ROWS>(shared_base());
-  if (thread_index() / THREADS == ROWS - 1) {
+
+  if constexpr (THREADS == 32) {
+    columns_0.leave(shared_base());
+    sync_threads();
+  }
+  if (thread_index() < THREADS) {
+    if constexpr (THREADS == 32) {
+      columns_0.gather<ROWS>(shared_base());
+    }
     constexpr u32 panel = 0;
     SPAK_UNROLL
     for (const u32 chunk : upto(CHUNKS)) {
