@@ -20,6 +20,7 @@ from spakc.plan.launch import (
     Config,
     LaunchPlan,
     Signature,
+    StepProblem,
     added_by,
     axes_of,
     workspace_spec,
@@ -165,8 +166,11 @@ off by as much, and more, at a single size."""
 def ahead_of_time(variants: Sequence[VariantPlan], arch: str) -> tuple[VariantPlan, ...]:
     """The variants that are worth building before a call asks for them, as far as the reference shapes show. For
     calls that meet the most guards: enough of them that each shape has one within `NEAR` of the fastest. For calls
-    that meet fewer: the one that is best on average. Others are built when a call first chooses them."""
-    present = [variant for variant in variants if arch in variant.archs]
+    that meet fewer: the one that is best on average. Others are built when a call first chooses them, as are those of
+    sums in parts: two launches each, for few calls."""
+    present = [
+        v for v in variants if arch in v.archs and not any(_computes_parts(s.problem) for s in v.launches)
+    ]
     guards = [frozenset(repr(guard.condition) for guard in variant.guards) for variant in present]
     chosen: list[int] = []
     for met in sorted(dict.fromkeys(guards), key=len):
@@ -203,8 +207,11 @@ def _slower(
 
 
 def _is_in_parts(case: Case) -> bool:
-    lead = lead_of(case.steps)
-    return isinstance(lead, ProductProblem) and lead.parts is not None
+    return _computes_parts(lead_of(case.steps))
+
+
+def _computes_parts(problem: StepProblem | None) -> bool:
+    return isinstance(problem, ProductProblem) and problem.parts is not None
 
 
 def _ways(kernel: Kernel, case: Case, parted: bool) -> tuple[list[Way], list[Undecided]]:

@@ -293,6 +293,42 @@ def test_layer_norm(steps, shape, dtype):
     slopes_agree(ours, theirs, torch.finfo(dtype).eps, 1)
 
 
+@pytest.mark.parametrize("shape", [(7680, 256), (7680, 64), (200, 1000), (70, 768)])
+def test_parts_of_sums_down_columns(steps, shape):
+    """A caller who has memory for them gets what the last launch would add up; what nobody wants is not computed."""
+    columns = shape[1]
+    stream, grad_stream = (torch.randn(shape, device="cuda") for _ in range(2))
+    grad = torch.randn(shape, device="cuda").bfloat16()
+    weight = torch.randn(columns, device="cuda")
+    mean, rstd = stream.mean(1), (stream.var(1, correction=0) + 1e-5).rsqrt()
+    values = {"stream": stream, "weight": weight, "mean": mean, "rstd": rstd}
+    grads, memory = {"y": grad, "stream": grad_stream}, {}
+
+    def parts_of(name):
+        def take(shape):
+            memory[name] = torch.full(shape, torch.nan, device="cuda")
+            return memory[name]
+
+        return take
+
+    more = torch.empty(shape, device="cuda", dtype=torch.bfloat16)
+    whole = steps.add_layer_norm.differentiate(values, grads, {}, {"more": more})
+    found = steps.add_layer_norm.differentiate(
+        values,
+        grads,
+        {},
+        {"more": torch.empty_like(more)},
+        {n: parts_of(n) for n in ("shift", "weight", "bias")},
+    )
+    assert torch.equal(found["x"], whole["x"]) and torch.equal(found["more"], whole["more"])
+    for name in ("shift", "weight", "bias"):
+        assert name not in found
+        summed = memory[name][:, :columns].double().sum(0)
+        torch.testing.assert_close(summed, whole[name].double(), rtol=1e-5, atol=1e-3)
+    unwanted = {"shift": None, "weight": parts_of("weight"), "bias": None}
+    assert steps.add_layer_norm.differentiate(values, grads, {}, {}, unwanted).keys() == {"x", "more"}
+
+
 @pytest.mark.parametrize("dtype", HALVES_TOO)
 @pytest.mark.parametrize("shape", ROWS)
 @pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "swiglu"])
@@ -480,6 +516,31 @@ def test_every_variant_for_hopper(products, a_layout, b_layout, wanted):
         agrees(result, reference, depth, size)
         assert torch.equal(alone(a, b, dtype=wanted), result)
     assert asked >= 2
+
+
+@pytest.mark.parametrize(
+    "shape", [(1024, 256, 30_720), (200, 64, 30_720), (384, 1536, 16_384), (14, 256, 46_080)]
+)
+def test_sums_in_parts(products, shape):
+    """Gradients of weights: exact, by two launches, twice to the same bits; each variant alone."""
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("not run: needs sm_90a")
+    rows, columns, depth = shape
+    a = matrix(-(-rows // 8) * 8, depth, "column", torch.bfloat16, integers=True)[:rows]
+    b = matrix(depth, columns, "row", torch.bfloat16, integers=True)
+    reference = a.double() @ b.double()
+    assert products.matmul.explain(a, b, dtype=torch.float32).variant.startswith("in_parts")
+    assert torch.equal(products.matmul(a, b, dtype=torch.float32).double(), reference)
+    real = matrix(-(-rows // 8) * 8, depth, "column", torch.bfloat16)[:rows], torch.randn_like(b)
+    size = real[0].double().abs() @ real[1].double().abs()
+    asked = [variant for variant in products.matmul.spec.variants if variant.schedule == "in_parts"]
+    assert asked
+    for variant in asked:
+        alone = products.matmul.only(variant.id)
+        for wanted in (torch.bfloat16, torch.float32):
+            found = alone(*real, dtype=wanted)
+            agrees(found, real[0].double() @ real[1].double(), depth, size)
+            assert torch.equal(alone(*real, dtype=wanted), found)
 
 
 def test_large_products_on_hopper_are_warp_specialized(products):
