@@ -26,6 +26,8 @@
 #include "spak/emulator_abi.h"
 #include "spak/emulator_float.h"
 
+#pragma GCC visibility push(hidden)  // so that calls between these files go straight there
+
 namespace spak_emulator {
 
 using u8 = uint8_t;
@@ -190,14 +192,25 @@ struct Fiber {
   const u32* semaphore = nullptr;
 };
 
-struct AccessRow {  // one request of a warp: the same access by up to 32 lanes
-  u64 address[32];
-  u32 mask = 0, bytes = 0;
+// Requests of a warp at one place of the source: the i-th is what its lanes asked for when each came by for the i-th
+// time. Most differ by where they begin alone, so what a request keeps is that, and the log how far each lane is from
+// there. The addresses of one that lies otherwise are kept lane by lane.
+struct AccessRow {
+  u64 base;
+  u32 mask, bytes;
+  u32 scattered;  // 0, or 1 + the place of its addresses in the log
 };
 struct AccessLog {
   u32 count[32] = {};
-  std::vector<AccessRow> rows;
+  u64 distance[32];  // of a lane's address from the base of a request, where `known` has the lane
+  u32 known = 0;
   bool dirty = false;
+  std::vector<AccessRow> rows;
+  std::vector<std::array<u64, 32>> scattered;
+  // What requests of such distances have cost, by the lanes, the size and where among sectors or banks they begin.
+  struct Cost {
+    u32 mask = 0, bytes, base, units, ideal;
+  } costs[16];
 };
 
 struct Rendezvous {
@@ -212,7 +225,7 @@ struct Warp {
   u32 ready = 0, arrived = 0, exited = 0, registers = 0, site = 0;
   Rendezvous argument[32];
   std::map<u32, u32> partial;   // sync_warp with a partial mask: mask -> lanes that have arrived
-  std::vector<AccessLog> logs;  // by site and kind
+  std::vector<std::unique_ptr<AccessLog>> logs;  // by site and kind
   std::vector<u32> dirty;
 };
 
@@ -369,6 +382,7 @@ struct Launch {
   bool overlaps = false;  // may begin before the kernel before it has ended
   Options options;
   std::vector<Buffer> buffers;
+  Buffer* last_found = nullptr;  // most often the next access is of the same
   std::vector<Site> sites;
   std::vector<u32> site_table;
   std::vector<Error> errors;
@@ -394,13 +408,35 @@ inline u32 warps_per_block() { return launch->threads / 32; }
 inline u32 warp_in_block(const Fiber& f) { return f.warp - f.block * warps_per_block(); }
 
 // report.cpp
-u32 site_of(const char* file, u32 line);
+u32 new_site(const char* file, u32 line, u32 place);
+// Positions get small numbers, found again by the address of the file name and the line.
+inline u32 site_of(const char* file, u32 line) {
+  const u64 mixed = (reinterpret_cast<uintptr_t>(file) ^ line * 0x9E3779B97F4A7C15ull) * 0xD1B54A32D192ED03ull;
+  const u32 size = static_cast<u32>(launch->site_table.size());
+  for (u32 i = static_cast<u32>(mixed >> 40) & (size - 1);; i = (i + 1) & (size - 1)) {
+    const u32 known = launch->site_table[i];
+    if (known == 0) return new_site(file, line, i);
+    const Site& s = launch->sites[known];
+    if (s.file == file && s.line == line) return known;
+  }
+}
 // Where the running thread is, in a primitive that its kernel has called.
 inline u32 here(const char* file, u32 line) {
   fiber->deepest = std::min(fiber->deepest, static_cast<char*>(__builtin_frame_address(0)));
   const u32 site = fiber->last_site = site_of(file, line);
   launch->sites[site].visits++;
   return site;
+}
+// Copies of an access's size, which are one instruction each.
+inline void copy_access(void* to, const void* from, u32 bytes) {
+  switch (bytes) {
+    case 1: memcpy(to, from, 1); break;
+    case 2: memcpy(to, from, 2); break;
+    case 4: memcpy(to, from, 4); break;
+    case 8: memcpy(to, from, 8); break;
+    case 16: memcpy(to, from, 16); break;
+    default: memcpy(to, from, bytes);
+  }
 }
 void report(const char* kind, u32 site, u32 other_site, const char* format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -452,6 +488,7 @@ u32 remote_slot();
 // profile.cpp
 void log_access(AccessKind kind, u64 address, u32 bytes, u32 site);
 void flush_logs(Warp& w);
+void forget_logs(Warp& w);  // what an aborted launch has left
 void count_matrix_rows(const u32* addresses, u32 matrices, u32 site);
 void count_rows(const u32* addresses, u32 rows, u32 site);
 void count_global_run(u64 address, u64 bytes, u32 site);
@@ -492,3 +529,5 @@ void complete_phase_if_due(Mbarrier& m);
 void finish_stores(Fiber& f, u32 up_to_epoch, bool read_only);
 
 }  // namespace spak_emulator
+
+#pragma GCC visibility pop

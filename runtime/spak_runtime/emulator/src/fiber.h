@@ -21,6 +21,7 @@ constexpr size_t STACK_BYTES = 64 * 1024;
 struct Context {
   ucontext_t state;
 };
+inline char* top_of_stack(char* stack, unsigned) { return stack + STACK_BYTES; }
 inline void prepare_context(Context& c, char* stack, unsigned, void (*entry)()) {
   getcontext(&c.state);
   c.state.uc_stack.ss_sp = stack + 64;
@@ -41,8 +42,9 @@ extern "C" void spak_emu_switch(void** save, void* load);
 
 // `stagger` moves the top of the stack, so that the hot ends of 32 stacks do not fall into one set of the L1
 // cache.
+inline char* top_of_stack(char* stack, unsigned stagger) { return stack + STACK_BYTES - 128 - (stagger % 32) * 1088; }
 inline void prepare_context(Context& c, char* stack, unsigned stagger, void (*entry)()) {
-  auto** top = reinterpret_cast<void**>(stack + STACK_BYTES - 128 - (stagger % 32) * 1088);
+  auto** top = reinterpret_cast<void**>(top_of_stack(stack, stagger));
   *--top = nullptr;  // where a return address of `entry` would be: keeps the stack aligned as after a call
   *--top = reinterpret_cast<void*>(entry);
   top -= 6;

@@ -8,11 +8,15 @@ Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site) {
   if (launch->overlaps && fiber && !fiber->predecessors_ended)
     report("touched-before-dependency", site, 0, "a thread touches memory before grid_dependency_wait: the kernel before "
            "this one may still use it");
+  const auto holds = [&](const Buffer& b) { return first >= b.base && first + bytes <= b.base + b.bytes; };
+  const auto found = [&](Buffer& b) -> Buffer& {
+    if (write && !b.writable) report("write-to-readonly", site, 0, "%s is not an output", b.name.c_str());
+    launch->last_found = &b;
+    return b;
+  };
+  if (launch->last_found && holds(*launch->last_found)) return found(*launch->last_found);
   for (Buffer& b : launch->buffers)
-    if (first >= b.base && first + bytes <= b.base + b.bytes) {
-      if (write && !b.writable) report("write-to-readonly", site, 0, "%s is not an output", b.name.c_str());
-      return b;
-    }
+    if (holds(b)) return found(b);
   const Buffer* nearest = nullptr;
   u64 distance = ~0ull;
   for (const Buffer& b : launch->buffers) {
@@ -47,11 +51,13 @@ void load_global(const void* p, u32 bytes, void* out, u32 site, bool readonly) {
   check_alignment(p, bytes, site);
   count(GLOBAL_ACCESSES);
   b.bytes_read += bytes;
-  const u64 offset = static_cast<u64>(static_cast<const u8*>(p) - b.base);
-  check_global_read(b, offset, bytes, fiber->id, fiber->epoch, false, false, site);
-  if (readonly) check_global_constant(b, offset, bytes, site);
+  if (!b.cells.empty()) {
+    const u64 offset = static_cast<u64>(static_cast<const u8*>(p) - b.base);
+    check_global_read(b, offset, bytes, fiber->id, fiber->epoch, false, false, site);
+    if (readonly) check_global_constant(b, offset, bytes, site);
+  }
   log_access(GLOBAL, reinterpret_cast<u64>(p), bytes, site);
-  memcpy(out, p, bytes);
+  copy_access(out, p, bytes);
 }
 
 template <class T>
@@ -92,7 +98,7 @@ void spak_emu_global_store(void* p, unsigned bytes, const void* value, SPAK_AT) 
   check_global_write(b, static_cast<u64>(static_cast<u8*>(p) - b.base), bytes, fiber->id, fiber->epoch, false,
                      false, site);
   log_access(GLOBAL, reinterpret_cast<u64>(p), bytes, site);
-  memcpy(p, value, bytes);
+  copy_access(p, value, bytes);
 }
 
 void spak_emu_global_atomic(void* p, char op, char type, const void* operand, const void* operand2, void* old,

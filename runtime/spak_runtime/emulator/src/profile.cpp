@@ -23,24 +23,21 @@ T* sort_apart(T* from, T* to) {
   return std::unique(from, to);
 }
 
-u64 sectors_of(const AccessRow& r, u64& ideal) {
-  u64 sectors[32 * 2];
-  u32 n = 0;
-  for (u32 lane = 0; lane < 32; lane++) {
-    if (!(r.mask >> lane & 1)) continue;
-    for (u64 s = r.address[lane] >> 5; s <= (r.address[lane] + r.bytes - 1) >> 5; s++) {
+u64 sectors_of(const u64* address, u32 mask, u32 bytes, u64& ideal) {
+  u64 sectors[32 * 2], addresses[32];
+  u32 n = 0, lanes = 0;
+  for (u32 m = mask; m; m &= m - 1) {
+    const u64 first = address[__builtin_ctz(m)];
+    addresses[lanes++] = first;
+    for (u64 s = first >> 5; s <= (first + bytes - 1) >> 5; s++) {
       if (n && sectors[n - 1] == s) continue;
       sectors[n++] = s;
     }
   }
   const u64 distinct = static_cast<u64>(sort_apart(sectors, sectors + n) - sectors);
   // The fewest sectors that could hold the bytes asked for, lanes that ask for the same bytes counted once.
-  u64 addresses[32];
-  u32 lanes = 0;
-  for (u32 lane = 0; lane < 32; lane++)
-    if (r.mask >> lane & 1) addresses[lanes++] = r.address[lane];
   const u64 different = static_cast<u64>(sort_apart(addresses, addresses + lanes) - addresses);
-  ideal = (different * r.bytes + 31) / 32;
+  ideal = (different * bytes + 31) / 32;
   return distinct;
 }
 
@@ -57,52 +54,120 @@ u64 wavefronts_of(const u64* address, const u32* lanes, u32 n, u32 bytes) {
   return worst;
 }
 
-void close_row(u32 site, AccessKind kind, const AccessRow& r) {
-  u64 units = 0, ideal = 0;
+struct Cost {
+  u64 units, ideal;
+};
+Cost cost_of(AccessKind kind, const u64* address, u32 mask, u32 bytes) {
+  Cost c = {0, 0};
   if (kind == GLOBAL) {
-    units = sectors_of(r, ideal);
-  } else {
-    const u32 phase = r.bytes == 16 ? 8 : r.bytes == 8 ? 16 : 32;
-    for (u32 first = 0; first < 32; first += phase) {
-      u32 lanes[32], n = 0;
-      for (u32 lane = first; lane < first + phase; lane++)
-        if (r.mask >> lane & 1) lanes[n++] = lane;
-      if (n == 0) continue;
-      units += wavefronts_of(r.address, lanes, n, r.bytes);
-      ideal++;
-    }
+    c.units = sectors_of(address, mask, bytes, c.ideal);
+    return c;
   }
-  add(site, kind, units, ideal);
+  const u32 phase = bytes == 16 ? 8 : bytes == 8 ? 16 : 32;
+  for (u32 first = 0; first < 32; first += phase) {
+    u32 lanes[32], n = 0;
+    for (u32 lane = first; lane < first + phase; lane++)
+      if (mask >> lane & 1) lanes[n++] = lane;
+    if (n == 0) continue;
+    c.units += wavefronts_of(address, lanes, n, bytes);
+    c.ideal++;
+  }
+  return c;
+}
+
+void spread(const AccessLog& log, const AccessRow& r, u64* address) {
+  for (u32 m = r.mask; m; m &= m - 1) {
+    const u32 lane = static_cast<u32>(__builtin_ctz(m));
+    address[lane] = r.base + log.distance[lane];
+  }
+}
+
+// Sectors and banks come round every 32 and every 128 bytes, and with them what equal distances cost.
+void close_row(AccessLog& log, u32 site, AccessKind kind, const AccessRow& r) {
+  if (r.scattered) {
+    const Cost c = cost_of(kind, log.scattered[r.scattered - 1].data(), r.mask, r.bytes);
+    add(site, kind, c.units, c.ideal);
+    return;
+  }
+  const u32 base = static_cast<u32>(r.base) % (kind == GLOBAL ? 32 : 128);
+  AccessLog::Cost& known = log.costs[base / 2 % 16];
+  if (known.mask != r.mask || known.bytes != r.bytes || known.base != base) {
+    u64 address[32];
+    spread(log, r, address);
+    const Cost c = cost_of(kind, address, r.mask, r.bytes);
+    known = {r.mask, r.bytes, base, static_cast<u32>(c.units), static_cast<u32>(c.ideal)};
+  }
+  add(site, kind, known.units, known.ideal);
+}
+
+// Whether a lane's address is where the lane lies in other requests. The first lane of a request says where it begins.
+bool fits(AccessLog& log, AccessRow& r, u32 lane, u64 address) {
+  const u32 bit = 1u << lane;
+  if (!(log.known & bit)) {
+    if (r.mask == 0) r.base = address;
+    log.distance[lane] = address - r.base;
+    log.known |= bit;
+    return true;
+  }
+  if (r.mask == 0) r.base = address - log.distance[lane];
+  return r.base + log.distance[lane] == address;
+}
+
+AccessLog& log_of(Warp& warp, u32 key) {
+  if (warp.logs.size() <= key) warp.logs.resize(launch->sites.size() * ACCESS_KINDS);
+  if (!warp.logs[key]) warp.logs[key] = std::make_unique<AccessLog>();
+  AccessLog& log = *warp.logs[key];
+  if (!log.dirty) {
+    log.dirty = true;
+    warp.dirty.push_back(key);
+  }
+  return log;
+}
+
+// Where requests lay otherwise, distances are learnt anew.
+void empty(AccessLog& log) {
+  if (!log.scattered.empty()) {
+    log.known = 0;
+    for (AccessLog::Cost& c : log.costs) c.mask = 0;
+  }
+  log.scattered.clear();
+  log.rows.clear();
+  memset(log.count, 0, sizeof log.count);
+  log.dirty = false;
 }
 
 }  // namespace
 
 void log_access(AccessKind kind, u64 address, u32 bytes, u32 site) {
   Warp& warp = world->warp[fiber->warp];
-  const u32 key = site * ACCESS_KINDS + kind;
-  if (warp.logs.size() <= key) warp.logs.resize(launch->sites.size() * ACCESS_KINDS);
-  AccessLog& log = warp.logs[key];
-  if (!log.dirty) {
-    log.dirty = true;
-    warp.dirty.push_back(key);
-  }
-  const u32 i = log.count[fiber->lane]++;
-  while (log.rows.size() <= i) log.rows.emplace_back();
+  const u32 key = site * ACCESS_KINDS + kind, lane = fiber->lane;
+  const bool open = key < warp.logs.size() && warp.logs[key] && warp.logs[key]->dirty;
+  AccessLog& log = open ? *warp.logs[key] : log_of(warp, key);
+  const u32 i = log.count[lane]++;
+  if (log.rows.size() <= i) log.rows.push_back({0, 0, bytes, 0});
   AccessRow& r = log.rows[i];
-  r.address[fiber->lane] = address;
+  if (!r.scattered && !fits(log, r, lane, address)) {
+    log.scattered.emplace_back();
+    spread(log, r, log.scattered.back().data());
+    r.scattered = static_cast<u32>(log.scattered.size());
+  }
+  if (r.scattered) log.scattered[r.scattered - 1][lane] = address;
   r.bytes = bytes;
-  r.mask |= 1u << fiber->lane;
+  r.mask |= 1u << lane;
 }
 
 void flush_logs(Warp& w) {
   for (const u32 key : w.dirty) {
-    AccessLog& log = w.logs[key];
+    AccessLog& log = *w.logs[key];
     for (const AccessRow& r : log.rows)
-      close_row(key / ACCESS_KINDS, static_cast<AccessKind>(key % ACCESS_KINDS), r);
-    log.rows.clear();
-    memset(log.count, 0, sizeof log.count);
-    log.dirty = false;
+      close_row(log, key / ACCESS_KINDS, static_cast<AccessKind>(key % ACCESS_KINDS), r);
+    empty(log);
   }
+  w.dirty.clear();
+}
+
+void forget_logs(Warp& w) {
+  for (const u32 key : w.dirty) empty(*w.logs[key]);
   w.dirty.clear();
 }
 

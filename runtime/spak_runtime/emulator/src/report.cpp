@@ -7,25 +7,15 @@
 
 namespace spak_emulator {
 
-// Positions get small numbers, found again by the address of the file name and the line.
-u32 site_of(const char* file, u32 line) {
-  const u64 mixed =
-      (reinterpret_cast<uintptr_t>(file) ^ line * 0x9E3779B97F4A7C15ull) * 0xD1B54A32D192ED03ull;
-  const u32 size = static_cast<u32>(launch->site_table.size());
-  for (u32 i = static_cast<u32>(mixed >> 40) & (size - 1);; i = (i + 1) & (size - 1)) {
-    const u32 known = launch->site_table[i];
-    if (known == 0) {
-      launch->sites.push_back({file, line});
-      if (launch->sites.size() * 2 > size || launch->sites.size() > 0x7000) {
-        report("emulator-limit", 0, 0, "more than %u source positions call primitives", size / 2);
-        fail();
-      }
-      launch->accesses.resize(launch->sites.size() * ACCESS_KINDS);
-      return launch->site_table[i] = static_cast<u32>(launch->sites.size() - 1);
-    }
-    const Site& s = launch->sites[known];
-    if (s.file == file && s.line == line) return known;
+u32 new_site(const char* file, u32 line, u32 place) {
+  const size_t size = launch->site_table.size();
+  launch->sites.push_back({file, line});
+  if (launch->sites.size() * 2 > size || launch->sites.size() > 0x7000) {
+    report("emulator-limit", 0, 0, "more than %zu source positions call primitives", size / 2);
+    fail();
   }
+  launch->accesses.resize(launch->sites.size() * ACCESS_KINDS);
+  return launch->site_table[place] = static_cast<u32>(launch->sites.size() - 1);
 }
 
 namespace {

@@ -221,14 +221,14 @@ void reset_fiber(World& w, u32 id) {
   drop(f.cluster_clock);
   // What another thread has left on the stack must not decide anything: not its own variables, nor those of the
   // primitives that it called last.
-  char* const stack = w.stacks + STACK_BYTES * id;
+  char *const stack = w.stacks + STACK_BYTES * id, *const top = top_of_stack(stack, id % 32);
   if (f.deepest) {
     char* const from = std::max(stack + 4096, f.deepest - 1024);
-    memset(from, 0, static_cast<size_t>(stack + STACK_BYTES - from));
+    memset(from, 0, static_cast<size_t>(top - from));
   }
   f = Fiber();
   f.id = id;
-  f.deepest = stack + STACK_BYTES;
+  f.deepest = top;
   f.block = id / l.threads;
   f.warp = id / 32;
   f.lane = id % 32;
@@ -336,8 +336,7 @@ void begin_world(World& w, u32 linear) {
     x.ready = x.arrived = x.exited = 0;
     x.registers = per_warp;
     x.partial.clear();
-    x.logs.clear();
-    x.dirty.clear();
+    forget_logs(x);
   }
   for (u32 i = 0; i < w.threads; i++) {
     reset_fiber(w, i);

@@ -55,7 +55,7 @@ void spak_emu_shared_load(unsigned a, unsigned bytes, void* out, SPAK_AT) {
   count(SHARED_ACCESSES);
   check_shared_read(b, a, bytes, *fiber, fiber->id, fiber->epoch, warp_slot(*fiber), false, site);
   log_access(SHARED, a, bytes, site);
-  memcpy(out, b.at(a), bytes);
+  copy_access(out, b.at(a), bytes);
 }
 
 void spak_emu_shared_store(unsigned a, unsigned bytes, const void* value, SPAK_AT) {
@@ -66,7 +66,7 @@ void spak_emu_shared_store(unsigned a, unsigned bytes, const void* value, SPAK_A
   count(SHARED_ACCESSES);
   check_shared_write(b, a, bytes, *fiber, fiber->id, fiber->epoch, false, site);
   log_access(SHARED, a, bytes, site);
-  memcpy(b.at(a), value, bytes);
+  copy_access(b.at(a), value, bytes);
 }
 
 void spak_emu_shared_atomic_add(unsigned a, char type, const void* operand, void* old, SPAK_AT) {
@@ -103,7 +103,7 @@ void spak_emu_remote_load(unsigned a, unsigned rank, unsigned bytes, void* out, 
   const bool own = rank == fiber->block;
   check_shared_read(b, a, bytes, *fiber, fiber->id, fiber->epoch, own ? warp_slot(*fiber) : remote_slot(),
                     false, site);
-  memcpy(out, b.at(a), bytes);
+  copy_access(out, b.at(a), bytes);
 }
 
 void spak_emu_remote_store(unsigned a, unsigned rank, unsigned bytes, const void* value, SPAK_AT) {
@@ -112,7 +112,7 @@ void spak_emu_remote_store(unsigned a, unsigned rank, unsigned bytes, const void
   check_shared_bounds(b, a, bytes, "a remote store", site);
   check_alignment(a, bytes, site);
   check_shared_write(b, a, bytes, *fiber, fiber->id, fiber->epoch, false, site);
-  memcpy(b.at(a), value, bytes);
+  copy_access(b.at(a), value, bytes);
 }
 
 void spak_emu_register_fault(unsigned index, unsigned size) {
