@@ -47,7 +47,7 @@ sanitize: $(ENV) ## compute-sanitizer over every kernel, on a GPU; says `not run
 selftest: $(ENV) ## damage every kernel in one place at a time, JOBS at once: does verify see it? goes on where it was (out/selftest.jsonl)
 	$(PYTHON) -m spakc selftest --jobs $(JOBS)
 
-spills: $(ENV)   ## every variant of attention that a plan holds, for four architectures, without a GPU: none spills; half an hour, JOBS at once
+spills: $(ENV)   ## every variant of attention and products that a plan holds, for four architectures, without a GPU: none spills; an hour, JOBS at once
 	$(PYTHON) -m pytest -q -n $(JOBS) tests/nvrtc/spills.py
 
 fuzz: $(ENV)     ## INPUTS (a million) random inputs through check, fmt and the language server, JOBS at a time; goes on where it was; failures lie in out/fuzz
