@@ -40,7 +40,7 @@ class Task:
 
 def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] = ()) -> list[Task]:
     """All mutants of the templates' sources and of the headers that these include, primitives excepted. `always` judge
-    every header that they reach; one that all of them reach is judged by the first."""
+    every header that they reach, one that all of them reach by the first alone, and what lives of their templates."""
     judges = [judged for sources in chosen.values() for judged in sources]
     if not judges:
         return []
@@ -51,7 +51,13 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] =
     wrappers = wrapping(shared.values(), known)
     found = []
     for template, sources in chosen.items():
-        found += list(_of_template(template, sources, known, wrappers))
+        further = [
+            Judged(source, (subject,))
+            for subject in always
+            for source, path in subject.templates.items()
+            if path == template
+        ]
+        found += list(_of_template(template, [*sources, *further], known, wrappers))
     every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
     for name, text in shared.items():
         by = tuple(_judges_of_header(name, [subject for subject in every if subject.reaches(name)], judges))
