@@ -170,12 +170,20 @@ def test_one_process_runs_many_launches() -> None:
             assert report.ok and exact
             assert gemm_mma(128, 128, 40, seed=seed)[1]
 
-    work(2)
+    def least(process: Path) -> int:
+        """Pages that it holds after one of several launches: they come and go by some hundreds."""
+        found = []
+        for _ in range(4):
+            work(1)
+            found.append(int((process / "statm").read_text().split()[1]))
+        return min(found)
+
+    work(1)
     (first,) = processes()
-    before = int((first / "statm").read_text().split()[1])
-    work(12)
+    before = least(first)
+    work(8)
+    assert least(first) - before < 512
     assert processes() == [first]
-    assert int((first / "statm").read_text().split()[1]) - before < 512
     assert [e.kind for e in run(crash, Params().output("x", x)).errors] == ["crash"]
     assert not processes()
     child = os.fork()
