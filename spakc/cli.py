@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -547,12 +548,30 @@ def new(folder: Path) -> int:
     return run(folder)
 
 
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C is KeyboardInterrupt; a moment later where a callback of the collector runs: what that raises is lost."""
+    callbacks = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    here = frame
+    while here is not None:
+        if here.f_code in callbacks:
+            import threading
+
+            again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        here = here.f_back
+    signal.default_int_handler(number, frame)
+
+
 def main() -> None:
     """Entry point of the `spakc` command.
 
     Short commands free everything at their end; collecting cycles before that, or then, would be a tenth of their time.
     """
     gc.disable()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)
     try:
         cli()
     finally:

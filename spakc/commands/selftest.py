@@ -82,7 +82,7 @@ def run(request: Request) -> int:
             request.output.with_suffix(".jsonl"), {task.mutant.key: states.of(task.judges) for task in tasks}
         )
         left = [tasks[place] for place in journal.missing([task.mutant for task in tasks])]
-        wrong = _broken(left, request)
+        wrong = _broken(left, every, request)
         if not wrong:
             _judge_all(left, request, journal, started)
         judged = [task for task in tasks if task.mutant.key in journal.known]
@@ -191,11 +191,13 @@ def _judge_all(tasks: Sequence[Task], request: Request, journal: Journal, starte
         click.echo("\r" + " " * 60 + "\r", err=True, nl=False)
 
 
-def _broken(tasks: Sequence[Task], request: Request) -> list[str]:
-    """Draws the cases of every variant that judges. Returns those that fail as they are: nothing could be learnt from
-    their mutants."""
+def _broken(tasks: Sequence[Task], every: Sequence[Task], request: Request) -> list[str]:
+    """Draws the cases of every variant that judges, as many as it needs for `every` mutant: what is judged later is
+    judged alike. Returns those that fail as they are: nothing could be learnt from their mutants."""
     global _subjects_to_try, _request
-    _subjects_to_try, _request = [(s, request.cases * n) for s, n in cases_of_each(tasks).items()], request
+    asked = {subject for task in tasks for subject in task.judges}
+    times = cases_of_each(every)
+    _subjects_to_try, _request = [(s, request.cases * n) for s, n in times.items() if s in asked], request
     subjects = [subject for subject, _ in _subjects_to_try]
     found: dict[int, Baseline] = dict(_mapped(_try_one, len(subjects), request.jobs))
     for number, subject in enumerate(subjects):

@@ -3,6 +3,7 @@ neither a process nor a traceback; what was judged before is kept."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from spakc import cli
 from spakc.tune.timer import JsonChild
 
 ROOT = Path(__file__).parents[3]
@@ -136,6 +138,27 @@ def test_an_interrupted_command_ends_all_that_it_started(name: str, tmp_path: Pa
     assert process.returncode == 130 or (name == "lsp" and process.returncode == 0), (
         said
     )  # pygls ends as if asked to
+
+
+def test_an_interrupt_while_the_collector_calls_back_comes_a_moment_later() -> None:
+    """What is raised there is printed and forgotten: the command would go on."""
+    calls = []
+
+    def callback(_phase: str, _info: dict[str, int]) -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, cli.interrupted)
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+        assert calls
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(30)
+    finally:
+        gc.callbacks.remove(callback)
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupted_selftest_keeps_what_it_has_judged(tmp_path: Path) -> None:
