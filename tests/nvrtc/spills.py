@@ -91,7 +91,7 @@ def products() -> Iterator[tuple[str, str, str, str]]:
         yield arch, "chain", "norm_linear_gradient", ""
 
 
-@pytest.mark.parametrize(("arch", "file", "name", "schedule"), products())
+@pytest.mark.parametrize(("arch", "file", "name", "schedule"), list(products()))
 def test_products_do_not_spill(arch: str, file: str, name: str, schedule: str) -> None:
     kernel, asked, wrong = example(file, (arch,))[name], 0, []
     for variant in kernel.spec.variants:
