@@ -20,6 +20,9 @@ from spakc.selftest.subjects import (
 
 _PRIMITIVES = "spak/primitives"
 
+SYNCHRONISING = ("sync", "wrapped")
+"""Kinds of mutants: calls that synchronise, deleted."""
+
 LINES = 200
 """For each so many of a source it needs the usual cases once more: long ones have ways that few calls take."""
 
@@ -57,7 +60,7 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] =
             for source, path in subject.templates.items()
             if path == template
         ]
-        found += list(_of_template(template, [*sources, *further], known, wrappers))
+        found += list(_of_template(template, sources, further, known, wrappers))
     every = tuple(dict.fromkeys(subject for judged in judges for subject in judged.by))
     for name, text in shared.items():
         by = tuple(_judges_of_header(name, [subject for subject in every if subject.reaches(name)], judges))
@@ -69,15 +72,21 @@ def tasks_of(chosen: Mapping[str, Sequence[Judged]], always: Sequence[Subject] =
 
 
 def _of_template(
-    template: str, sources: Sequence[Judged], known: frozenset[str], wrappers: frozenset[str]
+    template: str,
+    sources: Sequence[Judged],
+    further: Sequence[Judged],
+    known: frozenset[str],
+    wrappers: frozenset[str],
 ) -> Iterator[Task]:
-    """The mutants of its first source, the mathematics included, and of the others where a line is new."""
+    """The mutants of its first source, the mathematics included, and of the others where a line is new; of `further`
+    ones, whose masks and sizes are made for judging, where it is a call that synchronises."""
     found: dict[tuple[str, str, int], list[tuple[Mutant, tuple[Subject, ...]]]] = {}
-    for place, judged in enumerate(sources):
+    for place, judged in enumerate((*sources, *further)):
         own = {number for number, _ in numbered_template_lines(judged.text)}
         for mutant in mutants_of(template, judged.source, judged.text, known, wrappers):
-            if place == 0 or mutant.number in own:
-                what = (mutant.line, mutant.becomes, mutant.nth)
+            what = (mutant.line, mutant.becomes, mutant.nth)
+            fresh = place < len(sources) or mutant.kind in SYNCHRONISING
+            if place == 0 or (mutant.number in own and (fresh or what in found)):
                 found.setdefault(what, []).append((mutant, judged.by))
     for (mutant, by), *elsewhere in found.values():
         yield Task(mutant, by, tuple(elsewhere))
