@@ -52,24 +52,12 @@ def is_array(amount: Amount) -> TypeGuard[NDArray[Any]]:
 
 def ceil_div(a: Amount, b: Amount) -> Amount:
     """The smallest whole number that is at least a / b."""
-    if isinstance(a, Term) or isinstance(b, Term):
-        return _joined("ceil_div", a, b)
-    if is_array(a) or is_array(b):
-        import numpy as np
-
-        return np.ceil(np.asarray(a) / b)
-    return math.ceil(a / b)
+    return _rounded("ceil_div", "ceil", a, b)
 
 
 def floor_div(a: Amount, b: Amount) -> Amount:
     """The greatest whole number that is at most a / b."""
-    if isinstance(a, Term) or isinstance(b, Term):
-        return _joined("floordiv", a, b)
-    if is_array(a) or is_array(b):
-        import numpy as np
-
-        return np.floor(np.asarray(a) / b)
-    return math.floor(a / b)
+    return _rounded("floordiv", "floor", a, b)
 
 
 def greatest(amounts: Sequence[Amount]) -> Amount:
@@ -86,6 +74,18 @@ def expression_of(amount: Amount) -> Expression:
         return amount.expression
     assert not is_array(amount), "an expression is about one call"
     return amount if isinstance(amount, int) else float(f"{amount:.4g}")
+
+
+def _rounded(operation: str, function: str, a: Amount, b: Amount) -> Amount:
+    if isinstance(a, Term) or isinstance(b, Term):
+        return _joined(operation, a, b)
+    if is_array(a) or is_array(b):
+        import numpy as np
+
+        whole: Amount = getattr(np, function)(np.asarray(a) / b)
+    else:
+        whole = getattr(math, function)(a / b)
+    return whole
 
 
 def _extreme(operation: str, amounts: Sequence[Amount]) -> Amount:

@@ -20,6 +20,8 @@ KINDS = {
     "swizzle": "an exclusive-or left out, another swizzle or major order",
     "mask": "a comparison that includes or excludes its bound, a condition weakened or left out",
 }
+SYNCHRONISING = ("sync", "wrapped")
+"""Kinds that delete a call which synchronises: none may live, and all sources of a template are asked for them."""
 
 
 @record

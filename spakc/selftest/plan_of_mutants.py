@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from spakc.record import record
 from spakc.selftest.cuda_text import synchronising, wrapping
-from spakc.selftest.mutants import Mutant, mutants_of
+from spakc.selftest.mutants import SYNCHRONISING, Mutant, mutants_of
 from spakc.selftest.subjects import (
     HEADER_JUDGES,
     VARIANTS,
@@ -19,9 +19,6 @@ from spakc.selftest.subjects import (
 )
 
 _PRIMITIVES = "spak/primitives"
-
-SYNCHRONISING = ("sync", "wrapped")
-"""Kinds of mutants: calls that synchronise, deleted."""
 
 LINES = 200
 """For each so many of a source it needs the usual cases once more: long ones have ways that few calls take."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from spakc.record import record
 from spakc.selftest.judge import KILLED, REFUSED, SAME_CODE, SURVIVED, Verdict
-from spakc.selftest.mutants import KINDS, Mutant
+from spakc.selftest.mutants import KINDS, SYNCHRONISING, Mutant
 
 SCHEMA = "spak-selftest/1"
 
@@ -100,7 +100,7 @@ class Score:
         found = []
         if self.rate < LEAST_KILLED:
             found.append(f"{self.rate:.2%} killed, at least {LEAST_KILLED:.0%} are asked")
-        alive = [o.mutant.name for o in self.survivors if o.mutant.kind in ("sync", "wrapped")]
+        alive = [o.mutant.name for o in self.survivors if o.mutant.kind in SYNCHRONISING]
         found += [f"a deleted sync call lives: {name}" for name in alive]
         if self.excused > MOST_EXCUSED * len(self.outcomes):
             found.append(f"{self.excused} of {len(self.outcomes)} excused, at most {MOST_EXCUSED:.0%} may be")
