@@ -24,6 +24,11 @@ def arch_names(major: int, minor: int) -> tuple[str, ...]:
     return (f"sm_{number}a", f"sm_{number}f", f"sm_{number}")
 
 
+def may_overlap(arch: str) -> bool:
+    """Whether a launch can begin before the one before it has ended (programmatic dependent launch, from sm_90 on)."""
+    return int(arch.removeprefix("sm_").rstrip("af")) >= 90
+
+
 _FACTS = {
     "sms": "multi_processor_count",
     "smem_per_block": "shared_memory_per_block_optin",

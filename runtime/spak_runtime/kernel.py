@@ -45,12 +45,14 @@ class PreparedLaunch:
         environment: Environment,
         options: Mapping[str, OptionSpec],
         slots: Mapping[str, int],
+        overlaps: bool = False,
     ) -> None:
         """`slots` gives each tensor its place in the list of pointers that `run` takes; a tensor without
-        one is absent and its pointer is 0. Raises ExpressionError for a parameter without a value."""
+        one is absent and its pointer is 0. One that `overlaps` may begin before the launch before it has ended.
+        Raises ExpressionError for a parameter without a value."""
         self._function = int(function)
         self._shape = shape
-        self._overlaps = launch.overlaps
+        self._overlaps = overlaps
         self._where = launch.entry
         layout = layout_of_params(launch.params)
         template = bytearray(layout.size)

@@ -14,6 +14,7 @@ import torch
 
 from spak_runtime.args import Form, Resolved, Signature, default_value, strides_of
 from spak_runtime.choose import Choice
+from spak_runtime.device import may_overlap
 from spak_runtime.dtypes import SIZES, TORCH, word_of
 from spak_runtime.errors import CaptureError
 from spak_runtime.expressions import TensorFacts, evaluate
@@ -103,8 +104,9 @@ class CudaPlan:
             )
             function = loader.function(request, launch.entry, self._index, shape.shared_bytes, launch.cluster)
             if not shape.is_empty:
+                overlaps = launch.overlaps and may_overlap(choice.arch)
                 prepared.append(
-                    PreparedLaunch(function, launch, shape, environment, signature.options, slots)
+                    PreparedLaunch(function, launch, shape, environment, signature.options, slots, overlaps)
                 )
         return prepared
 

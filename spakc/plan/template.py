@@ -55,13 +55,12 @@ class Template:
     `requirements` are what a call must satisfy beyond what the file promises; a template with none of them is
     an answer for every legal call. `resources` are estimates of what one block takes, before anything is
     compiled. `portfolio` is how many configs of one schedule are built at most on one architecture, beside those
-    that the file names. With `overlaps` a launch waits by itself for the kernel before it; one that is `unordered`
-    adds up in memory in whatever order blocks come. One `in_parts` computes parts of a product's sums, which another
-    launch adds. `refuses` says why a config whose knobs are lawful one by one cannot be built, `params` are the fields
-    of the parameter struct. `ladder` are configs that are built, in this
-    order, where no cost model ranks them, instead of the defaults. `derived` are macros that the template reads beside
-    its knobs: what the plan works out from these and from compiled dims. `backend` is what the source is written for,
-    cuda or cutile. All functions are pure.
+    that the file names. One that is `unordered` adds up in memory in whatever order blocks come. One `in_parts`
+    computes parts of a product's sums, which another launch adds. `refuses` says why a config whose knobs are lawful
+    one by one cannot be built, `params` are the fields of the parameter struct. `ladder` are configs that are built,
+    in this order, where no cost model ranks them, instead of the defaults. `derived` are macros that the template reads
+    beside its knobs: what the plan works out from these and from compiled dims. `backend` is what the source is written
+    for, cuda or cutile; one for cuda waits by itself for the launch before it. All functions are pure.
     """
 
     family: str
@@ -76,7 +75,6 @@ class Template:
     resources: Callable[[StepProblem, Signature, Config], Resources]
     tensor_cores: bool = False
     portfolio: int = 2
-    overlaps: bool = False
     unordered: bool = False
     in_parts: bool = False
     refuses: Callable[[StepProblem, Signature, Config], str | None] = lambda _problem, _signature, _config: (

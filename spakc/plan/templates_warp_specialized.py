@@ -308,7 +308,6 @@ WARP_SPECIALIZED = Template(
     resources=_resources,
     tensor_cores=True,
     portfolio=24,
-    overlaps=True,
     refuses=_refuses,
     params=_params,
     derived=_derived,

@@ -322,7 +322,7 @@ def _variant(way: Way, kernel: Kernel, case: Case, selected: Selected, archs: li
                 shape.shared_bytes,
                 shape.cluster,
                 one_by_one=template.backend == "cutile",
-                overlaps=template.overlaps,
+                overlaps=template.backend == "cuda",  # its first statement waits for the launch before
                 unordered=template.unordered,
                 derived=template.derived(problem, signature, config),
                 adds=added_by(problem, signature),

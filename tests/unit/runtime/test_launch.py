@@ -659,8 +659,8 @@ OPTIONS = {
 
 
 def prepared(*params, overlaps=False):
-    launch = Launch("k.cu", "k", params, (1, 1, 1), 32, 0, overlaps=overlaps)
-    return PreparedLaunch(7, launch, LaunchShape((6, 5, 4), 32, 96), ENVIRONMENT, OPTIONS, {"x": 0})
+    launch = Launch("k.cu", "k", params, (1, 1, 1), 32, 0)
+    return PreparedLaunch(7, launch, LaunchShape((6, 5, 4), 32, 96), ENVIRONMENT, OPTIONS, {"x": 0}, overlaps)
 
 
 def test_the_configuration_lies_as_the_driver_reads_it(monkeypatch):

@@ -29,9 +29,6 @@
 //                                    setmaxnreg: all warps of a warpgroup, N a multiple of 8 in 24 .. 256, in
 //                                    a kernel that was declared with min_blocks
 //   elect_one()                      true in one lane of a converged warp
-//   grid_dependency_wait()           waits until the kernels before this one have ended, and what they wrote is visible.
-//                                    In a launch that may overlap with them, each thread before it touches global memory
-//   grid_dependency_launch()         from here on the next launch may begin, if it may overlap
 #pragma once
 
 #if __CUDA_ARCH__ >= 900
@@ -128,8 +125,6 @@ SPAK_DEVICE bool elect_one() {
       : "=r"(elected));
   return elected != 0;
 }
-SPAK_DEVICE void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-SPAK_DEVICE void grid_dependency_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
 template <u32 Count>
 SPAK_DEVICE void register_increase() {

@@ -10,6 +10,11 @@
 //   vote_any(p), vote_all(p), vote_ballot(p)
 //   fence_block(), fence_device()     memory fences for hand-made synchronisation (see atomic.cuh)
 //
+//   grid_dependency_wait()            waits until the launches before this one have ended, and what they wrote is visible:
+//                                     each thread, before it touches global memory, in a launch that may overlap with them
+//   grid_dependency_launch()          from here on the next launch may begin, if it may overlap
+//                                     (devices before sm_90 overlap no launches: there both do nothing)
+//
 // All 32 lanes take part in shuffles and votes, which order no memory accesses.
 #pragma once
 
@@ -25,6 +30,14 @@ SPAK_DEVICE void named_barrier_arrive(u32 id, u32 threads) {
 }
 SPAK_DEVICE void fence_block() { __threadfence_block(); }
 SPAK_DEVICE void fence_device() { __threadfence(); }
+
+#if __CUDA_ARCH__ >= 900
+SPAK_DEVICE void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+SPAK_DEVICE void grid_dependency_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#else
+SPAK_DEVICE void grid_dependency_wait() {}
+SPAK_DEVICE void grid_dependency_launch() {}
+#endif
 
 template <class T>
 SPAK_DEVICE T shuffle(T v, u32 lane) {

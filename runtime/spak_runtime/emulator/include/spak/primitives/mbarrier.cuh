@@ -41,10 +41,6 @@ inline void store_shared_remote(u32 a, u32 rank, T v, SPAK_HERE) {
 inline void fence_proxy_async_shared(SPAK_HERE) { spak_emu_fence_proxy_async(1, SPAK_PASS); }
 inline void fence_proxy_async(SPAK_HERE) { spak_emu_fence_proxy_async(0, SPAK_PASS); }
 inline bool elect_one(SPAK_HERE) { return spak_emu_elect(SPAK_PASS) != 0; }
-// One kernel runs at a time here, so its predecessors have always finished; but a launch that may overlap with them waits
-// before it touches memory.
-inline void grid_dependency_wait(SPAK_HERE) { spak_emu_grid_dependency_wait(SPAK_PASS); }
-inline void grid_dependency_launch() {}
 
 template <u32 Count>
 inline void register_increase(SPAK_HERE) {

@@ -14,6 +14,11 @@ inline void named_barrier_arrive(u32 id, u32 threads, SPAK_HERE) {
 inline void fence_block(SPAK_HERE) { spak_emu_fence(0, SPAK_PASS); }
 inline void fence_device(SPAK_HERE) { spak_emu_fence(1, SPAK_PASS); }
 
+// One kernel runs at a time here, so its predecessors have always finished; but a launch that may overlap with them waits
+// before it touches memory.
+inline void grid_dependency_wait(SPAK_HERE) { spak_emu_grid_dependency_wait(SPAK_PASS); }
+inline void grid_dependency_launch() {}
+
 template <class T>
 inline T shuffle_bits(T v, u32 operand, char mode, SPAK_AT) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "shuffle: 4 or 8 bytes");

@@ -61,6 +61,7 @@ using Core = WarpProduct<Element, TILE_M, TILE_N, TILE_K, WARPS_M, WARPS_N>;
 // the product: they are computed once for WIDE tiles of columns and never travel through memory. The right tiles of all
 // those columns come through one ring of STAGES slots, which is filled while the rows are still being computed.
 SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
+  grid_dependency_wait();
   const i32 rows = params.d_M, columns = params.d_N, depth = params.d_K;
   const i32 m0 = static_cast<i32>(block_index_x() * TILE_M), first = static_cast<i32>(block_index_y()) * WIDE;
   const i32 tiles = minimum(WIDE, ceil_div(columns, static_cast<i32>(TILE_N)) - first);
@@ -102,23 +103,23 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
     const i32 i_k = position;
 #line 18 "chain.spak"
     part_0.add((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1)));
-#line 106 "kernels/norm_linear/panel.cu"
+#line 107 "kernels/norm_linear/panel.cu"
   }
   const f32 v_sum_k = group.reduced(part_0).value();
 #line 18 "chain.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_k, static_cast<f32>(params.d_K)) + params.o_eps));
-#line 111 "kernels/norm_linear/panel.cu"
+#line 112 "kernels/norm_linear/panel.cu"
 
   if (active && block_index_y() == 0 && is_first(group.rank())) {
 #line 18 "chain.spak"
     write(params.t_rstd + i_m * params.s_rstd_0, v_rstd_value);
-#line 116 "kernels/norm_linear/panel.cu"
+#line 117 "kernels/norm_linear/panel.cu"
   }
     for (i32 position = rank; active && position < reduced; position += step) {
       const i32 i_k = position;
 #line 19 "chain.spak"
     keep(position, as_element<Element>(((read_constant(params.t_x + i_m * params.s_x_0 + i_k * params.s_x_1) * v_rstd_value) * read_constant(params.t_gain + i_k * params.s_gain_0))));
-#line 122 "kernels/norm_linear/panel.cu"
+#line 123 "kernels/norm_linear/panel.cu"
     }
   }
 
@@ -138,7 +139,7 @@ SPAK_KERNEL(spak_norm_linear_panel, Params, THREADS, 1) {
       Slab::store(accumulators, slab, output, m0, n0, rows, columns, [&](f32 accumulator, i32 row, i32 column) {
 #line 20 "chain.spak"
       return call_activation(accumulator);
-#line 142 "kernels/norm_linear/panel.cu"
+#line 143 "kernels/norm_linear/panel.cu"
       });
     }
   }

@@ -43,6 +43,7 @@ using Group = LaneGroup<PARTS>;
 // Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
 // Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_matmul_2_columns, Params, 32 * PARTS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 results = params.d_M * params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < results;
@@ -63,7 +64,7 @@ SPAK_KERNEL(spak_matmul_2_columns, Params, 32 * PARTS) {
   if (active && is_first(group.rank())) {
 #line 16 "matmul.spak"
     write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((v_acc + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f))));
-#line 67 "kernels/matmul/2_columns.cu"
+#line 68 "kernels/matmul/2_columns.cu"
   }
 
 }

@@ -41,6 +41,7 @@ constexpr i32 BLOCK = KNOB_block;
 
 // One thread computes one element of the outputs; nothing is shared.
 SPAK_KERNEL(spak_matmul_naive, Params, BLOCK * BLOCK) {
+  grid_dependency_wait();
   const i32 rows = params.d_M, columns = params.d_N, depth = params.d_K;
   const i32 blocks_m = ceil_div(rows, BLOCK), blocks_n = ceil_div(columns, BLOCK);
   const i32 block = static_cast<i32>(block_index_x()), thread = static_cast<i32>(thread_index());
@@ -55,9 +56,9 @@ SPAK_KERNEL(spak_matmul_naive, Params, BLOCK * BLOCK) {
     const i32 i_k = depth_index;
 #line 15 "matmul.spak"
     accumulator = fma_f32(read_constant(params.t_A + i_m * params.s_A_0 + i_k * params.s_A_1), read_constant(params.t_B + i_k * params.s_B_0 + i_n * params.s_B_1), accumulator);
-#line 59 "kernels/matmul/naive.cu"
+#line 60 "kernels/matmul/naive.cu"
   }
 #line 16 "matmul.spak"
   write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f))));
-#line 63 "kernels/matmul/naive.cu"
+#line 64 "kernels/matmul/naive.cu"
 }

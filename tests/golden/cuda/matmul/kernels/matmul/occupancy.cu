@@ -53,6 +53,7 @@ constexpr u32 LEFT_PITCH = TILE_M * sizeof(LeftElement) + 4, RIGHT_PITCH = TILE_
 // A block computes one tile of the outputs with multiply-add instructions. Tiles of the operands are shared by its
 // threads, so that each element is read from global memory once a block.
 SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
+  grid_dependency_wait();
   const i32 rows = params.d_M, columns = params.d_N, depth = params.d_K;
   const u32 tiles_m = ceil_div<u32>(rows, TILE_M), tiles_n = ceil_div<u32>(columns, TILE_N);
   const TileIndex tile = band_order(block_index_x() % (tiles_m * tiles_n), tiles_m, tiles_n, TILE_BAND);
@@ -74,7 +75,7 @@ SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_A + i_m * params.s_A_0 + i_k * params.s_A_1);
-#line 78 "kernels/matmul/occupancy.cu"
+#line 79 "kernels/matmul/occupancy.cu"
       }
       store_shared(left_tile + d * LEFT_PITCH + r * sizeof(LeftElement), as_element<LeftElement>(value));
     }
@@ -88,7 +89,7 @@ SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
         const i32 i_k = depth_index;
 #line 15 "matmul.spak"
         value = read_constant(params.t_B + i_k * params.s_B_0 + i_n * params.s_B_1);
-#line 92 "kernels/matmul/occupancy.cu"
+#line 93 "kernels/matmul/occupancy.cu"
       }
       store_shared(right_tile + d * RIGHT_PITCH + c * sizeof(RightElement), as_element<RightElement>(value));
     }
@@ -125,7 +126,7 @@ SPAK_KERNEL(spak_matmul_occupancy, Params, THREADS, KNOB_resident) {
         const i32 i_n = column;
 #line 16 "matmul.spak"
   write(params.t_C + i_m * params.s_C_0 + i_n * params.s_C_1, call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f))));
-#line 129 "kernels/matmul/occupancy.cu"
+#line 130 "kernels/matmul/occupancy.cu"
       }
     }
   }

@@ -51,6 +51,7 @@ constexpr u32 STAGE_BYTES = Left::bytes + Right::bytes;
 // A block computes one tile of the outputs. Tiles of the operands travel through a ring of STAGES slots in shared
 // memory: cp.async fills slots ahead while the tensor cores work on the oldest one.
 SPAK_KERNEL(spak_matmul_pipelined, Params, THREADS, 1) {
+  grid_dependency_wait();
   const i32 rows = params.d_M, columns = params.d_N, depth = params.d_K;
   const TileIndex tile = band_order(block_index_x(), ceil_div<u32>(rows, TILE_M), ceil_div<u32>(columns, TILE_N), TILE_BAND);
   const i32 m0 = tile.m * static_cast<i32>(TILE_M), n0 = tile.n * static_cast<i32>(TILE_N);
@@ -93,7 +94,7 @@ SPAK_KERNEL(spak_matmul_pipelined, Params, THREADS, 1) {
       const i32 i_n = column;
 #line 16 "matmul.spak"
       return call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 97 "kernels/matmul/pipelined.cu"
+#line 98 "kernels/matmul/pipelined.cu"
     });
   }
 }

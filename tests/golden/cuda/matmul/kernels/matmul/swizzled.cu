@@ -50,6 +50,7 @@ constexpr u32 STAGE_BYTES = Left::bytes + Right::bytes;
 // A block computes one tile of the outputs on the tensor cores. One pair of operand tiles at a time is copied into shared
 // memory, swizzled so that neither the copies nor ldmatrix meet a bank conflict; then everyone multiplies.
 SPAK_KERNEL(spak_matmul_swizzled, Params, THREADS, 1) {
+  grid_dependency_wait();
   const i32 rows = params.d_M, columns = params.d_N, depth = params.d_K;
   const TileIndex tile = band_order(block_index_x(), ceil_div<u32>(rows, TILE_M), ceil_div<u32>(columns, TILE_N), TILE_BAND);
   const i32 m0 = tile.m * static_cast<i32>(TILE_M), n0 = tile.n * static_cast<i32>(TILE_N);
@@ -87,7 +88,7 @@ SPAK_KERNEL(spak_matmul_swizzled, Params, THREADS, 1) {
       const i32 i_n = column;
 #line 16 "matmul.spak"
       return call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 91 "kernels/matmul/swizzled.cu"
+#line 92 "kernels/matmul/swizzled.cu"
     });
   }
 }

@@ -61,6 +61,7 @@ SPAK_KERNEL(spak_matmul_tma_pipelined, Params, THREADS, 1) {
     mbarrier_init_fence();
   }
   sync_threads();
+  grid_dependency_wait();
 
   Slots::Place place;
   if (warp_index() == READERS) {
@@ -98,7 +99,7 @@ SPAK_KERNEL(spak_matmul_tma_pipelined, Params, THREADS, 1) {
       const i32 i_n = column;
 #line 16 "matmul.spak"
       return call_activation((accumulator + (PRESENT_bias ? read_constant(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
-#line 102 "kernels/matmul/tma_pipelined.cu"
+#line 103 "kernels/matmul/tma_pipelined.cu"
     });
   }
 }

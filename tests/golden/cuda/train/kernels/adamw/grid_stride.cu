@@ -39,6 +39,7 @@ constexpr u32 THREADS = KNOB_threads, VECTOR = KNOB_vector;
 
 // Each thread computes VECTOR neighbouring points, then goes on a whole grid further.
 SPAK_KERNEL(spak_adamw_grid_stride, Params, THREADS) {
+  grid_dependency_wait();
   const i64 points = static_cast<i64>(params.d_N);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
@@ -54,22 +55,22 @@ SPAK_KERNEL(spak_adamw_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 80 "train.spak"
       const auto v_h = (read_constant(params.t_scale) * vector_0[lane]);
-#line 58 "kernels/adamw/grid_stride.cu"
+#line 59 "kernels/adamw/grid_stride.cu"
 #line 81 "train.spak"
       const auto v_m_new = ((params.o_beta1 * vector_1[lane]) + ((1.0f - params.o_beta1) * v_h));
-#line 61 "kernels/adamw/grid_stride.cu"
+#line 62 "kernels/adamw/grid_stride.cu"
 #line 82 "train.spak"
       const auto v_v_new = ((params.o_beta2 * vector_2[lane]) + (((1.0f - params.o_beta2) * v_h) * v_h));
-#line 64 "kernels/adamw/grid_stride.cu"
+#line 65 "kernels/adamw/grid_stride.cu"
 #line 81 "train.spak"
       out_0[lane] = as_element<T_m>(v_m_new);
-#line 67 "kernels/adamw/grid_stride.cu"
+#line 68 "kernels/adamw/grid_stride.cu"
 #line 82 "train.spak"
       out_1[lane] = as_element<T_v>(v_v_new);
-#line 70 "kernels/adamw/grid_stride.cu"
+#line 71 "kernels/adamw/grid_stride.cu"
 #line 83 "train.spak"
       out_2[lane] = as_element<T_p>(((vector_3[lane] * (1.0f - (read_constant(params.t_lr) * read_constant(params.t_decay)))) - divide_f32((read_constant(params.t_lr) * divide_f32(v_m_new, read_constant(params.t_c1))), (sqrt_f32(divide_f32(v_v_new, read_constant(params.t_c2))) + params.o_eps))));
-#line 73 "kernels/adamw/grid_stride.cu"
+#line 74 "kernels/adamw/grid_stride.cu"
     }
     write_vector(params.t_m + first_lane * params.s_m_0, out_0);
     write_vector(params.t_v + first_lane * params.s_v_0, out_1);

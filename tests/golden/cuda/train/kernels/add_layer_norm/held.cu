@@ -54,6 +54,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -115,7 +116,7 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 104 "train.spak"
             values_0[lane] = ((vector_0[lane] + vector_1[lane]) + vector_2[lane]);
-#line 119 "kernels/add_layer_norm/held.cu"
+#line 120 "kernels/add_layer_norm/held.cu"
 
           }
           add_each(part_0, values_0);
@@ -127,7 +128,7 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_0.value();
 #line 104 "train.spak"
     const auto v_mean_value = divide_f32(v_sum, static_cast<f32>(params.d_N));
-#line 131 "kernels/add_layer_norm/held.cu"
+#line 132 "kernels/add_layer_norm/held.cu"
 
     Sum part_1;
     for (const u32 panel : upto(panels)) {
@@ -155,7 +156,7 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 105 "train.spak"
             values_1[lane] = ((((vector_0[lane] + vector_1[lane]) + vector_2[lane]) - v_mean_value) * (((vector_0[lane] + vector_1[lane]) + vector_2[lane]) - v_mean_value));
-#line 159 "kernels/add_layer_norm/held.cu"
+#line 160 "kernels/add_layer_norm/held.cu"
 
           }
           add_each(part_1, values_1);
@@ -167,15 +168,15 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
     const f32 v_sum_1 = part_1.value();
 #line 105 "train.spak"
     const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_1, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 171 "kernels/add_layer_norm/held.cu"
+#line 172 "kernels/add_layer_norm/held.cu"
 
     if (is_first(group.rank()) && mine) {
 #line 104 "train.spak"
       write(params.t_mean + i_r * params.s_mean_0, v_mean_value);
-#line 176 "kernels/add_layer_norm/held.cu"
+#line 177 "kernels/add_layer_norm/held.cu"
 #line 105 "train.spak"
       write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 179 "kernels/add_layer_norm/held.cu"
+#line 180 "kernels/add_layer_norm/held.cu"
     }
 
     for (const u32 panel : upto(panels)) {
@@ -210,10 +211,10 @@ SPAK_KERNEL(spak_add_layer_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 103 "train.spak"
             out_0[lane] = as_element<T_stream>(((vector_0[lane] + vector_1[lane]) + vector_2[lane]));
-#line 214 "kernels/add_layer_norm/held.cu"
+#line 215 "kernels/add_layer_norm/held.cu"
 #line 106 "train.spak"
             out_1[lane] = as_element<T_y>(((((((vector_0[lane] + vector_1[lane]) + vector_2[lane]) - v_mean_value) * v_rstd_value) * vector_3[lane]) + vector_4[lane]));
-#line 217 "kernels/add_layer_norm/held.cu"
+#line 218 "kernels/add_layer_norm/held.cu"
 
           }
           write_vector(params.t_stream + i_r * params.s_stream_0 + first_lane * params.s_stream_1, out_0);

@@ -49,6 +49,7 @@ using Group = WarpGroup;
 
 // Each warp computes one row; neighbouring lanes read neighbouring elements.
 SPAK_KERNEL(spak_add_layer_norm_warp, Params, 32 * WARPS) {
+  grid_dependency_wait();
   const Group group(0);
   const i32 kept = static_cast<i32>(block_index_x() * WARPS + warp_index());
   if (kept >= params.d_R) return;
@@ -63,42 +64,42 @@ SPAK_KERNEL(spak_add_layer_norm_warp, Params, 32 * WARPS) {
     const i32 i_n = position;
 #line 104 "train.spak"
     part_0.add(((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) + read_constant(params.t_more + i_r * params.s_more_0 + i_n * params.s_more_1)) + read_constant(params.t_shift + i_n * params.s_shift_0)));
-#line 67 "kernels/add_layer_norm/warp.cu"
+#line 68 "kernels/add_layer_norm/warp.cu"
   }
   const f32 v_sum = group.reduced(part_0).value();
 #line 104 "train.spak"
   const auto v_mean_value = divide_f32(v_sum, static_cast<f32>(params.d_N));
-#line 72 "kernels/add_layer_norm/warp.cu"
+#line 73 "kernels/add_layer_norm/warp.cu"
 
   Sum part_1;
   for (i32 position = rank; position < reduced; position += step) {
     const i32 i_n = position;
 #line 105 "train.spak"
     part_1.add(((((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) + read_constant(params.t_more + i_r * params.s_more_0 + i_n * params.s_more_1)) + read_constant(params.t_shift + i_n * params.s_shift_0)) - v_mean_value) * (((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) + read_constant(params.t_more + i_r * params.s_more_0 + i_n * params.s_more_1)) + read_constant(params.t_shift + i_n * params.s_shift_0)) - v_mean_value)));
-#line 79 "kernels/add_layer_norm/warp.cu"
+#line 80 "kernels/add_layer_norm/warp.cu"
   }
   const f32 v_sum_1 = group.reduced(part_1).value();
 #line 105 "train.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_1, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 84 "kernels/add_layer_norm/warp.cu"
+#line 85 "kernels/add_layer_norm/warp.cu"
 
   if (active && is_first(group.rank())) {
 #line 104 "train.spak"
     write(params.t_mean + i_r * params.s_mean_0, v_mean_value);
-#line 89 "kernels/add_layer_norm/warp.cu"
+#line 90 "kernels/add_layer_norm/warp.cu"
 #line 105 "train.spak"
     write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 92 "kernels/add_layer_norm/warp.cu"
+#line 93 "kernels/add_layer_norm/warp.cu"
   }
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 103 "train.spak"
     write(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1, ((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) + read_constant(params.t_more + i_r * params.s_more_0 + i_n * params.s_more_1)) + read_constant(params.t_shift + i_n * params.s_shift_0)));
-#line 99 "kernels/add_layer_norm/warp.cu"
+#line 100 "kernels/add_layer_norm/warp.cu"
 #line 106 "train.spak"
     write(params.t_y + i_r * params.s_y_0 + i_n * params.s_y_1, ((((((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) + read_constant(params.t_more + i_r * params.s_more_0 + i_n * params.s_more_1)) + read_constant(params.t_shift + i_n * params.s_shift_0)) - v_mean_value) * v_rstd_value) * read_constant(params.t_weight + i_n * params.s_weight_0)) + read_constant(params.t_bias + i_n * params.s_bias_0)));
-#line 102 "kernels/add_layer_norm/warp.cu"
+#line 103 "kernels/add_layer_norm/warp.cu"
   }
 
 }

@@ -55,6 +55,7 @@ using Group = BlockGroup<THREADS>;
 
 // A block computes one row at a time; neighbouring threads read neighbouring elements.
 SPAK_KERNEL(spak_add_layer_norm_gradient_1_block, Params, THREADS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 kept = static_cast<i32>(block_index_x());
   constexpr bool active = true;
@@ -70,45 +71,45 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_block, Params, THREADS) {
     const i32 i_n = position;
 #line 106 "train.spak"
     part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * ((read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + i_r * params.s_mean_0)) * read_constant(params.t_weight + i_n * params.s_weight_0))));
-#line 74 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 75 "kernels/add_layer_norm_gradient/1_block.cu"
 #line 106 "train.spak"
     part_1.add((-(read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))));
-#line 77 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 78 "kernels/add_layer_norm_gradient/1_block.cu"
 #line 105 "train.spak"
     part_2.add((-((-read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1)) + read_constant(params.t_mean + i_r * params.s_mean_0))));
-#line 80 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 81 "kernels/add_layer_norm_gradient/1_block.cu"
   }
   const f32 v_d_rstd_value = group.reduced(part_0).value();
   const f32 v_sum_n_value = group.reduced(part_1).value();
   const f32 v_sum = group.reduced(part_2).value();
 #line 105 "train.spak"
   const auto v_row = (v_d_rstd_value * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 87 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 88 "kernels/add_layer_norm_gradient/1_block.cu"
 #line 105 "train.spak"
   const auto v_row_1 = (v_row * v_sum);
-#line 90 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 91 "kernels/add_layer_norm_gradient/1_block.cu"
   const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
   if (active && is_first(group.rank())) {
 #line 106 "train.spak"
     write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
-#line 96 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 97 "kernels/add_layer_norm_gradient/1_block.cu"
 #line 106 "train.spak"
     write(params.t_sum_n + i_r * params.s_sum_n_0, v_sum_n_value);
-#line 99 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 100 "kernels/add_layer_norm_gradient/1_block.cu"
 #line 105 "train.spak"
     write(params.t_sum_n_1 + i_r * params.s_sum_n_1_0, v_row_1);
-#line 102 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 103 "kernels/add_layer_norm_gradient/1_block.cu"
   }
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 103 "train.spak"
     write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, (((read_constant(params.t_grad_stream + i_r * params.s_grad_stream_0 + i_n * params.s_grad_stream_1) + (read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))) - (v_row * (read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 109 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 110 "kernels/add_layer_norm_gradient/1_block.cu"
 #line 103 "train.spak"
     write(params.t_grad_more + i_r * params.s_grad_more_0 + i_n * params.s_grad_more_1, (((read_constant(params.t_grad_stream + i_r * params.s_grad_stream_0 + i_n * params.s_grad_stream_1) + (read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))) - (v_row * (read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 112 "kernels/add_layer_norm_gradient/1_block.cu"
+#line 113 "kernels/add_layer_norm_gradient/1_block.cu"
   }
 
 }

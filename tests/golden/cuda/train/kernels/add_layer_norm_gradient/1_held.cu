@@ -60,6 +60,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_add_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -119,13 +120,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 106 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
-#line 123 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 124 "kernels/add_layer_norm_gradient/1_held.cu"
 #line 106 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
-#line 126 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 127 "kernels/add_layer_norm_gradient/1_held.cu"
 #line 105 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
-#line 129 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 130 "kernels/add_layer_norm_gradient/1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -141,22 +142,22 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_2.value();
 #line 105 "train.spak"
     const auto v_row = (v_d_rstd_value * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 145 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 146 "kernels/add_layer_norm_gradient/1_held.cu"
 #line 105 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
-#line 148 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 149 "kernels/add_layer_norm_gradient/1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
     if (is_first(group.rank()) && mine) {
 #line 106 "train.spak"
       write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
-#line 154 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 155 "kernels/add_layer_norm_gradient/1_held.cu"
 #line 106 "train.spak"
       write(params.t_sum_n + i_r * params.s_sum_n_0, v_sum_n_value);
-#line 157 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 158 "kernels/add_layer_norm_gradient/1_held.cu"
 #line 105 "train.spak"
       write(params.t_sum_n_1 + i_r * params.s_sum_n_1_0, v_row_1);
-#line 160 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 161 "kernels/add_layer_norm_gradient/1_held.cu"
     }
 
     for (const u32 panel : upto(panels)) {
@@ -188,10 +189,10 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 103 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 192 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 193 "kernels/add_layer_norm_gradient/1_held.cu"
 #line 103 "train.spak"
             out_1[lane] = as_element<T_grad_more>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 195 "kernels/add_layer_norm_gradient/1_held.cu"
+#line 196 "kernels/add_layer_norm_gradient/1_held.cu"
 
           }
           write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);

@@ -55,6 +55,7 @@ using Group = WarpGroup;
 
 // Each warp computes one row; neighbouring lanes read neighbouring elements.
 SPAK_KERNEL(spak_add_layer_norm_gradient_1_warp, Params, 32 * WARPS) {
+  grid_dependency_wait();
   const Group group(0);
   const i32 kept = static_cast<i32>(block_index_x() * WARPS + warp_index());
   if (kept >= params.d_R) return;
@@ -71,45 +72,45 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_1_warp, Params, 32 * WARPS) {
     const i32 i_n = position;
 #line 106 "train.spak"
     part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * ((read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + i_r * params.s_mean_0)) * read_constant(params.t_weight + i_n * params.s_weight_0))));
-#line 75 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 76 "kernels/add_layer_norm_gradient/1_warp.cu"
 #line 106 "train.spak"
     part_1.add((-(read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))));
-#line 78 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 79 "kernels/add_layer_norm_gradient/1_warp.cu"
 #line 105 "train.spak"
     part_2.add((-((-read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1)) + read_constant(params.t_mean + i_r * params.s_mean_0))));
-#line 81 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 82 "kernels/add_layer_norm_gradient/1_warp.cu"
   }
   const f32 v_d_rstd_value = group.reduced(part_0).value();
   const f32 v_sum_n_value = group.reduced(part_1).value();
   const f32 v_sum = group.reduced(part_2).value();
 #line 105 "train.spak"
   const auto v_row = (v_d_rstd_value * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 88 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 89 "kernels/add_layer_norm_gradient/1_warp.cu"
 #line 105 "train.spak"
   const auto v_row_1 = (v_row * v_sum);
-#line 91 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 92 "kernels/add_layer_norm_gradient/1_warp.cu"
   const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
   if (active && is_first(group.rank())) {
 #line 106 "train.spak"
     write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
-#line 97 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 98 "kernels/add_layer_norm_gradient/1_warp.cu"
 #line 106 "train.spak"
     write(params.t_sum_n + i_r * params.s_sum_n_0, v_sum_n_value);
-#line 100 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 101 "kernels/add_layer_norm_gradient/1_warp.cu"
 #line 105 "train.spak"
     write(params.t_sum_n_1 + i_r * params.s_sum_n_1_0, v_row_1);
-#line 103 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 104 "kernels/add_layer_norm_gradient/1_warp.cu"
   }
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 103 "train.spak"
     write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, (((read_constant(params.t_grad_stream + i_r * params.s_grad_stream_0 + i_n * params.s_grad_stream_1) + (read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))) - (v_row * (read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 110 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 111 "kernels/add_layer_norm_gradient/1_warp.cu"
 #line 103 "train.spak"
     write(params.t_grad_more + i_r * params.s_grad_more_0 + i_n * params.s_grad_more_1, (((read_constant(params.t_grad_stream + i_r * params.s_grad_stream_0 + i_n * params.s_grad_stream_1) + (read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))) - (v_row * (read_constant(params.t_stream + i_r * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 113 "kernels/add_layer_norm_gradient/1_warp.cu"
+#line 114 "kernels/add_layer_norm_gradient/1_warp.cu"
   }
 
 }

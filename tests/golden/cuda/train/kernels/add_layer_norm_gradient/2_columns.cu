@@ -60,6 +60,7 @@ using Group = LaneGroup<PARTS>;
 // Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
 // Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_add_layer_norm_gradient_2_columns, Params, 32 * PARTS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 results = 64 * params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < results;
@@ -77,13 +78,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_2_columns, Params, 32 * PARTS) {
     const i32 i_within = position;
 #line 103 "train.spak"
     part_0.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? (((read_constant(params.t_grad_stream + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_stream_0 + i_n * params.s_grad_stream_1) + (read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))) - ((((divide_f32(read(params.t_d_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_d_rstd_0), static_cast<f32>(params.d_N)) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0)) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0)) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0)) * (read_constant(params.t_stream + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_mean_0)))) + divide_f32((read(params.t_sum_n + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_sum_n_0) + read(params.t_sum_n_1 + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_sum_n_1_0)), static_cast<f32>(params.d_N))) : 0.0f));
-#line 81 "kernels/add_layer_norm_gradient/2_columns.cu"
+#line 82 "kernels/add_layer_norm_gradient/2_columns.cu"
 #line 106 "train.spak"
     part_1.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? (read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) * ((read_constant(params.t_stream + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_stream_0 + i_n * params.s_stream_1) - read_constant(params.t_mean + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_mean_0)) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0))) : 0.0f));
-#line 84 "kernels/add_layer_norm_gradient/2_columns.cu"
+#line 85 "kernels/add_layer_norm_gradient/2_columns.cu"
 #line 106 "train.spak"
     part_2.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) : 0.0f));
-#line 87 "kernels/add_layer_norm_gradient/2_columns.cu"
+#line 88 "kernels/add_layer_norm_gradient/2_columns.cu"
   }
   const f32 v_grad_shift_value = group.reduced(part_0).value();
   const f32 v_grad_weight_value = group.reduced(part_1).value();
@@ -92,13 +93,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_2_columns, Params, 32 * PARTS) {
   if (active && is_first(group.rank())) {
 #line 103 "train.spak"
     write(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1, v_grad_shift_value);
-#line 96 "kernels/add_layer_norm_gradient/2_columns.cu"
+#line 97 "kernels/add_layer_norm_gradient/2_columns.cu"
 #line 106 "train.spak"
     write(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1, v_grad_weight_value);
-#line 99 "kernels/add_layer_norm_gradient/2_columns.cu"
+#line 100 "kernels/add_layer_norm_gradient/2_columns.cu"
 #line 106 "train.spak"
     write(params.t_parts_2 + i_part * params.s_parts_2_0 + i_n * params.s_parts_2_1, v_grad_bias_value);
-#line 102 "kernels/add_layer_norm_gradient/2_columns.cu"
+#line 103 "kernels/add_layer_norm_gradient/2_columns.cu"
   }
 
 }

@@ -73,6 +73,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // rows, is read once and held in registers.
 // On its way a block sums down the columns of its rows; in the end it writes a row of parts.
 SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -135,13 +136,13 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 106 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
-#line 139 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 140 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
-#line 142 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 143 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 105 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
-#line 145 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 146 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -157,22 +158,22 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
     const f32 v_sum = part_2.value();
 #line 105 "train.spak"
     const auto v_row = (v_d_rstd_value * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 161 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 162 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 105 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
-#line 164 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 165 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N));
 
     if (is_first(group.rank()) && mine) {
 #line 106 "train.spak"
       write(params.t_d_rstd + i_r * params.s_d_rstd_0, v_d_rstd_value);
-#line 170 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 171 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
       write(params.t_sum_n + i_r * params.s_sum_n_0, v_sum_n_value);
-#line 173 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 174 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 105 "train.spak"
       write(params.t_sum_n_1 + i_r * params.s_sum_n_1_0, v_row_1);
-#line 176 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 177 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
     }
 
     for (const u32 panel : upto(panels)) {
@@ -207,19 +208,19 @@ SPAK_KERNEL(spak_add_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 103 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 211 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 212 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 103 "train.spak"
             out_1[lane] = as_element<T_grad_more>((((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 214 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 215 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 103 "train.spak"
             columns_0_part[lane] = (((vector_3[lane] + (vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane]))) - ((((divide_f32(v_d_rstd_value, static_cast<f32>(params.d_N)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)) * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + divide_f32((v_sum_n_value + v_row_1), static_cast<f32>(params.d_N)));
-#line 217 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 218 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
             columns_1_part[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)));
-#line 220 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 221 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 #line 106 "train.spak"
             columns_2_part[lane] = vector_0[lane];
-#line 223 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
+#line 224 "kernels/add_layer_norm_gradient/one_pass_1_held.cu"
 
           }
           columns_0.add(chunk, columns_0_part);

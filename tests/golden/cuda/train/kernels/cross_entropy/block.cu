@@ -30,6 +30,7 @@ using Group = BlockGroup<THREADS>;
 
 // A block computes one row at a time; neighbouring threads read neighbouring elements.
 SPAK_KERNEL(spak_cross_entropy_block, Params, THREADS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 kept = static_cast<i32>(block_index_x());
   constexpr bool active = true;
@@ -43,20 +44,20 @@ SPAK_KERNEL(spak_cross_entropy_block, Params, THREADS) {
     const i32 i_v = position;
 #line 57 "train.spak"
     part_0.add(read_constant(params.t_logits + i_r * params.s_logits_0 + i_v * params.s_logits_1));
-#line 47 "kernels/cross_entropy/block.cu"
+#line 48 "kernels/cross_entropy/block.cu"
   }
   const f32 v_lse_value = group.reduced(part_0).value();
 #line 57 "train.spak"
   const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
-#line 52 "kernels/cross_entropy/block.cu"
+#line 53 "kernels/cross_entropy/block.cu"
 
   if (active && is_first(group.rank())) {
 #line 57 "train.spak"
     write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
-#line 57 "kernels/cross_entropy/block.cu"
+#line 58 "kernels/cross_entropy/block.cu"
 #line 57 "train.spak"
     write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
-#line 60 "kernels/cross_entropy/block.cu"
+#line 61 "kernels/cross_entropy/block.cu"
   }
 
 }

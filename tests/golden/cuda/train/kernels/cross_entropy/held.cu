@@ -35,6 +35,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_cross_entropy_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_V;
@@ -64,7 +65,7 @@ SPAK_KERNEL(spak_cross_entropy_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 57 "train.spak"
             values_0[lane] = vector_0[lane];
-#line 68 "kernels/cross_entropy/held.cu"
+#line 69 "kernels/cross_entropy/held.cu"
 
           }
           add_each(part_0, values_0);
@@ -76,15 +77,15 @@ SPAK_KERNEL(spak_cross_entropy_held, Params, THREADS * ROWS) {
     const f32 v_lse_value = part_0.value();
 #line 57 "train.spak"
     const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
-#line 80 "kernels/cross_entropy/held.cu"
+#line 81 "kernels/cross_entropy/held.cu"
 
     if (is_first(group.rank()) && mine) {
 #line 57 "train.spak"
       write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
-#line 85 "kernels/cross_entropy/held.cu"
+#line 86 "kernels/cross_entropy/held.cu"
 #line 57 "train.spak"
       write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
-#line 88 "kernels/cross_entropy/held.cu"
+#line 89 "kernels/cross_entropy/held.cu"
     }
 
   }

@@ -30,6 +30,7 @@ using Group = WarpGroup;
 
 // Each warp computes one row; neighbouring lanes read neighbouring elements.
 SPAK_KERNEL(spak_cross_entropy_warp, Params, 32 * WARPS) {
+  grid_dependency_wait();
   const Group group(0);
   const i32 kept = static_cast<i32>(block_index_x() * WARPS + warp_index());
   if (kept >= params.d_R) return;
@@ -44,20 +45,20 @@ SPAK_KERNEL(spak_cross_entropy_warp, Params, 32 * WARPS) {
     const i32 i_v = position;
 #line 57 "train.spak"
     part_0.add(read_constant(params.t_logits + i_r * params.s_logits_0 + i_v * params.s_logits_1));
-#line 48 "kernels/cross_entropy/warp.cu"
+#line 49 "kernels/cross_entropy/warp.cu"
   }
   const f32 v_lse_value = group.reduced(part_0).value();
 #line 57 "train.spak"
   const auto v_loss_value = (v_lse_value - read_constant(params.t_logits + i_r * params.s_logits_0 + read_constant(params.t_target + i_r * params.s_target_0) * params.s_logits_1));
-#line 53 "kernels/cross_entropy/warp.cu"
+#line 54 "kernels/cross_entropy/warp.cu"
 
   if (active && is_first(group.rank())) {
 #line 57 "train.spak"
     write(params.t_lse + i_r * params.s_lse_0, v_lse_value);
-#line 58 "kernels/cross_entropy/warp.cu"
+#line 59 "kernels/cross_entropy/warp.cu"
 #line 57 "train.spak"
     write(params.t_loss + i_r * params.s_loss_0, v_loss_value);
-#line 61 "kernels/cross_entropy/warp.cu"
+#line 62 "kernels/cross_entropy/warp.cu"
   }
 
 }

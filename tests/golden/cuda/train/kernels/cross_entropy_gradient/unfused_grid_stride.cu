@@ -32,6 +32,7 @@ constexpr u32 THREADS = KNOB_threads, VECTOR = KNOB_vector;
 
 // Each thread computes VECTOR neighbouring points, then goes on a whole grid further.
 SPAK_KERNEL(spak_cross_entropy_gradient_unfused_grid_stride, Params, THREADS) {
+  grid_dependency_wait();
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_V);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
@@ -45,7 +46,7 @@ SPAK_KERNEL(spak_cross_entropy_gradient_unfused_grid_stride, Params, THREADS) {
       const i32 i_v = first_lane + static_cast<i32>(lane);
 #line 57 "train.spak"
       out_0[lane] = as_element<T_grad_logits>(((-((i_v == read_constant(params.t_target + i_r * params.s_target_0)) ? read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) : 0.0f)) + (read_constant(params.t_grad_loss + i_r * params.s_grad_loss_0) * ((read_constant(params.t_lse + i_r * params.s_lse_0) == (-infinity_f32())) ? 0.0f : exp_f32((vector_0[lane] - read_constant(params.t_lse + i_r * params.s_lse_0)))))));
-#line 49 "kernels/cross_entropy_gradient/unfused_grid_stride.cu"
+#line 50 "kernels/cross_entropy_gradient/unfused_grid_stride.cu"
     }
     write_vector(params.t_grad_logits + i_r * params.s_grad_logits_0 + first_lane * params.s_grad_logits_1, out_0);
   }

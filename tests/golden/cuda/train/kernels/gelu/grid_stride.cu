@@ -23,6 +23,7 @@ constexpr u32 THREADS = KNOB_threads, VECTOR = KNOB_vector;
 
 // Each thread computes VECTOR neighbouring points, then goes on a whole grid further.
 SPAK_KERNEL(spak_gelu_grid_stride, Params, THREADS) {
+  grid_dependency_wait();
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_N);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
@@ -35,7 +36,7 @@ SPAK_KERNEL(spak_gelu_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 37 "train.spak"
       out_0[lane] = as_element<T_y>(gelu(vector_0[lane]));
-#line 39 "kernels/gelu/grid_stride.cu"
+#line 40 "kernels/gelu/grid_stride.cu"
     }
     write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);
   }

@@ -27,6 +27,7 @@ constexpr u32 THREADS = KNOB_threads, VECTOR = KNOB_vector;
 
 // Each thread computes VECTOR neighbouring points, then goes on a whole grid further.
 SPAK_KERNEL(spak_gelu_tanh_gradient_grid_stride, Params, THREADS) {
+  grid_dependency_wait();
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_N);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
@@ -40,7 +41,7 @@ SPAK_KERNEL(spak_gelu_tanh_gradient_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 90 "train.spak"
       out_0[lane] = as_element<T_grad_x>((vector_0[lane] * ((0.5f * (1.0f + tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))))) + (0.3989422804014327f * ((vector_1[lane] * (1.0f - (tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane]))))) * tanh_f32((0.7978845608028654f * (vector_1[lane] + (0.044715f * ((vector_1[lane] * vector_1[lane]) * vector_1[lane])))))))) * (1.0f + (0.134145f * (vector_1[lane] * vector_1[lane]))))))));
-#line 44 "kernels/gelu_tanh_gradient/grid_stride.cu"
+#line 45 "kernels/gelu_tanh_gradient/grid_stride.cu"
     }
     write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);
   }

@@ -38,6 +38,7 @@ using Group = BlockGroup<THREADS>;
 
 // A block computes one row at a time; neighbouring threads read neighbouring elements.
 SPAK_KERNEL(spak_layer_norm_block, Params, THREADS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 kept = static_cast<i32>(block_index_x());
   constexpr bool active = true;
@@ -51,39 +52,39 @@ SPAK_KERNEL(spak_layer_norm_block, Params, THREADS) {
     const i32 i_n = position;
 #line 27 "train.spak"
     part_0.add(read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1));
-#line 55 "kernels/layer_norm/block.cu"
+#line 56 "kernels/layer_norm/block.cu"
   }
   const f32 v_sum = group.reduced(part_0).value();
 #line 27 "train.spak"
   const auto v_mean_value = divide_f32(v_sum, static_cast<f32>(params.d_N));
-#line 60 "kernels/layer_norm/block.cu"
+#line 61 "kernels/layer_norm/block.cu"
 
   Sum part_1;
   for (i32 position = rank; position < reduced; position += step) {
     const i32 i_n = position;
 #line 28 "train.spak"
     part_1.add(((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) - v_mean_value) * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) - v_mean_value)));
-#line 67 "kernels/layer_norm/block.cu"
+#line 68 "kernels/layer_norm/block.cu"
   }
   const f32 v_sum_1 = group.reduced(part_1).value();
 #line 28 "train.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_1, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 72 "kernels/layer_norm/block.cu"
+#line 73 "kernels/layer_norm/block.cu"
 
   if (active && is_first(group.rank())) {
 #line 27 "train.spak"
     write(params.t_mean + i_r * params.s_mean_0, v_mean_value);
-#line 77 "kernels/layer_norm/block.cu"
+#line 78 "kernels/layer_norm/block.cu"
 #line 28 "train.spak"
     write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 80 "kernels/layer_norm/block.cu"
+#line 81 "kernels/layer_norm/block.cu"
   }
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 29 "train.spak"
     write(params.t_y + i_r * params.s_y_0 + i_n * params.s_y_1, ((((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) - v_mean_value) * v_rstd_value) * read_constant(params.t_weight + i_n * params.s_weight_0)) + read_constant(params.t_bias + i_n * params.s_bias_0)));
-#line 87 "kernels/layer_norm/block.cu"
+#line 88 "kernels/layer_norm/block.cu"
   }
 
 }

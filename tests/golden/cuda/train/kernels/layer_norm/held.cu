@@ -43,6 +43,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_layer_norm_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -94,7 +95,7 @@ SPAK_KERNEL(spak_layer_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 27 "train.spak"
             values_0[lane] = vector_0[lane];
-#line 98 "kernels/layer_norm/held.cu"
+#line 99 "kernels/layer_norm/held.cu"
 
           }
           add_each(part_0, values_0);
@@ -106,7 +107,7 @@ SPAK_KERNEL(spak_layer_norm_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_0.value();
 #line 27 "train.spak"
     const auto v_mean_value = divide_f32(v_sum, static_cast<f32>(params.d_N));
-#line 110 "kernels/layer_norm/held.cu"
+#line 111 "kernels/layer_norm/held.cu"
 
     Sum part_1;
     for (const u32 panel : upto(panels)) {
@@ -128,7 +129,7 @@ SPAK_KERNEL(spak_layer_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 28 "train.spak"
             values_1[lane] = ((vector_0[lane] - v_mean_value) * (vector_0[lane] - v_mean_value));
-#line 132 "kernels/layer_norm/held.cu"
+#line 133 "kernels/layer_norm/held.cu"
 
           }
           add_each(part_1, values_1);
@@ -140,15 +141,15 @@ SPAK_KERNEL(spak_layer_norm_held, Params, THREADS * ROWS) {
     const f32 v_sum_1 = part_1.value();
 #line 28 "train.spak"
     const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum_1, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 144 "kernels/layer_norm/held.cu"
+#line 145 "kernels/layer_norm/held.cu"
 
     if (is_first(group.rank()) && mine) {
 #line 27 "train.spak"
       write(params.t_mean + i_r * params.s_mean_0, v_mean_value);
-#line 149 "kernels/layer_norm/held.cu"
+#line 150 "kernels/layer_norm/held.cu"
 #line 28 "train.spak"
       write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 152 "kernels/layer_norm/held.cu"
+#line 153 "kernels/layer_norm/held.cu"
     }
 
     for (const u32 panel : upto(panels)) {
@@ -176,7 +177,7 @@ SPAK_KERNEL(spak_layer_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 29 "train.spak"
             out_0[lane] = as_element<T_y>(((((vector_0[lane] - v_mean_value) * v_rstd_value) * vector_1[lane]) + vector_2[lane]));
-#line 180 "kernels/layer_norm/held.cu"
+#line 181 "kernels/layer_norm/held.cu"
 
           }
           write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);

@@ -43,6 +43,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -102,13 +103,13 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 29 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
-#line 106 "kernels/layer_norm_gradient/1_held.cu"
+#line 107 "kernels/layer_norm_gradient/1_held.cu"
 #line 29 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
-#line 109 "kernels/layer_norm_gradient/1_held.cu"
+#line 110 "kernels/layer_norm_gradient/1_held.cu"
 #line 28 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
-#line 112 "kernels/layer_norm_gradient/1_held.cu"
+#line 113 "kernels/layer_norm_gradient/1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -124,10 +125,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_2.value();
 #line 28 "train.spak"
     const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 128 "kernels/layer_norm_gradient/1_held.cu"
+#line 129 "kernels/layer_norm_gradient/1_held.cu"
 #line 28 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
-#line 131 "kernels/layer_norm_gradient/1_held.cu"
+#line 132 "kernels/layer_norm_gradient/1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n + v_row_1), static_cast<f32>(params.d_N));
 
     for (const u32 panel : upto(panels)) {
@@ -155,7 +156,7 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 29 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 159 "kernels/layer_norm_gradient/1_held.cu"
+#line 160 "kernels/layer_norm_gradient/1_held.cu"
 
           }
           write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);

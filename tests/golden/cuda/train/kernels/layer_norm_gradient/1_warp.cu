@@ -38,6 +38,7 @@ using Group = WarpGroup;
 
 // Each warp computes one row; neighbouring lanes read neighbouring elements.
 SPAK_KERNEL(spak_layer_norm_gradient_1_warp, Params, 32 * WARPS) {
+  grid_dependency_wait();
   const Group group(0);
   const i32 kept = static_cast<i32>(block_index_x() * WARPS + warp_index());
   if (kept >= params.d_R) return;
@@ -54,30 +55,30 @@ SPAK_KERNEL(spak_layer_norm_gradient_1_warp, Params, 32 * WARPS) {
     const i32 i_n = position;
 #line 29 "train.spak"
     part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * ((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) - read_constant(params.t_mean + i_r * params.s_mean_0)) * read_constant(params.t_weight + i_n * params.s_weight_0))));
-#line 58 "kernels/layer_norm_gradient/1_warp.cu"
+#line 59 "kernels/layer_norm_gradient/1_warp.cu"
 #line 29 "train.spak"
     part_1.add((-(read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0)))));
-#line 61 "kernels/layer_norm_gradient/1_warp.cu"
+#line 62 "kernels/layer_norm_gradient/1_warp.cu"
 #line 28 "train.spak"
     part_2.add((-((-read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1)) + read_constant(params.t_mean + i_r * params.s_mean_0))));
-#line 64 "kernels/layer_norm_gradient/1_warp.cu"
+#line 65 "kernels/layer_norm_gradient/1_warp.cu"
   }
   const f32 v_d_rstd = group.reduced(part_0).value();
   const f32 v_sum_n = group.reduced(part_1).value();
   const f32 v_sum = group.reduced(part_2).value();
 #line 28 "train.spak"
   const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 71 "kernels/layer_norm_gradient/1_warp.cu"
+#line 72 "kernels/layer_norm_gradient/1_warp.cu"
 #line 28 "train.spak"
   const auto v_row_1 = (v_row * v_sum);
-#line 74 "kernels/layer_norm_gradient/1_warp.cu"
+#line 75 "kernels/layer_norm_gradient/1_warp.cu"
   const auto v_d_sum_n = divide_f32((v_sum_n + v_row_1), static_cast<f32>(params.d_N));
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 29 "train.spak"
     write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, (((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0))) - (v_row * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 81 "kernels/layer_norm_gradient/1_warp.cu"
+#line 82 "kernels/layer_norm_gradient/1_warp.cu"
   }
 
 }

@@ -40,6 +40,7 @@ using Group = LaneGroup<PARTS>;
 // Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
 // Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_layer_norm_gradient_2_columns, Params, 32 * PARTS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 results = 64 * params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < results;
@@ -56,10 +57,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_2_columns, Params, 32 * PARTS) {
     const i32 i_within = position;
 #line 29 "train.spak"
     part_0.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? (read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) * ((read_constant(params.t_x + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_x_0 + i_n * params.s_x_1) - read_constant(params.t_mean + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_mean_0)) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0))) : 0.0f));
-#line 60 "kernels/layer_norm_gradient/2_columns.cu"
+#line 61 "kernels/layer_norm_gradient/2_columns.cu"
 #line 29 "train.spak"
     part_1.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) : 0.0f));
-#line 63 "kernels/layer_norm_gradient/2_columns.cu"
+#line 64 "kernels/layer_norm_gradient/2_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
   const f32 v_grad_bias_value = group.reduced(part_1).value();
@@ -67,10 +68,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_2_columns, Params, 32 * PARTS) {
   if (active && is_first(group.rank())) {
 #line 29 "train.spak"
     write(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1, v_grad_weight_value);
-#line 71 "kernels/layer_norm_gradient/2_columns.cu"
+#line 72 "kernels/layer_norm_gradient/2_columns.cu"
 #line 29 "train.spak"
     write(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1, v_grad_bias_value);
-#line 74 "kernels/layer_norm_gradient/2_columns.cu"
+#line 75 "kernels/layer_norm_gradient/2_columns.cu"
   }
 
 }

@@ -52,6 +52,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // rows, is read once and held in registers.
 // On its way a block sums down the columns of its rows; in the end it writes a row of parts.
 SPAK_KERNEL(spak_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -113,13 +114,13 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 29 "train.spak"
             values_0[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * vector_2[lane]));
-#line 117 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 118 "kernels/layer_norm_gradient/one_pass_1_held.cu"
 #line 29 "train.spak"
             values_1[lane] = (-(vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])));
-#line 120 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 121 "kernels/layer_norm_gradient/one_pass_1_held.cu"
 #line 28 "train.spak"
             values_2[lane] = (-((-vector_1[lane]) + read_constant(params.t_mean + i_r * params.s_mean_0)));
-#line 123 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 124 "kernels/layer_norm_gradient/one_pass_1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -135,10 +136,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_2.value();
 #line 28 "train.spak"
     const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 139 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 140 "kernels/layer_norm_gradient/one_pass_1_held.cu"
 #line 28 "train.spak"
     const auto v_row_1 = (v_row * v_sum);
-#line 142 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 143 "kernels/layer_norm_gradient/one_pass_1_held.cu"
     const auto v_d_sum_n = divide_f32((v_sum_n + v_row_1), static_cast<f32>(params.d_N));
 
     for (const u32 panel : upto(panels)) {
@@ -168,13 +169,13 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 29 "train.spak"
             out_0[lane] = as_element<T_grad_x>((((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * (vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)))) + v_d_sum_n));
-#line 172 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 173 "kernels/layer_norm_gradient/one_pass_1_held.cu"
 #line 29 "train.spak"
             columns_0_part[lane] = (vector_0[lane] * ((vector_1[lane] - read_constant(params.t_mean + i_r * params.s_mean_0)) * read_constant(params.t_rstd + i_r * params.s_rstd_0)));
-#line 175 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 176 "kernels/layer_norm_gradient/one_pass_1_held.cu"
 #line 29 "train.spak"
             columns_1_part[lane] = vector_0[lane];
-#line 178 "kernels/layer_norm_gradient/one_pass_1_held.cu"
+#line 179 "kernels/layer_norm_gradient/one_pass_1_held.cu"
 
           }
           columns_0.add(chunk, columns_0_part);

@@ -34,6 +34,7 @@ using Group = LaneGroup<PARTS>;
 // Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
 // Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 results = params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < results;
@@ -49,10 +50,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
     const i32 i_part = position;
 #line 29 "train.spak"
     part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
-#line 53 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 54 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
 #line 29 "train.spak"
     part_1.add(read(params.t_parts_1 + i_part * params.s_parts_1_0 + i_n * params.s_parts_1_1));
-#line 56 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 57 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
   const f32 v_grad_bias_value = group.reduced(part_1).value();
@@ -60,10 +61,10 @@ SPAK_KERNEL(spak_layer_norm_gradient_one_pass_2_columns, Params, 32 * PARTS) {
   if (active && is_first(group.rank())) {
 #line 29 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
-#line 64 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 65 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
 #line 29 "train.spak"
     write(params.t_grad_bias + i_n * params.s_grad_bias_0, v_grad_bias_value);
-#line 67 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
+#line 68 "kernels/layer_norm_gradient/one_pass_2_columns.cu"
   }
 
 }

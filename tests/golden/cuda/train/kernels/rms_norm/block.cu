@@ -32,6 +32,7 @@ using Group = BlockGroup<THREADS>;
 
 // A block computes one row at a time; neighbouring threads read neighbouring elements.
 SPAK_KERNEL(spak_rms_norm_block, Params, THREADS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 kept = static_cast<i32>(block_index_x());
   constexpr bool active = true;
@@ -45,24 +46,24 @@ SPAK_KERNEL(spak_rms_norm_block, Params, THREADS) {
     const i32 i_n = position;
 #line 14 "train.spak"
     part_0.add((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1)));
-#line 49 "kernels/rms_norm/block.cu"
+#line 50 "kernels/rms_norm/block.cu"
   }
   const f32 v_sum = group.reduced(part_0).value();
 #line 14 "train.spak"
   const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 54 "kernels/rms_norm/block.cu"
+#line 55 "kernels/rms_norm/block.cu"
 
   if (active && is_first(group.rank())) {
 #line 14 "train.spak"
     write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 59 "kernels/rms_norm/block.cu"
+#line 60 "kernels/rms_norm/block.cu"
   }
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 15 "train.spak"
     write(params.t_y + i_r * params.s_y_0 + i_n * params.s_y_1, ((read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * v_rstd_value) * read_constant(params.t_weight + i_n * params.s_weight_0)));
-#line 66 "kernels/rms_norm/block.cu"
+#line 67 "kernels/rms_norm/block.cu"
   }
 
 }

@@ -37,6 +37,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -86,7 +87,7 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 14 "train.spak"
             values_0[lane] = (vector_0[lane] * vector_0[lane]);
-#line 90 "kernels/rms_norm/held.cu"
+#line 91 "kernels/rms_norm/held.cu"
 
           }
           add_each(part_0, values_0);
@@ -98,12 +99,12 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
     const f32 v_sum = part_0.value();
 #line 14 "train.spak"
     const auto v_rstd_value = rsqrt_f32((divide_f32(v_sum, static_cast<f32>(params.d_N)) + params.o_eps));
-#line 102 "kernels/rms_norm/held.cu"
+#line 103 "kernels/rms_norm/held.cu"
 
     if (is_first(group.rank()) && mine) {
 #line 14 "train.spak"
       write(params.t_rstd + i_r * params.s_rstd_0, v_rstd_value);
-#line 107 "kernels/rms_norm/held.cu"
+#line 108 "kernels/rms_norm/held.cu"
     }
 
     for (const u32 panel : upto(panels)) {
@@ -128,7 +129,7 @@ SPAK_KERNEL(spak_rms_norm_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             out_0[lane] = as_element<T_y>(((vector_0[lane] * v_rstd_value) * vector_1[lane]));
-#line 132 "kernels/rms_norm/held.cu"
+#line 133 "kernels/rms_norm/held.cu"
 
           }
           write_vector(params.t_y + i_r * params.s_y_0 + first_lane * params.s_y_1, out_0);

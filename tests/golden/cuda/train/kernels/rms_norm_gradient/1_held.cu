@@ -40,6 +40,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // A part of a warp, a warp or a block computes a row, then goes on a whole grid further. What several passes need, or several
 // rows, is read once and held in registers.
 SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -97,7 +98,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             values_0[lane] = (vector_0[lane] * (vector_1[lane] * vector_2[lane]));
-#line 101 "kernels/rms_norm_gradient/1_held.cu"
+#line 102 "kernels/rms_norm_gradient/1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -109,7 +110,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
     const f32 v_d_rstd = part_0.value();
 #line 14 "train.spak"
     const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 113 "kernels/rms_norm_gradient/1_held.cu"
+#line 114 "kernels/rms_norm_gradient/1_held.cu"
 
     for (const u32 panel : upto(panels)) {
       Reg<T_grad_y, PANEL, VECTOR> vector_0s;
@@ -136,7 +137,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             out_0[lane] = as_element<T_grad_x>(((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * vector_1[lane])));
-#line 140 "kernels/rms_norm_gradient/1_held.cu"
+#line 141 "kernels/rms_norm_gradient/1_held.cu"
 
           }
           write_vector(params.t_grad_x + i_r * params.s_grad_x_0 + first_lane * params.s_grad_x_1, out_0);

@@ -35,6 +35,7 @@ using Group = WarpGroup;
 
 // Each warp computes one row; neighbouring lanes read neighbouring elements.
 SPAK_KERNEL(spak_rms_norm_gradient_1_warp, Params, 32 * WARPS) {
+  grid_dependency_wait();
   const Group group(0);
   const i32 kept = static_cast<i32>(block_index_x() * WARPS + warp_index());
   if (kept >= params.d_R) return;
@@ -49,18 +50,18 @@ SPAK_KERNEL(spak_rms_norm_gradient_1_warp, Params, 32 * WARPS) {
     const i32 i_n = position;
 #line 15 "train.spak"
     part_0.add((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_weight + i_n * params.s_weight_0))));
-#line 53 "kernels/rms_norm_gradient/1_warp.cu"
+#line 54 "kernels/rms_norm_gradient/1_warp.cu"
   }
   const f32 v_d_rstd = group.reduced(part_0).value();
 #line 14 "train.spak"
   const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 58 "kernels/rms_norm_gradient/1_warp.cu"
+#line 59 "kernels/rms_norm_gradient/1_warp.cu"
 
   for (i32 position = rank; active && position < reduced; position += step) {
     const i32 i_n = position;
 #line 15 "train.spak"
     write(params.t_grad_x + i_r * params.s_grad_x_0 + i_n * params.s_grad_x_1, ((read_constant(params.t_grad_y + i_r * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_weight + i_n * params.s_weight_0))) - (v_row * read_constant(params.t_x + i_r * params.s_x_0 + i_n * params.s_x_1))));
-#line 64 "kernels/rms_norm_gradient/1_warp.cu"
+#line 65 "kernels/rms_norm_gradient/1_warp.cu"
   }
 
 }

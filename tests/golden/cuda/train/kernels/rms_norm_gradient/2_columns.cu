@@ -33,6 +33,7 @@ using Group = LaneGroup<PARTS>;
 // Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
 // Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_rms_norm_gradient_2_columns, Params, 32 * PARTS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 results = 64 * params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < results;
@@ -48,14 +49,14 @@ SPAK_KERNEL(spak_rms_norm_gradient_2_columns, Params, 32 * PARTS) {
     const i32 i_within = position;
 #line 15 "train.spak"
     part_0.add(((((i_part * ceil_div(params.d_R, 64)) + i_within) < params.d_R) ? (read_constant(params.t_grad_y + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_grad_y_0 + i_n * params.s_grad_y_1) * (read_constant(params.t_x + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_x_0 + i_n * params.s_x_1) * read_constant(params.t_rstd + ((i_part * ceil_div(params.d_R, 64)) + i_within) * params.s_rstd_0))) : 0.0f));
-#line 52 "kernels/rms_norm_gradient/2_columns.cu"
+#line 53 "kernels/rms_norm_gradient/2_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
 
   if (active && is_first(group.rank())) {
 #line 15 "train.spak"
     write(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1, v_grad_weight_value);
-#line 59 "kernels/rms_norm_gradient/2_columns.cu"
+#line 60 "kernels/rms_norm_gradient/2_columns.cu"
   }
 
 }

@@ -25,6 +25,7 @@ using Group = LaneGroup<PARTS>;
 // Neighbouring lanes compute neighbouring results: 32 a block, whose warps each take a part of the reduced axis.
 // Results past the end are computed like the last one and not written: every thread takes part in the barriers.
 SPAK_KERNEL(spak_rms_norm_gradient_3_columns, Params, 32 * PARTS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const i32 results = params.d_N, own = static_cast<i32>(block_index_x() * 32 + lane_index());
   const bool active = own < results;
@@ -39,14 +40,14 @@ SPAK_KERNEL(spak_rms_norm_gradient_3_columns, Params, 32 * PARTS) {
     const i32 i_part = position;
 #line 15 "train.spak"
     part_0.add(read(params.t_parts + i_part * params.s_parts_0 + i_n * params.s_parts_1));
-#line 43 "kernels/rms_norm_gradient/3_columns.cu"
+#line 44 "kernels/rms_norm_gradient/3_columns.cu"
   }
   const f32 v_grad_weight_value = group.reduced(part_0).value();
 
   if (active && is_first(group.rank())) {
 #line 15 "train.spak"
     write(params.t_grad_weight + i_n * params.s_grad_weight_0, v_grad_weight_value);
-#line 50 "kernels/rms_norm_gradient/3_columns.cu"
+#line 51 "kernels/rms_norm_gradient/3_columns.cu"
   }
 
 }

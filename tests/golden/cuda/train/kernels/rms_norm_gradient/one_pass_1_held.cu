@@ -45,6 +45,7 @@ constexpr u32 PANEL = row_panel<CHUNKS>;             // vectors of a thread that
 // rows, is read once and held in registers.
 // On its way a block sums down the columns of its rows; in the end it writes a row of parts.
 SPAK_KERNEL(spak_rms_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
+  grid_dependency_wait();
   const Group group(shared_base());
   const u32 rows = static_cast<u32>(params.d_R);
   const i32 reduced = params.d_N;
@@ -103,7 +104,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             values_0[lane] = (vector_0[lane] * (vector_1[lane] * vector_2[lane]));
-#line 107 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+#line 108 "kernels/rms_norm_gradient/one_pass_1_held.cu"
 
           }
           add_each(part_0, values_0);
@@ -115,7 +116,7 @@ SPAK_KERNEL(spak_rms_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
     const f32 v_d_rstd = part_0.value();
 #line 14 "train.spak"
     const auto v_row = (v_d_rstd * (divide_f32(1.0f, static_cast<f32>(params.d_N)) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * read_constant(params.t_rstd + i_r * params.s_rstd_0)))));
-#line 119 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+#line 120 "kernels/rms_norm_gradient/one_pass_1_held.cu"
 
     for (const u32 panel : upto(panels)) {
       Reg<T_grad_y, PANEL, VECTOR> vector_0s;
@@ -143,10 +144,10 @@ SPAK_KERNEL(spak_rms_norm_gradient_one_pass_1_held, Params, THREADS * ROWS) {
           for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 15 "train.spak"
             out_0[lane] = as_element<T_grad_x>(((vector_0[lane] * (read_constant(params.t_rstd + i_r * params.s_rstd_0) * vector_2[lane])) - (v_row * vector_1[lane])));
-#line 147 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+#line 148 "kernels/rms_norm_gradient/one_pass_1_held.cu"
 #line 15 "train.spak"
             columns_0_part[lane] = (vector_0[lane] * (vector_1[lane] * read_constant(params.t_rstd + i_r * params.s_rstd_0)));
-#line 150 "kernels/rms_norm_gradient/one_pass_1_held.cu"
+#line 151 "kernels/rms_norm_gradient/one_pass_1_held.cu"
 
           }
           columns_0.add(chunk, columns_0_part);

@@ -30,6 +30,7 @@ constexpr i32 TOGETHER = PLAN_together;  // neighbours along i_h: what costs mos
 
 // Each thread computes VECTOR neighbouring points of TOGETHER rows, then goes on a whole grid further.
 SPAK_KERNEL(spak_rope_grid_stride, Params, THREADS) {
+  grid_dependency_wait();
   const i64 points = static_cast<i64>(params.d_B) * static_cast<i64>(params.d_T) * static_cast<i64>(ceil_div(params.d_H, TOGETHER)) * static_cast<i64>(floor_divide(DIM_D, 2));
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
@@ -48,7 +49,7 @@ SPAK_KERNEL(spak_rope_grid_stride, Params, THREADS) {
       const i32 i_i = first_lane + static_cast<i32>(lane);
 #line 67 "train.spak"
       v_angle[lane] = (static_cast<f32>(i_t) * pow_f32(params.o_base, divide_f32(((-2.0f) * static_cast<f32>(i_i)), static_cast<f32>(DIM_D))));
-#line 52 "kernels/rope/grid_stride.cu"
+#line 53 "kernels/rope/grid_stride.cu"
       v_cos[lane] = cos_f32(v_angle[lane]);
       v_sin[lane] = sin_f32(v_angle[lane]);
     }
@@ -62,10 +63,10 @@ SPAK_KERNEL(spak_rope_grid_stride, Params, THREADS) {
       for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 68 "train.spak"
         out_0[lane] = as_element<T_y>(((vector_0[lane] * v_cos[lane]) - (vector_1[lane] * v_sin[lane])));
-#line 66 "kernels/rope/grid_stride.cu"
+#line 67 "kernels/rope/grid_stride.cu"
 #line 69 "train.spak"
         out_1[lane] = as_element<T_y>(((vector_0[lane] * v_sin[lane]) + (vector_1[lane] * v_cos[lane])));
-#line 69 "kernels/rope/grid_stride.cu"
+#line 70 "kernels/rope/grid_stride.cu"
       }
       write_vector(params.t_y + i_b * params.s_y_0 + i_t * params.s_y_1 + i_h * params.s_y_2 + first_lane * params.s_y_3, out_0);
       write_vector(params.t_y + i_b * params.s_y_0 + i_t * params.s_y_1 + i_h * params.s_y_2 + (first_lane + floor_divide(DIM_D, 2)) * params.s_y_3, out_1);

@@ -35,6 +35,7 @@ constexpr u32 THREADS = KNOB_threads, VECTOR = KNOB_vector;
 
 // Each thread computes VECTOR neighbouring points, then goes on a whole grid further.
 SPAK_KERNEL(spak_swiglu_gradient_grid_stride, Params, THREADS) {
+  grid_dependency_wait();
   const i64 points = static_cast<i64>(params.d_R) * static_cast<i64>(params.d_N);
   const i64 step = static_cast<i64>(grid_size_x()) * THREADS * VECTOR;
   for (i64 first = (static_cast<i64>(block_index_x()) * THREADS + thread_index()) * VECTOR; first < points; first += step) {
@@ -50,10 +51,10 @@ SPAK_KERNEL(spak_swiglu_gradient_grid_stride, Params, THREADS) {
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 45 "train.spak"
       out_0[lane] = as_element<T_grad_gate>((vector_0[lane] * ((sigmoid(vector_1[lane]) * (1.0f + (vector_1[lane] * (1.0f - sigmoid(vector_1[lane]))))) * vector_2[lane])));
-#line 54 "kernels/swiglu_gradient/grid_stride.cu"
+#line 55 "kernels/swiglu_gradient/grid_stride.cu"
 #line 45 "train.spak"
       out_1[lane] = as_element<T_grad_up>((vector_0[lane] * silu(vector_1[lane])));
-#line 57 "kernels/swiglu_gradient/grid_stride.cu"
+#line 58 "kernels/swiglu_gradient/grid_stride.cu"
     }
     write_vector(params.t_grad_gate + i_r * params.s_grad_gate_0 + first_lane * params.s_grad_gate_1, out_0);
     write_vector(params.t_grad_up + i_r * params.s_grad_up_0 + first_lane * params.s_grad_up_1, out_1);
