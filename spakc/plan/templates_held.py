@@ -16,12 +16,12 @@ from spakc.plan.templates_rows import REDUCER_BYTES, SHORT_ROW, along_rows
 from spakc.plan.vector_guards import vector_requirements
 from spakc.plan.vectors import innermost_offset, row_passes
 
-_LADDER = ((32, 3), (32, 4), (256, 2), (256, 4), (1024, 2))
-"""Threads and vectors a thread by growing length of the row: in eights, up to 768, 1024, 4096, 8192, 16384 elements."""
+_LADDER = ((32, 1), (32, 3), (32, 4), (256, 2), (256, 4), (1024, 2))
+"""Threads and vectors a thread by growing length of the row: in eights, up to 256, 768, 1024, 4096, 8192, 16384
+elements."""
 
-_ROWS, _ROWS_WITH_COLUMNS, _SHORT_ROWS_WITH_COLUMNS = 4, 8, 16
-"""Rows of a block where each is one warp's. Sums down columns want few blocks: each writes a part of all columns. Rows
-that are one vector a thread leave registers for more of them."""
+_ROWS, _ROWS_WITH_COLUMNS = 4, 8
+"""Rows of a block where each is one warp's. Sums down columns want few blocks: each writes a part of all columns."""
 
 _NARROW = 128
 """Elements of a row that eight threads read in few vectors."""
@@ -125,12 +125,7 @@ def _ladder(problem: StepProblem, signature: Signature) -> tuple[Config, ...]:
     if not problem.column_sums:
         steps = (*steps, _LONGEST_WAY)
     rows = _ROWS_WITH_COLUMNS if problem.column_sums else _ROWS
-    found: tuple[Config, ...] = tuple(
-        {"threads": t, "chunks": c, "vector": 8, "rows": rows, "blocks": 0} for t, c in steps
-    )
-    if problem.column_sums and found[0]["chunks"] != 0:
-        found = ({**found[0], "chunks": 1, "rows": _SHORT_ROWS_WITH_COLUMNS}, *found)
-    return found
+    return tuple({"threads": t, "chunks": c, "vector": 8, "rows": rows, "blocks": 0} for t, c in steps)
 
 
 HELD = Template(
@@ -167,7 +162,7 @@ HELD = Template(
             one_of(1, 2, 4, 8, 16, 32),
             _ROWS,
             "rows that a block computes at a time, where at most 32 threads share one",
-            (_ROWS, _ROWS_WITH_COLUMNS, _SHORT_ROWS_WITH_COLUMNS),
+            (_ROWS, _ROWS_WITH_COLUMNS),
         ),
         TemplateKnob(
             "blocks",
