@@ -16,6 +16,7 @@ from spak_runtime.cache import KernelCache, digest
 from spak_runtime.compilers import compiler_of
 from spak_runtime.disassemble import disassemble_together
 from spak_runtime.errors import BuildError, ToolError
+from spak_runtime.machine_rules import broken_rules
 from spak_runtime.manifest import KernelSpec, Variant
 from spak_runtime.nvrtc import BuildRequest, Compiled
 from spak_runtime.specialise import bindings, build_request
@@ -23,7 +24,6 @@ from spakc import machine_rules
 from spakc.diagnostics import Sink
 from spakc.emit.artifact import kernel_spec
 from spakc.ir.module import Kernel
-from spakc.machine_rules import broken_rules
 from spakc.plan.plan import Plan
 from spakc.plan.variants import ahead_of_time
 from spakc.record import record
@@ -37,7 +37,7 @@ LEAST_SHARE = 3
 def build_cubins(decided: Plan, files: Mapping[str, str]) -> dict[str, str | bytes]:
     """`cubin/<arch>/<kernel>.<variant>[.<n>].cubin` for the default specialisation of every variant that a
     call can reach, launch by launch, and `cubin/index.json`: by digest (what the runtime looks for) the file, its
-    checksum and the compiler's log. Other specialisations are built when a call first needs them.
+    checksum and the compiler's log. Other specialisations are built when a call first needs them, and refused there.
 
     `files` are those of the plan's artifact. Reports SPAK752 for a source that the device compiler refuses,
     SPAK705 at the schedule of a variant that spills, draws a message of `machine_rules.ADVISORIES` or, of those
@@ -93,7 +93,7 @@ class _Job:
 
 def _built(cache: KernelCache, request: BuildRequest, sink: Sink) -> Compiled | None:
     try:
-        return cache.build(request)
+        return cache.build_unjudged(request)
     except BuildError as error:
         sink.report("SPAK752", str(error), None)
     return None

@@ -8,6 +8,7 @@ from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
 from spak_runtime.errors import BuildError, ExpressionError
 from spak_runtime.expressions import Environment, TensorFacts, evaluate
+from spak_runtime.machine_rules import broken_rules
 from spak_runtime.manifest import Expression
 from spak_runtime.specialise import Binding, build_request
 from spakc.record import record
@@ -19,13 +20,14 @@ from spakc.verify.tested import UnderTest
 class MachineCode:
     """Of all launches of a specialisation: the most registers a thread has, bytes spilled, instructions by
     name; the most threads and dynamic shared memory of a launch, None where they depend on the sizes of a
-    call."""
+    call; the rules that it breaks, for which no call would get it."""
 
     registers: int
     spill_bytes: int
     instructions: Mapping[str, int]
     threads: int | None
     shared_bytes: int | None
+    broken: tuple[str, ...] = ()
 
 
 def compile_one(
@@ -50,12 +52,14 @@ def compile_one(
     )
     registers = spilled = 0
     found = dict.fromkeys(count, 0)
+    broken: list[str] = []
     for launch in tested.variant.launches:
-        built = cache.build(build_request(files, headers, tested.variant, launch, binding, arch))
+        built = cache.build_unjudged(build_request(files, headers, tested.variant, launch, binding, arch))
         resources = built.entries.get(launch.entry)
         if resources is None:
             raise BuildError(f'no `extern "C"` kernel {launch.entry!r}', log=built.log)
         registers, spilled = max(registers, resources.registers), spilled + resources.spill_bytes
+        broken += broken_rules(built)
         if count:
             code = disassemble(built.cubin)
             found = {name: number + code.count(name) for name, number in found.items()}
@@ -65,7 +69,7 @@ def compile_one(
     environment = Environment(chosen.dims, tested.variant.config, chosen.options, {}, facts)
     threads = _most((launch.threads for launch in tested.variant.launches), environment)
     shared = _most((launch.shared_bytes for launch in tested.variant.launches), environment)
-    return MachineCode(registers, spilled, found, threads, shared)
+    return MachineCode(registers, spilled, found, threads, shared, tuple(broken))
 
 
 def _most(expressions: Iterable[Expression], environment: Environment) -> int | None:

@@ -1,37 +1,11 @@
-"""What no selected variant's machine code may show. Judged from the device compiler's log, and by the order of
-instructions where the emulator is blind; needs no GPU."""
+"""The order of instructions that no selected variant's machine code may have, where the emulator is blind. Needs no
+GPU. What the device compiler's report may not say is in `spak_runtime.machine_rules`: the runtime judges it, too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from spak_runtime.disassemble import Disassembly
-from spak_runtime.nvrtc import Compiled
-
-ADVISORIES = {
-    "C7508": "setmaxnreg is ignored, so register budgets do not hold",
-    "C7510": "wgmma is serialised: its registers cross a function call or an unknown place",
-    "C7511": "wgmma is serialised: its registers are needed for something else while it runs",
-    "C7512": "wgmma is serialised: there are too few registers",
-    "C7514": "wgmma is serialised: its accumulators are used before the wait",
-    "C7517": "a wait for wgmma was added where accumulators are used before the kernel waits",
-    "C7519": "a fence of wgmma was added where registers are used without one",
-    "C7602": "one wgmma needs more registers than a thread has at entry",
-}
-"""Messages of ptxas about code that is right but slow, or does without what the schedule relies on."""
-
-
-def broken_rules(compiled: Compiled) -> Iterator[str]:
-    """Each rule that a compilation breaks, in words: spills of an entry, then messages of `ADVISORIES`."""
-    for entry, resources in sorted(compiled.entries.items()):
-        if resources.spill_bytes:
-            yield (
-                f"{entry} spills {resources.spill_store_bytes} bytes and reads {resources.spill_load_bytes} "
-                f"back, with {resources.registers} registers a thread"
-            )
-    for code in compiled.advisories:
-        if code in ADVISORIES:
-            yield f"{code}: {ADVISORIES[code]}"
 
 
 def barriers_between_products(instructions: Sequence[str]) -> int:

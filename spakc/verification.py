@@ -83,12 +83,13 @@ class Finished:
 
 @record
 class Established:
-    """A statement with its figures and what they say of it."""
+    """A statement with its figures and what they say of it; `failures` of machine code that was seen on the way."""
 
     statement: Statement
     figures: Mapping[str, Any]
     judgement: Judgement
     fact: str
+    failures: tuple[Failure, ...] = ()
 
     def __str__(self) -> str:
         target = f" on {self.statement.target}" if self.statement.target else ""
@@ -153,7 +154,7 @@ def establish(
             device = module.devices.get(statement.target)
             base = Env().facts(device.facts) if device is not None else Env()
             judged = judge_law(statement.body, [figures], base, witnesses_of(statement))
-            yield Established(statement, figures, judged, statement.fact)
+            yield Established(statement, figures, judged, statement.fact, builder.broken())
 
 
 def _fact(on: str) -> str:
@@ -193,11 +194,18 @@ def _figures(
 
 
 class _Builder:
-    """Compiles specialisations once, whatever laws ask about them."""
+    """Compiles specialisations once, whatever laws ask about them, and keeps which rules of machine code they break."""
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self.files = files
         self.cache = KernelCache()
+        self._broken: dict[Failure, bool] = {}  # whether it was told
+
+    def broken(self) -> tuple[Failure, ...]:
+        """What was not told yet."""
+        new = tuple(failure for failure, told in self._broken.items() if not told)
+        self._broken.update(dict.fromkeys(new, True))
+        return new
 
     def observed(self, law: Law, outcome: VariantOutcome, arch: str) -> Iterator[Observation]:
         tested = outcome.tested
@@ -207,6 +215,9 @@ class _Builder:
                 made = compile_one(tested, chosen, self.files, arch, counts, self.cache)
             except BuildError:
                 continue  # no kernel, so nothing to say; the driver reports what the compiler refuses
+            for rule in made.broken:
+                about = f"{arch}, {chosen}: {rule}"
+                self._broken.setdefault(Failure("SPAK705", tested.name, (about,)), False)
             answers: dict[str, Any] = {}
             for query in queries_of(law):
                 if query.name == "cubin.registers":

@@ -27,6 +27,7 @@ from typing import Any
 
 from spak_runtime.compilers import compile_request, compiler_of
 from spak_runtime.errors import CacheWarning
+from spak_runtime.machine_rules import judged
 from spak_runtime.nvrtc import BASE_OPTIONS, BuildRequest, Compiled
 
 SCHEMA = "spak-cache/2"
@@ -90,8 +91,15 @@ class KernelCache:
     ) -> Compiled:
         """The compiled kernel, from the cache where a sound entry stands, else compiled and stored.
 
-        Raises what `compile` raises; a cache that cannot be written is a CacheWarning.
+        Raises what `compile` raises, and MachineCodeError where it breaks a rule of `machine_rules`, kept or not; a
+        cache that cannot be written is a CacheWarning.
         """
+        return judged(request, self.build_unjudged(request, compile))
+
+    def build_unjudged(
+        self, request: BuildRequest, compile: Callable[[BuildRequest], Compiled] = compile_request
+    ) -> Compiled:
+        """`build` for who judges what was compiled, or asks what rules it breaks."""
         key = digest(request, compiler_of(request))
         found = self.load(key)
         if found is not None:

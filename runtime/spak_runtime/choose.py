@@ -17,6 +17,7 @@ from spak_runtime.manifest import KernelSpec, Launch, Variant
 
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_THREADS = 1024
+NONE_REFUSED: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,15 @@ class Chooser:
         """Whether some variant has other last bits from run to run."""
         return any(launch.unordered for variant in self.kernel.variants for launch in variant.launches)
 
-    def choose(self, target: Target, environment: Environment, same_bits: bool = False) -> Choice:
+    def choose(
+        self,
+        target: Target,
+        environment: Environment,
+        same_bits: bool = False,
+        refused: Mapping[str, str] = NONE_REFUSED,
+    ) -> Choice:
         """The variant for the call that `environment` describes (its knobs and facts are ignored); with `same_bits`,
-        of those that compute the same bits every time.
+        of those that compute the same bits every time. `refused`: why the code of some, by id, is not used.
 
         Raises ArchError where no variant is for this architecture, NoVariantError where each one has a
         guard that does not hold; both list what was asked.
@@ -102,6 +109,9 @@ class Chooser:
                 continue
             if same_bits and any(launch.unordered for launch in variant.launches):
                 rejected.append(Rejection(variant.id, "deterministic", "it adds up in any order"))
+                continue
+            if variant.id in refused:
+                rejected.append(Rejection(variant.id, "machine code", refused[variant.id]))
                 continue
             facts = {**self.facts.get(arch, {}), **target.facts}
             full = replace(environment, knobs=variant.config, facts=facts)

@@ -113,6 +113,12 @@ class BuildError(SpakRuntimeError):
         self.log = log
 
 
+class MachineCodeError(BuildError):
+    """A specialisation was compiled, and its machine code spills or waits for itself: it is not used."""
+
+    code = "SPAK705"
+
+
 class ToolError(SpakRuntimeError):
     """A tool or library that the operation needs is not installed or does not work: NVRTC, the driver,
     nvdisasm."""
@@ -144,6 +150,10 @@ class ExpressionError(SpakRuntimeError, ValueError):
     code = "SPAK757"
 
 
+class MachineCodeWarning(UserWarning):
+    """The variant that a call would choose breaks a rule of machine code, so the next one answers."""
+
+
 class CacheWarning(UserWarning):
     """The kernel cache cannot be written: kernels are compiled again in every process."""
 
@@ -162,6 +172,7 @@ ALL: tuple[type[SpakRuntimeError], ...] = (
     NoVariantError,
     ArchError,
     BuildError,
+    MachineCodeError,
     ToolError,
     DriverError,
     CaptureError,

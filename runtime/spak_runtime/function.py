@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,9 +36,9 @@ from spak_runtime.autograd import (
     make_function,
     make_rule,
 )
-from spak_runtime.choose import Choice, Chooser
+from spak_runtime.choose import NONE_REFUSED, Choice, Chooser
 from spak_runtime.device import target_of
-from spak_runtime.errors import GradientError
+from spak_runtime.errors import GradientError, MachineCodeError, MachineCodeWarning
 from spak_runtime.kernel import Loader
 from spak_runtime.known import MISSED, KnownCall, call_key, tensor_key
 from spak_runtime.manifest import KernelSpec
@@ -102,6 +103,7 @@ class KernelFunction:
         self._quickly_returned = _without_frames(self._result, len(self.signature.outputs))
         self._slots = {name: slot for slot, name in enumerate(self.signature.specs)}
         self._plans: dict[Any, CudaPlan] = {}
+        self._refused: dict[Any, Mapping[str, str]] = {}  # by shape of call, variants whose code is not used
         self._said: dict[Any, bool] = {}  # calls of which it is said that torch computes them
         self._calls: dict[Any, KnownCall] = {}
         self._recent: tuple[KnownCall, ...] = ()
@@ -162,10 +164,12 @@ class KernelFunction:
 
         Raises what the call would: ArchError, NoVariantError and every error of an argument.
         """
-        resolved = self.signature.resolve(self.signature.bind(args, kwargs))
+        call = self.signature.bind(args, kwargs)
+        resolved = self.signature.resolve(call)
         if resolved.device.type == "cpu":
             return self._by_torch()
-        return self._explanation(resolved, self._choose(resolved))
+        refused = self._refused.get(_argument_key(call), NONE_REFUSED)
+        return self._explanation(resolved, self._choose(resolved, refused))
 
     def differentiate(
         self,
@@ -299,16 +303,27 @@ class KernelFunction:
         key = _argument_key(call)
         plan = self._plans.get(key)
         if plan is None:
-            choice = self._choose(resolved)
-            if _explains():
-                print(self._explanation(resolved, choice), file=sys.stderr)
-            plan = CudaPlan(self.signature, resolved, choice, self._shared.sources, self._shared.loader)
+            refused: dict[str, str] = {}
+            while plan is None:
+                choice = self._choose(resolved, refused)
+                if _explains():
+                    print(self._explanation(resolved, choice), file=sys.stderr)
+                try:
+                    plan = CudaPlan(
+                        self.signature, resolved, choice, self._shared.sources, self._shared.loader
+                    )
+                except MachineCodeError as error:
+                    refused[choice.variant.id] = error.message
+                    _remember(self._refused, key, refused)
+                    said = f"{self.spec.name}: variant {choice.variant.id} is not used: {error.message}"
+                    warnings.warn(said, MachineCodeWarning, stacklevel=2)
             _remember(self._plans, key, plan)
         return plan
 
-    def _choose(self, resolved: Resolved) -> Choice:
+    def _choose(self, resolved: Resolved, refused: Mapping[str, str]) -> Choice:
         same_bits = self._unordered and _deterministic()
-        return self._chooser.choose(target_of(resolved.device.index), resolved.environment, same_bits)
+        target = target_of(resolved.device.index)
+        return self._chooser.choose(target, resolved.environment, same_bits, refused)
 
     def _follow(self) -> None:
         """Forgets what was chosen before the caller changed their mind about deterministic algorithms."""

@@ -1,9 +1,9 @@
 """Cubins that came with an artifact: `cubin/index.json` says which compilation each one answers.
 
-    {"schema": "spak-cubins/1", "compiler": "nvrtc 13.0", "cubins": {<digest>: {"file": …, "sha256": …}}}
+    {"schema": "spak-cubins/1", "compiler": "nvrtc 13.0", "cubins": {<digest>: {"file": …, "sha256": …, "log": …}}}
 
 A kernel found here needs no device compiler. An entry that does not hold (missing file, wrong checksum,
-another source) is passed over, and the kernel is compiled.
+another source, a report that breaks a rule of machine code) is passed over, and the kernel is compiled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from spak_runtime.cache import digest
 from spak_runtime.compilers import compiler_of
-from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.machine_rules import broken_rules
+from spak_runtime.nvrtc import BuildRequest, Compiled
 
 SCHEMA = "spak-cubins/1"
 INDEX = "cubin/index.json"
@@ -55,6 +56,8 @@ class Prebuilt:
             if not path.is_relative_to(self._root):
                 return None
             cubin = path.read_bytes()
-            return cubin if hashlib.sha256(cubin).hexdigest() == entry["sha256"] else None
+            sound = hashlib.sha256(cubin).hexdigest() == entry["sha256"]
+            broken = broken_rules(Compiled.from_log(cubin, str(entry["log"])))
+            return cubin if sound and not any(broken) else None
         except (OSError, KeyError, TypeError):
             return None

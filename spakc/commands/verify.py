@@ -84,6 +84,8 @@ def run(request: Request) -> int:
         if request.backend == "cutile":  # laws and evidence are about the kernels that a plain plan has
             return _conclude(request, decided, finished, ())
         established = list(establish(checked.module, decided, files, finished, request.on))
+        for failure in (f for each in established for f in each.failures):
+            _tell(request, failure, {})
         established += _by_hand(request, checked.module, finished)
     except ToolError as error:
         sink = Sink()
@@ -275,7 +277,7 @@ def _tell(request: Request, failure: Failure, files: dict[str, str]) -> None:
 def _conclude(
     request: Request, decided: Plan, finished: Sequence[Finished], established: Sequence[Established]
 ) -> int:
-    wrong = [f for each in finished for f in each.failures]
+    wrong = [f for each in finished for f in each.failures] + [f for e in established for f in e.failures]
     broken = [e for e in established if e.judgement.verdict.value == "violated"]
     asked = {each.name for each in finished}
     unmade = [u for u in decided.undecided if u.kernel in asked]

@@ -101,6 +101,9 @@ def _compiled(
                 )
             except BuildError as error:
                 return (), Failure("SPAK752", candidate.tested.name, (f"{device.arch}: {error}",))
+            if made[-1][1].broken:
+                rules = tuple(f"{device.arch}, {chosen}: {rule}" for rule in made[-1][1].broken)
+                return (), Failure("SPAK705", candidate.tested.name, rules)
         for law in asked:
             seen = [_seen(law, candidate, chosen, code) for chosen, code in made]
             found.append({"law": law.qualified, "target": device.name, "observations": merged(seen)})

@@ -15,10 +15,11 @@ from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
 from spak_runtime.emulator.toolchain import kernel_library
 from spak_runtime.errors import BuildError
+from spak_runtime.machine_rules import broken_rules
 from spak_runtime.nvrtc import BuildRequest, Compiled, compile_cubin
 from spak_runtime.specialise import Binding, build_request, macros
 from spakc.emulator_runner import OnEmulator
-from spakc.machine_rules import broken_order, broken_rules
+from spakc.machine_rules import broken_order
 from spakc.record import record
 from spakc.resources import resource
 from spakc.selftest.mutants import Mutant
@@ -268,7 +269,7 @@ def _by_machine_code(mutant: Mutant, by: Sequence[Subject]) -> Verdict:
                 changed = compile_cubin(after)
             except BuildError as error:
                 return Verdict(REFUSED, evidence=str(error))
-            original = ORIGINALS.build(before)
+            original = ORIGINALS.build_unjudged(before)
             if _is_same_code(changed.cubin, original.cubin):
                 compiled += 1
                 continue

@@ -38,6 +38,13 @@ class Specialisation:
     dims: Mapping[str, int]
     contract: bool
 
+    def __str__(self) -> str:
+        words = {**{name: dtype.value for name, dtype in self.dtypes.items()}, **self.options, **self.dims}
+        parts = [", ".join(f"{name} {value}" for name, value in words.items())]
+        parts += [", ".join(f"{name} by {layout}s" for name, layout in self.layouts.items())]
+        parts += [f"without {', '.join(self.absent)}"] if self.absent else []
+        return "; ".join(part for part in parts if part)
+
 
 @record
 class _Axis:

@@ -168,8 +168,8 @@ ELSEWHERE: dict[str, Fixture] = {
     "SPAK605": _strange_file,
     "SPAK703": _arch,
     "SPAK709": _without_extra,
-    "SPAK705": _spills,
     **_runtime(),
+    "SPAK705": _spills,
     **EVIDENCE,
     **VERIFICATION,
 }

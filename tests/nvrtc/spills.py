@@ -17,10 +17,10 @@ import pytest
 
 from spak_runtime.errors import ExpressionError
 from spak_runtime.expressions import Environment, compile_expression
+from spak_runtime.machine_rules import broken_rules
 from spak_runtime.manifest import Launch, Variant
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request
-from spakc.machine_rules import broken_rules
 from tests.unit.emit.planned import Emitted, example, headers
 
 ARCHS = ("sm_80", "sm_89", "sm_90a", "sm_120a")

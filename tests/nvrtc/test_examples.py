@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from spak_runtime.disassemble import disassemble
+from spak_runtime.machine_rules import broken_rules
 from spak_runtime.manifest import KernelSpec, Variant
 from spak_runtime.nvrtc import compile_cubin
 from spak_runtime.specialise import Binding, bindings, build_request
-from spakc.machine_rules import broken_order, broken_rules, exponentials_after_products
+from spakc.machine_rules import broken_order, exponentials_after_products
 from tests.unit.emit.planned import ARCHS, Emitted, emitted, example, headers
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from spak_runtime.cache import KernelCache
 from spak_runtime.disassemble import disassemble
+from spak_runtime.machine_rules import ADVISORIES, broken_rules
 from spak_runtime.nvrtc import BuildRequest, Compiled, compile_cubin
 from spakc import cubins
 from spakc.cubins import build_cubins
 from spakc.diagnostics import Diagnostic, SpakError
 from spakc.driver import check_file, emit_files, plan_file
 from spakc.machine_rules import (
-    ADVISORIES,
     barriers_between_products,
     broken_order,
     exponentials_after_products,
@@ -96,11 +96,14 @@ SPAK_KERNEL(kernel, P, 128) {
 SERIAL = """
 #include "spak/primitives.cuh"
 using namespace spak;
+__device__ f32 (*far)(f32);
 struct P { f32* y; u32 n; };
 SPAK_KERNEL(kernel, P, 128) {
   const u64 tile = wgmma_descriptor(align_up(shared_base(), 1024u), 16, 1024, Swizzle::b128);
   Reg<f32, 32> d;
   fill(d, 0.0f);
+  Reg<u32, 4> a;
+  fill(a, thread_index());
   for (u32 k = 0; k < params.n; k++) {
     register_pin(d);
     wgmma_fence();
@@ -171,6 +174,7 @@ SAYINGS = {
     "C7510": LOSS.format("C7510", "wgmma pipeline crossing function boundary at a function call"),
     "C7511": LOSS.format("C7511", "insufficient register resources for the wgmma pipeline"),
     "C7512": LOSS.format("C7512", "insufficient register resources for the wgmma pipeline"),
+    "C7513": LOSS.format("C7513", "non wgmma instructions defining input registers of a wgmma"),
     "C7514": LOSS.format("C7514", "non wgmma instructions reading accumulator registers of a wgmma"),
     "C7517": ADDED.format("C7517", "wgmma.wait_group", "defined by"),
     "C7519": ADDED.format("C7519", "warpgroup.arrive", "in"),
@@ -182,21 +186,24 @@ SAYINGS = {
 @pytest.mark.parametrize("code", sorted(ADVISORIES))
 def test_each_message_of_the_assembler_fails_the_build(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build(None) == ()
-    plain = KernelCache.build
+    plain = KernelCache.build_unjudged
 
     def said(self: KernelCache, request: BuildRequest) -> Compiled:
         made = plain(self, request)
         return Compiled.from_log(made.cubin, made.log + SAYINGS[code] + "\n")
 
-    monkeypatch.setattr(cubins.KernelCache, "build", said)
+    monkeypatch.setattr(cubins.KernelCache, "build_unjudged", said)
     (first, *_) = build(None)
     assert first.code == "SPAK705" and code in first.message
     assert first.labels and first.labels[0].span.source.text == KERNEL
 
 
 PIPELINES = {
+    "C7510": "params.y[k] = far(k); wgmma_wait<0>(); register_pin(d);",
     "C7511": "wgmma_wait<0>(); d[0] += 1.0f; wgmma_ss<bf16, Major::k, Major::k>(d, tile, tile, true); "
     "wgmma_commit(); wgmma_wait<0>();",
+    "C7513": "wgmma_rs<bf16, Major::k>(d, a, tile, true); wgmma_commit(); wgmma_wait<1>(); "
+    "for (u32 i = 0; i < 4; i++) a[i] += __float_as_uint(params.y[i]);",
     "C7514": "if (k & 1) wgmma_wait<0>();",
     "C7517": "",
 }
@@ -208,6 +215,18 @@ def test_a_kernel_that_earns_the_message(code: str) -> None:
     found = build(SERIAL.replace("PIPELINE", PIPELINES[code]))
     assert {each.code for each in found} == {"SPAK705"}
     assert any(code in each.message for each in found), [each.message for each in found]
+
+
+def test_a_loss_that_nobody_has_listed_fails_the_build() -> None:
+    """By the words of the assembler: code C7516 is in no table."""
+    assert "C7516" not in ADVISORIES
+    said = LOSS.format("C7516", "ill formed pipeline stage")
+    assert list(
+        broken_rules(Compiled.from_log(b"", f"ptxas info    : 0 bytes gmem\n{said}function 'k'"))
+    ) == ["C7516: wgmma.mma_async instructions are serialized due to ill formed pipeline stage"]
+    assert not list(
+        broken_rules(Compiled.from_log(b"", "ptxas info    : (C7999) all is well in function 'k'"))
+    )
 
 
 def test_a_product_that_needs_more_registers_than_a_thread_has_fails_the_build() -> None:

@@ -219,10 +219,14 @@ TABLE: tuple[Code, ...] = (
         "SPAK705",
         "selected variant whose machine code spills or waits for itself",
         "The assembler spilled registers to memory, ignored a register budget or serialised wgmma (C7508, "
-        "C7510 to C7512, C7514, C7517, C7519, C7602), or the machine code has a device-wide memory barrier "
+        "C7510 to C7514, C7517, C7519, C7602, and whatever else it calls a potential loss), or the machine code has a "
+        "device-wide memory barrier "
         "between two warpgroup products, or the softmax behind the wait for the product that it was to overlap "
         "with. The kernel is right but far slower than its "
-        "schedule says, so it is not built: choose another point of the schedule or restrict it by a law.",
+        "schedule says, so it is not built: choose another point of the schedule or restrict it by a law. `compile` "
+        "builds the first specialisation of each variant; one that a call needs later (other dtypes, layouts, options) "
+        "is judged when it is built, by all but the order of instructions: the next best variant answers then, with a "
+        "warning, and `explain` says why.",
         "spakc compile kernels.spak --arch sm_90a  # with a tile that needs more registers than there are",
         "spakc compile kernels.spak --arch sm_90a  # with a smaller tile",
     ),

@@ -12,6 +12,7 @@ import torch
 
 import spak_runtime
 from spak_runtime import kernel
+from spak_runtime.cache import KernelCache
 from spak_runtime.choose import Chooser, Target
 from spak_runtime.disassemble import disassemble
 from spak_runtime.errors import SpakRuntimeError
@@ -51,6 +52,7 @@ def _captured(_: Path) -> None:
 
 Z = torch.zeros
 EARNS: dict[str, Callable[[Path], None]] = {
+    "SPAK705": lambda folder: _ignore(KernelCache(folder).build(_spilling())),
     "SPAK740": lambda folder: _ignore(spak_runtime.load(folder)),
     "SPAK741": _call(lambda m: m["cube"]),
     "SPAK742": _call(lambda m: m.affine()),
@@ -70,6 +72,12 @@ EARNS: dict[str, Callable[[Path], None]] = {
     "SPAK756": _call(lambda m: m.moments(Z(4, 32, requires_grad=True))),
     "SPAK757": lambda _: _ignore(evaluate(["ceil_div", 1, 0], Environment())),
 }
+
+
+def _spilling() -> BuildRequest:
+    from tests.nvrtc.test_machine_rules import SPILLS
+
+    return BuildRequest("k.cu", SPILLS, {}, (), "sm_90a")
 
 
 def _misaligned() -> torch.Tensor:

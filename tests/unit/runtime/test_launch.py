@@ -17,22 +17,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import spak_runtime
 from spak_runtime import args as arguments
 from spak_runtime import function, kernel, known, plan, quick, tensor_map
+from spak_runtime.cache import KernelCache
 from spak_runtime.choose import Chooser, LaunchShape, Target
 from spak_runtime.errors import (
     CaptureError,
     DriverError,
     ExpressionError,
     GradientError,
+    MachineCodeError,
+    MachineCodeWarning,
+    NoVariantError,
     OptionError,
     StrideError,
 )
 from spak_runtime.expressions import Environment, TensorFacts
 from spak_runtime.kernel import Loader, PreparedLaunch
+from spak_runtime.machine_rules import judged
 from spak_runtime.manifest import Launch, OptionSpec, Param
-from spak_runtime.nvrtc import BuildRequest
+from spak_runtime.nvrtc import BuildRequest, Compiled
 from spak_runtime.params import layout_of_params
 from spak_runtime.plan import CudaPlan, Sources
 from spak_runtime.tensor_map import MapLayout
+from tests.nvrtc.test_machine_rules import SPILLS
 from tests.unit.runtime import hand_artifact
 
 TARGET = Target("NVIDIA A100", ("sm_80",), {})
@@ -796,6 +802,11 @@ class EmptyCache:
 
 
 REQUEST = BuildRequest("k.cu", "source", {}, (), "sm_90a")
+SPILLED = """ptxas info    : Compiling entry function 'affine' for 'sm_80'
+ptxas info    : Function properties for affine
+    16 bytes stack frame, 16 bytes spill stores, 16 bytes spill loads
+ptxas info    : Used 255 registers, used 1 barriers
+"""
 
 
 def test_a_kernel_is_loaded_once_and_its_shared_memory_raised_as_needed(loading):
@@ -809,6 +820,67 @@ def test_a_kernel_is_loaded_once_and_its_shared_memory_raised_as_needed(loading)
     assert [c[1:] for c in loading.calls if c[0] == "cuFuncSetAttribute"] == [(first, "shared", 100_000)]
     loader.function(REQUEST, "k", 1, 0, (2, 1, 1))
     assert loading.count("cuModuleLoadData") == 2
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_code_that_spills_is_not_loaded(loading, tmp_path, kept):
+    """Whether it is compiled for the call or lies in the cache."""
+    request = BuildRequest("k.cu", SPILLS, {}, (), "sm_90a")
+    cache = KernelCache(tmp_path)
+    if kept:
+        cache.build_unjudged(request)
+    with pytest.raises(MachineCodeError, match=r"k\.cu for sm_90a: k spills [1-9]"):
+        Loader(cache).function(request, "k", 0, 0, (2, 1, 1))
+    assert loading.count("cuModuleLoadData") == 0
+
+
+class SpillingLoader(EntryLoader):
+    """Every entry for 256 threads spills."""
+
+    def function(self, request, entry, *others):
+        if "-DKNOB_threads=256" in request.options:
+            judged(request, Compiled.from_log(b"", SPILLED))
+        return super().function(request, entry, *others)
+
+
+def test_a_variant_whose_code_spills_leaves_the_call_to_the_next(hand, driver, monkeypatch, capsys):
+    x, affine = torch.randn(6, 16), hand.affine
+    monkeypatch.setattr(function, "target_of", lambda _: TARGET)
+    monkeypatch.setenv("SPAK_EXPLAIN", "1")
+    loader = SpillingLoader()
+    fresh = function.KernelFunction(
+        affine.spec, dataclasses.replace(affine._shared, namespace="spilling", loader=loader)
+    )
+    call = fresh.signature.bind((x,), {})
+    resolved = dataclasses.replace(fresh.signature.resolve(call), device=torch.device("cpu", 0))
+    usual, other = (v.id for v in affine.spec.variants)
+    assert Chooser(affine.spec).choose(TARGET, resolved.environment).variant.id == usual
+    with pytest.warns(MachineCodeWarning, match=f"affine: variant {usual} is not used: .*spills 16 bytes"):
+        found = fresh._plan(call, resolved)
+    assert found.choice.variant.id == other and found is fresh._plan(call, resolved)
+    (y,) = found.run([x, None, None])
+    torch.testing.assert_close(y, x)
+    said = f"not {usual}: machine code: kernels/affine/each.cu for sm_80: affine spills 16 bytes"
+    assert said in capsys.readouterr().err
+    with monkeypatch.context() as later:
+        elsewhere = dataclasses.replace(resolved, device=torch.device("cuda", 0))
+        later.setattr(fresh.signature, "resolve", lambda _: elsewhere)
+        assert said in str(fresh.explain(x))
+
+
+def test_a_call_that_every_variant_spills_for_is_told(hand, driver, monkeypatch):
+    monkeypatch.setattr(function, "target_of", lambda _: TARGET)
+    loader = SpillingLoader()
+    usual = hand.affine.spec.variants[0]
+    only = dataclasses.replace(hand.affine.spec, variants=(usual,), gradients=())
+    fresh = function.KernelFunction(
+        only, dataclasses.replace(hand.affine._shared, namespace="spilling_only", loader=loader)
+    )
+    call = fresh.signature.bind((torch.randn(6, 16),), {})
+    resolved = dataclasses.replace(fresh.signature.resolve(call), device=torch.device("cpu", 0))
+    why = f"{usual.id}: machine code: .*spills"
+    with pytest.warns(MachineCodeWarning), pytest.raises(NoVariantError, match=why):
+        fresh._plan(call, resolved)
 
 
 @pytest.mark.usefixtures("loading")

@@ -46,6 +46,7 @@ def test_a_cubin_that_came_along_is_found_whatever_compiler_is_here(root):
         lambda f: write(f, cubins=[]),
         lambda f: write(f, entry={"sha256": "0"}),
         lambda f: write(f, entry={"file": "cubin/none"}),
+        lambda f: write(f, entry={"log": "ptxas info    : (C7510) Potential Performance Loss"}),
         lambda f: (f / "cubin/sm_90a/k.cubin").write_bytes(b"the cubit"),
         lambda f: (f / "cubin/sm_90a/k.cubin").unlink(),
     ],

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from spak_runtime.nvrtc import BASE_OPTIONS
+from spak_runtime.cache import KernelCache
+from spak_runtime.nvrtc import BASE_OPTIONS, BuildRequest, Compiled
 from spakc import driver
 from spakc.cli import cli
 from spakc.diagnostics import Sink
@@ -96,6 +97,26 @@ def test_laws_over_traffic_and_machine_code(tmp_path: Path) -> None:
     assert found["law scaled.reads_all"].status.verdict.value == "holds"
     assert found["law scaled.no_spills"].status.witnesses > 1
     assert found["law scaled.wrong"].status.verdict.value == "violated"
+
+
+def test_what_was_compiled_for_a_law_is_held_to_the_rules_of_machine_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the law asks: here of the second specialisation alone, and of registers."""
+    plain, said = KernelCache.build_unjudged, "ptxas info    : (C7514) Potential Performance Loss: wgmma"
+
+    def built(self: KernelCache, request: BuildRequest) -> Compiled:
+        made = plain(self, request)
+        return made if "f32" in str(request.options) else Compiled.from_log(made.cubin, f"{made.log}\n{said}")
+
+    text = SCALED.replace("  schedule naive", "  law few: cubin.registers < 255\n  schedule naive")
+    path = write(tmp_path, text.replace("spak 1\n", "spak 1\nuse std.devices\ntargets a100\n"))
+    assert "SPAK705" not in verify(path, "--cases", "2").output
+    monkeypatch.setattr(KernelCache, "build_unjudged", built)
+    result = verify(path, "--cases", "10")
+    assert result.exit_code == 3, result.output
+    assert "law scaled.few on a100: holds" in result.output
+    assert result.output.count("SPAK705: scaled.naive.8") > 0 and "C7514" in result.output, result.output
 
 
 def test_a_law_over_machine_code_of_no_target_is_not_established(tmp_path: Path) -> None:
