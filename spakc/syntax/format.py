@@ -1,8 +1,8 @@
 """The pass from text to text of one shape: `spakc fmt`.
 
-Line breaks are the author's, as far as they say something: what stands on one line stays there. Indentation,
-blanks, columns and empty lines are the formatter's. The shape is a fixed point: formatted once more, a text
-stays as it is.
+Line breaks are the author's, as far as they say something: what stands on one line stays there, and statements on
+one line as far apart as they were, for lines of several may be a table. Indentation, all other blanks, columns
+and empty lines are the formatter's. The shape is a fixed point: formatted once more, a text stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from spakc.syntax.pieces import Piece, gap, pieces
 
 INDENT = 2
 CONTINUED = 4
+LEAST_APART = 2
+"""Blanks between two statements on a line."""
 LONGEST = 1_000
 """A line that is longer is broken wherever it reaches this: no line may leave the limits of the language."""
 
@@ -84,7 +86,8 @@ class _Layout:
                 self._new_line(piece, before, i)
                 self._put(piece, "")
             else:
-                self._put(piece, "  " if piece.statement and not before.block else gap(before, piece))
+                apart = piece.statement and not before.block
+                self._put(piece, " " * max(piece.blanks, LEAST_APART) if apart else gap(before, piece))
             self._enter(piece)
             before = piece
         return self.done

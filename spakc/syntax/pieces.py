@@ -29,7 +29,8 @@ _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 
 @dataclass(slots=True)
 class Piece:
-    """A token or a comment. `lines` counts the line feeds before it. `statement` is the rule of the
+    """A token or a comment. `lines` and `blanks` count the line feeds before it and what else is between it and the one
+    before. `statement` is the rule of the
     statement that begins with it; `block` holds for the braces of a block, `own` for a bracket that follows no
     name and for a minus in front of an operand, `apart` for `..` between longer ends."""
 
@@ -41,6 +42,7 @@ class Piece:
     block: bool = False
     own: bool = False
     apart: bool = False
+    blanks: int = 0
 
     @property
     def comment(self) -> bool:
@@ -56,6 +58,7 @@ def pieces(tree: Any, text: str) -> list[Piece]:
     end = 0
     for piece in found:
         piece.lines = text.count("\n", end, piece.start)
+        piece.blanks = piece.start - end
         end = piece.start + len(piece.text)
         if piece.kind == "QUANTITY":
             piece.text = _QUANTITY.sub(r"\1 ", piece.text.replace(" ", ""), count=1)

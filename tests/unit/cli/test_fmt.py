@@ -9,8 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from spakc.cli import cli
+from spakc.resources import resource
 from spakc.syntax import build_ast
 from spakc.syntax.pieces import STATEMENTS
+
+EXAMPLES = sorted(resource("examples").rglob("*.spak"))
 
 UGLY = """# head
 spak 1
@@ -46,7 +49,7 @@ kernel k: product {
   input  A: bf16 | f16 [M, K]  layout row | column
   input  bias: same(A) [N]  optional = -1
   output C: f32        [M, N]
-  math { acc[m, n] = sum[k](A[m, k] * A[n, k])  C[m, n] = acc[m, n] + bias[n] }
+  math { acc[m, n] = sum[k](A[m, k] * A[n, k])   C[m, n] = acc[m, n] + bias[n] }
   # own line
   schedule naive { knob block in {8, 16} }
   schedule tiled {
@@ -61,8 +64,30 @@ law last: 1 < 2
 """
 
 
+TABLE = """spak 1
+device a {
+  arch = sm_80     sms = 108
+  tma = false      wgmma = false
+  bandwidth = 2039 GB/s  l2 = 40 MiB
+}
+"""
+
+
 def fmt(*arguments: str | Path, stdin: str | bytes = "") -> Result:
     return CliRunner().invoke(cli, ["fmt", *map(str, arguments)], input=stdin)
+
+
+def test_statements_on_one_line_stay_as_far_apart_as_they_were() -> None:
+    """Lines of several may be a table; what stands too near is put apart, and inside a statement no blanks are kept."""
+    assert fmt("-", stdin=TABLE).output == TABLE
+    near = TABLE.replace("sm_80     sms", "sm_80 sms").replace("wgmma = false", "wgmma   =  false")
+    assert fmt("-", stdin=near).output == TABLE.replace("sm_80     sms", "sm_80  sms")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_in_the_one_shape(path: Path) -> None:
+    result = fmt(path, "--check")
+    assert result.exit_code == 0 and not result.output, result.output
 
 
 def test_the_one_shape(tmp_path: Path) -> None:
