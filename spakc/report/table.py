@@ -1,7 +1,8 @@
 """Accuracy by experiment and split over seeds: one row each, and what its positions are told about the task.
 
 Samples of one seed are not independent of each other, so the pooled interval is drawn over seeds first, then samples;
-beside it stand the worst seed and how many seeds reach the level by the lower end of their own interval.
+beside it stand the worst seed and how many seeds reach the level by the lower end of their own interval. Of a seed
+whose answers a gate withholds nothing is known but that it was trained: it counts among those that do not reach it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ TOLD = (
 @record
 class Entry:
     """One experiment at one point under one profile, on one split by one readout. `hits` of `totals`, an entry a seed;
-    `positions` as the file writes them, `told` whether they know the task."""
+    of `withheld` seeds more a gate shows no answers; `positions` as the file writes them, `told` whether they know the
+    task."""
 
     experiment: str
     parameters: int
@@ -43,6 +45,7 @@ class Entry:
     split: str
     readout: str
     counts: Counts
+    withheld: int = 0
 
     @property
     def shares(self) -> list[float]:
@@ -53,16 +56,24 @@ class Entry:
         """The row as text, in the order of `HEAD`."""
         shares, counts = self.shares, self.counts
         lows = [wilson(k, n).low for k, n in zip(counts.hits, counts.totals, strict=True)]
-        pooled = combined(lambda values: values[0], [counts], 0.95)
+        sure = f"{sum(low >= LEVEL for low in lows)} of {len(lows) + self.withheld}"
+        if self.withheld:
+            sure += f", {self.withheld} withheld"
+        spread = over_seeds = samples = "withheld"
+        if shares:
+            pooled = combined(lambda values: values[0], [counts], 0.95)
+            spread = f"{min(shares):.2%} / {median(shares):.2%} / {max(shares):.2%}"
+            over_seeds = f"{pooled.low:.2%} to {pooled.high:.2%}"
+            samples = f"{min(counts.totals):,}"
         return (
             self.experiment,
             f"{self.parameters:,}",
             self.positions,
             self.split if self.readout == "last" else f"{self.split}, {self.readout}",
-            f"{min(shares):.2%} / {median(shares):.2%} / {max(shares):.2%}",
-            f"{pooled.low:.2%} to {pooled.high:.2%}",
-            f"{sum(low >= LEVEL for low in lows)} of {len(lows)}",
-            f"{min(counts.totals):,}",
+            spread,
+            over_seeds,
+            sure,
+            samples,
         )
 
 
@@ -79,10 +90,12 @@ HEAD = (
 
 
 def entries(module: Module, runs: Iterable[Mapping[str, Any]]) -> list[Entry]:
-    """`runs` are `figures.json` of finished runs. Failed seeds are in; what a gate withheld is not there."""
+    """`runs` are `figures.json` of finished runs. Failed seeds are in, and those of which a gate withholds a split that
+    others answered."""
     groups: dict[tuple[str, str, str], dict[int, tuple[int, int]]] = {}
     sizes: dict[str, int] = {}
     models: dict[str, str] = {}
+    hidden: dict[tuple[str, str], set[int]] = {}
     for figures in runs:
         label = " ".join(filter(None, (figures["experiment"], figures["point"], figures["profile"])))
         sizes[label], models[label] = figures["parameters"], figures["experiment"]
@@ -90,11 +103,19 @@ def entries(module: Module, runs: Iterable[Mapping[str, Any]]) -> list[Entry]:
             if "correct" in row:
                 seeds = groups.setdefault((label, row["split"], row["readout"]), {})
                 seeds[figures["seed"]] = row["correct"], row["n"]
+        for split in figures["hidden"]:
+            hidden.setdefault((label, split), set()).add(figures["seed"])
+    answered = {split for _, split, _ in groups}
+    for label, split in sorted(hidden.keys() - {(label, split) for label, split, _ in groups}):
+        if split in answered:
+            groups[label, split, "last"] = {}
     found = []
     for (label, split, readout), seeds in groups.items():
-        hits, totals = zip(*(seeds[seed] for seed in sorted(seeds)), strict=True)
+        hits = tuple(seeds[seed][0] for seed in sorted(seeds))
+        totals = tuple(seeds[seed][1] for seed in sorted(seeds))
+        withheld = len(hidden.get((label, split), set()) - seeds.keys())
         positions = _positions(module, models[label])
-        found.append(Entry(label, sizes[label], *positions, split, readout, Counts(hits, totals)))
+        found.append(Entry(label, sizes[label], *positions, split, readout, Counts(hits, totals), withheld))
     return found
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import random
 import re
 import shutil
+import statistics
 import subprocess
 from dataclasses import replace
 from html import escape
@@ -13,20 +16,26 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
+from spak_runtime.nvrtc import BASE_OPTIONS
 from spak_runtime.training.figures import sealed
 from spakc import driver
+from spakc.bench.measure import Answer, Timed
 from spakc.bench.questions import Question, questions
+from spakc.commands import bench
 from spakc.commands.report_page import write_page
 from spakc.diagnostics import Sink
-from spakc.evidence import Row, Subject
+from spakc.evidence import Row, Subject, append_evidence, evidence_path
 from spakc.figures import key_of
 from spakc.report.html import Run, _accuracy, _loops, by_digits
 from spakc.report.svg import WIDTH, Axis, Series, bars, chart, number_text
 from spakc.report.table import Entry
 from spakc.report.times import Roof, roof_of, timings
+from spakc.resources import resource
 from spakc.statistics import Counts
 from spakc.status import status
+from spakc.subjects import subject_now
 from tests.unit.cli.invoke import invoke
 from tests.unit.cli.test_run import write
 
@@ -263,6 +272,108 @@ class TestRuns:
         found = re.search(r"<title>(\d+) in (\d+)</title>", dom.replace(page, ""))
         assert complaints == [] and found is not None
         assert found[1] == found[2] and 300 < int(found[1]) <= 400
+
+
+def answers_of(module: Any, seed: int) -> list[Answer]:
+    """What `spakc bench` has timed: seven rounds of every subject of every question, times of the test's own."""
+    rounds, found = random.Random(seed), []
+    for question in (each for each in questions(module) if isinstance(each, Question)):
+        timed = []
+        for query, call, library in question.subjects:
+            work = 2.0 * math.prod(call.dims.values())
+            middle = work / 6e14 + rounds.uniform(2e-6, 6e-6)
+            seconds = tuple(middle * rounds.uniform(0.98, 1.05) for _ in range(7))
+            timed.append(
+                Timed(query, call.kernel, library or "warp_specialized.128x256x64x4x2", seconds, work)
+            )
+        found.append(Answer(question, tuple(timed), clocks="SM 1755 MHz"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of an example that was timed: evidence and ladder by the code of `spakc bench`, but for the device."""
+    folder = tmp_path_factory.mktemp("timed")
+    file = folder / "matmul.spak"
+    shutil.copy(resource("examples/kernels/matmul.spak"), file)
+    checked = driver.check_file(file)
+    module = checked.module.module
+    now = subject_now(checked.module, driver.emit_files(driver.plan_file(checked)), BASE_OPTIONS)
+    answers = answers_of(module, 0)
+    schedules = [
+        replace(each, timed=tuple(replace(each.timed[0], by=f"{name}.128x128x64x4") for name in ladder))
+        for each in answers_of(module, 1)
+        for ladder in (module.kernels["matmul"].schedules,)
+    ]
+    (folder / "out").mkdir()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bench, "device_name", lambda: "NVIDIA H100 80GB HBM3")
+        patched.setattr(bench, "driver_version", lambda: "580.159.04")
+        patched.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+        append_evidence(evidence_path(file), bench._rows(module, answers, now))
+        (folder / "out" / "ladder.json").write_text(bench._ladder(schedules))
+    assert invoke("status", file, "-o", folder / "out", "--html", folder / "page.html").exit_code == 0
+    return folder
+
+
+class TestTimes:
+    def test_every_rate_is_drawn(self, timed: Path) -> None:
+        page = (timed / "page.html").read_text()
+        module = driver.check_file(timed / "matmul.spak").module.module
+        answers = answers_of(module, 0)
+        asked = {(each.question.statement.id, str(each.question.subjects[0][1])) for each in answers}
+        ladder, roofline = section(page, "Ladder"), section(page, "Roofline")
+        assert len(asked) >= 9 and ladder.count("<svg") == len(answers) + len(asked)
+        for name in module.kernels["matmul"].schedules:
+            assert ladder.count(f">{name}.128x128x64x4<") >= len(answers), name
+        assert roofline.count("<svg") == 1 and "<h3>h100</h3>" in roofline
+        subjects = sum(len(each.question.subjects) for each in answers)
+        assert roofline.count("<circle") == subjects > len(asked) and "torch.matmul" in roofline
+        for answer in answers:
+            rate = statistics.median(answer.timed[0].rates) / 1e12
+            assert f"{answer.question.subjects[0][1]}: {rate:.1f} TFLOP/s" in roofline
+
+    @pytest.mark.skipif(CHROMIUM is None, reason="not run: no Chromium is installed")
+    def test_a_browser_shows_ladder_and_roofline(self, timed: Path) -> None:
+        """No complaint, and each letter and mark of a picture lies within it as the browser lays it out."""
+        page = (timed / "page.html").read_text()
+        dom, complaints = browse(timed / "page.html", timed)
+        assert complaints == []
+        for title in ("Ladder", "Roofline"):
+            assert section(dom, title).count("<svg") == section(page, title).count("<svg") > 0
+        marks = sum(section(page, "Ladder").count(tag) for tag in ("<text", "<rect"))
+        assert outside(page, timed)[0] == 0 and outside(page, timed)[1] > marks > 200
+        moved = page.replace('<circle cx="', '<circle cx="9', 1)
+        assert moved != page and outside(moved, timed)[0] == 1, "a mark in the wrong place would be seen"
+
+
+def outside(page: str, home: Path) -> tuple[int, int]:
+    """How many texts and marks of the page's pictures lie outside of their picture, and how many there are."""
+    measured = home / "measured.html"
+    measured.write_text(
+        f'<!DOCTYPE html><iframe width="1000" height="800" srcdoc="{escape(page)}"></iframe>'
+        f"<script>{_OUTSIDE}</script>"
+    )
+    dom, complaints = browse(measured, home)
+    found = re.search(r"<title>(\d+) of (\d+) outside</title>", dom.replace(page, ""))
+    assert complaints == [] and found is not None
+    return int(found[1]), int(found[2])
+
+
+_OUTSIDE = """onload = () => {
+  const marks = 'text, circle, rect, path, line, polyline'
+  let outside = 0, every = 0
+  for (const svg of document.querySelector('iframe').contentDocument.querySelectorAll('svg')) {
+    const frame = svg.getBoundingClientRect()
+    for (const mark of svg.querySelectorAll(marks)) {
+      const own = mark.getBoundingClientRect()
+      every++
+      outside += own.left < frame.left - 1 || own.right > frame.right + 1 ||
+        own.top < frame.top - 1 || own.bottom > frame.bottom + 1 || frame.width < 100
+    }
+  }
+  document.title = `${outside} of ${every} outside`
+}"""
 
 
 def browse(page: Path, home: Path) -> tuple[str, list[str]]:

@@ -21,7 +21,15 @@ def figures(experiment: str, seed: int, correct: int, profile: str | None = None
         "seed": seed,
         "parameters": 1234,
         "rows": [row, losses],
+        "hidden": {},
     }
+
+
+def withheld(experiment: str, seed: int) -> dict[str, Any]:
+    """A run as a gate that failed leaves it: without what was asked on the split."""
+    left = figures(experiment, seed, 0)
+    why = "the gate overfit_smoke failed: 0.125 <= 0.1 is false"
+    return left | {"rows": left["rows"][1:], "hidden": {"long": why}}
 
 
 def module(folder: Path, positions: str) -> Any:
@@ -44,6 +52,18 @@ def test_seeds_of_one_experiment_are_one_row(tmp_path: Path) -> None:
     low, high = (float(part.rstrip("%")) for part in cells[5].split(" to "))
     assert low < 60 and high == 100, "seeds that disagree make the interval wide"
     assert "rope" in cells[2] and TOLD not in render_table(found)
+
+
+def test_a_seed_that_a_gate_withholds_is_one_of_the_seeds(tmp_path: Path) -> None:
+    runs = [figures("stack", 0, 1000), withheld("stack", 1), figures("stack", 2, 1000)]
+    runs += [withheld("wheel", 0), withheld("wheel", 1)]
+    found = entries(module(tmp_path, "none"), runs)
+    assert [(entry.experiment, entry.cells[6]) for entry in found] == [
+        ("stack", "2 of 3, 1 withheld"),
+        ("wheel", "0 of 2, 2 withheld"),
+    ]
+    assert found[0].cells[4] == "100.00% / 100.00% / 100.00%" and found[1].cells[4] == "withheld"
+    assert "2 of 3, 1 withheld" in "\n".join(render_table(found))
 
 
 def test_a_profile_is_a_row_of_its_own(tmp_path: Path) -> None:
