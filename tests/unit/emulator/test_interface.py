@@ -40,7 +40,8 @@ def declared(folder: object) -> set[str]:
             )
             found |= set(
                 re.findall(
-                    r"(?:SPAK_DEVICE|inline)(?:\s+constexpr)?\s+[\w<>:, ]+?[&*]?\s+(\w+)\s*\(", expanded
+                    r"(?:SPAK_DEVICE|SPAK_INLINE|inline)(?:\s+constexpr)?\s+[\w<>:, ]+?[&*]?\s+(\w+)\s*\(",
+                    expanded,
                 )
             )
     return {name for name in found if not name.startswith("operator")}

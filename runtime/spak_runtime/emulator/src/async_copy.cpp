@@ -27,7 +27,7 @@ void run_arrival(size_t index) {
   world->arrivals.erase(world->arrivals.begin() + static_cast<std::ptrdiff_t>(index));
   Fiber& f = world->fibers[owed.fiber];
   run_copies(f, owed.epoch);
-  Mbarrier& m = find_mbarrier(world->blocks[f.block], owed.barrier, f.last_site);
+  Mbarrier& m = find_mbarrier(world->blocks[f.block], owed.barrier, last_site(f));
   u32& known = m.gathering->at[world->threads + f.id];
   known = std::max(known, owed.epoch);
   m.pending--;

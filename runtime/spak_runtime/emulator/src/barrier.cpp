@@ -45,7 +45,10 @@ void release_barrier(Barrier& b) {
     if (f->clock != last) join_into(joined, f->clock);
     last = f->clock;
   }
-  for (Fiber* f : b.waiting) publish(joined, *f);
+  for (Fiber* f : b.waiting) {
+    publish(joined, *f);
+    if (f->lane == 0) flush_alike(world->warp[f->warp]);
+  }
   for (Fiber* f : b.waiting) {
     set_clock(*f, hold(joined));
     if (f != fiber && !f->done) make_ready(*f);
@@ -187,12 +190,13 @@ void spak_emu_fence_proxy_async(int, SPAK_AT) {
   set_clock(f, covered);
   f.fenced_epoch = f.epoch;
   f.fenced_copied = f.copied;
-  f.epoch++;
+  next_epoch(f);
 }
 
 void spak_emu_grid_dependency_wait(SPAK_AT) {
   here(file, line);
   fiber->predecessors_ended = true;
+  fiber->view.end = fiber->notes_end;
 }
 
 // setmaxnreg: a warp gives registers back to the block's pool or waits until the pool has enough.

@@ -91,19 +91,22 @@ struct Zeros {
 };
 
 // The last accesses to each granule of a block's shared memory: 2 bytes, and single bytes where those are
-// used.
+// used. (A kernel's own loads look at it, too: emulator_loads.h.)
 struct Shadow {
   u32 granules = 0, slots = 0;
-  Zeros<u16> writer;  // actor + 1; 0: never written; SPLIT: see the block's shadow of single bytes
-  Zeros<u32> write_epoch;
-  Zeros<u16> write_site;  // top bit: an atomic
-  Zeros<u64> readers;     // mask over slots
+  // (actor + 1) << 48 | site << 32 | epoch. Actor + 1 is 0: never written; SPLIT: see the block's shadow of single bytes.
+  // The site's top bit: an atomic.
+  Zeros<u64> written;
+  Zeros<u64> readers;  // mask over slots
   // At slot * granules + granule, and valid where `readers` has the slot: actor << 48 | site << 32 | epoch.
   Zeros<u64> reads;
 
   void allocate(u32 granules, u32 slots);
   void clear(u32 first, u32 last);
   void copy(u32 to, const Shadow& other, u32 from);
+  u32 writer(u32 g) const { return static_cast<u32>(written[g] >> 48); }
+  u32 write_epoch(u32 g) const { return static_cast<u32>(written[g]); }
+  u32 write_site(u32 g) const { return static_cast<u32>(written[g] >> 32) & 0xffff; }
 };
 
 // The last write and the last read of one element of a writable global buffer.
@@ -152,6 +155,24 @@ struct BulkCopy {  // one TMA or bulk copy, either way
   std::vector<u8> staged;  // a store's data once shared memory has been read
 };
 
+// First in, first out. What nobody uses costs nothing: every thread of every block has two.
+template <class T>
+struct Queue {
+  std::vector<T> items;
+  size_t taken = 0;
+
+  bool empty() const { return taken == items.size(); }
+  T& front() { return items[taken]; }
+  T* begin() { return items.data() + taken; }
+  T* end() { return items.data() + items.size(); }
+  void push_back(const T& item) { items.push_back(item); }
+  void pop_front() {
+    if (++taken * 2 < items.size()) return;
+    items.erase(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(taken));
+    taken = 0;
+  }
+};
+
 struct CopyArrival {  // cp.async.mbarrier.arrive: an arrival owed once the copies have landed
   u32 fiber, epoch, barrier;
 };
@@ -160,7 +181,7 @@ struct CopyArrival {  // cp.async.mbarrier.arrive: an arrival owed once the copi
 
 struct Fiber {
   Context context;
-  SpakThread view;
+  SpakThread view = {};
   u32 id, block, warp, lane;  // id and warp count over the world
   char* deepest = nullptr;    // how far down its stack a primitive was called
   bool done = false;
@@ -173,10 +194,10 @@ struct Fiber {
   mutable u32 last_shared_write = 0;       // the epoch of its last plain write to shared memory
   Knowledge fence_release, fence_acquire;  // fence_device() with relaxed atomics
 
-  std::deque<CopyAsync> copies;
+  Queue<CopyAsync> copies;
   std::vector<u32> copy_groups;
   u32 copy_epoch = 1, last_copy = 0, copies_handed_over = 0;  // handed over: an mbarrier answers for them
-  std::deque<BulkCopy> stores;
+  Queue<BulkCopy> stores;
   u32 store_epoch = 1, last_store = 0, stores_read = 0;
   u32 read_engine = NONE, write_engine = NONE;  // actors: this thread's bulk stores as readers and as writers
 
@@ -188,16 +209,21 @@ struct Fiber {
 
   // Where it waits, for the scheduler and for deadlock reports.
   const char* waiting = nullptr;
-  u32 wait_site = 0, wait_a = 0, wait_b = 0, last_site = 0;
+  u32 wait_site = 0, wait_a = 0, wait_b = 0;
   const u32* semaphore = nullptr;
+
+  // What it has noted of its accesses lies between `notes` and view.next (trace.cpp).
+  u64 *notes = nullptr, *notes_end = nullptr;
+  u32 called_site = 0;           // where it last called a primitive of the library,
+  u64* called_notes = nullptr;   // and view.next then: what it notes itself comes after
 };
 
-// Requests of a warp at one place of the source: the i-th is what its lanes asked for when each came by for the i-th
-// time. Most differ by where they begin alone, so what a request keeps is that, and the log how far each lane is from
+// Requests of a warp of one class, where its lanes went different ways: the i-th is what they asked for when each came by
+// for the i-th time. Most differ by where they begin alone, so what a request keeps is that, and the log how far each lane is from
 // there. The addresses of one that lies otherwise are kept lane by lane.
 struct AccessRow {
   u64 base;
-  u32 mask, bytes;
+  u32 mask;
   u32 scattered;  // 0, or 1 + the place of its addresses in the log
 };
 struct AccessLog {
@@ -207,10 +233,29 @@ struct AccessLog {
   bool dirty = false;
   std::vector<AccessRow> rows;
   std::vector<std::array<u64, 32>> scattered;
-  // What requests of such distances have cost, by the lanes, the size and where among sectors or banks they begin.
+  // What requests of such distances have cost, by the lanes and where among sectors or banks they begin.
   struct Cost {
-    u32 mask = 0, bytes, base, units, ideal;
+    u32 mask = 0, base, units, ideal;
   } costs[16];
+};
+
+// Accesses of one kind and size at one place of the source, and for loads of an input of one buffer; by this number a
+// thread notes them.
+struct AccessClass {
+  // How the lanes of a request lay, and what requests of that kind cost by where among sectors or banks they begin.
+  struct Pattern {
+    u32 mask = 0;
+    alignas(64) u64 distance[32];
+    struct {
+      u32 base = NONE, units, ideal;
+    } costs[16];
+  };
+  u32 site, kind, bytes, next;
+  bool counted;    // accesses that nobody has counted when they are noted
+  Buffer* buffer;  // that they read, if they are counted
+  u64 accesses = 0;
+  std::vector<Pattern> patterns;
+  u32 likely = 0;
 };
 
 struct Rendezvous {
@@ -225,7 +270,7 @@ struct Warp {
   u32 ready = 0, arrived = 0, exited = 0, registers = 0, site = 0;
   Rendezvous argument[32];
   std::map<u32, u32> partial;   // sync_warp with a partial mask: mask -> lanes that have arrived
-  std::vector<std::unique_ptr<AccessLog>> logs;  // by site and kind
+  std::vector<std::unique_ptr<AccessLog>> logs;  // by class of accesses
   std::vector<u32> dirty;
 };
 
@@ -321,6 +366,7 @@ struct World {
   std::vector<u64> ready;  // mask over warps with a ready lane
   u32 current_warp = 0;
   char* stacks = nullptr;
+  std::vector<std::vector<u64>> notes;  // by thread
   Context main;
   Random random;
 
@@ -388,6 +434,10 @@ struct Launch {
   std::vector<Error> errors;
   std::map<std::string, size_t> error_index;
   std::vector<AccessCount> accesses;  // site * ACCESS_KINDS + kind
+  std::deque<AccessClass> classes{1};  // by number; 0 is none
+  std::vector<u32> class_at;           // by site * ACCESS_KINDS + kind: the first, AccessClass::next goes on
+  std::vector<SpakGlobalPlace*> global_places;  // of the kernel: what they were given ends with the launch
+  std::vector<SpakSharedPlace*> shared_places;
   u64 counters[COUNTERS] = {};
   std::map<const void*, Knowledge> releases;
   Random random;
@@ -423,9 +473,15 @@ inline u32 site_of(const char* file, u32 line) {
 // Where the running thread is, in a primitive that its kernel has called.
 inline u32 here(const char* file, u32 line) {
   fiber->deepest = std::min(fiber->deepest, static_cast<char*>(__builtin_frame_address(0)));
-  const u32 site = fiber->last_site = site_of(file, line);
+  fiber->called_notes = fiber->view.next;
+  const u32 site = fiber->called_site = site_of(file, line);
   launch->sites[site].visits++;
   return site;
+}
+// The place of a thread's last primitive.
+inline u32 last_site(const Fiber& f) {
+  if (f.view.next == f.called_notes) return f.called_site;
+  return launch->classes[f.view.next[-1] >> 48].site;
 }
 // Copies of an access's size, which are one instruction each.
 inline void copy_access(void* to, const void* from, u32 bytes) {
@@ -458,6 +514,7 @@ Clock* copy_clock(const Clock* c);
 Clock* hold(Clock* c);
 void drop(Clock*& c);
 void set_clock(Fiber& f, Clock* c);
+void next_epoch(Fiber& f);
 void join_into(Clock* into, const Clock* from);
 void publish(Clock* into, Fiber& f);  // the thread's own components; begins its next epoch
 u32 new_actor(const char* what);
@@ -486,12 +543,30 @@ u32 store_slot();
 u32 remote_slot();
 
 // profile.cpp
-void log_access(AccessKind kind, u64 address, u32 bytes, u32 site);
-void flush_logs(Warp& w);
+u64 cost_of(AccessKind kind, const u64* address, u32 mask, u32 bytes, u64& ideal);
+void add_request(u32 site, AccessKind kind, u64 units, u64 ideal);
+void log_of_lane(Warp& w, u32 lane, u32 access_class, u64 address);
+void close_logs(Warp& w);
 void forget_logs(Warp& w);  // what an aborted launch has left
 void count_matrix_rows(const u32* addresses, u32 matrices, u32 site);
 void count_rows(const u32* addresses, u32 rows, u32 site);
 void count_global_run(u64 address, u64 bytes, u32 site);
+
+// trace.cpp
+void give_room(Fiber& f);  // at the start of its life
+// The number of a class of accesses. `counted`: loads that nobody counts before their notes are judged, of global memory
+// those of this buffer.
+u32 class_of(AccessKind kind, u32 bytes, u32 site, bool counted = false, Buffer* buffer = nullptr);
+void note_access(u32 access_class, u64 address);
+inline void log_access(AccessKind kind, u64 address, u32 bytes, u32 site) {
+  note_access(class_of(kind, bytes, site), address);
+}
+void allow_here(SpakGlobalPlace& place, const char* file, u32 line, Buffer& buffer, u32 access_class);
+void allow_here(SpakSharedPlace& place, const char* file, u32 line, u32 access_class);
+void flush_logs(Warp& w);   // its lanes have met: what they have noted becomes requests
+void flush_alike(Warp& w);  // the same where it makes no difference when
+void count_notes(World& w);  // of threads that an aborted launch has left
+void end_notes();           // of the launch: adds up what was counted, takes back what places were given
 
 // global_memory.cpp
 Buffer& find_buffer(const void* p, u64 bytes, bool write, u32 site);

@@ -46,16 +46,20 @@ void check_alignment(const void* p, u32 bytes, u32 site) {
   fail();
 }
 
-void load_global(const void* p, u32 bytes, void* out, u32 site, bool readonly) {
-  Buffer& b = find_buffer(p, bytes, false, site);
-  check_alignment(p, bytes, site);
+// Of an input: its elements have values, and no race.
+void load_input(const void* p, u32 bytes, void* out, u32 site, Buffer& b, SpakGlobalPlace& place, SPAK_AT) {
+  const u32 loads = class_of(GLOBAL, bytes, site, true, &b);
+  note_access(loads, reinterpret_cast<u64>(p));
+  allow_here(place, file, line, b, loads);
+  copy_access(out, p, bytes);
+}
+
+void load_written(const void* p, u32 bytes, void* out, u32 site, Buffer& b, bool readonly) {
   count(GLOBAL_ACCESSES);
   b.bytes_read += bytes;
-  if (!b.cells.empty()) {
-    const u64 offset = static_cast<u64>(static_cast<const u8*>(p) - b.base);
-    check_global_read(b, offset, bytes, fiber->id, fiber->epoch, false, false, site);
-    if (readonly) check_global_constant(b, offset, bytes, site);
-  }
+  const u64 offset = static_cast<u64>(static_cast<const u8*>(p) - b.base);
+  check_global_read(b, offset, bytes, fiber->id, fiber->epoch, false, false, site);
+  if (readonly) check_global_constant(b, offset, bytes, site);
   log_access(GLOBAL, reinterpret_cast<u64>(p), bytes, site);
   copy_access(out, p, bytes);
 }
@@ -81,12 +85,12 @@ void acquire_from(const void* p) {
 
 extern "C" {
 
-void spak_emu_global_load(const void* p, unsigned bytes, void* out, SPAK_AT) {
-  load_global(p, bytes, out, here(file, line), false);
-}
-
-void spak_emu_global_load_readonly(const void* p, unsigned bytes, void* out, SPAK_AT) {
-  load_global(p, bytes, out, here(file, line), true);
+void spak_emu_global_load(const void* p, unsigned bytes, void* out, int readonly, SpakGlobalPlace* place, SPAK_AT) {
+  const u32 site = here(file, line);
+  Buffer& b = find_buffer(p, bytes, false, site);
+  check_alignment(p, bytes, site);
+  if (b.cells.empty()) load_input(p, bytes, out, site, b, *place, file, line);
+  else load_written(p, bytes, out, site, b, readonly != 0);
 }
 
 void spak_emu_global_store(void* p, unsigned bytes, const void* value, SPAK_AT) {

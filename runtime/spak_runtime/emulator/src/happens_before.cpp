@@ -42,6 +42,11 @@ void drop(Clock*& c) {
 void set_clock(Fiber& f, Clock* c) {
   drop(f.clock);
   f.clock = c;
+  f.view.known = c->at;
+}
+void next_epoch(Fiber& f) {
+  f.epoch++;
+  f.view.stamp = static_cast<u64>(f.id) << 48 | f.epoch;
 }
 void join_into(Clock* into, const Clock* from) {
   u32* x = into->at;
@@ -56,11 +61,11 @@ void publish(Clock* into, Fiber& f) {
   x[t + f.id] = std::max(x[t + f.id], f.copied);
   x[2 * t + f.id] = std::max(x[2 * t + f.id], f.fenced_epoch);
   x[3 * t + f.id] = std::max(x[3 * t + f.id], f.fenced_copied);
-  f.epoch++;
+  next_epoch(f);
 }
 u32 new_actor(const char* what) {
   if (world->next_actor >= world->actors) {
-    report("emulator-limit", fiber ? fiber->last_site : 0, 0,
+    report("emulator-limit", fiber ? last_site(*fiber) : 0, 0,
            "too many asynchronous actors in one cluster (%s)", what);
     fail();
   }
@@ -86,20 +91,16 @@ bool ordered(const Fiber& f, u32 actor, u32 epoch, bool async_access) {
 void Shadow::allocate(u32 granule_count, u32 slot_count) {
   granules = granule_count;
   slots = slot_count;
-  writer.allocate(granules);
-  write_epoch.allocate(granules);
-  write_site.allocate(granules);
+  written.allocate(granules);
   readers.allocate(granules);
   reads.allocate(static_cast<size_t>(granules) * slots);
 }
 void Shadow::clear(u32 first, u32 last) {
-  writer.clear(first, last);
+  written.clear(first, last);
   readers.clear(first, last);
 }
 void Shadow::copy(u32 to, const Shadow& other, u32 from) {
-  writer[to] = other.writer[from];
-  write_epoch[to] = other.write_epoch[from];
-  write_site[to] = other.write_site[from];
+  written[to] = other.written[from];
   readers[to] = other.readers[from];
   for (u32 i = 0; i < slots; i++)
     reads[static_cast<size_t>(i) * granules + to] = other.reads[static_cast<size_t>(i) * other.granules + from];
@@ -108,6 +109,7 @@ void Shadow::copy(u32 to, const Shadow& other, u32 from) {
 namespace {
 
 constexpr u16 ATOMIC = 0x8000, SPLIT = 0xffff;
+constexpr u64 WHO_AND_WHEN = 0xffff0000ffffffffull;  // of what is kept of a write: its actor and epoch
 
 struct Access {
   const Fiber& f;
@@ -134,31 +136,30 @@ void report_readers(const Shadow& s, u32 g, u32 offset, const Access& a) {
 }
 
 void report_unordered(const Shadow& s, u32 g, u32 offset, const Access& a, bool write) {
-  const bool only_fence = a.async && ordered(a.f, s.writer[g] - 1u, s.write_epoch[g], false);
+  const bool only_fence = a.async && ordered(a.f, s.writer(g) - 1u, s.write_epoch(g), false);
   const char* const kind = only_fence ? "missing-proxy-fence"
                            : write    ? "race-write-after-write"
                                       : "race-read-after-write";
   const char* const done = write ? "overwritten" : "read";
   if (only_fence)
-    report(kind, a.site, s.write_site[g] & ~ATOMIC,
+    report(kind, a.site, s.write_site(g) & ~ATOMIC,
            "shared memory +%u was written by plain code and is %s by the async proxy without "
            "fence_proxy_async_shared between",
            offset, done);
   else
-    report(kind, a.site, s.write_site[g] & ~ATOMIC,
+    report(kind, a.site, s.write_site(g) & ~ATOMIC,
            "shared memory +%u is %s without an order after its write", offset, done);
 }
 
 inline void write_cell(Shadow& s, u32 g, u32 offset, const Access& a) {
-  const u32 w = s.writer[g];
-  const bool both_atomic = a.atomic && (s.write_site[g] & ATOMIC);
-  if (w && !both_atomic && !ordered(a.f, w - 1, s.write_epoch[g], a.async))
+  const u32 w = s.writer(g);
+  const bool both_atomic = a.atomic && (s.write_site(g) & ATOMIC);
+  if (w && !both_atomic && !ordered(a.f, w - 1, s.write_epoch(g), a.async))
     report_unordered(s, g, offset, a, true);
   if (s.readers[g]) report_readers(s, g, offset, a);
   s.readers[g] = 0;
-  s.writer[g] = static_cast<u16>(a.actor + 1);
-  s.write_epoch[g] = a.epoch;
-  s.write_site[g] = static_cast<u16>(a.site | (a.atomic ? ATOMIC : 0));
+  const u64 site = static_cast<u16>(a.site | (a.atomic ? ATOMIC : 0));
+  s.written[g] = static_cast<u64>(a.actor + 1) << 48 | site << 32 | a.epoch;
 }
 
 // `good`: a writer and its epoch that the previous granule was found to be ordered after.
@@ -166,7 +167,7 @@ struct Good {
   u32 writer = 0, epoch = 0;
 };
 inline void read_cell(Shadow& s, u32 g, u32 offset, const Access& a, Good& good) {
-  const u32 w = s.writer[g], e = s.write_epoch[g];
+  const u32 w = s.writer(g), e = s.write_epoch(g);
   if (w == 0) {
     report("uninitialised-shared-read", a.site, 0, "shared memory +%u is read and was never written", offset);
   } else if (w != good.writer || e != good.epoch) {
@@ -180,11 +181,11 @@ inline void read_cell(Shadow& s, u32 g, u32 offset, const Access& a, Good& good)
 
 // A granule of which only one byte is accessed: from now on its two bytes are kept apart.
 void split(Block& b, u32 g) {
-  if (b.shadow.writer[g] == SPLIT) return;
+  if (b.shadow.writer(g) == SPLIT) return;
   if (b.byte_shadow.granules == 0) b.byte_shadow.allocate(b.shadow.granules * 2, b.shadow.slots);
   b.byte_shadow.copy(2 * g, b.shadow, g);
   b.byte_shadow.copy(2 * g + 1, b.shadow, g);
-  b.shadow.writer[g] = SPLIT;
+  b.shadow.written[g] = static_cast<u64>(SPLIT) << 48;
   b.shadow.readers[g] = 0;
 }
 
@@ -199,7 +200,7 @@ inline void for_each_granule(Block& b, u32 address, u32 bytes, Visit visit) {
     return;
   }
   for (u32 g = first / 2; g < last / 2; g++) {
-    if (b.shadow.writer[g] != SPLIT) {
+    if (b.shadow.writer(g) != SPLIT) {
       visit(b.shadow, g, g * 2);
     } else {
       visit(b.byte_shadow, 2 * g, 2 * g);
@@ -236,8 +237,9 @@ void check_shared_rows(Block& b, const std::vector<u32>& addresses, const std::v
   launch->counters[GRANULES_CHECKED] += addresses.size() * 8;
   for (const u32 address : addresses) {
     const u32 first = (address - b.base) / 2;
+    const u64 known = static_cast<u64>(good.writer) << 48 | good.epoch;
     bool same = good.writer != 0;
-    for (u32 g = first; g < first + 8; g++) same &= s.writer[g] == good.writer && s.write_epoch[g] == good.epoch;
+    for (u32 g = first; g < first + 8; g++) same &= (s.written[g] & WHO_AND_WHEN) == known;
     if (same) {
       u64* const reads = &s.reads[static_cast<u64>(slot) * s.granules];
       for (u32 g = first; g < first + 8; g++) s.readers[g] |= mine;
@@ -246,7 +248,7 @@ void check_shared_rows(Block& b, const std::vector<u32>& addresses, const std::v
     }
     const Access one{*threads[0], actor, epoch, site, slot, true, false};
     for_each_granule(b, address, 16, [&](Shadow& shadow, u32 g, u32 offset) {
-      const u32 w = shadow.writer[g], e = shadow.write_epoch[g];
+      const u32 w = shadow.writer(g), e = shadow.write_epoch(g);
       const Good before = good;
       read_cell(shadow, g, offset, one, good);
       if (w == 0 || (w == before.writer && e == before.epoch)) return;

@@ -102,7 +102,10 @@ std::vector<std::unique_ptr<World>> worlds_of_this_shape() {
   kept = {l.threads, blocks, l.shared_bytes, l.options.checks, {}};
   const bool same = found.threads == l.threads && found.blocks == blocks &&
                     found.shared_bytes == l.shared_bytes && found.checks == l.options.checks;
-  return same ? std::move(found.worlds) : std::vector<std::unique_ptr<World>>();
+  if (!same) return {};
+  for (const std::unique_ptr<World>& w : found.worlds)
+    for (Warp& warp : w->warp) warp.logs.clear();  // classes of accesses are numbered anew
+  return std::move(found.worlds);
 }
 
 void run_clusters(bool keep_worlds) {
@@ -146,6 +149,7 @@ void run_clusters(bool keep_worlds) {
       }
     }
   }
+  for (const std::unique_ptr<World>& w : pool) count_notes(*w);
   world = nullptr;
   fiber = nullptr;
   if (!keep_worlds) return;
@@ -206,6 +210,7 @@ std::string run_launch(const LaunchSpec& s, bool keep_worlds) {
     if (l->errors.empty()) check_inputs(inputs);
     if (l->errors.empty()) check_outputs();
   }
+  end_notes();
   std::string text = serialise_report();
   launch = nullptr;
   return text;

@@ -1,20 +1,21 @@
 // What memory accesses cost by source line: 32-byte sectors of global memory, wavefronts of shared memory.
 //
 // The lanes of a warp run one after another here, so a request of the warp is put together from the i-th
-// access that each lane makes at a line. Requests are closed when the warp meets in a collective, or ends.
+// access of one kind and size that each lane makes at a line. Requests are closed when the warp meets in a collective, or ends. (Where
+// the lanes have all done the same, trace.cpp finds their requests without these logs.)
 #include "emulator.h"
 
 namespace spak_emulator {
 
-namespace {
-
-void add(u32 site, AccessKind kind, u64 units, u64 ideal) {
+void add_request(u32 site, AccessKind kind, u64 units, u64 ideal) {
   AccessCount& c = launch->accesses[site * ACCESS_KINDS + kind];
   c.requests++;
   c.units += units;
   c.ideal += ideal;
   c.excess += units > ideal;
 }
+
+namespace {
 
 // Sorts what mostly is sorted, and leaves one of equal numbers.
 template <class T>
@@ -54,26 +55,25 @@ u64 wavefronts_of(const u64* address, const u32* lanes, u32 n, u32 bytes) {
   return worst;
 }
 
-struct Cost {
-  u64 units, ideal;
-};
-Cost cost_of(AccessKind kind, const u64* address, u32 mask, u32 bytes) {
-  Cost c = {0, 0};
-  if (kind == GLOBAL) {
-    c.units = sectors_of(address, mask, bytes, c.ideal);
-    return c;
-  }
+}  // namespace
+
+u64 cost_of(AccessKind kind, const u64* address, u32 mask, u32 bytes, u64& ideal) {
+  if (kind == GLOBAL) return sectors_of(address, mask, bytes, ideal);
+  u64 units = 0;
+  ideal = 0;
   const u32 phase = bytes == 16 ? 8 : bytes == 8 ? 16 : 32;
   for (u32 first = 0; first < 32; first += phase) {
     u32 lanes[32], n = 0;
     for (u32 lane = first; lane < first + phase; lane++)
       if (mask >> lane & 1) lanes[n++] = lane;
     if (n == 0) continue;
-    c.units += wavefronts_of(address, lanes, n, bytes);
-    c.ideal++;
+    units += wavefronts_of(address, lanes, n, bytes);
+    ideal++;
   }
-  return c;
+  return units;
 }
+
+namespace {
 
 void spread(const AccessLog& log, const AccessRow& r, u64* address) {
   for (u32 m = r.mask; m; m &= m - 1) {
@@ -83,21 +83,24 @@ void spread(const AccessLog& log, const AccessRow& r, u64* address) {
 }
 
 // Sectors and banks come round every 32 and every 128 bytes, and with them what equal distances cost.
-void close_row(AccessLog& log, u32 site, AccessKind kind, const AccessRow& r) {
+void close_row(AccessLog& log, const AccessClass& c, const AccessRow& r) {
+  const AccessKind kind = static_cast<AccessKind>(c.kind);
   if (r.scattered) {
-    const Cost c = cost_of(kind, log.scattered[r.scattered - 1].data(), r.mask, r.bytes);
-    add(site, kind, c.units, c.ideal);
+    u64 ideal;
+    const u64 units = cost_of(kind, log.scattered[r.scattered - 1].data(), r.mask, c.bytes, ideal);
+    add_request(c.site, kind, units, ideal);
     return;
   }
   const u32 base = static_cast<u32>(r.base) % (kind == GLOBAL ? 32 : 128);
   AccessLog::Cost& known = log.costs[base / 2 % 16];
-  if (known.mask != r.mask || known.bytes != r.bytes || known.base != base) {
+  if (known.mask != r.mask || known.base != base) {
     u64 address[32];
     spread(log, r, address);
-    const Cost c = cost_of(kind, address, r.mask, r.bytes);
-    known = {r.mask, r.bytes, base, static_cast<u32>(c.units), static_cast<u32>(c.ideal)};
+    u64 ideal;
+    const u64 units = cost_of(kind, address, r.mask, c.bytes, ideal);
+    known = {r.mask, base, static_cast<u32>(units), static_cast<u32>(ideal)};
   }
-  add(site, kind, known.units, known.ideal);
+  add_request(c.site, kind, known.units, known.ideal);
 }
 
 // Whether a lane's address is where the lane lies in other requests. The first lane of a request says where it begins.
@@ -113,13 +116,13 @@ bool fits(AccessLog& log, AccessRow& r, u32 lane, u64 address) {
   return r.base + log.distance[lane] == address;
 }
 
-AccessLog& log_of(Warp& warp, u32 key) {
-  if (warp.logs.size() <= key) warp.logs.resize(launch->sites.size() * ACCESS_KINDS);
-  if (!warp.logs[key]) warp.logs[key] = std::make_unique<AccessLog>();
-  AccessLog& log = *warp.logs[key];
+AccessLog& log_of(Warp& warp, u32 access_class) {
+  if (warp.logs.size() <= access_class) warp.logs.resize(launch->classes.size());
+  if (!warp.logs[access_class]) warp.logs[access_class] = std::make_unique<AccessLog>();
+  AccessLog& log = *warp.logs[access_class];
   if (!log.dirty) {
     log.dirty = true;
-    warp.dirty.push_back(key);
+    warp.dirty.push_back(access_class);
   }
   return log;
 }
@@ -138,13 +141,10 @@ void empty(AccessLog& log) {
 
 }  // namespace
 
-void log_access(AccessKind kind, u64 address, u32 bytes, u32 site) {
-  Warp& warp = world->warp[fiber->warp];
-  const u32 key = site * ACCESS_KINDS + kind, lane = fiber->lane;
-  const bool open = key < warp.logs.size() && warp.logs[key] && warp.logs[key]->dirty;
-  AccessLog& log = open ? *warp.logs[key] : log_of(warp, key);
+void log_of_lane(Warp& warp, u32 lane, u32 access_class, u64 address) {
+  AccessLog& log = log_of(warp, access_class);
   const u32 i = log.count[lane]++;
-  if (log.rows.size() <= i) log.rows.push_back({0, 0, bytes, 0});
+  if (log.rows.size() <= i) log.rows.push_back({0, 0, 0});
   AccessRow& r = log.rows[i];
   if (!r.scattered && !fits(log, r, lane, address)) {
     log.scattered.emplace_back();
@@ -152,15 +152,13 @@ void log_access(AccessKind kind, u64 address, u32 bytes, u32 site) {
     r.scattered = static_cast<u32>(log.scattered.size());
   }
   if (r.scattered) log.scattered[r.scattered - 1][lane] = address;
-  r.bytes = bytes;
   r.mask |= 1u << lane;
 }
 
-void flush_logs(Warp& w) {
-  for (const u32 key : w.dirty) {
-    AccessLog& log = *w.logs[key];
-    for (const AccessRow& r : log.rows)
-      close_row(log, key / ACCESS_KINDS, static_cast<AccessKind>(key % ACCESS_KINDS), r);
+void close_logs(Warp& w) {
+  for (const u32 access_class : w.dirty) {
+    AccessLog& log = *w.logs[access_class];
+    for (const AccessRow& r : log.rows) close_row(log, launch->classes[access_class], r);
     empty(log);
   }
   w.dirty.clear();
@@ -184,7 +182,7 @@ void count_matrix_rows(const u32* addresses, u32 matrices, u32 site) {
     }
     units += worst;
   }
-  add(site, SHARED, units, matrices);
+  add_request(site, SHARED, units, matrices);
 }
 
 // TMA: 16-byte chunks in the order the engine moves them.
@@ -194,7 +192,7 @@ void count_rows(const u32* addresses, u32 rows, u32 site) {
 }
 
 void count_global_run(u64 address, u64 bytes, u32 site) {
-  if (bytes) add(site, GLOBAL, ((address + bytes - 1) >> 5) - (address >> 5) + 1, (bytes + 31) / 32);
+  if (bytes) add_request(site, GLOBAL, ((address + bytes - 1) >> 5) - (address >> 5) + 1, (bytes + 31) / 32);
 }
 
 }  // namespace spak_emulator

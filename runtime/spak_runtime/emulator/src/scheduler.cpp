@@ -11,10 +11,27 @@ namespace {
 
 constexpr u32 STAY_OF_256 = 224;  // chance to stay with the warp
 
-// Whether a thread's stack has reached its last page. No stack needs so much; the page stays away until it does.
-bool is_overrun(World& w, u32 id) {
-  unsigned char resident = 0;
-  return mincore(w.stacks + STACK_BYTES * id, 1, &resident) == 0 && (resident & 1);
+// Whether the stack of one of `n` threads from `first` on has reached its last page. No stack needs so much; the page stays
+// away until it does. The system is asked once for all of them.
+Fiber* overrun(World& w, u32 first, u32 n) {
+  constexpr size_t PAGES = STACK_BYTES / 4096;
+  unsigned char resident[32 * PAGES];
+  if (mincore(w.stacks + STACK_BYTES * first, STACK_BYTES * n, resident) != 0) return nullptr;
+  for (u32 i = 0; i < n; i++)
+    if (resident[i * PAGES] & 1) return &w.fibers[first + i];
+  return nullptr;
+}
+
+// Threads that have called a primitive far down are looked at when they end, all others with the last of their warp.
+void check_stacks(Fiber& f) {
+  const bool last = (world->warp[f.warp].exited | 1u << f.lane) == ~0u;
+  if (!last && f.deepest > world->stacks + STACK_BYTES * f.id + 2 * 4096) return;
+  Fiber* const found = last ? overrun(*world, f.warp * 32, 32) : overrun(*world, f.id, 1);
+  if (!found) return;
+  fiber = found;
+  report("stack-overflow", last_site(*found), 0, "a thread used more than %zu bytes of local memory",
+         STACK_BYTES - 4096);
+  fail();
 }
 
 bool run_some_async() {
@@ -109,15 +126,15 @@ void leave_block(Fiber& f) {
   Block& b = world->blocks[f.block];
   Warp& warp = world->warp[f.warp];
   if (f.last_copy > std::max(f.copied, f.copies_handed_over))
-    report("exit-with-pending-cp-async", f.last_site, 0,
+    report("exit-with-pending-cp-async", last_site(f), 0,
            "a thread ends without having waited for its last cp.async");
   if (f.last_store > f.stores_read)
     report(
-        "exit-with-pending-store", f.last_site, 0,
+        "exit-with-pending-store", last_site(f), 0,
         "a thread ends without having waited for its last bulk store: its shared memory may still be read");
   finish_stores(f, f.store_epoch, false);
   if (warp.arrived) {
-    report("collective-misses-exited-thread", warp.site, f.last_site,
+    report("collective-misses-exited-thread", warp.site, last_site(f),
            "a thread ends while others of its warp wait for it in a collective");
     fail();
   }
@@ -157,11 +174,7 @@ void leave_block(Fiber& f) {
 
 void fiber_main() {
   launch->kernel(launch->params);
-  if (is_overrun(*world, fiber->id)) {
-    report("stack-overflow", fiber->last_site, 0, "a thread used more than %zu bytes of local memory",
-           STACK_BYTES - 4096);
-    fail();
-  }
+  check_stacks(*fiber);
   leave_block(*fiber);
   fiber->waiting = "exited";
   reschedule();
@@ -232,12 +245,22 @@ void reset_fiber(World& w, u32 id) {
   f.block = id / l.threads;
   f.warp = id / 32;
   f.lane = id % 32;
-  f.clock = hold(w.zero);
-  const Block& b = w.blocks[f.block];
+  Block& b = w.blocks[f.block];
   f.view = {id % l.threads, f.lane, (id % l.threads) / 32, f.block, l.threads, b.base, {}, {}};
   for (u32 i = 0; i < 3; i++) {
     f.view.block[i] = b.index[i];
     f.view.grid[i] = l.grid[i];
+  }
+  give_room(f);
+  set_clock(f, hold(w.zero));
+  if (l.options.checks) {
+    f.view.shared = b.memory.data();
+    f.view.shared_bytes = b.size;
+    f.view.written = &b.shadow.written[0];
+    f.view.readers = &b.shadow.readers[0];
+    f.view.reads = &b.shadow.reads[static_cast<size_t>(warp_slot(f)) * b.shadow.granules];
+    f.view.warp_bit = 1ull << warp_slot(f);
+    f.view.stamp = static_cast<u64>(id) << 48 | f.epoch;
   }
   prepare_context(f.context, stack, f.lane, fiber_main);
 }
@@ -249,6 +272,7 @@ void allocate_world(World& w) {
   w.warps = w.threads / 32;
   w.actors = 4 * w.threads + 192 + 128 * blocks;
   w.fibers.resize(w.threads);
+  w.notes.resize(w.threads);
   w.warp.resize(w.warps);
   w.blocks.resize(blocks);
   w.ready.assign((w.warps + 63) / 64, 0);

@@ -47,14 +47,15 @@ Block& peer(u32 rank, u32 site) {
 
 extern "C" {
 
-void spak_emu_shared_load(unsigned a, unsigned bytes, void* out, SPAK_AT) {
+void spak_emu_shared_load(unsigned a, unsigned bytes, void* out, SpakSharedPlace* place, SPAK_AT) {
   const u32 site = here(file, line);
   Block& b = this_block();
   check_shared_bounds(b, a, bytes, "a load", site);
   check_alignment(a, bytes, site);
-  count(SHARED_ACCESSES);
   check_shared_read(b, a, bytes, *fiber, fiber->id, fiber->epoch, warp_slot(*fiber), false, site);
-  log_access(SHARED, a, bytes, site);
+  const u32 loads = class_of(SHARED, bytes, site, true);
+  note_access(loads, a);
+  allow_here(*place, file, line, loads);
   copy_access(out, b.at(a), bytes);
 }
 
@@ -75,7 +76,7 @@ void spak_emu_shared_atomic_add(unsigned a, char type, const void* operand, void
   check_shared_bounds(b, a, 4, "an atomic", site);
   check_alignment(a, 4, site);
   count(ATOMICS);
-  if (launch->options.checks && b.shadow.writer[(a - b.base) >> 1] == 0)
+  if (launch->options.checks && b.shadow.writer((a - b.base) >> 1) == 0)
     report("uninitialised-shared-read", site, 0, "shared memory +%u is added to and was never written",
            a - b.base);
   check_shared_write(b, a, 4, *fiber, fiber->id, fiber->epoch, false, site, true);
@@ -116,7 +117,7 @@ void spak_emu_remote_store(unsigned a, unsigned rank, unsigned bytes, const void
 }
 
 void spak_emu_register_fault(unsigned index, unsigned size) {
-  report("register-out-of-bounds", fiber->last_site, 0,
+  report("register-out-of-bounds", last_site(*fiber), 0,
          "element %u of a register array of %u (the line is that of the thread's last primitive)", index,
          size);
   fail();

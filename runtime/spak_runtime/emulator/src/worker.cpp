@@ -32,7 +32,7 @@ Worker worker;
 
 // Runs on its own stack and allocates nothing: the heap may be in any state.
 void on_signal(int signal) {
-  const Site where = fiber && launch ? launch->sites[fiber->last_site] : Site{"", 0};
+  const Site where = fiber && launch ? launch->sites[last_site(*fiber)] : Site{"", 0};
   const unsigned block = fiber && world ? this_block().linear : 0, thread = fiber ? fiber->view.thread : 0;
   char message[160];
   if (signal == SIGALRM)

@@ -6,10 +6,20 @@
 
 extern "C" {
 
+using SpakWord = __UINT64_TYPE__;
+
 // What the running thread knows about itself. The scheduler points it at the current thread.
 struct SpakThread {
   unsigned thread, lane, warp, rank, threads, shared_base;
   unsigned block[3], grid[3];
+  // For loads that are judged where they stand (emulator_loads.h).
+  SpakWord *next, *end;          // where the thread notes its next access, and where its room ends
+  unsigned char* shared;                   // its block's shared memory, from shared_base on
+  unsigned shared_bytes;                   // how much of it may be judged so: nothing where no race is looked for
+  const unsigned* known;                   // its clock: up to which epoch of each actor it comes after
+  SpakWord *written, *readers;   // the shadow of shared memory: by granules of 2 bytes
+  SpakWord *reads, warp_bit;     // what its warp has read there, and its warp among readers
+  SpakWord stamp;                // actor << 48 | epoch, as its reads are stamped
 };
 extern SpakThread* spak_emu_thread;
 
@@ -18,12 +28,27 @@ struct SpakLaunchRecord {
   unsigned params_bytes, threads, min_blocks, cluster[3];
 };
 
+// What the library lets a place of the source judge by itself, until the launch ends. A note is a number of 16 bits above
+// the 48 of an address: what kind of access at which place.
+struct SpakRegion {
+  SpakWord first, room, note;  // an access may begin at so many addresses from `first` on
+};
+struct SpakGlobalPlace {
+  const char* file;
+  unsigned line, taken;  // taken: how often a region has been given to it
+  SpakRegion regions[2];
+};
+struct SpakSharedPlace {
+  const char* file;
+  unsigned line;
+  SpakWord note, stamp;  // stamp: the place << 32
+};
+
 void spak_emu_register_fault(unsigned index, unsigned size);
 
-void spak_emu_global_load(const void* p, unsigned bytes, void* out, SPAK_AT);
-void spak_emu_global_load_readonly(const void* p, unsigned bytes, void* out, SPAK_AT);
+void spak_emu_global_load(const void* p, unsigned bytes, void* out, int readonly, SpakGlobalPlace* place, SPAK_AT);
 void spak_emu_global_store(void* p, unsigned bytes, const void* value, SPAK_AT);
-void spak_emu_shared_load(unsigned a, unsigned bytes, void* out, SPAK_AT);
+void spak_emu_shared_load(unsigned a, unsigned bytes, void* out, SpakSharedPlace* place, SPAK_AT);
 void spak_emu_shared_store(unsigned a, unsigned bytes, const void* value, SPAK_AT);
 void spak_emu_remote_load(unsigned a, unsigned rank, unsigned bytes, void* out, SPAK_AT);
 void spak_emu_remote_store(unsigned a, unsigned rank, unsigned bytes, const void* value, SPAK_AT);
