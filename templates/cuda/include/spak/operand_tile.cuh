@@ -11,13 +11,11 @@ namespace spak {
 
 // 16-byte chunks of a row are permuted by an exclusive-or with the row, so that the eight rows that one ldmatrix phase or
 // one quarter-warp of copies touches fall into different banks. A row of 128 bytes or more needs 8 places, one of 64
-// bytes 4 places for pairs of rows, one of 32 bytes 2 places for groups of four.
+// bytes 4 places for pairs of rows, one of 32 bytes 2 places for groups of four: as many as the power of two in `Chunks`.
 template <u32 Chunks>
 SPAK_DEVICE u32 swizzled_chunk(u32 row, u32 chunk) {
-  if constexpr (Chunks % 8 == 0) return chunk ^ (row & 7);
-  else if constexpr (Chunks % 4 == 0) return chunk ^ ((row >> 1) & 3);
-  else if constexpr (Chunks % 2 == 0) return chunk ^ ((row >> 2) & 1);
-  else return chunk;
+  constexpr u32 places = minimum(Chunks & -Chunks, 8u);
+  return chunk ^ row / (8 / places) % places;
 }
 
 // How mma reads a tile of either orientation, whoever filled it: `Tile` says where the 16-byte chunks of its rows lie.

@@ -14,13 +14,7 @@ struct WgmmaProduct {
   using Accumulators = Reg<f32, Blocks, TileN / 2>;
 
   // Ends the life of what the accumulators held: the assembler takes the first product of a tile to read them.
-  SPAK_DEVICE static void clear(Accumulators& acc) {
-    SPAK_UNROLL
-    for (u32 block = 0; block < Blocks; block++) {
-      SPAK_UNROLL
-      for (u32 i = 0; i < TileN / 2; i++) acc[block][i] = 0.0f;
-    }
-  }
+  SPAK_DEVICE static void clear(Accumulators& acc) { fill(acc, 0.0f); }
 
   // Issues acc = left * right (+ acc) for one pair of tiles and closes the group; it is complete after wgmma_wait. The
   // operands are descriptors of the first 16 k.
