@@ -56,7 +56,7 @@ from spakc.plan.problem import (
     WholeGradientProblem,
 )
 from spakc.plan.shared import shared_of
-from spakc.plan.vectors import innermost_offset, row_levels, vector_loads
+from spakc.plan.vectors import innermost_offset, loads_beside, row_levels, vector_loads
 
 _CPP_TYPES = {
     DType.bf16: "bf16",
@@ -205,7 +205,10 @@ def _product(problem: ProductProblem, signature: Signature, scope: Scope) -> dic
     outer = inner.with_locals({problem.accumulator: Code("accumulator", "f32")})
     left, right = (expression(operand.load, inner) for operand in problem.operands)
     step = f"accumulator = fma_f32({as_float(left)}, {as_float(right)}, accumulator);"
-    outputs = [_product_output(role, store, problem, outer) for role, store in enumerate(problem.outputs, 2)]
+    beside = loads_beside(problem, signature)
+    outputs = [
+        _product_output(role, store, problem, outer, beside) for role, store in enumerate(problem.outputs, 2)
+    ]
     whole = [step, *(output["write"] for output in outputs)]
     context: dict[str, Any] = {
         "batch": index_group(problem.batch, scope, whole),
@@ -254,14 +257,17 @@ def _along(operand: Operand, reduced: tuple[IndexRange, ...]) -> str:
     return f"contiguous(params.{identifier('s', operand.tensor)}_{axis})"
 
 
-def _product_output(role: int, store: Store, problem: ProductProblem, scope: Scope) -> dict[str, str]:
+def _product_output(
+    role: int, store: Store, problem: ProductProblem, scope: Scope, beside: tuple[Load, ...]
+) -> dict[str, str]:
+    """`beside` are read in pairs of neighbours where a template does that."""
+    in_pairs = replace(scope, in_place=True).with_loads({load: _in_pair(load, scope) for load in beside})
     result = {
         "type": identifier("T", store.tensor),
         "write": store_statement(store, scope, 2),
         "value": from_math(f"return {expression(store.value, scope).text};", store.span, 6),
-        "value_in_place": from_math(
-            f"return {expression(store.value, replace(scope, in_place=True)).text};", store.span, 10
-        ),
+        "value_in_place": from_math(f"return {expression(store.value, in_pairs).text};", store.span, 8),
+        "in_pairs": "true" if set(beside) & set(loads(store.value)) else "",
         "changed": "true" if store.tensor in {load.tensor for load in loads(store.value)} else "",
     }
     fixed = Operand(store.tensor, store.indices)
@@ -272,6 +278,13 @@ def _product_output(role: int, store: Store, problem: ProductProblem, scope: Sco
         result["origin"] = origin_code(fixed, axes, scope)
         result |= mapped(role, fixed, axes, scope)
     return result
+
+
+def _in_pair(load: Load, scope: Scope) -> Code:
+    """An element of a row that lies in one piece, by what reads neighbours together."""
+    row, column = address(load, scope, -1), expression(load.indices[-1], scope)
+    kind = tensor_kind(scope.tensors[load.tensor], scope.tensors)
+    return Code(f"beside.read({row}, {column.text})", kind)
 
 
 def _operand(

@@ -15,6 +15,8 @@ from dataclasses import field, replace
 from spakc.emit.operations import INFIX, CannotEmit, Code, Kind, Language, applied, kind_of
 from spakc.ir.module import Dim, Option, Tensor
 from spakc.ir.ops import ACTIVATIONS, Apply, Const, Expr, Load, Ref, RefKind
+from spakc.ir.partials import UNARY
+from spakc.ir.simplify import simplify
 from spakc.record import record
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -64,17 +66,41 @@ def expression(expr: Expr, scope: Scope) -> Code:
     if isinstance(expr, Load):
         return _load(expr, scope)
     if isinstance(expr, Apply):
+        for form, function in _WHOLE.items():
+            if (x := _argument(form, expr)) is not None:
+                return Code(f"{function}({as_float(expression(x, scope))})", "f32")
         return applied(expr, lambda part: expression(part, scope), scope.options, CUDA)
     raise CannotEmit(f"{type(expr).__name__.lower()} cannot stand inside an element-wise expression", expr)
 
 
-def address(load: Load, scope: Scope) -> str:
-    """Pointer to an element: base plus 64-bit strides times indices."""
+_X = Ref("", RefKind.local)
+_WHOLE: Mapping[Expr, str] = {simplify(UNARY["gelu"](_X)): "gelu_slope"}
+"""Expressions of one number that the headers compute in fewer steps than theirs: derivatives of activations."""
+
+
+def _argument(form: Expr, expr: Expr) -> Expr | None:
+    """What an expression is the `form` of, or None if it has another one."""
+    found: list[Expr] = []
+
+    def fits(part: Expr, other: Expr) -> bool:
+        if part == _X:
+            found.append(other)
+            return found[0] == other
+        if isinstance(part, Apply) and isinstance(other, Apply):
+            same = part.op == other.op and len(part.args) == len(other.args)
+            return same and all(map(fits, part.args, other.args))
+        return part == other
+
+    return found[0] if fits(form, expr) else None
+
+
+def address(load: Load, scope: Scope, axes: int | None = None) -> str:
+    """Pointer to an element: base plus 64-bit strides times indices, of so many axes if not all."""
     tensor = scope.tensors[load.tensor]
     if len(load.indices) != len(tensor.shape):
         raise CannotEmit(f"`{load.tensor}` has {len(tensor.shape)} axes", load)
     text = f"params.{identifier('t', tensor.name)}"
-    for axis, index in enumerate(load.indices):
+    for axis, index in enumerate(load.indices[:axes]):
         code = expression(index, scope)
         if code.kind not in ("i32", "i64"):
             raise CannotEmit("an index must be an integer", index)

@@ -122,9 +122,14 @@ class ModelCode:
     def mlp(self, node: Query) -> MlpClass:
         named = dict(node.named)
         bias, act = self.bias(node), word(named.get("activation"), "gelu")
-        by_kernel = self.uses("activation") and act != "identity"
         linear = self.uses("linear")
-        return _form(self.mlps, lambda suffix: MlpClass("MLP" + suffix, act, bias, by_kernel, linear))
+        together = linear and act != "identity" and (self.uses("expand") or self.uses("contract"))
+        if together:
+            self.ops |= {"expand", "contract"}
+        by_kernel = (self.uses("activation") or together) and act != "identity"
+        return _form(
+            self.mlps, lambda suffix: MlpClass("MLP" + suffix, act, bias, by_kernel, linear, together)
+        )
 
     def attention(self, node: Query, positions: str) -> AttentionClass:
         named = dict(node.named)

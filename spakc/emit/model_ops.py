@@ -38,13 +38,23 @@ class MlpClass:
     bias: bool
     by_kernel: bool
     linear_by_kernel: bool
+    together: bool  # the activation with the products around it
 
     @property
     def needs_ops(self) -> bool:
         return self.by_kernel or self.linear_by_kernel
 
-    def activation(self, x: str) -> str:
-        return f'self.ops.activation({x}, "{self.act}")' if self.by_kernel else CALLS[self.act].format(x)
+    @property
+    def result(self) -> str:
+        if self.together:
+            up, out = (f"(self.{name}.weight, {self._bias(name)})" for name in ("up", "out"))
+            return f'self.ops.mlp(x, {up}, {out}, "{self.act}")'
+        up = "self.up(x)"
+        bent = f'self.ops.activation({up}, "{self.act}")' if self.by_kernel else CALLS[self.act].format(up)
+        return f"self.out({bent})"
+
+    def _bias(self, name: str) -> str:
+        return f"self.{name}.bias" if self.bias else "None"
 
 
 def place_type(positions: str) -> str:

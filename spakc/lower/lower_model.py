@@ -15,9 +15,21 @@ from spakc.lower.propositions import lower_laws, lower_lets
 from spakc.lower.resolve import Scope, nearest, report_unknown
 from spakc.syntax import nodes
 
-OPERATIONS = ("activation", "attention", "linear", "loss", "norm", "optimizer", "residual", "rotation")
+OPERATIONS = (
+    "activation",
+    "attention",
+    "contract",
+    "expand",
+    "linear",
+    "loss",
+    "norm",
+    "optimizer",
+    "residual",
+    "rotation",
+)
 """What `uses K for op` may name. The products of `mlp`, of attention's projections and of `unembed` are
-`linear`; `activation` is that of `mlp`; `residual` is a sum and the norm that reads it; `rotation` turns queries and
+`linear`; `activation` is that of `mlp`; `expand` is its first product with the activation, `contract` the activation
+with the second product; `residual` is a sum and the norm that reads it; `rotation` turns queries and
 keys by rotary positions; `loss` and `optimizer` belong to the training of the model."""
 
 SIZES = ("B", "T", "vocab")

@@ -35,6 +35,9 @@ from spakc.record import record
 from spakc.source import SourceFile, Span
 from spakc.target import TARGETS, Target, target
 
+_OWN_WAY = ("optimizer", "expand")
+"""Operations of a model whose kernels are not differentiated: what `expand` computes is differentiated by products."""
+
 
 @record
 class GradientPlan:
@@ -93,7 +96,7 @@ def plan(
     if not devices:
         return Plan(checked, (), {}, {})
     trained_through = {
-        kernel for model in module.models.values() for op, kernel in model.uses.items() if op != "optimizer"
+        kernel for model in module.models.values() for op, kernel in model.uses.items() if op not in _OWN_WAY
     }
     kernels: dict[str, KernelPlan] = {}
     for kernel in module.kernels.values():

@@ -13,6 +13,8 @@ from spakc.plan.resources import Resources
 from spakc.plan.template import KnobValue, LaunchShape, Template, TemplateKnob, multiple_of, one_of
 from spakc.plan.templates_product import number, operand_requirements, size, tensor_core_refusal
 from spakc.plan.tensor_maps import operand_map, output_guards, output_map
+from spakc.plan.vector_guards import vector_requirements
+from spakc.plan.vectors import loads_beside
 
 MAX_AXES = 4
 """Of a tensor map in the template: the matrix and two batch axes."""
@@ -176,6 +178,7 @@ def _requirements(problem: StepProblem, signature: Signature, config: Config) ->
     guards = list(needed.guards)
     for store in problem.outputs:
         guards += output_guards(store, problem.columns[0], signature)
+    guards += vector_requirements(problem.columns[0], loads_beside(problem, signature), 2, signature).guards
     guards.append(Guard("depth", ["ge", size(problem.reduced), 1], "a tensor map has no empty axis"))
     parts = number(config, "split_k")
     if parts > 1:

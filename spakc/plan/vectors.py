@@ -8,7 +8,7 @@ from spakc.ir.extents import split_offset
 from spakc.ir.ops import Apply, Expr, Load, Reduce, Ref, RefKind
 from spakc.ir.visit import children, references, walk
 from spakc.plan.launch import Signature
-from spakc.plan.problem import ElementwiseProblem, IndexRange, Local, RowsProblem
+from spakc.plan.problem import ElementwiseProblem, IndexRange, Local, ProductProblem, RowsProblem
 from spakc.record import record
 
 
@@ -52,6 +52,21 @@ def _loads_along(
             ):
                 found[node] = None
     return tuple(found)
+
+
+def loads_beside(problem: ProductProblem, signature: Signature) -> tuple[Load, ...]:
+    """The loads of a product's outputs from matrices that lie as a tile does, of which a thread reads neighbouring
+    columns: nobody changes them, and they have an element for every one of the tile."""
+    space = (*problem.batch, *problem.rows, *problem.columns)
+    if len(problem.rows) != 1 or len(problem.columns) != 1:
+        return ()
+    return tuple(
+        load
+        for load in _loads_along(space, (store.value for store in problem.outputs), signature)
+        if signature.tensors[load.tensor].role == "input"
+        and isinstance(load.indices[-1], Ref)
+        and problem.rows[0].name in references(load, RefKind.index)
+    )
 
 
 def _stays_inside(load: Load, space: tuple[IndexRange, ...], signature: Signature) -> bool:

@@ -89,6 +89,8 @@ def products() -> Iterator[tuple[str, str, str, str]]:
             yield arch, "matmul", "matmul", schedule
         yield arch, "chain", "norm_linear", ""
         yield arch, "chain", "norm_linear_gradient", ""
+        for name in ("linear_act", "act_linear", "act_linear_gradient"):
+            yield arch, "mlp", name, ""
 
 
 @pytest.mark.parametrize(("arch", "file", "name", "schedule"), list(products()))

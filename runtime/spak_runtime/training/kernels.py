@@ -51,15 +51,21 @@ _PARTS = {
 _CAST = {"aten::copy_": "a cast or a copy of what a kernel takes or gives"}
 _FILLED = dict.fromkeys(("aten::fill_", "aten::zero_"), "memory that a kernel needs filled")
 _JOINED = dict.fromkeys(("aten::add", "aten::add_"), "the sum of two gradients of one tensor")
+_ADDED = {"aten::add": "the sum with a bias, where the kernel takes none"}
+_BIAS = {"aten::sum": "the gradient of a bias"}
 _AROUND: Mapping[tuple[str, bool], Mapping[str, str]] = {
-    ("linear", False): _CAST | _FILLED | {"aten::add": "the sum with a bias, where the kernel takes none"},
-    ("linear", True): _CAST | _FILLED | _JOINED | {"aten::sum": "the gradient of a bias"},
+    ("linear", False): _CAST | _FILLED | _ADDED,
+    ("linear", True): _CAST | _FILLED | _JOINED | _BIAS,
     ("attention", False): _CAST,
     ("attention", True): _CAST | _FILLED | _JOINED,
     ("norm", False): _CAST | _FILLED,
     ("norm", True): _CAST | _FILLED | _JOINED,
     ("residual", False): _CAST | _FILLED,
     ("residual", True): _CAST | _FILLED | _JOINED,
+    ("expand", False): _CAST | _FILLED,
+    ("expand", True): _CAST | _FILLED | _JOINED | _BIAS,
+    ("contract", False): _CAST | _FILLED | _ADDED,
+    ("contract", True): _CAST | _FILLED | _JOINED | _BIAS,
     ("activation", False): _CAST,
     ("activation", True): _CAST | _JOINED,
     ("loss", False): _CAST,

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from spak_runtime.function import KernelFunction
     from spak_runtime.manifest import TensorSpec
 
-UNNAMED = frozenset(("residual", "rotation"))
-"""Operations that a file need not give to a kernel: sums are torch's exceptions, and some places no kernel counts."""
+UNNAMED = frozenset(("contract", "expand", "residual", "rotation"))
+"""Operations that a file need not give to a kernel: products and activations have kernels of their own, sums are
+torch's exceptions, and some places no kernel counts."""
 
 STEP = frozenset(("loss", "optimizer"))
 """Operations of a training step that are none of its model's."""
@@ -209,15 +210,46 @@ def means_residual(kernel: KernelFunction) -> str:
 
 def means_activation(kernel: KernelFunction) -> str:
     """Which one it is: the nearest of those that agree, since some differ by less than bfloat16 resolves."""
-    x = 4 * _drawn(64, 16)
-    near: dict[str, float] = {}
-    for name, meaning in ACTIVATIONS.items():
-        found, wanted, tolerance = _both("activation", kernel, (x,), {}, meaning)
-        if _agrees(found, wanted, tolerance):
-            near[name] = float((found - wanted).abs().mean())
-    if not near:
-        raise TrainingError(f"kernel {kernel.spec.name} computes none of {', '.join(ACTIVATIONS)}")
-    return min(near, key=near.__getitem__)
+    (found,) = _activations("activation", kernel, (4 * _drawn(64, 16),), lambda activation, x: activation(x))
+    return found
+
+
+def means_expand(kernel: KernelFunction) -> str:
+    """The activations of a product that it computes, and `bias` if it adds a vector to every row first. The second
+    result is what the activation was computed of."""
+    results = [tensor for tensor in kernel.spec.tensors if tensor.role == "output"]
+    if [len(tensor.shape) for tensor in results] != [2, 2]:
+        raise TrainingError(
+            f"kernel {kernel.spec.name} cannot compute expand: that gives an activation of a product and the product"
+        )
+    x, weight, bias = _drawn(5, 16), _drawn(16, 8), _drawn(8)
+    optional = [tensor for tensor in kernel.spec.tensors if tensor.role == "input" and tensor.optional]
+
+    def meaning(activation: Callable[[Tensor], Tensor], *given: Tensor) -> Tensor:
+        h = given[0] @ given[1] + (given[2] if given[2:] else 0.0)
+        return torch.cat((activation(h), h))
+
+    found = _activations("expand", kernel, (x, weight), meaning, 2)
+    biased = [len(tensor.shape) for tensor in optional] == [1]
+    if biased:
+        _activations("expand", kernel, (x, weight, bias), meaning, 2)
+    return " ".join([*found, *["bias"] * biased])
+
+
+def means_contract(kernel: KernelFunction) -> str:
+    """The activations whose product with a matrix it computes; its gradient is that of what the activation is computed
+    of, and no other."""
+    inputs = [tensor.name for tensor in _inputs(kernel)]
+    if [gradient.inputs for gradient in kernel.spec.gradients] != [tuple(inputs[:1])]:
+        raise TrainingError(
+            f"kernel {kernel.spec.name} cannot compute contract: "
+            "its one gradient is wanted with respect to its first input"
+        )
+
+    def meaning(activation: Callable[[Tensor], Tensor], h: Tensor, weight: Tensor) -> Tensor:
+        return activation(h) @ weight
+
+    return " ".join(_activations("contract", kernel, (_drawn(5, 16), _drawn(16, 8)), meaning))
 
 
 def means_loss(kernel: KernelFunction) -> str:
@@ -258,6 +290,8 @@ MEANINGS: Mapping[str, Callable[[KernelFunction], str]] = {
     "residual": means_residual,
     "rotation": means_rotation,
     "activation": means_activation,
+    "expand": means_expand,
+    "contract": means_contract,
     "loss": means_loss,
     "optimizer": means_optimizer,
 }
@@ -276,6 +310,34 @@ def first_output(result: Any) -> Tensor:
     output = result[0] if isinstance(result, tuple) else result
     assert isinstance(output, Tensor)
     return output
+
+
+def _activations(
+    op: str,
+    kernel: KernelFunction,
+    inputs: Sequence[Tensor],
+    meaning: Callable[..., Tensor],
+    results: int = 1,
+) -> list[str]:
+    """Those with which a kernel computes what the operation means: what its option says it computes, or the nearest of
+    those that agree. Raises TrainingError where none does, and where an option says what is not so."""
+    choices = [option.choices for option in kernel.spec.options if option.name == "activation"]
+    options = [name for name in ACTIVATIONS if name in choices[0]] if choices else []
+    near: dict[str, float] = {}
+    for name in options or ACTIVATIONS:
+        chosen = {"activation": name} if options else {}
+        found, wanted, tolerance = _both(
+            op, kernel, inputs, chosen, partial(meaning, ACTIVATIONS[name]), results
+        )
+        if _agrees(found, wanted, tolerance):
+            near[name] = float((found - wanted).abs().mean())
+        elif options:
+            raise TrainingError(
+                f"kernel {kernel.spec.name} with activation = {name} computes something else than {op}"
+            )
+    if not near:
+        raise TrainingError(f"kernel {kernel.spec.name} computes none of {', '.join(ACTIVATIONS)}")
+    return [*near] if options else [min(near, key=near.__getitem__)]
 
 
 def _drawn(*shape: int, seed: int = 1) -> Tensor:
@@ -311,6 +373,8 @@ def _both(
     """What the kernel's mathematics gives, what the operation means, and how far they may be apart: inputs are of
     the finest dtype that the kernel takes. Several `results` are compared as one, one below the other."""
     specs = _inputs(kernel)
+    if len(specs) < len(inputs):
+        specs += [tensor for tensor in kernel.spec.tensors if tensor.role == "input" and tensor.optional]
     if len(specs) != len(inputs):
         counts = f"it has {len(specs)} inputs, {op} has {len(inputs)}"
         raise TrainingError(f"kernel {kernel.spec.name} cannot compute {op}: {counts}")

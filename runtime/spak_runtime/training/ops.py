@@ -8,7 +8,7 @@ against what the operation means. The loss and the optimizer are operations of t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,10 @@ from spak_runtime.training import meanings
 from spak_runtime.training.attention import Attention, Turn, heads_of
 from spak_runtime.training.lookup import Embedded, OfScores
 from spak_runtime.training.meanings import NAMES, first_output, known_options
-from spak_runtime.training.products import Loss, Product, padded
+from spak_runtime.training.products import Contracted, Expanded, Half, Loss, Product, padded
 from spak_runtime.training.residual import Sum, added, can_wait, opened
 from spak_runtime.training.scopes import named
-from spak_runtime.training.turns import Turns, as_operand, claimed, like, placed, with_place
+from spak_runtime.training.turns import Turns, Use, as_operand, claimed, like, placed, with_place
 
 if TYPE_CHECKING:
     from spak_runtime.artifact import Artifact
@@ -163,18 +163,106 @@ class Ops:
         if kernel is None:
             return F.linear(x, weight, bias)
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        cast = self.once((weight,), lambda: padded(weight.detach(), dtype))
+        given, added = self._product(kernel, x, rows, weight, bias, self._forms["linear"] == "bias")
+        y: Tensor = Product.apply(rows, *given)  # type: ignore[no-untyped-call]
+        return self._multiplied(y, rows, x.shape[:-1], given, None if added else bias)
+
+    def _product(
+        self, kernel: KernelFunction, x: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None, adds: bool
+    ) -> tuple[tuple[Any, ...], bool]:
+        """What Product takes behind `rows`, which are x as a matrix, and whether the bias is added by the kernel, if
+        that `adds` one."""
+        cast = self.once((weight,), lambda: padded(weight.detach(), rows.dtype))
         mine: Tensor | None = None  # the bias, where the product adds it
         cast_bias = use = None
-        if bias is not None and self._forms["linear"] == "bias":
+        if bias is not None and adds:
             mine, more = bias, cast.shape[0] - weight.shape[0]
-            cast_bias = self.once((bias,), lambda: F.pad(bias.detach().to(dtype), (0, more)))
+            cast_bias = self.once((bias,), lambda: F.pad(bias.detach().to(rows.dtype), (0, more)))
         if self._turns is not None:
             use, weight, mine = self._turns.product(kernel, x, rows, weight, mine)
-        y: Tensor = Product.apply(rows, weight, cast, mine, cast_bias, kernel, use)  # type: ignore[no-untyped-call]
-        self._computed("linear", kernel, rows, cast.t(), *([] if cast_bias is None else [cast_bias]))
-        y = y.view(*x.shape[:-1], weight.shape[0])
-        return with_place(y, use) if bias is None or mine is not None else y + bias.to(dtype)
+        return (weight, cast, mine, cast_bias, kernel, use), mine is not None
+
+    def _multiplied(
+        self, y: Tensor, rows: Tensor, shape: Sequence[int], given: tuple[Any, ...], bias: Tensor | None
+    ) -> Tensor:
+        """A product of `rows` for a model whose vectors lie in this shape, with a bias that is yet to be added."""
+        _, cast, _, shift, kernel, use = given
+        self._computed("linear", kernel, rows, cast.t(), *([] if shift is None else [shift]))
+        y = y.view(*shape, y.shape[-1])
+        return with_place(y, use) if bias is None else y + bias.to(y.dtype)
+
+    # ---- an activation between two products ---------------------------------------------------------
+
+    def mlp(
+        self,
+        x: Tensor,
+        up: tuple[Tensor, Tensor | None],
+        out: tuple[Tensor, Tensor | None],
+        activation: str,
+    ) -> Tensor:
+        """act(x W^T + b) V^T + c, for (W, b) and (V, c). Where kernels compute an activation with the product before
+        it, and its gradient with that of the product behind it, no launch reads and writes its matrix for it alone."""
+        found = self._expanded(x, *up, activation)
+        if found is None:
+            return self.linear(self.activation(self.linear(x, *up), activation), *out)
+        return self._contracted(x, *found, *out)
+
+    @named("expand")
+    def _expanded(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
+    ) -> tuple[Tensor, Tensor, Use | None, Half] | None:
+        """h = x W^T + b, act(h), the place for the gradient of h and the kernel that computes it; None where not both
+        halves of an MLP can be had by kernels."""
+        dtype = _working_dtype(x)
+        halves = [self._half(op, dtype, activation, bias) for op in ("expand", "contract")]
+        kernel = self._kernels.get("linear")
+        if None in halves or kernel is None:
+            return None
+        first, second = halves
+        assert first is not None and second is not None
+        rows = x.reshape(-1, x.shape[-1]).to(dtype)
+        given, _ = self._product(kernel, x, rows, weight, bias, True)
+        slot = None
+        if self._turns is not None:
+            slot = self._turns.slot(rows, (len(rows), len(weight)), dtype)
+        h, after = Expanded.apply(rows, *given, first, slot)  # type: ignore[no-untyped-call]
+        shift = given[3]
+        taken = (rows, given[1].t(), *([] if shift is None else [shift]))
+        self._computed("expand", first.kernel, *taken, **first.options)
+        return h, after if slot is None else as_operand(after, slot), given[-1], second
+
+    @named("contract")
+    def _contracted(
+        self,
+        x: Tensor,
+        h: Tensor,
+        after: Tensor,
+        place: Use | None,
+        half: Half,
+        weight: Tensor,
+        bias: Tensor | None,
+    ) -> Tensor:
+        kernel = self._kernels["linear"]
+        given, added = self._product(kernel, after, after, weight, bias, self._forms["linear"] == "bias")
+        y: Tensor = Contracted.apply(h, after, *given, half, place)  # type: ignore[no-untyped-call]
+        self._computed("contract", half.kernel, h, given[1].t(), **half.options)
+        return self._multiplied(y, after, x.shape[:-1], given, None if added else bias)
+
+    def _half(self, op: str, dtype: torch.dtype, activation: str, bias: Tensor | None) -> Half | None:
+        """The kernel that may compute half of an MLP now, with this activation, or None."""
+        kernel = self._bound(op, dtype)
+        if kernel is None:
+            return None
+        known = self._forms[op].split()
+        why = ""
+        if activation not in known:
+            why = f"computes {', '.join(name for name in known if name != 'bias')}, not {activation}"
+        elif op == "expand" and bias is not None and "bias" not in known:
+            why = "adds no bias"
+        if why:
+            self._by_torch(op, f"{kernel.spec.name} {why}", beside=True)
+            return None
+        return Half(kernel, known_options(kernel, {"activation": activation}))
 
     @named("attention")
     def attention(

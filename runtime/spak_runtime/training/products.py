@@ -3,7 +3,8 @@ through autograd."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,38 +24,125 @@ class Product(torch.autograd.Function):
     its gradients in float32. A turn of a loop, which has a `use`, puts these aside."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        cast: Tensor,
-        bias: Tensor | None,
-        shift: Tensor | None,
-        kernel: KernelFunction,
-        use: Use | None,
-    ) -> Tensor:
-        if use is None:
-            x = spaced(x)
-            ctx.save_for_backward(x, cast)
-        else:
-            x = use.operand
-            ctx.save_for_backward(cast)
-        ctx.kernel, ctx.dtype, ctx.columns, ctx.use = kernel, weight.dtype, weight.shape[0], use
-        ctx.bias = None if bias is None else bias.dtype
+    def forward(ctx: Any, *given: Any) -> Any:
+        """Takes x, W, `cast`, b, `shift`, the kernel and a `use`."""
+        x, cast, shift = _operands(ctx, *given)
         y = x.new_empty(x.shape[0], cast.shape[0])
-        multiply(kernel, x, cast.t(), out=y, bias=shift)
-        return y[:, : weight.shape[0]]
+        multiply(ctx.kernel, x, cast.t(), out=y, bias=shift)
+        return y[:, : ctx.columns]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         *x, cast = ctx.saved_tensors
-        grad = spaced(grads[0]) if ctx.use is None else ctx.use.put(grads[0])
+        grad, gradients = _gradients(ctx, grads[0], x)
         grad_x = multiply(ctx.kernel, grad, cast[: ctx.columns]) if ctx.needs_input_grad[0] else None
-        if ctx.use is not None:
-            return grad_x, *(None,) * 6
-        grad_weight = multiply(ctx.kernel, grad.t(), x[0], ctx.dtype) if ctx.needs_input_grad[1] else None
-        grad_bias = grad.sum(0, dtype=ctx.bias) if ctx.needs_input_grad[3] else None
-        return grad_x, grad_weight, None, grad_bias, None, None, None
+        return grad_x, *gradients
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One half of an MLP by a kernel: `expand` is h = x W^T (+ b) and act(h), `contract` is act(h) W^T. Options say
+    which activation it is."""
+
+    kernel: KernelFunction
+    options: Mapping[str, Any]
+
+    def expand(self, x: Tensor, weight: Tensor, shift: Tensor | None, after: Tensor) -> Tensor:
+        """h of a kernel whose results are act(h), written to `after`, and h."""
+        bent, h = self.kernel.signature.outputs[:2]
+        out = {bent: after, h: torch.empty_like(after)}
+        given = [x, weight] if shift is None else [x, weight, shift]
+        self.kernel(*given, out=out, **self.options)
+        return out[h]
+
+    def contract_gradient(self, h: Tensor, weight: Tensor, grad: Tensor, out: Tensor) -> None:
+        """The gradient of h, written to `out`, from that of act(h) W^T."""
+        signature = self.kernel.signature
+        first, second = signature.inputs[:2]
+        values = {first: h, second: weight}
+        self.kernel.differentiate(values, {signature.outputs[0]: grad}, self.options, {first: out})
+
+
+class Expanded(Product):
+    """h = x W^T (+ b) as Product computes it, and act(h) beside it, by one launch. What reads act(h) gives h its
+    gradient: act(h) has none of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        """Takes what Product does, the half of it that is a kernel, and where act(h) goes."""
+        *product, half, slot = given
+        x, cast, shift = _operands(ctx, *product)
+        after = x.new_empty(x.shape[0], cast.shape[0]) if slot is None else slot.matrix
+        h = half.expand(x, cast.t(), shift, after)
+        h, after = h[:, : ctx.columns], after[:, : ctx.columns]
+        ctx.mark_non_differentiable(after)
+        ctx.set_materialize_grads(False)
+        return h, after
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        return *Product.backward(ctx, *grads), None, None
+
+
+class Contracted(Product):
+    """act(h) W^T (+ b) from act(h) as Product computes it. Its way back leads to h: one launch multiplies the gradient
+    by W and by the derivative of the activation, where that of act(h) would be written and read again."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        """Takes h, act(h), what Product takes but x, the half of it that is a kernel, and where the gradient of h is
+        wanted."""
+        h, *product, ctx.half, ctx.place = given
+        x, cast, shift = _operands(ctx, *product, h)
+        y = x.new_empty(x.shape[0], cast.shape[0])
+        multiply(ctx.kernel, x, cast.t(), out=y, bias=shift)
+        return y[:, : ctx.columns]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        h, *x, cast = ctx.saved_tensors
+        grad, gradients = _gradients(ctx, grads[0], x, 1)
+        grad_h = None
+        if ctx.needs_input_grad[0]:
+            grad_h = spaced_rows(h, h.shape, h.dtype) if ctx.place is None else ctx.place.place()
+            ctx.half.contract_gradient(h, cast[: ctx.columns].t(), grad, grad_h)
+        return grad_h, None, *gradients, None, None
+
+
+def _operands(
+    ctx: Any,
+    x: Tensor,
+    weight: Tensor,
+    cast: Tensor,
+    bias: Tensor | None,
+    shift: Tensor | None,
+    kernel: KernelFunction,
+    use: Use | None,
+    *kept: Tensor,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What a product reads. Keeps what its way back needs, after what else is to be `kept`."""
+    if use is None:
+        x = spaced(x)
+        ctx.save_for_backward(*kept, x, cast)
+    else:
+        x = use.operand
+        ctx.save_for_backward(*kept, cast)
+    ctx.kernel, ctx.dtype, ctx.columns, ctx.use = kernel, weight.dtype, weight.shape[0], use
+    ctx.bias = None if bias is None else bias.dtype
+    return x, cast, shift
+
+
+def _gradients(
+    ctx: Any, arrived: Tensor, x: list[Tensor], before: int = 0
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The gradient of a product's result as products read it, and those of what it takes behind x, which has `before`
+    arguments in front: of W and b where nobody else gathers them."""
+    if ctx.use is not None:
+        return ctx.use.put(arrived), (None,) * 6
+    grad, needed = spaced(arrived), ctx.needs_input_grad[before:]
+    grad_weight = multiply(ctx.kernel, grad.t(), x[0], ctx.dtype) if needed[1] else None
+    grad_bias = grad.sum(0, dtype=ctx.bias) if needed[3] else None
+    return grad, (grad_weight, None, grad_bias, None, None, None)
 
 
 class Loss(torch.autograd.Function):

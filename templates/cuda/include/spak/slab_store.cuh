@@ -27,14 +27,29 @@ SPAK_DEVICE void slabs_stored() {
   tma_wait<0>();
 }
 
+// Whether results are stored through slabs of the same columns: then those of one may follow those of another.
+template <class First, class... Others>
+constexpr bool have_slabs_alike = ((First::columns == Others::columns && First::slab_bytes == Others::slab_bytes) && ...);
+
 // Where a warpgroup is among its slabs.
 struct SlabPlace {
   u32 next = 0;
 };
 
+// Reads an element of a row that has the same place as the one to store: `paired` with its neighbour, in one access that serves
+// both (`second` says which it is; pairs begin at even columns), or alone.
+struct Beside {
+  bool paired;
+  u32 second;
+  template <class T>
+  SPAK_DEVICE auto read(const T* row, i32 column) const {
+    return paired ? as_value(load_vector<2>(row + (column - static_cast<i32>(second)))[second]) : spak::read(row + column);
+  }
+};
+
 // `Bytes` of shared memory from a multiple of 1024 on belong to this warpgroup; `Blocks` 64-row blocks of TileN columns
 // are stored.
-template <class T, u32 Blocks, u32 TileN, u32 Bytes, bool Own = false>
+template <class T, u32 Blocks, u32 TileN, u32 Bytes, bool Own = false, bool Pairs = false>
 struct SlabStore {
   static constexpr u32 span = slab_span(TileN * sizeof(T));
   static_assert(TileN * sizeof(T) % span == 0 && Bytes >= 64 * span, "slabs of whole rows");
@@ -44,37 +59,52 @@ struct SlabStore {
 
   // value(accumulator, m, n) is the element to store; it is asked only about places inside m_size x n_size, where all of
   // the tile lies if `Whole`: a place outside becomes the nearest one inside, and TMA does not store it. With `Own`, it is
-  // asked about each place once, by the thread that stores it. (m0, n0) is the first element of the warpgroup's rows. All
-  // its 128 threads take part; `barrier` is a named barrier of theirs.
-  // What `value` reads for one panel of columns serves all blocks of rows: hence the order, which saves registers.
+  // asked about each place once, by the thread that stores it. With `Pairs`, it is also given what reads beside it.
+  // (m0, n0) is the first element of the warpgroup's rows. All its 128 threads take part; `barrier` is a named barrier of theirs.
   template <bool Whole, class Accumulators, class Value, class... Batch>
   SPAK_DEVICE static void store(const Accumulators& acc, u32 memory, SlabPlace& place, u32 barrier, const TensorMap* map,
                                 i32 m0, i32 n0, i32 m_size, i32 n_size, const Value& value, Batch... batch) {
+    for_each_slab(n0, [&](u32 panel, u32 block, i32 n) {
+      store_slab<Whole>(acc, panel, block, memory, place, barrier, map, m0, n, m_size, n_size, value, batch...);
+    });
+  }
+
+  // slab(panel, block, n) for every slab of the tile, whose first column is n: all blocks of rows of a panel of columns, then
+  // the next panel. What is read for one panel serves all its blocks: hence the order, which saves registers.
+  template <class Slab>
+  SPAK_DEVICE static void for_each_slab(i32 n0, const Slab& slab) {
     SPAK_UNROLL
     for (u32 panel = 0; panel < TileN / columns; panel++) {
       const i32 n = opaque(n0 + static_cast<i32>(panel * columns));
       SPAK_UNROLL
-      for (u32 block = 0; block < Blocks; block++) {
-        const i32 m = m0 + static_cast<i32>(block * 64);
-        const u32 slab = memory + place.next * slab_bytes;
-        slabs_read<slabs - 1>();
-        named_barrier_sync(barrier, WARPGROUP);  // TMA has read what this slab held
-        const auto element = [&](u32 index, u32 half, i32 column) {
-          const i32 row = m + static_cast<i32>(thread_row() + half * 8);
-          if (Own && !Whole && !is_inside(row, m_size, column, n_size)) return 0.0f;
-          return static_cast<f32>(value(acc[block][index], Whole ? row : minimum(row, m_size - 1),
-                                        Whole ? column : minimum(column, n_size - 1)));
-        };
-        fill_slab(slab, panel, n, element);
-        fence_proxy_async_shared();
-        named_barrier_sync(barrier, WARPGROUP);  // the slab is complete
-        if (first_of_warpgroup()) {
-          send(map, slab, n, m, batch...);
-          tma_commit();
-        }
-        place.next = place.next + 1 == slabs ? 0 : place.next + 1;
-      }
+      for (u32 block = 0; block < Blocks; block++) slab(panel, block, n);
     }
+  }
+
+  // One of these slabs, with what `store` says.
+  template <bool Whole, class Accumulators, class Value, class... Batch>
+  SPAK_DEVICE static void store_slab(const Accumulators& acc, u32 panel, u32 block, u32 memory, SlabPlace& place, u32 barrier,
+                                     const TensorMap* map, i32 m0, i32 n, i32 m_size, i32 n_size, const Value& value,
+                                     Batch... batch) {
+    const i32 m = m0 + static_cast<i32>(block * 64);
+    const u32 slab = memory + place.next * slab_bytes;
+    slabs_read<slabs - 1>();
+    named_barrier_sync(barrier, WARPGROUP);  // TMA has read what this slab held
+    const auto element = [&](u32 index, u32 half, i32 column) {
+      const i32 row = m + static_cast<i32>(thread_row() + half * 8);
+      if (Own && !Whole && !is_inside(row, m_size, column, n_size)) return 0.0f;
+      const i32 m = Whole ? row : minimum(row, m_size - 1), n = Whole ? column : minimum(column, n_size - 1);
+      if constexpr (Pairs) return static_cast<f32>(value(acc[block][index], m, n, Beside{Whole, index % 2}));
+      else return static_cast<f32>(value(acc[block][index], m, n));
+    };
+    fill_slab(slab, panel, n, element);
+    fence_proxy_async_shared();
+    named_barrier_sync(barrier, WARPGROUP);  // the slab is complete
+    if (first_of_warpgroup()) {
+      send(map, slab, n, m, batch...);
+      tma_commit();
+    }
+    place.next = place.next + 1 == slabs ? 0 : place.next + 1;
   }
 
   // Before other stores use the same memory: their slabs lie elsewhere.

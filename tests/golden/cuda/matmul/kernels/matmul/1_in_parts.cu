@@ -150,18 +150,17 @@ SPAK_KERNEL(spak_matmul_1_in_parts, Params, THREADS, 1)
       Partial::total(totals, accumulators, sums, part, FIRST_BARRIER + CONSUMERS, 128 * CONSUMERS, [] { meet(); });
       const i32 batch = static_cast<i32>(index / (tiles_m * tiles_n));
       const i32 i_part = batch;
-      {
-        using Store = SlabStore<T_parts, TILE_M / (64 * OWNERS), SHARE_N, SLAB_BYTES>;
-        const auto value = [&](f32 accumulator, i32 row, i32 column) {
+      using Store = SlabStore<T_parts, TILE_M / (64 * OWNERS), SHARE_N, SLAB_BYTES>;
+      const TensorMap* const map = &params.m_parts_2;
+      const auto value = [&](f32 accumulator, i32 row, i32 column) {
 #line 15 "matmul.spak"
-          return accumulator;
+        return accumulator;
 #line 159 "kernels/matmul/1_in_parts.cu"
-        };
-        const TensorMap* const map = &params.m_parts_2;
-        if (whole)
-          Store::store<true>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value, i_part);
-        else
-          Store::store<false>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value, i_part);
+      };
+      if (whole) {
+        Store::store<true>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value, i_part);
+      } else {
+        Store::store<false>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value, i_part);
       }
     }
     slabs_stored();

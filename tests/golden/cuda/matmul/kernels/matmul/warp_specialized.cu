@@ -157,19 +157,18 @@ SPAK_KERNEL(spak_matmul_warp_specialized, Params, THREADS, 1)
       const bool whole = is_whole(m0, static_cast<i32>(Core::rows), rows) && is_whole(n0, static_cast<i32>(SHARE_N), columns);
       Partial::Totals totals;  // of this block's columns
       Partial::total(totals, accumulators, sums, part, FIRST_BARRIER + CONSUMERS, 128 * CONSUMERS, [] { meet(); });
-      {
-        using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), SHARE_N, SLAB_BYTES>;
-        const auto value = [&](f32 accumulator, i32 row, i32 column) {
-          const i32 i_n = column;
+      using Store = SlabStore<T_C, TILE_M / (64 * OWNERS), SHARE_N, SLAB_BYTES>;
+      const TensorMap* const map = &params.m_C_2;
+      const auto value = [&](f32 accumulator, i32 row, i32 column) {
+        const i32 i_n = column;
 #line 16 "matmul.spak"
-          return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
+        return call_activation((accumulator + (PRESENT_bias ? read(params.t_bias + i_n * params.s_bias_0) : 0.0f)));
 #line 167 "kernels/matmul/warp_specialized.cu"
-        };
-        const TensorMap* const map = &params.m_C_2;
-        if (whole)
-          Store::store<true>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
-        else
-          Store::store<false>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
+      };
+      if (whole) {
+        Store::store<true>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
+      } else {
+        Store::store<false>(totals, slab, slab_place, barrier, map, m0, n0, rows, columns, value);
       }
     }
     slabs_stored();

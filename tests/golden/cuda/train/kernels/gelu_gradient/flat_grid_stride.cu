@@ -38,7 +38,7 @@ SPAK_KERNEL(spak_gelu_gradient_flat_grid_stride, Params, THREADS) {
     SPAK_UNROLL
     for (u32 lane = 0; lane < VECTOR; lane++) {
 #line 37 "train.spak"
-      out_0[lane] = as_element<T_grad_x>((vector_0[lane] * ((0.5f * (1.0f + erf_f32((0.7071067811865476f * vector_1[lane])))) + (0.3989422804014327f * (vector_1[lane] * exp_f32(((-0.5f) * (vector_1[lane] * vector_1[lane]))))))));
+      out_0[lane] = as_element<T_grad_x>((vector_0[lane] * gelu_slope(vector_1[lane])));
 #line 43 "kernels/gelu_gradient/flat_grid_stride.cu"
     }
     write_vector(params.t_grad_x + first_lane * params.s_grad_x_1, out_0);
