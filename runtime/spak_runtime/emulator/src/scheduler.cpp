@@ -239,7 +239,8 @@ void reset_fiber(World& w, u32 id) {
     char* const from = std::max(stack + 4096, f.deepest - 1024);
     memset(from, 0, static_cast<size_t>(top - from));
   }
-  f = Fiber();
+  f.~Fiber();
+  new (&f) Fiber();
   f.id = id;
   f.deepest = top;
   f.block = id / l.threads;

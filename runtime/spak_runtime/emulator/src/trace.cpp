@@ -54,6 +54,8 @@ void more_room(Fiber& f) {
 
 // ---- requests of lanes that have all done the same ----
 
+u64 patterns_made = 0;  // one that was found before is still there while this stays the same
+
 // `row`: what the lanes have noted, those that take no part as the first that does.
 AccessClass::Pattern& pattern_of(AccessClass& c, const u64* row, u32 mask, u64 first) {
   for (size_t i = 0; i < c.patterns.size(); i++) {
@@ -64,6 +66,7 @@ AccessClass::Pattern& pattern_of(AccessClass& c, const u64* row, u32 mask, u64 f
     for (u32 lane = 0; lane < 32; lane++) other |= (row[lane] - first) ^ p.distance[lane];
     if (!other) return p;
   }
+  patterns_made++;
   if (c.patterns.size() < MOST_PATTERNS) c.patterns.emplace_back();
   if (++c.likely >= c.patterns.size()) c.likely = 0;
   AccessClass::Pattern& p = c.patterns[c.likely] = AccessClass::Pattern();
@@ -72,8 +75,8 @@ AccessClass::Pattern& pattern_of(AccessClass& c, const u64* row, u32 mask, u64 f
   return p;
 }
 
-void add_row(const u64* row, u32 mask, u32 lanes, u64 first) {
-  AccessClass& c = class_of_note(first);
+// Says which of the class's patterns the row has.
+u32 add_row(AccessClass& c, const u64* row, u32 mask, u32 lanes, u64 first) {
   const AccessKind kind = static_cast<AccessKind>(c.kind);
   AccessClass::Pattern& p = pattern_of(c, row, mask, first);
   // What equal distances cost is the same from one sector to the next, and from one bank to the next.
@@ -87,19 +90,67 @@ void add_row(const u64* row, u32 mask, u32 lanes, u64 first) {
   }
   c.accesses += lanes;
   add_request(c.site, kind, known.units, known.ideal);
+  return static_cast<u32>(&p - c.patterns.data());
 }
 
-// The lanes' notes, `n` of each. Lanes that take no part are given those of one that does.
+// Rows that are looked at together: a cache line of each lane.
+constexpr size_t STEP = 8;
+typedef u64 Step __attribute__((vector_size(STEP * sizeof(u64))));
+
+Step notes_at(const u64* notes) {
+  Step step;
+  memcpy(&step, notes, sizeof step);
+  return step;
+}
+
+// Whether the rows of a step lie as those of the step before, row by row: then row i is of the same class and has the
+// same distances as row i had. Keeps how they lie.
+bool lie_as_before(const u64* const* notes, size_t start, u32 leader, Step* distance, Step& before) {
+  const Step first = notes_at(notes[leader] + start);
+  Step different = (first ^ before) >> ADDRESS_BITS;
+  before = first;
+  for (u32 lane = 0; lane < 32; lane++) {
+    const Step now = notes_at(notes[lane] + start) - first;
+    different |= now ^ distance[lane];
+    distance[lane] = now;
+  }
+  u64 any = 0;
+  for (size_t i = 0; i < STEP; i++) any |= different[i];
+  return any == 0;
+}
+
+// What a row costs that lies as another did, where that is known.
+bool add_alike(AccessClass& c, const u32 pattern, u32 lanes, u64 first) {
+  const AccessKind kind = static_cast<AccessKind>(c.kind);
+  const u32 base = static_cast<u32>(first) % (kind == GLOBAL ? 32 : 4);
+  const auto& known = c.patterns[pattern].costs[base / 2];
+  if (known.base != base) return false;
+  c.accesses += lanes;
+  add_request(c.site, kind, known.units, known.ideal);
+  return true;
+}
+
+// The lanes' notes, `n` of each. Lanes that take no part are given those of one that does. A loop makes rows that lie as
+// the same number of rows before, mostly: their patterns need not be looked for again, unless one was given up since.
 void add_rows(const u64* const* notes, size_t n, u32 mask) {
-  constexpr size_t STEP = 8;  // a cache line of each lane
   const u32 lanes = static_cast<u32>(__builtin_popcount(mask));
   const u32 leader = static_cast<u32>(__builtin_ctz(mask));
+  Step distance[32] = {}, before = {};  // class 0 is none, so no row lies as these
+  AccessClass* of[STEP];                // classes do not move
+  u32 pattern[STEP];
+  u64 made = 0;  // when the patterns of the step before were looked for
   for (size_t start = 0; start < n; start += STEP) {
-    alignas(64) u64 rows[STEP][32];
     const size_t count = std::min(STEP, n - start);
-    for (u32 lane = 0; lane < 32; lane++)
-      for (size_t i = 0; i < count; i++) rows[i][lane] = notes[lane][start + i];
-    for (size_t i = 0; i < count; i++) add_row(rows[i], mask, lanes, rows[i][leader]);
+    const bool alike = count == STEP && lie_as_before(notes, start, leader, distance, before) && made == patterns_made;
+    if (!alike) made = patterns_made;
+    for (size_t i = 0; i < count; i++) {
+      const u64 first = notes[leader][start + i];
+      if (alike && add_alike(*of[i], pattern[i], lanes, first)) continue;
+      u64 row[32];
+      for (u32 lane = 0; lane < 32; lane++) row[lane] = notes[lane][start + i];
+      of[i] = &class_of_note(first);
+      pattern[i] = add_row(*of[i], row, mask, lanes, first);
+    }
   }
 }
 
@@ -171,9 +222,10 @@ void note_access(u32 access_class, u64 address) {
 void allow_here(SpakGlobalPlace& place, const char* file, u32 line, Buffer& buffer, u32 access_class) {
   if (!place.file) launch->global_places.push_back(&place);
   if (place.file != file || place.line != line) place = {file, line, 0, {}};
-  const u32 bytes = launch->classes[access_class].bytes;
-  place.regions[place.taken++ % 2] = {reinterpret_cast<u64>(buffer.base), buffer.bytes - bytes + 1,
-                                      static_cast<u64>(access_class) << ADDRESS_BITS};
+  const u64 bytes = launch->classes[access_class].bytes;
+  const u64 base = reinterpret_cast<u64>(buffer.base), first = (base + bytes - 1) / bytes * bytes;
+  const u64 end = (base + buffer.bytes) / bytes * bytes;  // one access at least lies inside: there has just been one
+  place.regions[place.taken++ % 3] = {first, (end - first) / bytes, static_cast<u64>(access_class) << ADDRESS_BITS};
 }
 
 void allow_here(SpakSharedPlace& place, const char* file, u32 line, u32 access_class) {

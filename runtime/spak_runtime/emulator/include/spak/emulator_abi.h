@@ -31,12 +31,12 @@ struct SpakLaunchRecord {
 // What the library lets a place of the source judge by itself, until the launch ends. A note is a number of 16 bits above
 // the 48 of an address: what kind of access at which place.
 struct SpakRegion {
-  SpakWord first, room, note;  // an access may begin at so many addresses from `first` on
+  SpakWord first, room, note;  // `first` is a multiple of the access's size, and so many may follow one another there
 };
 struct SpakGlobalPlace {
   const char* file;
   unsigned line, taken;  // taken: how often a region has been given to it
-  SpakRegion regions[2];
+  SpakRegion regions[3];  // A product and its addend are often read by one line of a helper
 };
 struct SpakSharedPlace {
   const char* file;

@@ -28,31 +28,48 @@ constexpr bool SPAK_JUDGES_HERE = false;
 constexpr bool SPAK_JUDGES_HERE = true;
 #endif
 
-// One table for each size of access; places that fall together take turns.
-constexpr unsigned SPAK_PLACES = 32;
+// One table for each size of access. Each of a file's first lines has a place that no other line of it uses, so the
+// place's file says whether it is of this line. Lines beyond share the rest, and what falls together takes turns.
+constexpr unsigned SPAK_OWN_PLACES = 1024, SPAK_SHARED_PLACES = 32, SPAK_PLACES = SPAK_OWN_PLACES + SPAK_SHARED_PLACES;
 template <unsigned Bytes>
 static SpakGlobalPlace spak_global_places[SPAK_PLACES];
 template <unsigned Bytes>
 static SpakSharedPlace spak_shared_places[SPAK_PLACES];
 
+SPAK_INLINE constexpr unsigned place_of(unsigned line) {
+  return line < SPAK_OWN_PLACES ? line : SPAK_OWN_PLACES + line % SPAK_SHARED_PLACES;
+}
+template <class Place>
+SPAK_INLINE bool is_at(const Place& place, SPAK_AT) {
+  return place.file == file && (line < SPAK_OWN_PLACES || place.line == line);
+}
+
+// Bounds and alignment by one comparison: an offset is turned until it counts accesses, and what is no multiple of
+// their size has bits that come out on top, above any room.
+template <unsigned Bytes>
+SPAK_INLINE bool noted_in(const SpakRegion& region, SpakWord address, SpakThread& thread) {
+  constexpr unsigned bits = __builtin_ctz(Bytes);
+  static_assert(Bytes == 1u << bits, "accesses are of a power of two of bytes");
+  const SpakWord offset = address - region.first;
+  if ((offset >> bits | offset << (64 - bits) % 64) >= region.room) return false;
+  *thread.next++ = address | region.note;
+  return true;
+}
+
 template <unsigned Bytes>
 SPAK_INLINE bool judged_here(const void* p, const SpakGlobalPlace& place, SPAK_AT) {
   SpakThread& thread = *spak_emu_thread;
   const SpakWord address = reinterpret_cast<SpakWord>(p);
-  if (place.line != line || place.file != file || thread.next >= thread.end || address % Bytes) return false;
-  for (const SpakRegion& region : place.regions) {
-    if (address - region.first >= region.room) continue;
-    *thread.next++ = address | region.note;
-    return true;
-  }
-  return false;
+  if (!is_at(place, file, line) || thread.next >= thread.end) return false;
+  return noted_in<Bytes>(place.regions[0], address, thread) || noted_in<Bytes>(place.regions[1], address, thread) ||
+         noted_in<Bytes>(place.regions[2], address, thread);
 }
 
 template <unsigned Bytes>
 SPAK_INLINE bool judged_here(unsigned a, const SpakSharedPlace& place, SPAK_AT) {
   SpakThread& thread = *spak_emu_thread;
   const unsigned offset = a - thread.shared_base, first = offset / 2;
-  if (Bytes < 2 || place.line != line || place.file != file || thread.next >= thread.end || a % Bytes ||
+  if (Bytes < 2 || !is_at(place, file, line) || thread.next >= thread.end || a % Bytes ||
       static_cast<SpakWord>(offset) + Bytes > thread.shared_bytes)
     return false;
   for (unsigned g = first; g < first + Bytes / 2; g++) {
@@ -71,7 +88,7 @@ SPAK_INLINE bool judged_here(unsigned a, const SpakSharedPlace& place, SPAK_AT) 
 // T is a value of so many bytes, or a register array of them.
 template <class T>
 SPAK_INLINE T load_global_as(const void* p, bool readonly, SPAK_AT) {
-  SpakGlobalPlace& place = spak_global_places<sizeof(T)>[line % SPAK_PLACES];
+  SpakGlobalPlace& place = spak_global_places<sizeof(T)>[place_of(line)];
   if (SPAK_JUDGES_HERE && __builtin_expect(judged_here<sizeof(T)>(p, place, file, line), 1)) {
     T v;
     __builtin_memcpy(&v, p, sizeof(T));
@@ -84,7 +101,7 @@ SPAK_INLINE T load_global_as(const void* p, bool readonly, SPAK_AT) {
 
 template <class T>
 SPAK_INLINE T load_shared_as(unsigned a, SPAK_AT) {
-  SpakSharedPlace& place = spak_shared_places<sizeof(T)>[line % SPAK_PLACES];
+  SpakSharedPlace& place = spak_shared_places<sizeof(T)>[place_of(line)];
   if (SPAK_JUDGES_HERE && __builtin_expect(judged_here<sizeof(T)>(a, place, file, line), 1)) {
     T v;
     __builtin_memcpy(&v, spak_emu_thread->shared + (a - spak_emu_thread->shared_base), sizeof(T));
