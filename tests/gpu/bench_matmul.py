@@ -335,7 +335,7 @@ def shapes(wanted: str) -> Iterator[tuple[str, Sizes]]:
 def estimate(call: KernelFunction, *args: torch.Tensor) -> float:
     """Seconds by the cost model; infinite where no variant serves."""
     try:
-        choice = call._choose(call.signature.resolve(call.signature.bind(args, {})))
+        choice = call._choose(call.signature.resolve(call.signature.bind(args, {})), {})
     except (ArchError, NoVariantError):
         return math.inf
     return math.inf if choice.seconds is None else choice.seconds
