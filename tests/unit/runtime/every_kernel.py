@@ -142,5 +142,7 @@ def every_call() -> dict[str, Call]:
         Call(
             "chain", "norm_linear", (half(72, 64), drawn(64), half(64, 88)), {"activation": "silu"}, (0, 1, 2)
         ),
+        Call("mlp", "linear_act", (half(72, 64), half(64, 88), half(88)), {"activation": "silu"}),
+        Call("mlp", "act_linear", (half(72, 64), half(64, 88)), {"activation": "silu"}, (0,)),
     )
     return {call.name: call for call in calls}
