@@ -87,9 +87,9 @@ struct SlabStore {
                                      const TensorMap* map, i32 m0, i32 n, i32 m_size, i32 n_size, const Value& value,
                                      Batch... batch) {
     const i32 m = m0 + static_cast<i32>(block * 64);
-    // A branch, which the compiler does not compute beyond: what is read beside the elements of all slabs would occupy registers
-    // before the first is stored. TMA would store none of a slab behind the last row.
-    if (Pairs && !is_inside(m, m_size)) return;
+    // A branch, which the compiler does not compute beyond: without it, values of all slabs would occupy registers before the first is
+    // stored. TMA would store none of a slab behind the last row.
+    if (!is_inside(m, m_size)) return;
     const u32 slab = memory + place.next * slab_bytes;
     slabs_read<slabs - 1>();
     named_barrier_sync(barrier, WARPGROUP);  // TMA has read what this slab held
